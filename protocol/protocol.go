@@ -1,0 +1,165 @@
+// Package protocol is Morrow's Kafka wire server: it accepts connections, cuts
+// their bytes into request frames, decodes the frames with kmsg, hands them to
+// the handler its routes table names, and writes the answers back in order.
+//
+// It is not the meaning of any request: handlers live in protocol/api. The one
+// request answered here is ApiVersions (key 18), because its answer is the
+// routes table.
+//
+// # Goroutines
+//
+// Serve owns one goroutine that accepts and two for every connection. The
+// reader reads a frame, decodes it and calls the route's Handler, in order of
+// arrival. The writer calls, in the same order, the Reply each Handler
+// returned, and writes what it answers. So a produce can be appended while the
+// one before it still waits for its commit, and answers leave in order without
+// anything being sorted.
+//
+// # Bounds
+//
+// A connection has at most Config.MaxInFlight requests between the two
+// goroutines; then its reader stops reading and TCP pushes back. All frames of
+// all connections together hold at most Config.QueuedMaxBytes, taken before the
+// memory is allocated, first come, first served. A peer that sends a frame too
+// slowly, or does not read its answers, is disconnected.
+package protocol
+
+import (
+	"context"
+	"net"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// Route is one API key served.
+type Route struct {
+	Key int16
+	// Min and Max are the versions advertised in ApiVersions, inclusive.
+	Min, Max int16
+	// Serve is the lowest version really served, where that is higher than
+	// Min; zero means Min. Produce advertises 0 and serves from 3, because
+	// librdkafka concludes from a higher minimum that the broker is too old
+	// for features it has (KAFKA-18659). A request between Min and Serve closes
+	// the connection like any other unsupported version.
+	Serve int16
+	// Start handles the requests of this key.
+	Start Handler
+}
+
+// Handler starts a request. The connection's reader calls it, one request at a
+// time, in order of arrival: what must happen in that order (a produce's
+// append) happens here. It must not wait for durability or for anything
+// remote, since the connection reads nothing meanwhile.
+//
+// The Reply it returns does the rest; a nil Reply answers nothing. A request
+// that has no early part does all its work in the Reply and then sees Kafka's
+// strict order per connection.
+type Handler func(ctx context.Context, r *Request) Reply
+
+// Reply finishes a request. The connection's writer calls it once all earlier
+// answers of the connection have been written, so it may block: for a commit, a
+// long poll, a rebalance.
+//
+// ctx ends when the connection is gone or when the server has been stopping for
+// longer than its grace period; a Reply must then return soon, and what it
+// returns is discarded. Every Reply is called, also on a connection that broke
+// after its request had been accepted.
+//
+// An error closes the connection and is logged once, here.
+type Reply func(ctx context.Context) (Answer, error)
+
+// Answer is what goes back to the client: a Message or a Body, not both. The
+// zero Answer writes nothing (a produce with acks=0).
+type Answer struct {
+	// Message is encoded in the version of the request. Its error codes are
+	// found and counted by the server.
+	Message kmsg.Response
+	// Body is a response body that is already encoded in the version of the
+	// request, without response header.
+	Body *Body
+	// Errors are the Kafka error codes within Body, for the metrics only; zeros
+	// are ignored. It is not looked at when Message is set.
+	Errors []int16
+}
+
+// Request is one decoded request.
+type Request struct {
+	Key, Version  int16
+	CorrelationID int32
+	// ClientID is empty if the client sent none.
+	ClientID string
+	Conn     *Conn
+	// Message is the decoded body. Its strings are copies; its byte slices
+	// alias the frame and are valid until Release is called or, without that,
+	// until the answer has been written. What is kept longer must be copied.
+	Message kmsg.Request
+	// Received is when the last byte of the frame had been read.
+	Received time.Time
+
+	frame *frame
+}
+
+// Release gives the memory of the request's frame back before the answer is
+// written. No byte slice of Message may be touched afterwards. A handler that
+// has consumed its payload and goes on to wait (a produce waiting for its
+// commit) should call it, or else requests that wait for others could hold
+// the memory those others need. It may be called once or never, by the
+// goroutine that runs the handler or its reply.
+func (r *Request) Release() {
+	if r.frame != nil {
+		r.frame.release()
+		r.frame = nil
+	}
+}
+
+// Conn is what is known of a client's connection. It is safe for concurrent
+// use. Handlers keep nothing in it: state that must outlive a request belongs
+// to whoever the request is about.
+type Conn struct {
+	// Listener is the name of the listener that accepted the connection.
+	Listener string
+
+	local, remote net.Addr
+	number        uint64
+	software      atomic.Pointer[software]
+	stopping      <-chan struct{}
+}
+
+// software is how a client introduced itself (KIP-511).
+type software struct{ name, version string }
+
+// ID names the connection in Kafka's form, local-remote-number. No two
+// connections of a server have the same ID.
+func (c *Conn) ID() string {
+	return c.local.String() + "-" + c.remote.String() + "-" + strconv.FormatUint(c.number, 10)
+}
+
+// RemoteAddr is the client's address.
+func (c *Conn) RemoteAddr() net.Addr { return c.remote }
+
+// LocalAddr is the address the client reached.
+func (c *Conn) LocalAddr() net.Addr { return c.local }
+
+// SoftwareName is the client library's name, learned from ApiVersions v3 or
+// newer (KIP-511); empty if unknown.
+func (c *Conn) SoftwareName() string {
+	if s := c.software.Load(); s != nil {
+		return s.name
+	}
+	return ""
+}
+
+// SoftwareVersion is the client library's version, learned as SoftwareName is.
+func (c *Conn) SoftwareVersion() string {
+	if s := c.software.Load(); s != nil {
+		return s.version
+	}
+	return ""
+}
+
+// Stopping is closed when the server begins to stop. A long poll should then
+// answer with what it has instead of using up the grace period.
+func (c *Conn) Stopping() <-chan struct{} { return c.stopping }
