@@ -155,7 +155,7 @@ func (b *Broker) awaitReady() error {
 		}
 		select {
 		case <-b.proc.exited:
-			return fmt.Errorf("%s ended before it was ready: %v", b.bin, b.proc.err)
+			return fmt.Errorf("%s ended before it was ready: %v", b.bin, b.proc.cmd.ProcessState)
 		case <-ctx.Done():
 			return fmt.Errorf("%s not ready within %v", b.bin, readyTimeout)
 		case <-tick.C:
