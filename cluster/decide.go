@@ -1,0 +1,188 @@
+package cluster
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/morrowmq/morrow/cluster/config"
+)
+
+// Decide is the controller: it says what a command changes, given the metadata
+// it is decided on. It is a pure function; newID must return a fresh id each
+// time it is called.
+//
+// A refusal is an *Error. Commands of several items answer a *BatchError when
+// items were refused, together with the change that the others make.
+func Decide(img *Image, c Command, now time.Time, newID func() TopicID) (Change, error) {
+	return c.decide(&decision{img: img, now: now, newID: newID})
+}
+
+// decision is what a command is decided on.
+type decision struct {
+	img   *Image
+	now   time.Time
+	newID func() TopicID
+}
+
+// each decides the items of a command in order, every one on the image that the
+// ones before it have left.
+func each[T any](d *decision, items []T, decide func(*decision, T) (Change, error)) (Change, error) {
+	var all Change
+	errs := make([]error, len(items))
+	step := *d
+	for i, item := range items {
+		c, err := decide(&step, item)
+		if err != nil {
+			errs[i] = err
+			continue
+		}
+		step.img = step.img.With(c)
+		all.Topics = append(all.Topics, c.Topics...)
+		all.Dropped = append(all.Dropped, c.Dropped...)
+		all.Deletions = append(all.Deletions, c.Deletions...)
+	}
+	return all, batchError(errs)
+}
+
+func (c DeleteTopics) decide(d *decision) (Change, error) {
+	return each(d, c.IDs, deleteTopic)
+}
+
+func deleteTopic(d *decision, id TopicID) (Change, error) {
+	t, ok := d.img.TopicByID(id)
+	switch {
+	case !ok:
+		return Change{}, refuse(UnknownTopic, "there is no topic with id %s", id)
+	case t.Internal:
+		return Change{}, refuse(InternalTopic, "topic %q belongs to the broker and cannot be deleted", t.Name)
+	case !d.img.BrokerConfig().Bool("delete.topic.enable"):
+		return Change{}, refuse(TopicDeletionDisabled, "topic %q cannot be deleted: delete.topic.enable is false", t.Name)
+	}
+	change := Change{
+		Dropped:   []TopicID{t.ID},
+		Deletions: []*Deletion{deletionOf(t, d.now, CleanupOffsets)},
+	}
+	if s, ok := d.img.TopicByID(t.Schedule); ok {
+		change.Dropped = append(change.Dropped, s.ID)
+		change.Deletions = append(change.Deletions, deletionOf(s, d.now))
+	}
+	return change, nil
+}
+
+// deletionOf lists what a topic leaves behind: data on every replica, objects
+// in the tier, and more.
+func deletionOf(t *Topic, now time.Time, more ...Cleanup) *Deletion {
+	holders := map[int32]struct{}{}
+	for _, p := range t.Partitions {
+		for _, broker := range p.Replicas {
+			holders[broker] = struct{}{}
+		}
+	}
+	left := append([]Cleanup{CleanupTier}, more...)
+	for _, broker := range slices.Sorted(maps.Keys(holders)) {
+		left = append(left, CleanupData(broker))
+	}
+	return &Deletion{
+		ID: t.ID, Name: t.Name, Partitions: int32(len(t.Partitions)),
+		Deleted: now.UnixMilli(), Left: left,
+	}
+}
+
+func (c ConfirmDeleted) decide(d *decision) (Change, error) {
+	var change Change
+	for _, id := range c.IDs {
+		was, ok := d.img.Deletion(id)
+		if !ok || !slices.Contains(was.Left, c.What) {
+			continue
+		}
+		still := *was
+		still.Left = slices.DeleteFunc(slices.Clone(was.Left), func(left Cleanup) bool { return left == c.What })
+		if len(still.Left) == 0 {
+			change.Cleaned = append(change.Cleaned, id)
+		} else {
+			change.Deletions = append(change.Deletions, &still)
+		}
+	}
+	return change, nil
+}
+
+func (c RegisterBroker) decide(d *decision) (Change, error) {
+	if c.Broker.ID < 0 {
+		return Change{}, refuse(InvalidRequest, "broker id %d must not be negative", c.Broker.ID)
+	}
+	if was, ok := d.img.Broker(c.Broker.ID); ok && was.Rack == c.Broker.Rack && slices.Equal(was.Endpoints, c.Broker.Endpoints) {
+		return Change{}, nil
+	}
+	b := c.Broker
+	b.Endpoints = slices.Clone(b.Endpoints)
+	return Change{Brokers: []Broker{b}}, nil
+}
+
+func (c ChangePartition) decide(d *decision) (Change, error) {
+	t, ok := d.img.TopicByID(c.Topic)
+	if !ok {
+		return Change{}, refuse(UnknownTopic, "there is no topic with id %s", c.Topic)
+	}
+	if c.Partition < 0 || int(c.Partition) >= len(t.Partitions) {
+		return Change{}, refuse(InvalidRequest, "topic %q has no partition %d", t.Name, c.Partition)
+	}
+	if t.IsSchedule() {
+		return Change{}, refuse(InternalTopic, "partitions of %q change with those of the topic it belongs to", t.Name)
+	}
+	next, err := c.apply(t.Name, t.Partitions[c.Partition])
+	if err != nil {
+		return Change{}, err
+	}
+	change := Change{Topics: []*Topic{t.withPartition(c.Partition, next)}}
+	if s, ok := d.img.TopicByID(t.Schedule); ok {
+		change.Topics = append(change.Topics, s.withPartition(c.Partition, next))
+	}
+	return change, nil
+}
+
+// apply returns the partition after the change.
+func (c ChangePartition) apply(topic string, p Partition) (Partition, error) {
+	if c.LeaderEpoch != p.LeaderEpoch || c.PartitionEpoch != p.PartitionEpoch {
+		return p, refuse(StaleEpoch, "partition %d of topic %q is at leader epoch %d and partition epoch %d, not at %d and %d",
+			c.Partition, topic, p.LeaderEpoch, p.PartitionEpoch, c.LeaderEpoch, c.PartitionEpoch)
+	}
+	if len(c.ISR) == 0 || !distinct(c.ISR) || !subset(c.ISR, p.Replicas) {
+		return p, refuse(InvalidRequest, "in-sync replicas %v of partition %d of topic %q are not a choice from its replicas %v",
+			c.ISR, c.Partition, topic, p.Replicas)
+	}
+	if c.Leader != NoLeader && !slices.Contains(c.ISR, c.Leader) {
+		return p, refuse(InvalidRequest, "leader %d of partition %d of topic %q is not among the in-sync replicas %v",
+			c.Leader, c.Partition, topic, c.ISR)
+	}
+	if c.Leader != p.Leader {
+		p.LeaderEpoch++
+	}
+	p.PartitionEpoch++
+	p.Leader, p.ISR = c.Leader, slices.Clone(c.ISR)
+	return p, nil
+}
+
+func (t *Topic) withPartition(i int32, p Partition) *Topic {
+	next := *t
+	next.Partitions = slices.Clone(t.Partitions)
+	next.Partitions[i] = p
+	return &next
+}
+
+func distinct(ids []int32) bool {
+	seen := make(map[int32]struct{}, len(ids))
+	for _, id := range ids {
+		seen[id] = struct{}{}
+	}
+	return len(seen) == len(ids)
+}
+
+func subset(some, of []int32) bool {
+	return !slices.ContainsFunc(some, func(id int32) bool { return !slices.Contains(of, id) })
+}
+
+// checkedConfig validates the overrides of a topic as a whole.
+func (d *decision) checkedConfig(overrides config.Values) error {
+	return refuseConfig(config.ValidateTopicSet(d.img.Layers(d.img.node), overrides))
+}
