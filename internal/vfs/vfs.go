@@ -2,9 +2,9 @@
 // broker stores goes through an [FS], so that tests can crash it, fail its n-th
 // operation, or fill it up.
 //
-// Three implementations exist: [OS], the real one; Mem, in memory, which forgets
-// what was not synced when it crashes; and Fault, a wrapper that fails chosen
-// operations. All are safe for concurrent use.
+// [OS] is the real one. The others are for tests: [Mem], in memory, tells what a crash may leave of it;
+// [Fault] wraps another and fails chosen operations; [Trace] wraps another and writes down what is done to it.
+// All are safe for concurrent use, and pass the same acceptance test.
 package vfs
 
 import (
