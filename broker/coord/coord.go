@@ -1,0 +1,96 @@
+// Package coord runs a coordinator as a replicated state machine, one shard
+// per partition of the internal topic that is its journal.
+//
+// A state machine is plain data: it has no goroutine, lock, clock or file. A
+// command reads the state, appends records to the journal through its [Tx],
+// and answers. Appended records change the state through [State.Replay], the
+// very function that rebuilds it when the shard is loaded, so what is in memory
+// is what the journal says, plus whatever the state keeps aside because it need
+// not survive (waiting calls, timers).
+//
+// An answer may reveal anything the state knew when it was given, so it leaves
+// only when everything appended until then is committed. Appends are applied at
+// once, before they are committed: that is safe because nothing is told before
+// the commit, and because a failed commit throws the whole state away and loads
+// it again from the journal.
+//
+// The package does not know what the states are about; broker/group and
+// broker/txn do.
+//
+// Goroutines: two per running shard, owned by [Shard.Run] (timers, commits).
+// Locks: one per shard, held while a command runs and appends, never while
+// anything waits for a commit.
+package coord
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Record is one record of the journal. A nil Value is a tombstone. Neither
+// slice is modified after it was handed over, by either side.
+type Record struct {
+	Key, Value []byte
+}
+
+// Journal is one partition of an internal topic, as a shard sees it.
+//
+// Its errors may wrap [ErrNotLeader] or [ErrTooLarge]; any other error means
+// that the journal cannot serve for now.
+type Journal interface {
+	// Append writes rs atomically and in order, and returns the offset after
+	// the last of them. They are written but not yet durable. On an error
+	// nothing was appended. It does not keep rs. Calls are never concurrent.
+	Append(rs []Record, now time.Time) (end int64, err error)
+
+	// Wait blocks until every record below end is committed: durable and
+	// replicated. An error other than that of ctx means that they may never be,
+	// and that the state built on them must be dropped. Safe for concurrent use.
+	Wait(ctx context.Context, end int64) error
+
+	// Load replays every committed record in order and returns the offset after
+	// the last one. It stops at the first error of replay and returns it. The
+	// slices of a record stay valid after replay has returned.
+	Load(ctx context.Context, replay func(offset int64, r Record) error) (end int64, err error)
+}
+
+// State is a state machine that a [Shard] can run. The shard calls its methods
+// one at a time.
+type State interface {
+	// Replay applies one record, when it is loaded and when a command appended
+	// it. It is a function of the state and the record alone. An error means
+	// that the journal holds something the state cannot stand for; the shard
+	// then stays unloaded.
+	Replay(r Record) error
+
+	// Loaded is the first command after the whole journal was replayed: the
+	// place to set timers.
+	Loaded(tx *Tx)
+
+	// Deadline is when Expire wants to be called next; the zero time is never.
+	Deadline() time.Time
+
+	// Expire is called as a command of its own once Deadline has passed. It
+	// does one thing that is due; it is called again while more is.
+	Expire(tx *Tx)
+
+	// Unloaded ends the state: it fails every [Reply] it kept. It is called
+	// once, after which the state is garbage.
+	Unloaded(err error)
+}
+
+var (
+	// ErrLoading says that the shard is still being loaded, or loaded again.
+	ErrLoading = errors.New("coordinator shard is loading")
+
+	// ErrNotLeader says that this shard is not, or is no longer, run here.
+	ErrNotLeader = errors.New("not the leader of this coordinator shard")
+
+	// ErrTooLarge says that the records do not fit into one batch of the journal.
+	ErrTooLarge = errors.New("records exceed what one journal batch may hold")
+
+	// ErrCommitTimeout says that the commit took longer than the shard waits.
+	// What was appended may still be committed.
+	ErrCommitTimeout = errors.New("timed out waiting for the journal to commit")
+)

@@ -1,0 +1,163 @@
+package group
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/morrowmq/morrow/broker/coord"
+)
+
+// The names of the two protocols, as ListGroups and metrics give them.
+const (
+	protocolClassic  = "classic"
+	protocolConsumer = "consumer"
+)
+
+// ListGroups serves key 16, versions 0 to 5: the groups of the shards led here.
+func (c *Coordinator) ListGroups(ctx context.Context, req *kmsg.ListGroupsRequest) *kmsg.ListGroupsResponse {
+	resp := req.ResponseKind().(*kmsg.ListGroupsResponse)
+	for _, shard := range c.ledShards() {
+		groups, err := call(ctx, shard, func(m *machine, _ *coord.Tx) ([]kmsg.ListGroupsResponseGroup, error) {
+			return m.listGroups(req), nil
+		})
+		switch {
+		case errors.Is(err, coord.ErrNotLeader): // resigned meanwhile
+		case err != nil:
+			resp.ErrorCode, resp.Groups = codeOf(err), nil
+			return resp
+		default:
+			resp.Groups = append(resp.Groups, groups...)
+		}
+	}
+	slices.SortFunc(resp.Groups, func(a, b kmsg.ListGroupsResponseGroup) int { return cmp.Compare(a.Group, b.Group) })
+	return resp
+}
+
+func (s *machine) listGroups(req *kmsg.ListGroupsRequest) []kmsg.ListGroupsResponseGroup {
+	var out []kmsg.ListGroupsResponseGroup
+	for _, g := range s.groups {
+		d := g.summary()
+		if !matches(req.StatesFilter, d.GroupState) || !matches(req.TypesFilter, d.GroupType) {
+			continue
+		}
+		out = append(out, d)
+	}
+	return out
+}
+
+// matches reports whether a filter lets a value pass; an empty one lets all.
+func matches(filter []string, value string) bool {
+	return len(filter) == 0 || slices.ContainsFunc(filter, func(f string) bool {
+		return strings.EqualFold(strings.TrimSpace(f), value)
+	})
+}
+
+func (g *group) summary() kmsg.ListGroupsResponseGroup {
+	r := kmsg.NewListGroupsResponseGroup()
+	r.Group, r.GroupType, r.GroupState = g.id, protocolClassic, stateEmpty.String()
+	switch {
+	case g.classic != nil:
+		r.ProtocolType, r.GroupState = g.classic.protoType, g.classic.state.String()
+	case g.consumer != nil:
+		r.GroupType, r.ProtocolType, r.GroupState = protocolConsumer, consumerProtocol, g.consumer.state()
+	}
+	return r
+}
+
+// DescribeGroups serves key 15, versions 0 to 6. To it, a group of the consumer
+// protocol does not exist.
+func (c *Coordinator) DescribeGroups(ctx context.Context, req *kmsg.DescribeGroupsRequest) *kmsg.DescribeGroupsResponse {
+	resp := req.ResponseKind().(*kmsg.DescribeGroupsResponse)
+	for _, id := range req.Groups {
+		d, err := call(ctx, c.shardOf(id), func(m *machine, _ *coord.Tx) (kmsg.DescribeGroupsResponseGroup, error) {
+			return m.describeClassic(id, req.Version), nil
+		})
+		if err != nil {
+			d = kmsg.NewDescribeGroupsResponseGroup()
+			d.ErrorCode = codeOf(err)
+		}
+		d.Group = id
+		resp.Groups = append(resp.Groups, d)
+	}
+	return resp
+}
+
+func (s *machine) describeClassic(id string, version int16) kmsg.DescribeGroupsResponseGroup {
+	d := kmsg.NewDescribeGroupsResponseGroup()
+	g := s.groups[id]
+	switch {
+	case g == nil || g.consumer != nil:
+		d.State = stateDead
+		if version >= 6 { // KIP-1043
+			message := "Group " + id + " not found."
+			if g != nil {
+				message = "Group " + id + " is not a classic group."
+			}
+			d.ErrorCode, d.ErrorMessage = kerr.GroupIDNotFound.Code, &message
+		}
+	case g.classic == nil:
+		d.State = stateEmpty.String()
+	default:
+		g.classic.describe(&d)
+	}
+	return d
+}
+
+func (g *classicGroup) describe(d *kmsg.DescribeGroupsResponseGroup) {
+	d.State, d.ProtocolType = g.state.String(), g.protoType
+	if g.state == stateStable {
+		d.Protocol = *g.protocol
+	}
+	for _, m := range g.sorted() {
+		dm := kmsg.NewDescribeGroupsResponseGroupMember()
+		dm.MemberID, dm.InstanceID, dm.ClientID, dm.ClientHost = m.id, m.instance, m.clientID, m.host
+		if g.state == stateStable {
+			dm.ProtocolMetadata, _ = m.metadata(*g.protocol)
+			dm.MemberAssignment = m.assignment
+		}
+		d.Members = append(d.Members, dm)
+	}
+}
+
+// DeleteGroups serves key 42, versions 0 to 3: groups without members, with
+// their offsets.
+func (c *Coordinator) DeleteGroups(ctx context.Context, req *kmsg.DeleteGroupsRequest) *kmsg.DeleteGroupsResponse {
+	resp := req.ResponseKind().(*kmsg.DeleteGroupsResponse)
+	for _, id := range req.Groups {
+		_, err := call(ctx, c.shardOf(id), func(m *machine, tx *coord.Tx) (struct{}, error) {
+			return struct{}{}, m.deleteGroup(tx, id)
+		})
+		r := kmsg.NewDeleteGroupsResponseGroup()
+		r.Group, r.ErrorCode, r.ErrorMessage = id, codeOf(err), messageOf(err)
+		resp.Groups = append(resp.Groups, r)
+	}
+	return resp
+}
+
+func (s *machine) deleteGroup(tx *coord.Tx, id string) error {
+	g := s.groups[id]
+	switch {
+	case g == nil:
+		return kerr.GroupIDNotFound
+	case !g.empty():
+		return kerr.NonEmptyGroup
+	}
+	var keys []offsetKey
+	for name, t := range g.offsets {
+		keys = appendKeys(keys, id, name, t)
+	}
+	if err := s.deleteOffsets(tx, keys); err != nil {
+		return err
+	}
+	if err := tx.Append(g.tombstones()...); err != nil {
+		return err
+	}
+	s.log.Info("group deleted", "group", id, "offsets", len(keys))
+	return nil
+}

@@ -1,0 +1,76 @@
+package group
+
+import (
+	"math"
+	"time"
+)
+
+// Config holds the limits of groups and offsets. It is read anew for every
+// decision, so a changed value applies from the next request on; deadlines that
+// are already set keep their value. The comments give Kafka's names.
+type Config struct {
+	MinSessionTimeout     time.Duration // group.min.session.timeout.ms
+	MaxSessionTimeout     time.Duration // group.max.session.timeout.ms
+	InitialRebalanceDelay time.Duration // group.initial.rebalance.delay.ms
+	MaxSize               int           // group.max.size: members of a classic group
+
+	ConsumerSessionTimeout       time.Duration   // group.consumer.session.timeout.ms
+	ConsumerHeartbeatInterval    time.Duration   // group.consumer.heartbeat.interval.ms
+	ConsumerMaxSize              int             // group.consumer.max.size
+	ConsumerAssignors            []string        // group.consumer.assignors; the first is the default
+	ConsumerMigrationPolicy      MigrationPolicy // group.consumer.migration.policy
+	ConsumerRegexRefreshInterval time.Duration   // group.consumer.regex.refresh.interval.ms
+
+	OffsetsRetention              time.Duration // offsets.retention.minutes
+	OffsetsRetentionCheckInterval time.Duration // offsets.retention.check.interval.ms
+	OffsetMetadataMaxBytes        int           // offset.metadata.max.bytes
+	OffsetCommitTimeout           time.Duration // offsets.commit.timeout.ms: bounds every wait for the journal
+}
+
+// DefaultConfig returns Kafka's defaults.
+func DefaultConfig() Config {
+	return Config{
+		MinSessionTimeout:     6 * time.Second,
+		MaxSessionTimeout:     30 * time.Minute,
+		InitialRebalanceDelay: 3 * time.Second,
+		MaxSize:               math.MaxInt32,
+
+		ConsumerSessionTimeout:       45 * time.Second,
+		ConsumerHeartbeatInterval:    5 * time.Second,
+		ConsumerMaxSize:              math.MaxInt32,
+		ConsumerAssignors:            []string{AssignorUniform, AssignorRange},
+		ConsumerMigrationPolicy:      MigrationBidirectional,
+		ConsumerRegexRefreshInterval: 10 * time.Minute,
+
+		OffsetsRetention:              7 * 24 * time.Hour,
+		OffsetsRetentionCheckInterval: 10 * time.Minute,
+		OffsetMetadataMaxBytes:        4096,
+		OffsetCommitTimeout:           5 * time.Second,
+	}
+}
+
+// MigrationPolicy says in which direction a group with members may change
+// between the classic and the consumer protocol while it is running. An empty
+// group always may.
+type MigrationPolicy string
+
+const (
+	MigrationDisabled      MigrationPolicy = "disabled"
+	MigrationUpgrade       MigrationPolicy = "upgrade"
+	MigrationDowngrade     MigrationPolicy = "downgrade"
+	MigrationBidirectional MigrationPolicy = "bidirectional"
+)
+
+func (p MigrationPolicy) upgrade() bool {
+	return p == MigrationUpgrade || p == MigrationBidirectional
+}
+
+func (p MigrationPolicy) downgrade() bool {
+	return p == MigrationDowngrade || p == MigrationBidirectional
+}
+
+// The server-side assignors of KIP-848.
+const (
+	AssignorUniform = "uniform"
+	AssignorRange   = "range"
+)

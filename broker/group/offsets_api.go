@@ -1,0 +1,271 @@
+package group
+
+import (
+	"context"
+	"errors"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/morrowmq/morrow/broker/coord"
+)
+
+// OffsetCommit serves key 8, versions 2 to 10. The positions that name existing
+// partitions and fit are stored together or not at all.
+func (c *Coordinator) OffsetCommit(ctx context.Context, req *kmsg.OffsetCommitRequest) *kmsg.OffsetCommitResponse {
+	resp := req.ResponseKind().(*kmsg.OffsetCommitResponse)
+	now, cfg := c.now(), c.cfg()
+	expire := int64(-1)
+	if req.Version >= 2 && req.Version <= 4 {
+		expire = expiryOf(now, req.RetentionTimeMillis)
+	}
+	var positions []position
+	var stored []*kmsg.OffsetCommitResponseTopicPartition
+	resp.Topics = make([]kmsg.OffsetCommitResponseTopic, len(req.Topics))
+	for i := range req.Topics {
+		t, rt := &req.Topics[i], &resp.Topics[i]
+		*rt = kmsg.NewOffsetCommitResponseTopic()
+		rt.Topic, rt.TopicID = t.Topic, t.TopicID
+		name, id, n, err := c.resolve(req.Version >= 10, t.Topic, t.TopicID)
+		rt.Partitions = make([]kmsg.OffsetCommitResponseTopicPartition, len(t.Partitions))
+		for j := range t.Partitions {
+			p, rp := &t.Partitions[j], &rt.Partitions[j]
+			rp.Partition = p.Partition
+			metadata := stringOf(p.Metadata)
+			switch {
+			case err != nil:
+				rp.ErrorCode = err.Code
+			case p.Partition < 0 || p.Partition >= n:
+				rp.ErrorCode = kerr.UnknownTopicOrPartition.Code
+			case len(metadata) > cfg.OffsetMetadataMaxBytes:
+				rp.ErrorCode = kerr.OffsetMetadataTooLarge.Code
+			default:
+				stored = append(stored, rp)
+				positions = append(positions, position{name, id, p.Partition, committed{
+					offset: p.Offset, leaderEpoch: p.LeaderEpoch, metadata: metadata,
+					commitMs: now.UnixMilli(), expireMs: expire,
+				}})
+			}
+		}
+	}
+	who := commitClaim{req.Group, req.MemberID, req.InstanceID, req.Generation, req.Version}
+	_, err := call(ctx, c.shardOf(req.Group), func(m *machine, tx *coord.Tx) (struct{}, error) {
+		return struct{}{}, m.commitOffsets(tx, who, positions)
+	})
+	for _, rp := range stored {
+		rp.ErrorCode = commitCode(err)
+	}
+	return resp
+}
+
+func commitCode(err error) int16 {
+	if errors.Is(err, coord.ErrTooLarge) {
+		return kerr.InvalidCommitOffsetSize.Code
+	}
+	return codeOf(err)
+}
+
+// resolve looks up a topic by id or by name.
+func (c *Coordinator) resolve(byID bool, name string, id [16]byte) (string, [16]byte, int32, *kerr.Error) {
+	if byID {
+		var ok bool
+		if name, ok = c.topics.NameOf(id); !ok {
+			return "", id, 0, kerr.UnknownTopicID
+		}
+	}
+	n, known, ok := c.topics.Partitions(name)
+	switch {
+	case !ok && byID, byID && known != id:
+		return "", id, 0, kerr.UnknownTopicID
+	case !ok:
+		return "", id, 0, kerr.UnknownTopicOrPartition
+	}
+	return name, known, n, nil
+}
+
+// OffsetFetch serves key 9, versions 1 to 10.
+func (c *Coordinator) OffsetFetch(ctx context.Context, req *kmsg.OffsetFetchRequest) *kmsg.OffsetFetchResponse {
+	resp := req.ResponseKind().(*kmsg.OffsetFetchResponse)
+	if req.Version >= 8 {
+		for i := range req.Groups {
+			resp.Groups = append(resp.Groups, c.fetchGroup(ctx, &req.Groups[i], req.Version))
+		}
+		return resp
+	}
+	g := kmsg.NewOffsetFetchRequestGroup()
+	g.Group = req.Group
+	if req.Topics != nil {
+		g.Topics = make([]kmsg.OffsetFetchRequestGroupTopic, 0, len(req.Topics))
+	}
+	for _, t := range req.Topics {
+		gt := kmsg.NewOffsetFetchRequestGroupTopic()
+		gt.Topic, gt.Partitions = t.Topic, t.Partitions
+		g.Topics = append(g.Topics, gt)
+	}
+	setSingleGroup(resp, c.fetchGroup(ctx, &g, req.Version), req.Topics)
+	return resp
+}
+
+// setSingleGroup shapes an answer as it was before version 8. Versions 0 and 1
+// have no error but those of partitions.
+func setSingleGroup(resp *kmsg.OffsetFetchResponse, g kmsg.OffsetFetchResponseGroup, asked []kmsg.OffsetFetchRequestTopic) {
+	resp.ErrorCode = g.ErrorCode
+	for _, t := range g.Topics {
+		rt := kmsg.NewOffsetFetchResponseTopic()
+		rt.Topic = t.Topic
+		for _, p := range t.Partitions {
+			rp := kmsg.NewOffsetFetchResponseTopicPartition()
+			rp.Partition, rp.Offset, rp.LeaderEpoch, rp.Metadata, rp.ErrorCode = p.Partition, p.Offset, p.LeaderEpoch, p.Metadata, p.ErrorCode
+			rt.Partitions = append(rt.Partitions, rp)
+		}
+		resp.Topics = append(resp.Topics, rt)
+	}
+	if g.ErrorCode == 0 || resp.Version >= 2 {
+		return
+	}
+	for _, t := range asked {
+		rt := kmsg.NewOffsetFetchResponseTopic()
+		rt.Topic = t.Topic
+		for _, p := range t.Partitions {
+			rp := kmsg.NewOffsetFetchResponseTopicPartition()
+			rp.Partition, rp.Offset, rp.LeaderEpoch, rp.Metadata, rp.ErrorCode = p, -1, -1, new(string), g.ErrorCode
+			rt.Partitions = append(rt.Partitions, rp)
+		}
+		resp.Topics = append(resp.Topics, rt)
+	}
+}
+
+func (c *Coordinator) fetchGroup(ctx context.Context, req *kmsg.OffsetFetchRequestGroup, version int16) kmsg.OffsetFetchResponseGroup {
+	resp, err := call(ctx, c.shardOf(req.Group), func(m *machine, _ *coord.Tx) (kmsg.OffsetFetchResponseGroup, error) {
+		return m.fetchOffsets(req, version)
+	})
+	if err != nil {
+		resp = kmsg.NewOffsetFetchResponseGroup()
+		resp.ErrorCode = codeOf(err)
+		if errors.Is(err, coord.ErrCommitTimeout) {
+			resp.ErrorCode = kerr.NotCoordinator.Code // the only one old consumers retry
+		}
+	}
+	resp.Group = req.Group
+	return resp
+}
+
+// fetchOffsets returns the positions a group stored: those asked for, or all.
+func (s *machine) fetchOffsets(req *kmsg.OffsetFetchRequestGroup, version int16) (kmsg.OffsetFetchResponseGroup, error) {
+	resp := kmsg.NewOffsetFetchResponseGroup()
+	g := s.groups[req.Group]
+	if g != nil && g.consumer != nil {
+		if err := g.consumer.validateFetch(req.MemberID, req.MemberEpoch); err != nil {
+			return resp, err
+		}
+	}
+	byID := version >= 10
+	if req.Topics == nil {
+		if g != nil {
+			resp.Topics = s.fetchAll(g, byID)
+		}
+		return resp, nil
+	}
+	for _, t := range req.Topics {
+		rt := kmsg.NewOffsetFetchResponseGroupTopic()
+		rt.Topic, rt.TopicID = t.Topic, t.TopicID
+		name, known := t.Topic, true
+		if byID {
+			name, known = s.topics.NameOf(t.TopicID)
+		}
+		for _, p := range t.Partitions {
+			rp := fetched(p, s.offset(g, name, p))
+			if !known {
+				rp.ErrorCode = kerr.UnknownTopicID.Code
+			}
+			rt.Partitions = append(rt.Partitions, rp)
+		}
+		resp.Topics = append(resp.Topics, rt)
+	}
+	return resp, nil
+}
+
+func (s *machine) fetchAll(g *group, byID bool) []kmsg.OffsetFetchResponseGroupTopic {
+	var topics []kmsg.OffsetFetchResponseGroupTopic
+	for _, name := range s.allOffsets(g) {
+		rt := kmsg.NewOffsetFetchResponseGroupTopic()
+		if rt.Topic = name; byID {
+			_, rt.TopicID, _ = s.topics.Partitions(name)
+		}
+		for _, f := range sortedPartitions(g.offsets[name]) {
+			rt.Partitions = append(rt.Partitions, fetched(f.partition, f.committed))
+		}
+		topics = append(topics, rt)
+	}
+	return topics
+}
+
+func fetched(partition int32, c committed) kmsg.OffsetFetchResponseGroupTopicPartition {
+	rp := kmsg.NewOffsetFetchResponseGroupTopicPartition()
+	rp.Partition, rp.Offset, rp.LeaderEpoch, rp.Metadata = partition, c.offset, c.leaderEpoch, &c.metadata
+	return rp
+}
+
+// OffsetDelete serves key 47, version 0.
+func (c *Coordinator) OffsetDelete(ctx context.Context, req *kmsg.OffsetDeleteRequest) *kmsg.OffsetDeleteResponse {
+	resp := req.ResponseKind().(*kmsg.OffsetDeleteResponse)
+	if req.Group == "" {
+		resp.ErrorCode = kerr.InvalidGroupID.Code
+		return resp
+	}
+	topics, err := call(ctx, c.shardOf(req.Group), func(m *machine, tx *coord.Tx) ([]kmsg.OffsetDeleteResponseTopic, error) {
+		return m.deleteSome(tx, req)
+	})
+	if err != nil {
+		resp.ErrorCode = codeOf(err)
+		return resp
+	}
+	resp.Topics = topics
+	return resp
+}
+
+// deleteSome removes the offsets a request names, except in topics the group
+// is subscribed to.
+func (s *machine) deleteSome(tx *coord.Tx, req *kmsg.OffsetDeleteRequest) ([]kmsg.OffsetDeleteResponseTopic, error) {
+	g := s.groups[req.Group]
+	switch {
+	case g == nil:
+		return nil, kerr.GroupIDNotFound
+	case g.classic != nil && g.classic.state != stateEmpty && !g.classic.isConsumer():
+		return nil, kerr.NonEmptyGroup
+	}
+	var keys []offsetKey
+	var topics []kmsg.OffsetDeleteResponseTopic
+	for _, t := range req.Topics {
+		rt := kmsg.NewOffsetDeleteResponseTopic()
+		rt.Topic = t.Topic
+		subscribed := g.subscribed(t.Topic)
+		for _, p := range t.Partitions {
+			rp := kmsg.NewOffsetDeleteResponseTopicPartition()
+			rp.Partition = p.Partition
+			_, _, exists := s.topics.Partitions(t.Topic)
+			switch {
+			case !exists:
+				rp.ErrorCode = kerr.UnknownTopicOrPartition.Code
+			case subscribed:
+				rp.ErrorCode = kerr.GroupSubscribedToTopic.Code
+			default:
+				if to := g.offsets[t.Topic]; to != nil {
+					if _, ok := to.parts[p.Partition]; ok {
+						keys = append(keys, offsetKey{g.id, t.Topic, p.Partition})
+					}
+				}
+			}
+			rt.Partitions = append(rt.Partitions, rp)
+		}
+		topics = append(topics, rt)
+	}
+	return topics, s.deleteOffsets(tx, keys)
+}
+
+func stringOf(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
