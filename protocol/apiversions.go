@@ -15,7 +15,7 @@ import (
 // this broker does not know is answered in v0 with UNSUPPORTED_VERSION and the
 // range of key 18, upon which the client asks again (KIP-511).
 const (
-	apiVersionsKey = 18
+	apiVersionsKey = int16(kmsg.ApiVersions)
 	apiVersionsMax = 4
 )
 

@@ -37,6 +37,8 @@ type Server struct {
 type route struct {
 	min, max int16
 	start    Handler
+	shape    shape
+	errors   errorPath
 	metrics  apiMetrics
 	opaque   bool // the body is not decoded
 }
@@ -65,7 +67,9 @@ func NewServer(cfg Config, routes []Route) (*Server, error) {
 		}
 		versions.add(r)
 	}
-	s.unknown = &route{start: versions.startUnsupported, metrics: s.routes[apiVersionsKey].metrics, opaque: true}
+	unknown := *s.routes[apiVersionsKey]
+	unknown.start, unknown.opaque = versions.startUnsupported, true
+	s.unknown = &unknown
 	return s, nil
 }
 
@@ -74,9 +78,12 @@ func (s *Server) addRoute(r Route) error {
 		r.Serve = r.Min
 	}
 	name := kmsg.NameForKey(r.Key)
-	switch req := kmsg.RequestForKey(r.Key); {
-	case req == nil:
-		return fmt.Errorf("route for key %d: no such request", r.Key)
+	text, ok := shapes[kmsg.Key(r.Key)]
+	if !ok {
+		return fmt.Errorf("route for key %d: not a request that clients or brokers send", r.Key)
+	}
+	req := kmsg.RequestForKey(r.Key)
+	switch {
 	case r.Start == nil:
 		return fmt.Errorf("route for %s has no handler", name)
 	case r.Min < 0 || r.Min > r.Serve || r.Serve > r.Max || r.Max > req.MaxVersion():
@@ -89,7 +96,10 @@ func (s *Server) addRoute(r Route) error {
 	if s.routes[r.Key] != nil {
 		return fmt.Errorf("two routes for %s", name)
 	}
-	s.routes[r.Key] = &route{min: r.Serve, max: r.Max, start: r.Start, metrics: s.metrics.api(r.Key)}
+	s.routes[r.Key] = &route{
+		min: r.Serve, max: r.Max, start: r.Start,
+		shape: parseShape(text), errors: errorPathOf(req.ResponseKind()), metrics: s.metrics.api(r.Key),
+	}
 	return nil
 }
 

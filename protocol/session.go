@@ -167,7 +167,7 @@ func (s *session) next(ctx context.Context) (*call, error) {
 }
 
 // produceKey is the one request with a payload worth recycling the buffer of.
-const produceKey = 0
+const produceKey = int16(kmsg.Produce)
 
 // awaitFrame waits for the first byte of a frame.
 func (s *session) awaitFrame() error {
@@ -305,6 +305,9 @@ func (s *session) decode(c *call) (err error) {
 	clientID, body, err := parseHeader(c.frame.buf, c.flexible)
 	if err == nil {
 		c.ClientID = s.sharedClientID(clientID)
+		err = c.route.shape.check(body, c.Version, c.flexible)
+	}
+	if err == nil {
 		err = c.Message.ReadFrom(body)
 	}
 	if err != nil {
@@ -359,8 +362,12 @@ func (s *session) answer(ctx context.Context, c *call) error {
 	case a.Message != nil:
 		a.Message.SetVersion(c.answerVersion())
 		err = s.out.message(h, a.Message)
+		c.route.errors.each(a.Message, c.route.metrics.count)
 	case a.Body != nil:
 		err = s.out.body(h, a.Body)
+		for _, code := range a.Errors {
+			c.route.metrics.count(code)
+		}
 	}
 	if err == nil {
 		err = s.out.flush()
@@ -370,9 +377,6 @@ func (s *session) answer(ctx context.Context, c *call) error {
 	s.srv.metrics.sent.Add(float64(s.out.sent))
 	s.out.sent = 0
 	c.route.metrics.seconds.Observe(now.Sub(c.Received).Seconds())
-	for _, code := range a.Errors {
-		c.route.metrics.count(code)
-	}
 	return err
 }
 

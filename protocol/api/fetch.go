@@ -51,7 +51,7 @@ func (a *API) fetch(ctx context.Context, r *protocol.Request) protocol.Reply {
 			api:      a,
 			req:      req,
 			parts:    session.parts(),
-			maxBytes: min(int(req.MaxBytes), a.fetchMaxBytes()),
+			maxBytes: min(int(req.MaxBytes), a.intConfig("fetch.max.bytes")),
 			wake:     make(chan struct{}, 1),
 		}
 		f.run(ctx)

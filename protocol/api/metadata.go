@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"errors"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -32,13 +31,13 @@ func (a *API) metadata(_ context.Context, r *protocol.Request) protocol.Reply {
 			resp.Topics = append(resp.Topics, a.findTopic(ctx, req, &req.Topics[i]))
 		}
 		for _, b := range img.Brokers() {
-			if ep, ok := b.Endpoint(r.Conn.Listener); ok {
+			if host, port, ok := endpoint(b, r.Conn.Listener); ok {
 				mb := kmsg.NewMetadataResponseBroker()
-				mb.NodeID, mb.Host, mb.Port, mb.Rack = b.ID, ep.Host, ep.Port, optional(b.Rack)
+				mb.NodeID, mb.Host, mb.Port, mb.Rack = b.ID, host, port, optional(b.Rack)
 				resp.Brokers = append(resp.Brokers, mb)
 			}
 		}
-		resp.ClusterID = kmsg.StringPtr(img.ClusterID)
+		resp.ClusterID = kmsg.StringPtr(img.ClusterID())
 		resp.ControllerID = a.nodeID
 		if req.IncludeClusterAuthorizedOperations {
 			resp.AuthorizedOperations = clusterOperations
@@ -52,19 +51,24 @@ func (a *API) findTopic(ctx context.Context, req *kmsg.MetadataRequest, want *km
 	t, err := func() (*cluster.Topic, error) {
 		img := a.store.Image()
 		if want.Topic == nil {
-			if t := img.TopicByID(want.TopicID); t != nil {
+			if t, ok := img.TopicByID(want.TopicID); ok {
 				return t, nil
 			}
 			return nil, kerr.UnknownTopicID
 		}
-		if t := img.Topic(*want.Topic); t != nil {
+		if t, ok := img.Topic(*want.Topic); ok {
 			return t, nil
 		}
-		if err := cluster.ValidTopicName(*want.Topic); err != nil {
+		if err := cluster.ValidateTopicName(*want.Topic); err != nil {
 			return nil, err
 		}
-		if (req.Version < 4 || req.AllowAutoTopicCreation) && a.autoCreate() {
-			return a.createOnDemand(ctx, *want.Topic)
+		if (req.Version < 4 || req.AllowAutoTopicCreation) && img.BrokerConfig().Bool("auto.create.topics.enable") {
+			if err := a.createDefault(ctx, *want.Topic); err != nil {
+				return nil, err
+			}
+			if t, ok := a.store.Image().Topic(*want.Topic); ok {
+				return t, nil
+			}
 		}
 		return nil, kerr.UnknownTopicOrPartition
 	}()
@@ -74,18 +78,6 @@ func (a *API) findTopic(ctx context.Context, req *kmsg.MetadataRequest, want *km
 		return rt
 	}
 	return a.metadataTopic(req, t)
-}
-
-// createOnDemand creates a topic with the broker's defaults, or an internal topic with its own.
-func (a *API) createOnDemand(ctx context.Context, name string) (*cluster.Topic, error) {
-	err := a.topics.CreateDefault(ctx, name)
-	if exists := new(cluster.TopicExistsError); err != nil && !errors.As(err, &exists) {
-		return nil, err
-	}
-	if t := a.store.Image().Topic(name); t != nil {
-		return t, nil
-	}
-	return nil, kerr.UnknownTopicOrPartition // deleted again meanwhile
 }
 
 func (a *API) metadataTopic(req *kmsg.MetadataRequest, t *cluster.Topic) kmsg.MetadataResponseTopic {

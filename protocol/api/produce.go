@@ -41,6 +41,7 @@ func (a *API) produce(ctx context.Context, r *protocol.Request) protocol.Reply {
 			outcomes = append(outcomes, a.producePartition(req, t, &t.Partitions[j]))
 		}
 	}
+	r.Release() // all is written; the wait needs nothing of the frame
 	deadline := r.Received.Add(time.Duration(req.TimeoutMillis) * time.Millisecond)
 	return func(ctx context.Context) (protocol.Answer, error) {
 		if req.Acks == 0 {
@@ -121,11 +122,11 @@ func (o *produced) encode(rp *kmsg.ProduceResponseTopicPartition) {
 	rp.BaseOffset = -1
 	rp.ErrorCode = code(o.err)
 	rp.ErrorMessage = kmsg.StringPtr(message(o.err))
-	var bad partition.BadRecords
+	var bad *record.RecordErrors
 	if errors.As(o.err, &bad) {
-		for _, r := range bad.BadRecords() {
+		for _, r := range bad.Records {
 			er := kmsg.NewProduceResponseTopicPartitionErrorRecord()
-			er.RelativeOffset, er.ErrorMessage = r.Index, kmsg.StringPtr(r.Message)
+			er.RelativeOffset, er.ErrorMessage = r.Index, kmsg.StringPtr(r.Reason)
 			rp.ErrorRecords = append(rp.ErrorRecords, er)
 		}
 	}

@@ -1,0 +1,101 @@
+// Package api answers Kafka's requests: one file per API key, each headed by the versions
+// served and by what differs from Kafka. [API.Routes] is the table of all of them.
+//
+// Handlers turn a decoded request into calls of the broker's parts, and what comes back into a
+// response. They hold no state of their own but the fetch sessions. Kafka error codes exist only here and in the
+// coordinators: code maps every other package's errors.
+//
+// Everything is safe for concurrent use: many connections call the same handlers.
+package api
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+
+	"github.com/morrowmq/morrow/broker/group"
+	"github.com/morrowmq/morrow/broker/partition"
+	"github.com/morrowmq/morrow/cluster"
+)
+
+// Deps are what the handlers work on. All are needed.
+type Deps struct {
+	NodeID     int32
+	Store      cluster.Store
+	Partitions *partition.Table
+	Groups     *group.Coordinator
+	// DataDir is the directory shown by DescribeLogDirs.
+	DataDir string
+	Now     func() time.Time
+	Logger  *slog.Logger
+}
+
+// API is the handlers of all requests.
+type API struct {
+	nodeID     int32
+	store      cluster.Store
+	partitions *partition.Table
+	groups     *group.Coordinator
+	dataDir    string
+	now        func() time.Time
+	logger     *slog.Logger
+
+	sessions  *fetchSessions
+	producers producerIDs
+}
+
+// New makes the handlers. It starts nothing.
+func New(d Deps) *API {
+	a := &API{
+		nodeID:     d.NodeID,
+		store:      d.Store,
+		partitions: d.Partitions,
+		groups:     d.Groups,
+		dataDir:    d.DataDir,
+		now:        d.Now,
+		logger:     d.Logger,
+	}
+	a.sessions = newFetchSessions(func() int { return a.intConfig("max.incremental.fetch.session.cache.slots") }, d.Now)
+	a.producers.store = d.Store
+	return a
+}
+
+// FetchSessions is the number of fetch sessions kept, for the metrics.
+func (a *API) FetchSessions() int { return a.sessions.len() }
+
+func (a *API) intConfig(name string) int {
+	return int(a.store.Image().BrokerConfig().Int(name))
+}
+
+// partition finds a partition of this broker by its topic's id or name.
+func (a *API) partition(byID bool, name string, id [16]byte, number int32) (*partition.Partition, error) {
+	img := a.store.Image()
+	var t *cluster.Topic
+	var ok bool
+	if byID {
+		if t, ok = img.TopicByID(id); !ok {
+			return nil, kerr.UnknownTopicID
+		}
+	} else if t, ok = img.Topic(name); !ok {
+		return nil, kerr.UnknownTopicOrPartition
+	}
+	if number < 0 || int(number) >= len(t.Partitions) {
+		return nil, kerr.UnknownTopicOrPartition
+	}
+	return a.partitions.Get(t.ID, number)
+}
+
+// apply changes the metadata and waits until this broker's partitions have followed, so that
+// the client's next request finds what this one made.
+func (a *API) apply(ctx context.Context, c cluster.Command) (*cluster.Image, error) {
+	img, err := a.store.Apply(ctx, c)
+	if img == nil {
+		return nil, err
+	}
+	if werr := a.partitions.WaitVersion(ctx, img.Version()); werr != nil && err == nil {
+		err = werr
+	}
+	return img, err
+}

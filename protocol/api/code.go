@@ -1,0 +1,102 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+
+	"github.com/morrowmq/morrow/broker/partition"
+	"github.com/morrowmq/morrow/cluster"
+	"github.com/morrowmq/morrow/delay"
+	"github.com/morrowmq/morrow/log"
+	"github.com/morrowmq/morrow/log/producer"
+	"github.com/morrowmq/morrow/log/record"
+)
+
+// codedError is a Kafka error with words of our own.
+type codedError struct {
+	kafka *kerr.Error
+	text  string
+}
+
+func (e *codedError) Error() string { return e.text }
+func (e *codedError) Unwrap() error { return e.kafka }
+
+func coded(e *kerr.Error, format string, args ...any) error {
+	return &codedError{e, fmt.Sprintf(format, args...)}
+}
+
+// kinds maps the sentinel errors of the other packages to Kafka's codes. The first that matches counts.
+var kinds = []struct {
+	is   error
+	code *kerr.Error
+}{
+	{record.ErrCRC, kerr.CorruptMessage},
+	{record.ErrTorn, kerr.CorruptMessage},
+	{record.ErrMagic, kerr.UnsupportedForMessageFormat},
+	{record.ErrCodec, kerr.UnsupportedCompressionType},
+	{record.ErrTooLarge, kerr.MessageTooLarge},
+	{record.ErrTimestamp, kerr.InvalidTimestamp},
+	{record.ErrInvalid, kerr.InvalidRecord},
+
+	{partition.ErrTooLarge, kerr.MessageTooLarge},
+	{partition.ErrTransaction, kerr.InvalidTxnState},
+	{partition.ErrFencedEpoch, kerr.FencedLeaderEpoch},
+	{partition.ErrUnknownEpoch, kerr.UnknownLeaderEpoch},
+	{partition.ErrNotHere, kerr.NotLeaderForPartition},
+	{partition.ErrOffline, kerr.KafkaStorageError},
+	// Retried by Java and librdkafka alike.
+	{partition.ErrLoading, kerr.NotEnoughReplicas},
+	{delay.ErrTooManyPending, kerr.NotEnoughReplicas},
+	{log.ErrNoSpace, kerr.NotEnoughReplicas},
+
+	{cluster.TopicExists, kerr.TopicAlreadyExists},
+	{cluster.UnknownTopic, kerr.UnknownTopicOrPartition},
+	{cluster.InvalidTopicName, kerr.InvalidTopicException},
+	{cluster.InvalidPartitions, kerr.InvalidPartitions},
+	{cluster.InvalidReplicationFactor, kerr.InvalidReplicationFactor},
+	{cluster.InvalidAssignment, kerr.InvalidReplicaAssignment},
+	{cluster.InvalidConfig, kerr.InvalidConfig},
+	{cluster.InvalidRequest, kerr.InvalidRequest},
+	{cluster.TopicDeletionDisabled, kerr.TopicDeletionDisabled},
+	{cluster.InternalTopic, kerr.InvalidRequest},
+	{cluster.UnknownBroker, kerr.BrokerNotAvailable},
+
+	{producer.ErrOutOfOrder, kerr.OutOfOrderSequenceNumber},
+	{producer.ErrFenced, kerr.InvalidProducerEpoch},
+
+	{context.DeadlineExceeded, kerr.RequestTimedOut},
+	{context.Canceled, kerr.NotLeaderForPartition},
+}
+
+// code maps any error to a Kafka code. What it does not know is UNKNOWN_SERVER_ERROR: a bug, or a storage failure nobody classified.
+func code(err error) int16 {
+	if err == nil {
+		return 0
+	}
+	if e, ok := errors.AsType[*kerr.Error](err); ok {
+		return e.Code
+	}
+	if _, ok := errors.AsType[*log.OutOfRangeError](err); ok {
+		return kerr.OffsetOutOfRange.Code
+	}
+	for _, k := range kinds {
+		if errors.Is(err, k.is) {
+			return k.code.Code
+		}
+	}
+	return kerr.UnknownServerError.Code
+}
+
+// message is what the client is told besides the code.
+func message(err error) string {
+	if e, ok := errors.AsType[*codedError](err); ok {
+		return e.text
+	}
+	if e, ok := err.(*kerr.Error); ok {
+		return e.Description
+	}
+	return err.Error()
+}

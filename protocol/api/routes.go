@@ -1,0 +1,41 @@
+package api
+
+import "github.com/morrowmq/morrow/protocol"
+
+// Routes is the table of everything served: what it lists is what ApiVersions advertises. Minimums are as low
+// as clients in use need them (see each file). ApiVersions itself (18) is answered by package protocol.
+func (a *API) Routes() []protocol.Route {
+	g := a.groups
+	return []protocol.Route{
+		{Key: 0, Min: 0, Max: 13, Serve: 3, Start: a.produce},
+		{Key: 1, Min: 4, Max: 18, Start: a.fetch},
+		{Key: 2, Min: 1, Max: 11, Start: a.listOffsets},
+		{Key: 3, Min: 0, Max: 13, Start: a.metadata},
+		{Key: 8, Min: 2, Max: 10, Start: fromGroup(g.OffsetCommit)},
+		{Key: 9, Min: 1, Max: 10, Start: fromGroup(g.OffsetFetch)},
+		{Key: 10, Min: 0, Max: 6, Start: a.findCoordinator},
+		{Key: 11, Min: 0, Max: 9, Start: fromMember(g.JoinGroup)},
+		{Key: 12, Min: 0, Max: 4, Start: fromGroup(g.Heartbeat)},
+		{Key: 13, Min: 0, Max: 5, Start: fromGroup(g.LeaveGroup)},
+		{Key: 14, Min: 0, Max: 5, Start: fromGroup(g.SyncGroup)},
+		{Key: 15, Min: 0, Max: 6, Start: fromGroup(g.DescribeGroups)},
+		{Key: 16, Min: 0, Max: 5, Start: fromGroup(g.ListGroups)},
+		{Key: 19, Min: 2, Max: 7, Start: a.createTopics},
+		{Key: 20, Min: 1, Max: 6, Start: a.deleteTopics},
+		{Key: 21, Min: 0, Max: 2, Start: a.deleteRecords},
+		{Key: 22, Min: 0, Max: 5, Start: a.initProducerID},
+		{Key: 23, Min: 2, Max: 4, Start: a.offsetForLeaderEpoch},
+		{Key: 32, Min: 1, Max: 4, Start: a.describeConfigs},
+		{Key: 33, Min: 0, Max: 2, Start: a.alterConfigs},
+		{Key: 35, Min: 1, Max: 5, Start: a.describeLogDirs},
+		{Key: 37, Min: 0, Max: 3, Start: a.createPartitions},
+		{Key: 42, Min: 0, Max: 2, Start: fromGroup(g.DeleteGroups)},
+		{Key: 44, Min: 0, Max: 1, Start: a.incrementalAlterConfigs},
+		{Key: 47, Min: 0, Max: 0, Start: fromGroup(g.OffsetDelete)},
+		{Key: 60, Min: 0, Max: 2, Start: a.describeCluster},
+		{Key: 68, Min: 0, Max: 1, Start: fromMember(g.ConsumerGroupHeartbeat)},
+		{Key: 69, Min: 0, Max: 1, Start: fromGroup(g.ConsumerGroupDescribe)},
+		{Key: 74, Min: 0, Max: 1, Start: a.listConfigResources},
+		{Key: 75, Min: 0, Max: 0, Start: a.describeTopicPartitions},
+	}
+}
