@@ -1,0 +1,147 @@
+package tier
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// catalog loads and commits the manifest of one partition. It is used by one goroutine at a time.
+//
+// A commit names the manifest it replaces by its ETag, so of two writers that start from the same
+// manifest one fails; the leader epoch in the manifest decides who may try again.
+type catalog struct {
+	bucket Bucket
+	dir    string // of the partition, ends with a slash
+
+	// The manifest as last read from or confirmed by the bucket. nil: not known, load first (R9).
+	current *Manifest
+	etag    string
+}
+
+var (
+	// ErrFenced: a writer with a higher leader epoch has taken over the partition.
+	ErrFenced = errors.New("fenced by a newer leader epoch")
+	// ErrMoved: the manifest is not the one this commit was made for. Load it and decide again.
+	ErrMoved = errors.New("manifest was replaced by another writer")
+)
+
+func (c *catalog) key() string { return c.dir + manifestName }
+
+// load reads the manifest from the bucket. It returns nil, nil if there is none yet.
+func (c *catalog) load(ctx context.Context) (*Manifest, error) {
+	c.current, c.etag = nil, ""
+	m, etag, err := readManifest(ctx, c.bucket, c.dir)
+	if errors.Is(err, ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	c.current, c.etag = m, etag
+	return m, nil
+}
+
+// readManifest reads a manifest and its ETag.
+func readManifest(ctx context.Context, b Bucket, dir string) (*Manifest, string, error) {
+	key := dir + manifestName
+	data, obj, err := readObject(ctx, b, key, maxManifestBytes)
+	if err != nil {
+		return nil, "", err
+	}
+	m, err := decodeManifest(data)
+	if err != nil {
+		return nil, "", fmt.Errorf("%s: %w", key, err)
+	}
+	return m, obj.ETag, nil
+}
+
+// commit replaces the current manifest by next, durably, and makes it current. next.Version and next.Commit are set here.
+// After any error the current manifest is unknown and must be loaded before the next commit.
+// ErrFenced and ErrMoved say that next was not committed; after other errors it may have been.
+func (c *catalog) commit(ctx context.Context, next *Manifest) error {
+	next.Version, next.Commit = 1, NewToken()
+	o := PutOptions{IfNoneMatch: true}
+	if c.current != nil {
+		next.Version = c.current.Version + 1
+		o = PutOptions{IfMatch: c.etag}
+	}
+	c.current, c.etag = nil, ""
+	body := BytesBody(c.bucket.Checksum(), next.encode())
+	put, err := c.bucket.Put(ctx, c.key(), body, o)
+	if refused(err) {
+		return err
+	}
+	if err == nil {
+		if obj, herr := confirm(ctx, c.bucket, c.key(), body); herr == nil && (put.ETag == "" || put.ETag == obj.ETag) {
+			c.current, c.etag = next, obj.ETag
+			return nil
+		}
+	}
+	return c.resolve(ctx, next, err)
+}
+
+// resolve finds out what became of a commit whose answer was lost, bad, or "changed", which may be the echo of our own earlier try (R6).
+func (c *catalog) resolve(ctx context.Context, next *Manifest, putErr error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), headTimeout)
+	defer cancel()
+	m, etag, err := readManifest(ctx, c.bucket, c.dir)
+	if err != nil {
+		return errors.Join(putErr, err)
+	}
+	switch {
+	case m.Commit == next.Commit:
+		c.current, c.etag = next, etag
+		return nil
+	case m.Epoch > next.Epoch:
+		return fmt.Errorf("%s: %w: %d > %d", c.key(), ErrFenced, m.Epoch, next.Epoch)
+	case errors.Is(putErr, ErrPrecondition), errors.Is(putErr, ErrExists), m.Version >= next.Version:
+		return fmt.Errorf("%s: %w", c.key(), ErrMoved)
+	case putErr == nil:
+		return fmt.Errorf("%s: %w: the store acknowledged version %d and has %d", c.key(), ErrConflict, next.Version, m.Version)
+	}
+	return putErr
+}
+
+// pageOut moves the oldest entries of the tail into a page object of their own if the tail has grown long.
+func (c *catalog) pageOut(ctx context.Context, m *Manifest) error {
+	for len(m.Tail) >= 2*pageEntries {
+		entries := m.Tail[:pageEntries]
+		ref, err := c.putPage(ctx, m.Epoch, entries)
+		if err != nil {
+			return err
+		}
+		m.Pages = append(m.Pages, ref)
+		m.Tail = append([]Entry(nil), m.Tail[pageEntries:]...)
+	}
+	return nil
+}
+
+func (c *catalog) putPage(ctx context.Context, epoch int32, entries []Entry) (PageRef, error) {
+	body := BytesBody(c.bucket.Checksum(), encodePage(entries))
+	ref := PageRef{
+		Span: summarise(entries), Epoch: epoch, Token: NewToken(),
+		Entries: len(entries), Size: body.Size, Sum: body.Sum,
+	}
+	if _, err := putConfirmed(ctx, c.bucket, ref.id().key(c.dir, pageSuffix), body); err != nil {
+		return PageRef{}, err
+	}
+	return ref, nil
+}
+
+// readPage reads the entries of a page and checks that they are the ones that were stored.
+func readPage(ctx context.Context, b Bucket, dir string, id ObjectID, size int64, sum Checksum) ([]Entry, error) {
+	key := id.key(dir, pageSuffix)
+	data, _, err := readObject(ctx, b, key, size)
+	if err != nil {
+		return nil, err
+	}
+	if SumOf(sum.Algorithm, data) != sum {
+		return nil, fmt.Errorf("%s: %w: not the page that was stored", key, ErrCorrupt)
+	}
+	entries, err := decodePage(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", key, err)
+	}
+	return entries, nil
+}

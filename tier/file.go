@@ -1,0 +1,501 @@
+package tier
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"io/fs"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/morrowmq/morrow/internal/vfs"
+)
+
+// FileBucket is a [Bucket] in a local (or mounted) directory: every object is one file whose path is
+// its key. Several processes may share it; conditions hold between them.
+//
+// A Put is durable when it returns: written to a temporary file, synced, read back and compared, linked
+// or renamed into place, directory synced. The checksum and the ETag are computed from the file, never
+// remembered beside it, so Head tells the truth about the bytes at the price of reading them.
+type FileBucket struct {
+	fs  vfs.FS
+	dir string
+	// stripes serialise conditional replacements within the process; lock files of the same number do so between processes.
+	stripes [lockStripes]chan struct{}
+
+	mu    sync.Mutex
+	known map[string]knownFile // guarded by mu; sums of large files, which are immutable, so that Head after Put need not read again
+}
+
+type knownFile struct {
+	size     int64
+	modified time.Time
+	sum      Checksum
+}
+
+const (
+	lockStripes = 64
+	tmpDir      = ".tmp"
+	lockDir     = ".locks"
+	tmpMaxAge   = 24 * time.Hour
+	// Objects below this size may be replaced (manifests) and are read afresh by every Head.
+	rememberBytes = 1 << 20
+	maxKnownFiles = 4096
+	copyBytes     = 256 << 10
+	lockPoll      = 5 * time.Millisecond
+)
+
+var _ Bucket = (*FileBucket)(nil)
+
+// OpenFileBucket opens a directory as a bucket, making it if needed, and removes temporary files of writers that died.
+func OpenFileBucket(fsys vfs.FS, dir string, now time.Time) (*FileBucket, error) {
+	b := &FileBucket{fs: fsys, dir: dir, known: map[string]knownFile{}}
+	for i := range b.stripes {
+		b.stripes[i] = make(chan struct{}, 1)
+	}
+	for _, d := range []string{dir, vfs.Join(dir, tmpDir), vfs.Join(dir, lockDir)} {
+		if err := fsys.MkdirAll(d); err != nil {
+			return nil, fmt.Errorf("open bucket %s: %w", b, err)
+		}
+	}
+	names, err := fsys.List(vfs.Join(dir, tmpDir))
+	if err != nil {
+		return nil, fmt.Errorf("open bucket %s: %w", b, err)
+	}
+	for _, name := range names {
+		tmp := vfs.Join(dir, tmpDir, name)
+		if st, err := fsys.Stat(tmp); err == nil && now.Sub(st.ModTime) > tmpMaxAge {
+			if err := fsys.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return nil, fmt.Errorf("open bucket %s: %w", b, err)
+			}
+		}
+	}
+	return b, nil
+}
+
+func (b *FileBucket) String() string { return "file://" + b.dir }
+
+// Checksum is CRC64NVME.
+func (b *FileBucket) Checksum() Algorithm { return CRC64NVME }
+
+// Put implements [Bucket].
+func (b *FileBucket) Put(ctx context.Context, key string, body Body, o PutOptions) (Object, error) {
+	obj, err := b.put(ctx, key, body, o)
+	return obj, fileError("put", key, err)
+}
+
+func (b *FileBucket) put(ctx context.Context, key string, body Body, o PutOptions) (obj Object, err error) {
+	name, err := b.path(key)
+	if err != nil {
+		return Object{}, err
+	}
+	tmp := vfs.Join(b.dir, tmpDir, rand.Text())
+	if err := b.writeTemp(ctx, tmp, body); err != nil {
+		return Object{}, errors.Join(err, b.dropTemp(tmp))
+	}
+	defer func() { err = errors.Join(err, b.dropTemp(tmp)) }()
+	if o.IfNoneMatch {
+		err = b.inDir(name, func() error { return b.fs.Link(tmp, name) })
+		if errors.Is(err, fs.ErrExist) {
+			return Object{}, ErrExists
+		}
+	} else {
+		err = b.replace(ctx, key, name, tmp, o.IfMatch)
+	}
+	if err != nil {
+		return Object{}, err
+	}
+	if err := b.fs.SyncDir(vfs.Dir(name)); err != nil {
+		return Object{}, errors.Join(ErrUnknown, err)
+	}
+	return b.remember(key, name, body)
+}
+
+// writeTemp writes body to a new file and makes sure that what is in the file afterwards is what was meant.
+func (b *FileBucket) writeTemp(ctx context.Context, tmp string, body Body) (err error) {
+	f, err := b.fs.Create(tmp)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if cerr := f.Close(); err == nil {
+			err = cerr
+		}
+	}()
+	sent := io.TeeReader(io.NewSectionReader(body.At, 0, body.Size), io.NewOffsetWriter(f, 0))
+	if err := verifyStream(withContext(ctx, sent), body.Size, body.Sum); err != nil {
+		if errors.Is(err, ErrCorrupt) {
+			return errors.Join(ErrChecksum, err)
+		}
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	back := io.NewSectionReader(f, 0, body.Size+1)
+	if err := verifyStream(withContext(ctx, back), body.Size, body.Sum); err != nil {
+		return fmt.Errorf("read back: %w", err)
+	}
+	return nil
+}
+
+func (b *FileBucket) dropTemp(tmp string) error {
+	if err := b.fs.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// inDir runs an operation that makes name, and makes its directory first. A concurrent Delete may remove the empty directory in between.
+func (b *FileBucket) inDir(name string, op func() error) error {
+	for try := 0; ; try++ {
+		if err := b.fs.MkdirAll(vfs.Dir(name)); err != nil {
+			return err
+		}
+		err := op()
+		if try == 3 || !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+}
+
+// replace renames tmp to name if name's ETag is ifMatch ("" means whatever it is).
+func (b *FileBucket) replace(ctx context.Context, key, name, tmp, ifMatch string) error {
+	unlock, err := b.lock(ctx, key)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if ifMatch != "" {
+		obj, err := b.head(ctx, key)
+		if errors.Is(err, fs.ErrNotExist) || err == nil && obj.ETag != ifMatch {
+			return ErrPrecondition
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return b.inDir(name, func() error { return b.fs.Rename(tmp, name) })
+}
+
+// lock excludes other conditional replacements of key, in this process and in others.
+func (b *FileBucket) lock(ctx context.Context, key string) (unlock func(), err error) {
+	h := fnv.New32a()
+	h.Write([]byte(key))
+	n := h.Sum32() % lockStripes
+	select {
+	case b.stripes[n] <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	for {
+		held, err := b.fs.Lock(vfs.Join(b.dir, lockDir, fmt.Sprintf("%02d", n)))
+		if err == nil {
+			return func() { held.Close(); <-b.stripes[n] }, nil
+		}
+		if !errors.Is(err, vfs.ErrLocked) {
+			<-b.stripes[n]
+			return nil, err
+		}
+		select {
+		case <-time.After(lockPoll):
+		case <-ctx.Done():
+			<-b.stripes[n]
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// Head implements [Bucket].
+func (b *FileBucket) Head(ctx context.Context, key string) (Object, error) {
+	obj, err := b.head(ctx, key)
+	return obj, fileError("head", key, err)
+}
+
+func (b *FileBucket) head(ctx context.Context, key string) (Object, error) {
+	name, err := b.path(key)
+	if err != nil {
+		return Object{}, err
+	}
+	st, err := b.fs.Stat(name)
+	if err != nil {
+		return Object{}, err
+	}
+	if st.Dir {
+		return Object{}, fs.ErrNotExist
+	}
+	if st.Size >= rememberBytes {
+		b.mu.Lock()
+		k, ok := b.known[key]
+		b.mu.Unlock()
+		if ok && k.size == st.Size && k.modified.Equal(st.ModTime) {
+			return object(key, st, k.sum), nil
+		}
+	}
+	f, err := b.fs.Open(name)
+	if err != nil {
+		return Object{}, err
+	}
+	defer f.Close()
+	if st.Size, err = f.Size(); err != nil { // of what is open, which a replacement after Stat may have changed
+		return Object{}, err
+	}
+	sum, err := sumFile(ctx, f, st.Size)
+	if err != nil {
+		return Object{}, err
+	}
+	b.keep(key, st, sum)
+	return object(key, st, sum), nil
+}
+
+func object(key string, st vfs.Info, sum Checksum) Object {
+	etag := fmt.Sprintf("%s-%d", hex.EncodeToString([]byte(sum.Sum)), st.Size)
+	return Object{Key: key, Size: st.Size, ETag: etag, Sum: sum, Modified: st.ModTime}
+}
+
+func (b *FileBucket) remember(key, name string, body Body) (Object, error) {
+	st, err := b.fs.Stat(name)
+	if err != nil {
+		return Object{}, errors.Join(ErrUnknown, err)
+	}
+	b.keep(key, st, body.Sum)
+	return object(key, vfs.Info{Size: body.Size, ModTime: st.ModTime}, body.Sum), nil
+}
+
+func (b *FileBucket) keep(key string, st vfs.Info, sum Checksum) {
+	if st.Size < rememberBytes {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.known) >= maxKnownFiles {
+		clear(b.known)
+	}
+	b.known[key] = knownFile{size: st.Size, modified: st.ModTime, sum: sum}
+}
+
+// Get implements [Bucket].
+func (b *FileBucket) Get(ctx context.Context, key string, off, n int64) (io.ReadCloser, Object, error) {
+	r, obj, err := b.get(ctx, key, off, n)
+	if err != nil {
+		return nil, Object{}, fileError("get", key, err)
+	}
+	return r, obj, nil
+}
+
+func (b *FileBucket) get(ctx context.Context, key string, off, n int64) (_ io.ReadCloser, _ Object, err error) {
+	name, err := b.path(key)
+	if err != nil {
+		return nil, Object{}, err
+	}
+	f, err := b.fs.Open(name)
+	if err != nil {
+		return nil, Object{}, err
+	}
+	defer func() {
+		if err != nil {
+			f.Close()
+		}
+	}()
+	obj := Object{Key: key}
+	if obj.Size, err = f.Size(); err != nil {
+		return nil, Object{}, err
+	}
+	if off == 0 && n < 0 {
+		sum, err := sumFile(ctx, f, obj.Size)
+		if err != nil {
+			return nil, Object{}, err
+		}
+		obj = object(key, vfs.Info{Size: obj.Size}, sum)
+	}
+	if n < 0 {
+		n = max(obj.Size-off, 0)
+	}
+	return readCloser{&exactReader{r: withContext(ctx, io.NewSectionReader(f, off, n)), left: n}, f}, obj, nil
+}
+
+func sumFile(ctx context.Context, f vfs.File, size int64) (Checksum, error) {
+	h := CRC64NVME.New()
+	if _, err := io.Copy(h, withContext(ctx, io.NewSectionReader(f, 0, size))); err != nil {
+		return Checksum{}, err
+	}
+	return sumOf(CRC64NVME, h), nil
+}
+
+// List implements [Bucket].
+func (b *FileBucket) List(ctx context.Context, prefix string, visit func(Object) error) error {
+	var stopped error
+	err := b.walk(ctx, "", prefix, func(o Object) error {
+		stopped = visit(o)
+		return stopped
+	})
+	if stopped != nil {
+		return stopped
+	}
+	return fileError("list", prefix, err)
+}
+
+// walk visits the files below a directory whose keys begin with prefix. dir is "" or ends with a slash.
+func (b *FileBucket) walk(ctx context.Context, dir, prefix string, visit func(Object) error) error {
+	names, err := b.fs.List(vfs.Join(b.dir, dir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var found []Object
+	for _, name := range names {
+		key := dir + name
+		if dir == "" && strings.HasPrefix(name, ".") || !overlaps(key, prefix) {
+			continue
+		}
+		st, err := b.fs.Stat(vfs.Join(b.dir, key))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if st.Dir {
+			key += "/"
+		}
+		found = append(found, Object{Key: key, Size: st.Size, Modified: st.ModTime})
+	}
+	slices.SortFunc(found, func(x, y Object) int { return cmp.Compare(x.Key, y.Key) })
+	for _, o := range found {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if strings.HasSuffix(o.Key, "/") {
+			err = b.walk(ctx, o.Key, prefix, visit)
+		} else if strings.HasPrefix(o.Key, prefix) {
+			err = visit(o)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// overlaps reports whether a path or something below it can begin with prefix.
+func overlaps(path, prefix string) bool {
+	return strings.HasPrefix(path, prefix) || strings.HasPrefix(prefix, path)
+}
+
+// Delete implements [Bucket]. Directories left empty are removed.
+func (b *FileBucket) Delete(ctx context.Context, keys ...string) error {
+	for _, key := range keys {
+		if err := ctx.Err(); err != nil {
+			return fileError("delete", key, err)
+		}
+		if err := b.delete(key); err != nil {
+			return fileError("delete", key, err)
+		}
+	}
+	return nil
+}
+
+func (b *FileBucket) delete(key string) error {
+	name, err := b.path(key)
+	if err != nil {
+		return err
+	}
+	b.mu.Lock()
+	delete(b.known, key)
+	b.mu.Unlock()
+	if err := b.fs.Remove(name); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	}
+	dir := vfs.Dir(name)
+	if err := b.fs.SyncDir(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for depth := strings.Count(key, "/"); depth > 0; depth-- {
+		if b.fs.Remove(dir) != nil {
+			break // not empty, most of the time
+		}
+		dir = vfs.Dir(dir)
+	}
+	return nil
+}
+
+// path is the file of a key. Keys that could leave the directory, hide in it, or name a directory are refused.
+func (b *FileBucket) path(key string) (string, error) {
+	for part := range strings.SplitSeq(key, "/") {
+		if part == "" || strings.HasPrefix(part, ".") {
+			return "", errors.Join(ErrConfig, fmt.Errorf("key %q cannot be a file name", key))
+		}
+	}
+	return vfs.Join(b.dir, key), nil
+}
+
+// fileError gives an error of the file system its kind.
+func fileError(op, key string, err error) error {
+	if err == nil {
+		return nil
+	}
+	kind := ErrUnknown
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		kind = ErrNotFound
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
+		kind = ErrDenied
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		kind = ErrFull
+	default:
+		for _, k := range []error{ErrExists, ErrPrecondition, ErrChecksum, ErrConfig} {
+			if errors.Is(err, k) {
+				kind = k
+			}
+		}
+	}
+	return &BucketError{Op: op, Key: key, Kind: kind, Err: err}
+}
+
+// withContext ends a stream when ctx ends.
+func withContext(ctx context.Context, r io.Reader) io.Reader { return contextReader{ctx, r} }
+
+type contextReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (r contextReader) Read(b []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.r.Read(b[:min(len(b), copyBytes)])
+}
+
+// exactReader turns an early end into an error.
+type exactReader struct {
+	r    io.Reader
+	left int64
+}
+
+func (r *exactReader) Read(b []byte) (int, error) {
+	n, err := r.r.Read(b)
+	r.left -= int64(n)
+	if err == io.EOF && r.left > 0 {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
+}
+
+type readCloser struct {
+	io.Reader
+	io.Closer
+}

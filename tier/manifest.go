@@ -1,0 +1,193 @@
+package tier
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+)
+
+// Manifest is the list of what is remote of one partition, and everything else needed to rebuild the
+// partition from the bucket. It is one small object, replaced as a whole by every commit; older
+// entries are moved out in pages, so that a commit costs about the same with 100 segments and with 100,000.
+//
+// A Manifest that has been committed or loaded is immutable.
+type Manifest struct {
+	Cluster string
+	PartitionID
+	Epoch   int32 // leader epoch of the writer; a writer with a lower one is fenced
+	Version int64 // one more with every commit
+	Commit  Token // of this very commit: tells a writer that lost the answer whether it was its own
+	Time    int64 // of the commit, ms since the epoch, writer's clock
+
+	// Of the log when this was written, for restore.
+	LogStart, LogEnd int64
+	Config           map[string]string
+
+	Epochs []EpochStart // every leader epoch up to End, ascending in both
+
+	// Invariant: Pages then Tail cover [Start, End) without a gap or an overlap.
+	Start, End int64
+	Pages      []PageRef
+	Tail       []Entry
+
+	// What is unreachable and still to be deleted, oldest first.
+	Garbage []Garbage
+}
+
+// Span summarises consecutive entries, or one.
+type Span struct {
+	Base, End     int64
+	Segments      int   // drops not counted
+	Bytes         int64 // of segment objects
+	MaxTimestamp  int64 // of visible batches; NoTimestamp if none
+	RetentionTime int64 // latest timestamp, or receive time where hidden
+	// Base of the first and end of the last visible batch; NoOffset if there is none.
+	VisibleBase, VisibleEnd int64
+	AbortedFirst            int64 // lowest First of the aborted transactions whose marker is here; NoOffset if none
+}
+
+// Entry is one remote segment, or (Segments == 0) a range that was dropped on record.
+type Entry struct {
+	Span
+	Epoch    int32 // with Base and Token, the object's key
+	Token    Token
+	DataSize int64 // the object begins with this many bytes of batches
+	IndexPos int64 // its index begins here and ends with the object, which is Bytes long
+	Sum      Checksum
+	ETag     string
+	Time     int64 // of the commit, ms since the epoch
+}
+
+// PageRef points to an object that holds entries.
+type PageRef struct {
+	Span
+	Epoch   int32 // with Base and Token, the page object's key
+	Token   Token
+	Entries int
+	Size    int64 // of the page object
+	Sum     Checksum
+}
+
+// Garbage is an object, or (Page) a page and every segment in it, that no reader can reach any more.
+type Garbage struct {
+	ObjectID
+	Page  bool
+	Size  int64 // of a page object
+	Sum   Checksum
+	Since int64 // ms since the epoch
+}
+
+const (
+	manifestMagic   = "MRWMANIF"
+	manifestVersion = 1
+	pageMagic       = "MRWPAGE\x00"
+	pageVersion     = 1
+
+	// The tail holds fewer than 2 × pageEntries entries: then the first pageEntries become a page.
+	pageEntries = 256
+
+	maxManifestBytes = 64 << 20
+)
+
+// ErrVersion marks data written by a newer Morrow in a way this one must not read.
+var ErrVersion = errors.New("unknown format version")
+
+// isDrop reports whether the entry stands for dropped offsets and has no object.
+func (e *Entry) isDrop() bool { return e.Segments == 0 }
+
+func (e *Entry) id() ObjectID   { return ObjectID{Base: e.Base, Epoch: e.Epoch, Token: e.Token} }
+func (p *PageRef) id() ObjectID { return ObjectID{Base: p.Base, Epoch: p.Epoch, Token: p.Token} }
+
+// clone returns a copy that can be changed: slices are copied, entries are not shared.
+func (m *Manifest) clone() *Manifest {
+	c := *m
+	c.Config = maps.Clone(m.Config)
+	c.Epochs = slices.Clone(m.Epochs)
+	c.Pages = slices.Clone(m.Pages)
+	c.Tail = slices.Clone(m.Tail)
+	c.Garbage = slices.Clone(m.Garbage)
+	return &c
+}
+
+// append adds an entry at the end. It refuses one that would leave a gap or overlap (R5).
+func (m *Manifest) append(e Entry, epochs []EpochStart) error {
+	if len(m.Pages) == 0 && len(m.Tail) == 0 {
+		m.Start, m.End = e.Base, e.Base
+	}
+	if e.Base != m.End || e.End <= e.Base {
+		return fmt.Errorf("%w: [%d, %d) after %d", ErrGap, e.Base, e.End, m.End)
+	}
+	m.Tail = append(m.Tail, e)
+	m.End = e.End
+	for _, x := range epochs {
+		if n := len(m.Epochs); n == 0 || m.Epochs[n-1].Epoch < x.Epoch {
+			m.Epochs = append(m.Epochs, x)
+		}
+	}
+	return nil
+}
+
+// ErrGap is a refused commit: the manifest would not be contiguous.
+var ErrGap = errors.New("remote range would not be contiguous")
+
+// Summary adds up all entries.
+func (m *Manifest) Summary() Span {
+	s := emptySpan(m.Start)
+	for _, p := range m.Pages {
+		s = s.join(p.Span)
+	}
+	for _, e := range m.Tail {
+		s = s.join(e.Span)
+	}
+	return s
+}
+
+func emptySpan(at int64) Span {
+	return Span{
+		Base: at, End: at, MaxTimestamp: NoTimestamp, RetentionTime: NoTimestamp,
+		VisibleBase: NoOffset, VisibleEnd: NoOffset, AbortedFirst: NoOffset,
+	}
+}
+
+// join returns the summary of s and the span that follows it.
+func (s Span) join(t Span) Span {
+	s.End = t.End
+	s.Segments += t.Segments
+	s.Bytes += t.Bytes
+	s.MaxTimestamp = max(s.MaxTimestamp, t.MaxTimestamp)
+	s.RetentionTime = max(s.RetentionTime, t.RetentionTime)
+	if s.VisibleBase == NoOffset {
+		s.VisibleBase = t.VisibleBase
+	}
+	s.VisibleEnd = max(s.VisibleEnd, t.VisibleEnd)
+	if s.AbortedFirst == NoOffset || t.AbortedFirst != NoOffset && t.AbortedFirst < s.AbortedFirst {
+		s.AbortedFirst = t.AbortedFirst
+	}
+	return s
+}
+
+func summarise(entries []Entry) Span {
+	s := emptySpan(entries[0].Base)
+	for _, e := range entries {
+		s = s.join(e.Span)
+	}
+	return s
+}
+
+// epochEnd answers OffsetForLeaderEpoch (KIP-101, KIP-279) within the remote range: the largest known epoch
+// that is not above epoch, and where the next one begins (End for the last).
+func (m *Manifest) epochEnd(epoch int32) (found int32, end int64, ok bool) {
+	i, exact := slices.BinarySearchFunc(m.Epochs, epoch, func(x EpochStart, e int32) int { return cmp.Compare(x.Epoch, e) })
+	if !exact {
+		i--
+	}
+	if i < 0 {
+		return -1, NoOffset, false
+	}
+	if i+1 < len(m.Epochs) {
+		return m.Epochs[i].Epoch, m.Epochs[i+1].Start, true
+	}
+	return m.Epochs[i].Epoch, m.End, true
+}

@@ -1,0 +1,243 @@
+package tier
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/morrowmq/morrow/internal/vfs"
+)
+
+// Config is what a topic's configuration says to the tier. It is asked for anew by every step.
+type Config struct {
+	// Copy says whether closed segments are to be uploaded: remote.storage.enable and not remote.log.copy.disable.
+	Copy bool
+	// RetentionMs and RetentionBytes bound the whole log, remote and local; -1: no bound.
+	RetentionMs, RetentionBytes int64
+	// Topic is every explicitly set configuration of the topic. It is kept in the manifest for restore.
+	Topic map[string]string
+}
+
+// Partition is the remote part of one partition. Its exported methods are safe for concurrent use.
+type Partition struct {
+	tier   *Tier
+	id     PartitionID
+	source Source
+	config func() Config
+
+	// turn is held (by sending to it) by whoever changes the manifest, the state, or anything in this block.
+	turn    chan struct{}
+	catalog catalog
+	state   *state
+	epoch   int32
+
+	view atomic.Pointer[view]
+
+	mu       sync.Mutex // guards the rest
+	slot     slot       // the queue's
+	failures int        // consecutive, for the back-off
+	lagSince time.Time  // when the oldest closed segment that is not confirmed was first seen; zero: none
+}
+
+// view is what readers see: an immutable snapshot, replaced by whoever holds the turn.
+type view struct {
+	manifest *Manifest // nil: not read yet
+	// The manifest is ours to extend: read at our leader epoch and nobody else's since.
+	current   bool
+	confirmed int64 // local delete bound; NoOffset: unknown
+	err       error // why the last step failed; nil if it did not
+}
+
+// ErrRolledBack: the bucket has an older manifest than the one this broker committed, or none.
+var ErrRolledBack = errors.New("manifest in the bucket is older than the last one committed")
+
+func newPartition(t *Tier, id PartitionID, source Source, epoch int32, config func() Config) (*Partition, error) {
+	st, err := openState(t.fs, t.statePath(id))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", id, err)
+	}
+	p := &Partition{
+		tier: t, id: id, source: source, config: config, epoch: epoch, state: st,
+		turn:    make(chan struct{}, 1),
+		catalog: catalog{bucket: t.bucket, dir: partitionDir(t.cluster, id.Topic, id.Partition)},
+	}
+	v := view{confirmed: NoOffset}
+	if st.bound.Epoch == epoch {
+		v.confirmed = st.bound.End // nobody else can have led in between
+	}
+	p.view.Store(&v)
+	return p, nil
+}
+
+// Confirmed is the end of what the log may delete locally: every offset below it that is not below the log
+// start is in the bucket, whole and checked, and named by a manifest that is there too. The bound has been made durable before it is
+// returned. NoOffset means that it is not known: delete nothing.
+func (p *Partition) Confirmed() int64 { return p.view.Load().confirmed }
+
+// Err returns why the partition's last step failed, nil if it did not.
+func (p *Partition) Err() error { return p.view.Load().err }
+
+// Notify says that a segment was closed, or that configuration or offsets changed so that there may be something to do.
+func (p *Partition) Notify() { p.tier.queue.add(p, p.tier.now()) }
+
+// SetEpoch makes the caller leader of the partition at a new epoch: the manifest is read and claimed
+// before anything else is done with it (R9).
+func (p *Partition) SetEpoch(ctx context.Context, epoch int32) error {
+	return p.inTurn(ctx, func() error {
+		if epoch <= p.epoch {
+			return nil
+		}
+		p.epoch = epoch
+		p.catalog.current = nil
+		p.publish(func(v *view) { v.current, v.confirmed, v.err = false, NoOffset, nil })
+		p.Notify()
+		return nil
+	})
+}
+
+// Stop ends all work on the partition and returns when none is under way. Reads fail from then on.
+func (p *Partition) Stop(ctx context.Context) error {
+	p.tier.forget(p)
+	return p.inTurn(ctx, func() error {
+		p.state.close()
+		return nil
+	})
+}
+
+// inTurn runs do while no other step of the partition runs.
+func (p *Partition) inTurn(ctx context.Context, do func() error) error {
+	select {
+	case p.turn <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-p.turn }()
+	return do()
+}
+
+// publish replaces the view. The caller has the turn.
+func (p *Partition) publish(change func(*view)) {
+	v := *p.view.Load()
+	change(&v)
+	p.view.Store(&v)
+}
+
+// ready makes sure that the manifest is known, that it is ours, and that the local bound says the same as the bucket (R9).
+// The caller has the turn.
+func (p *Partition) ready(ctx context.Context) error {
+	if p.catalog.current != nil {
+		return nil
+	}
+	p.publish(func(v *view) { v.current = false })
+	m, err := p.catalog.load(ctx)
+	if err != nil {
+		return err
+	}
+	if err := p.checkLoaded(m); err != nil {
+		return err
+	}
+	if m == nil || m.Epoch < p.epoch {
+		if err := p.claim(ctx, m); err != nil {
+			return err
+		}
+	}
+	return p.reconcile(ctx)
+}
+
+func (p *Partition) checkLoaded(m *Manifest) error {
+	last := p.state.bound
+	if m == nil {
+		if last.End > 0 {
+			return fmt.Errorf("%w: it is missing, version %d was committed", ErrRolledBack, last.Version)
+		}
+		return nil
+	}
+	switch {
+	case m.Topic != p.id.Topic || m.PartitionID.Partition != p.id.Partition || m.Cluster != p.tier.cluster:
+		return fmt.Errorf("%s: %w: it is of %s, partition %d", p.catalog.key(), ErrCorrupt, m.Topic, m.PartitionID.Partition)
+	case m.Epoch > p.epoch:
+		return fmt.Errorf("%w: %d > %d", ErrFenced, m.Epoch, p.epoch)
+	case m.Version < last.Version:
+		return fmt.Errorf("%w: version %d, committed was %d", ErrRolledBack, m.Version, last.Version)
+	}
+	return nil
+}
+
+// claim writes our leader epoch into the manifest, so that an older leader that is still running can commit nothing more.
+func (p *Partition) claim(ctx context.Context, m *Manifest) error {
+	next := &Manifest{Cluster: p.tier.cluster, PartitionID: p.id}
+	if m != nil {
+		next = m.clone()
+	}
+	return p.commit(ctx, next)
+}
+
+// commit stamps and commits a manifest.
+func (p *Partition) commit(ctx context.Context, next *Manifest) error {
+	next.Epoch, next.Time = p.epoch, p.tier.now().UnixMilli()
+	next.Name = p.id.Name
+	offsets := p.source.Offsets()
+	next.LogStart, next.LogEnd = offsets.Start, max(next.LogEnd, offsets.End)
+	next.Config = p.config().Topic
+	if err := p.catalog.pageOut(ctx, next); err != nil {
+		return err
+	}
+	if err := p.catalog.commit(ctx, next); err != nil {
+		p.publish(func(v *view) { v.current = false })
+		return err
+	}
+	return nil
+}
+
+// reconcile compares uploads that were under way with the manifest, and persists the bound that follows from it.
+func (p *Partition) reconcile(ctx context.Context) error {
+	var done []Token
+	for i := range p.state.pending {
+		u := &p.state.pending[i]
+		committed, err := p.contains(ctx, &u.Entry)
+		if err != nil {
+			return err
+		}
+		if committed || u.Entry.Epoch != p.epoch {
+			done = append(done, u.Entry.Token)
+		}
+	}
+	return p.settle(done)
+}
+
+// settle makes the current manifest's end the local delete bound: first in the state file, then for the log to see (R4).
+func (p *Partition) settle(done []Token) error {
+	m := p.catalog.current
+	if err := p.state.settle(done, bound{Epoch: p.epoch, Version: m.Version, End: m.End}); err != nil {
+		return err
+	}
+	p.publish(func(v *view) { v.manifest, v.current, v.confirmed = m, true, m.End })
+	return nil
+}
+
+// contains reports whether the current manifest has exactly this entry.
+func (p *Partition) contains(ctx context.Context, e *Entry) (bool, error) {
+	m := p.catalog.current
+	entries := m.Tail
+	for _, ref := range m.Pages {
+		if ref.Base <= e.Base && e.Base < ref.End {
+			var err error
+			if entries, err = readPage(ctx, p.tier.bucket, p.catalog.dir, ref.id(), ref.Size, ref.Sum); err != nil {
+				return false, err
+			}
+		}
+	}
+	for i := range entries {
+		if entries[i].Token == e.Token {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+func (t *Tier) statePath(id PartitionID) string {
+	return vfs.Join(t.dir, fmt.Sprintf("%s-%d.state", id.Topic, id.Partition))
+}

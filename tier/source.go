@@ -1,0 +1,59 @@
+package tier
+
+import (
+	"errors"
+	"io"
+)
+
+// Source is the local log of one partition as the tier needs it. All methods are safe for
+// concurrent use, and none is called with a lock of this package held.
+type Source interface {
+	// Closed returns, in order, the closed segments whose end is above from and all of whose records are decided:
+	// End ≤ min(high watermark, real last stable offset). The log may return only the first hundred or so.
+	Closed(from int64) ([]LocalSegment, error)
+	// Open gives the bytes of a closed segment. It fails with ErrGone if the log no longer has exactly this
+	// segment. The bytes do not change while it is open, even if the log deletes or replaces it.
+	Open(seg LocalSegment) (SegmentFile, error)
+	// Aborted returns the aborted transactions whose marker lies in [from, to), by marker.
+	Aborted(from, to int64) ([]AbortedTxn, error)
+	// ProducerSnapshot returns the producer state at the end of a closed segment, opaque to the tier;
+	// nil if the log no longer knows it.
+	ProducerSnapshot(end int64) ([]byte, error)
+	// Offsets returns the log start that readers are bound to, the oldest offset whose bytes are
+	// here, and the log end.
+	Offsets() LocalOffsets
+	// Dropped reports whether [from, to) is missing because it was dropped on record (finished
+	// runs of a schedule log), not lost.
+	Dropped(from, to int64) bool
+}
+
+// LocalSegment is a closed segment of the log: Size bytes holding the offsets [Base, End).
+// Two values are equal if and only if they are the same bytes.
+type LocalSegment struct {
+	Base, End  int64
+	Size       int64
+	Generation int64 // changes when the segment is rewritten (compaction)
+}
+
+// SegmentFile is an open segment.
+type SegmentFile interface {
+	io.ReaderAt
+	io.Closer
+}
+
+// LocalOffsets is a consistent snapshot. Start ≤ LocalStart unless the log has no remote part.
+type LocalOffsets struct {
+	Start      int64 // nothing below it may be read or need be kept: DeleteRecords, retention
+	LocalStart int64
+	End        int64
+}
+
+// AbortedTxn is an aborted transaction: readers that want committed records only drop the
+// producer's records from First up to the marker at Last.
+type AbortedTxn struct {
+	ProducerID  int64
+	First, Last int64
+}
+
+// ErrGone is a Source's answer when a segment was truncated, deleted or rewritten.
+var ErrGone = errors.New("segment is no longer in the log")

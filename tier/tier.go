@@ -1,0 +1,198 @@
+// Package tier keeps closed log segments in an object store: it uploads them, proves that they arrived, reads
+// them back, and removes them when retention says so. No local byte may be deleted before [Partition.Confirmed] has passed it.
+//
+// One [Tier] per broker holds what partitions share: the [Bucket], the workers, the limits. One [Partition]
+// per partition holds a [Manifest], the list of remote segments, and takes segments through a state machine whose every state is
+// recorded before its effect. What the tier knows of the local log is the small interface [Source].
+//
+// Goroutines: [Tier.Run] owns the workers; a partition is worked on by one of them at a time. Reads and queries
+// run on the caller's goroutine against an immutable snapshot of the manifest. DESIGN.md tells the whole, FORMAT.md the bytes.
+package tier
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/morrowmq/morrow/internal/vfs"
+)
+
+// Options are the parts and limits of a Tier. Zero limits mean the defaults.
+type Options struct {
+	Bucket  Bucket
+	Cluster string // cluster id, the first part of every key
+	FS      vfs.FS
+	Dir     string // for the upload states and the chunk cache
+	Logger  *slog.Logger
+	Now     func() time.Time // wall clock; nil: time.Now
+
+	Uploads    int           // segments sent at the same time; default 4
+	PrepareTTL time.Duration // after this an upload is begun anew under another key; default 6 h
+}
+
+// Tier is the broker's connection to one bucket.
+type Tier struct {
+	bucket     Bucket
+	cluster    string
+	fs         vfs.FS
+	dir        string
+	logger     *slog.Logger
+	now        func() time.Time
+	workers    int
+	slots      *semaphore.Weighted
+	prepareTTL time.Duration
+	queue      *queue
+
+	mu         sync.Mutex
+	partitions map[partitionKey]*Partition // guarded by mu
+}
+
+type partitionKey struct {
+	topic     TopicID
+	partition int32
+}
+
+// Open prepares a Tier. It asks the bucket nothing and starts nothing.
+func Open(o Options) (*Tier, error) {
+	t := &Tier{
+		bucket: o.Bucket, cluster: o.Cluster, fs: o.FS, dir: o.Dir, logger: o.Logger, now: o.Now,
+		workers: o.Uploads, prepareTTL: o.PrepareTTL,
+		queue: newQueue(), partitions: map[partitionKey]*Partition{},
+	}
+	if t.now == nil {
+		t.now = time.Now
+	}
+	if t.workers <= 0 {
+		t.workers = 4
+	}
+	if t.prepareTTL <= 0 {
+		t.prepareTTL = 6 * time.Hour
+	}
+	t.slots = semaphore.NewWeighted(int64(t.workers))
+	if err := t.fs.MkdirAll(t.dir); err != nil {
+		return nil, fmt.Errorf("open tier: %w", err)
+	}
+	return t, nil
+}
+
+// Partition takes charge of one partition: the broker leads it at the given epoch and source is its log. Its manifest is read before
+// anything is uploaded, deleted or expired; until then Confirmed may be unknown.
+func (t *Tier) Partition(id PartitionID, source Source, epoch int32, config func() Config) (*Partition, error) {
+	p, err := newPartition(t, id, source, epoch, config)
+	if err != nil {
+		return nil, err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	key := partitionKey{id.Topic, id.Partition}
+	if t.partitions[key] != nil {
+		return nil, fmt.Errorf("%s: already open", id)
+	}
+	t.partitions[key] = p
+	p.Notify()
+	return p, nil
+}
+
+func (t *Tier) forget(p *Partition) {
+	t.queue.remove(p)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if key := (partitionKey{p.id.Topic, p.id.Partition}); t.partitions[key] == p {
+		delete(t.partitions, key)
+	}
+}
+
+// Run does the work of all partitions until ctx ends.
+func (t *Tier) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for range t.workers {
+		g.Go(func() error { return t.work(ctx) })
+	}
+	if err := g.Wait(); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+func (t *Tier) work(ctx context.Context) error {
+	for {
+		p, err := t.queue.take(ctx, t.now)
+		if err != nil {
+			return err
+		}
+		t.queue.done(p, t.now(), p.work(ctx))
+	}
+}
+
+// work does one step and returns after how long the next is due; negative: when there is news.
+func (p *Partition) work(ctx context.Context) time.Duration {
+	var more bool
+	err := p.inTurn(ctx, func() (err error) {
+		defer func() {
+			if r := recover(); r != nil { // this partition's bug must not stop the others, nor pass silently
+				p.catalog.current = nil
+				err = fmt.Errorf("panic: %v", r)
+			}
+		}()
+		more, err = p.uploadStep(ctx)
+		return err
+	})
+	p.publishErr(ctx, err)
+	if err != nil && ctx.Err() == nil {
+		return p.backOff(err)
+	}
+	p.mu.Lock()
+	p.failures = 0
+	p.mu.Unlock()
+	if more {
+		return 0
+	}
+	return -1
+}
+
+func (p *Partition) publishErr(ctx context.Context, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	if err != nil {
+		p.tier.logger.Warn("tier: step failed", "partition", p.id.String(), "err", err)
+	}
+	// A context that never ends: the turn is only ever held for one step.
+	_ = p.inTurn(context.WithoutCancel(ctx), func() error {
+		p.publish(func(v *view) { v.err = err })
+		return nil
+	})
+}
+
+const (
+	firstBackOff = 100 * time.Millisecond
+	maxBackOff   = 30 * time.Second
+)
+
+// backOff returns how long to wait after a failure: doubling from firstBackOff to maxBackOff, the latter at once if only a
+// person can help, with jitter so that partitions that failed together do not come back together.
+func (p *Partition) backOff(err error) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.failures++
+	d := min(firstBackOff<<min(p.failures-1, 20), maxBackOff)
+	if needsPerson(err) || errors.Is(err, ErrFenced) {
+		d = maxBackOff
+	}
+	return d/2 + rand.N(d/2)
+}
+
+// uploadSlot waits until another segment may be sent.
+func (t *Tier) uploadSlot(ctx context.Context) (release func(), err error) {
+	if err := t.slots.Acquire(ctx, 1); err != nil {
+		return nil, err
+	}
+	return func() { t.slots.Release(1) }, nil
+}
