@@ -127,17 +127,27 @@ func FrameLen(b []byte) (int, error) {
 // Next splits the first batch off b. It checks framing and magic, not the checksum;
 // the results alias b. It returns ErrTorn if b ends within the batch.
 func Next(b []byte) (first Batch, rest []byte, err error) {
+	if len(b) > magicPos && b[magicPos] != Magic {
+		return nil, nil, errMagic(b)
+	}
 	n, err := FrameLen(b)
 	if err != nil {
 		return nil, nil, err
-	}
-	if len(b) > magicPos && b[magicPos] != Magic {
-		return nil, nil, fmt.Errorf("%w: %d", ErrMagic, int8(b[magicPos]))
 	}
 	if len(b) < n {
 		return nil, nil, ErrTorn
 	}
 	return Batch(b[:n:n]), b[n:], nil
+}
+
+// errMagic explains what b, which is long enough to have a magic, is instead of a batch. Versions 0 and 1
+// have their magic at the same place, but may be shorter than a batch's header.
+func errMagic(b []byte) error {
+	magic := int8(b[magicPos])
+	if magic == 0 || magic == 1 {
+		return fmt.Errorf("%w: %d, a message set of Kafka before 0.11; only version %d is accepted", ErrMagic, magic, Magic)
+	}
+	return fmt.Errorf("%w: %d", ErrMagic, magic)
 }
 
 func (b Batch) int16At(pos int) int16 { return int16(binary.BigEndian.Uint16(b[pos:])) }

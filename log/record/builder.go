@@ -29,7 +29,6 @@ type Builder struct {
 	first, last int32
 	records     []byte
 	out         []byte
-	compressor  compressor
 }
 
 // errEmpty and errOrder are mistakes of the caller.
@@ -102,11 +101,11 @@ func (w *Builder) AddView(v *View) {
 }
 
 // AddEdited appends a record of another batch under a new offset and timestamp, without the headers
-// that drop says and with extra ones at the end. Key, value and the other headers are kept byte for byte.
+// that drop says (nil: none) and with extra ones at the end. Key, value and the other headers are kept byte for byte.
 func (w *Builder) AddEdited(v *View, offsetDelta int32, timestamp int64, drop func(key []byte) bool, extra ...Header) {
 	kept, size := len(extra), headersLen(extra)
 	for k, val := range v.Headers {
-		if !drop(k) {
+		if drop == nil || !drop(k) {
 			kept++
 			size += fieldLen(k) + fieldLen(val)
 		}
@@ -117,7 +116,7 @@ func (w *Builder) AddEdited(v *View, offsetDelta int32, timestamp int64, drop fu
 	w.records = appendField(w.records, v.Value)
 	w.records = binary.AppendVarint(w.records, int64(kept))
 	for k, val := range v.Headers {
-		if !drop(k) {
+		if drop == nil || !drop(k) {
 			w.records = appendField(w.records, k)
 			w.records = appendField(w.records, val)
 		}
@@ -211,7 +210,7 @@ func (w *Builder) Recompress(b Batch, codec Codec, d *Decompressor) (Batch, erro
 
 // finish appends the records to the header h, and seals them.
 func (w *Builder) finish(h, records []byte) (Batch, error) {
-	out, err := w.compressor.append(h, records, w.attributes.Codec(), w.Level)
+	out, err := compress(h, records, w.attributes.Codec(), w.Level)
 	w.out = out
 	if err != nil {
 		return nil, fmt.Errorf("compressing with %s: %w", w.attributes.Codec(), err)

@@ -109,7 +109,7 @@ func (b Batch) checkHeader() error {
 	a := b.Attributes()
 	switch {
 	case b[magicPos] != Magic:
-		return fmt.Errorf("%w: %d", ErrMagic, int8(b[magicPos]))
+		return errMagic(b)
 	case a.Codec() > Zstd:
 		return fmt.Errorf("%w %d", ErrCodec, a.Codec())
 	case a.Has(Control):

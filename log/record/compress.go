@@ -2,6 +2,8 @@ package record
 
 import (
 	"fmt"
+	"slices"
+	"sync"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/s2"
@@ -9,14 +11,16 @@ import (
 	"github.com/pierrec/lz4/v4"
 )
 
-// compressor holds the encoder used last, since they are costly to make.
+// compressor holds encoders, which are costly to make; those for another level replace them.
 type compressor struct {
+	level int
 	out   appender
-	level int // of the encoder kept
 	gzip  *gzip.Writer
 	lz4   *lz4.Writer
 	zstd  *zstd.Encoder
 }
+
+var compressors = sync.Pool{New: func() any { return new(compressor) }}
 
 // appender is an io.Writer that appends.
 type appender []byte
@@ -26,21 +30,25 @@ func (a *appender) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// append compresses src to the end of dst. Snappy is one plain block, without Java's framing: all
-// clients, Java included, read both.
-func (c *compressor) append(dst, src []byte, codec Codec, level int) ([]byte, error) {
+// compress appends src to dst, compressed. Level is as for [Builder.Level]. Snappy is one plain block, without Java's
+// framing: all clients, Java included, read both.
+func compress(dst, src []byte, codec Codec, level int) ([]byte, error) {
+	switch codec {
+	case None:
+		return append(dst, src...), nil
+	case Snappy:
+		n := len(dst)
+		dst = slices.Grow(dst, s2.MaxEncodedLen(len(src)))
+		return dst[:n+len(s2.EncodeSnappy(dst[n:cap(dst)], src))], nil
+	}
+	c := compressors.Get().(*compressor)
+	defer compressors.Put(c)
 	if level != c.level {
 		*c = compressor{level: level}
 	}
 	switch codec {
-	case None:
-		return append(dst, src...), nil
 	case Gzip:
 		return c.appendGzip(dst, src)
-	case Snappy:
-		n := len(dst)
-		dst = append(dst, make([]byte, s2.MaxEncodedLen(len(src)))...)
-		return dst[:n+len(s2.EncodeSnappy(dst[n:], src))], nil
 	case LZ4:
 		return c.appendLZ4(dst, src)
 	case Zstd:

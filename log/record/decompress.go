@@ -38,7 +38,7 @@ type Decompressor struct {
 	gzip *gzip.Reader
 	lz4  *lz4.Reader
 	zstd *zstd.Decoder
-	// zstdLimit is the limit that zstd was made with.
+	// zstdLimit is the limit that zstd knows.
 	zstdLimit int
 	// view is the one Walk hands out, here so that it need not be allocated.
 	view View
@@ -120,14 +120,18 @@ func (d *Decompressor) gunzip() (err error) {
 }
 
 func (d *Decompressor) unzstd(src []byte) (err error) {
-	if limit := d.limit(); d.zstd == nil || d.zstdLimit != limit {
-		d.zstd, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
-			zstd.WithDecoderMaxMemory(uint64(limit)))
-		if err != nil {
-			return err
-		}
-		d.zstdLimit = limit
+	limit := d.limit()
+	bound := zstd.WithDecoderMaxMemory(uint64(limit))
+	switch {
+	case d.zstd == nil:
+		d.zstd, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), bound)
+	case d.zstdLimit != limit:
+		err = d.zstd.ResetWithOptions(nil, bound)
 	}
+	if err != nil {
+		return err
+	}
+	d.zstdLimit = limit
 	buf, err := d.zstd.DecodeAll(src, d.buf)
 	if errors.Is(err, zstd.ErrDecoderSizeExceeded) || errors.Is(err, zstd.ErrWindowSizeExceeded) {
 		return d.tooLarge()

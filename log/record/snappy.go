@@ -16,6 +16,8 @@ import (
 //	version                   int32  1
 //	compatible with           int32  1
 //	then per block            int32 length, block
+//
+// Such streams may follow each other. A length cannot be mistaken for the magic, which would be negative.
 var xerialMagic = []byte("\x82SNAPPY\x00")
 
 const (
@@ -30,11 +32,14 @@ func (d *Decompressor) unsnappy(src []byte) error {
 	if !bytes.HasPrefix(src, xerialMagic) {
 		return d.unsnappyBlock(src)
 	}
-	if len(src) < xerialHeaderLen {
-		return errXerial
-	}
-	src = src[xerialHeaderLen:]
 	for len(src) > 0 {
+		if bytes.HasPrefix(src, xerialMagic) {
+			if len(src) < xerialHeaderLen {
+				return errXerial
+			}
+			src = src[xerialHeaderLen:]
+			continue
+		}
 		if len(src) < 4 {
 			return errXerial
 		}

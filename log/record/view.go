@@ -150,6 +150,7 @@ func field(b []byte, i int) ([]byte, int) {
 	return b[i:end:end], end
 }
 
+// varint looks for the single byte first: most lengths and deltas are that short.
 func varint(b []byte, i int) (int32, int) {
 	if i < len(b) && b[i] < 0x80 {
 		return int32(b[i]>>1) ^ -int32(b[i]&1), i + 1
@@ -187,7 +188,7 @@ func varlong(b []byte, i int) (int64, int) {
 	return v, i + n
 }
 
-// recordError says which record of a batch is malformed.
+// malformed says which record of a batch is malformed.
 func malformed(index int32, err error) error {
 	return fmt.Errorf("%w: record %d: %w", ErrInvalid, index, err)
 }
