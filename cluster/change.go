@@ -39,7 +39,7 @@ func (img *Image) With(c Change) *Image {
 		version: img.version + 1, clusterID: img.clusterID, node: img.node, static: img.static,
 		names: img.names, ids: img.ids, collision: img.collision, deletions: img.deletions,
 		brokers: img.brokers, cluster: img.cluster, broker: img.broker, groups: img.groups,
-		resolved: img.resolved, plain: img.plain,
+		resolved: img.resolved, plain: img.plain, plainSchedule: img.plainSchedule,
 	}
 	next.putBrokers(c)
 	next.putGroups(c)
@@ -162,8 +162,7 @@ func (e *topicEdit) resolve(id TopicID) {
 	resolved := *t
 	resolved.resolved = e.img.resolveTopic(t.Config)
 	if owner, ok := e.ids.get(t.ScheduleOf); ok && t.IsSchedule() {
-		follows := config.ScheduleValues(*e.img.resolveTopic(owner.Config))
-		resolved.resolved = e.img.resolveTopic(follows)
+		resolved.resolved = e.img.resolveSchedule(owner.Config)
 	}
 	e.put(&resolved)
 }
@@ -174,6 +173,13 @@ func (img *Image) resolveTopic(overrides config.Values) *config.TopicConfig {
 	}
 	c := config.ResolveTopic(img.Layers(img.node), overrides)
 	return &c
+}
+
+func (img *Image) resolveSchedule(owner config.Values) *config.TopicConfig {
+	if len(owner) == 0 {
+		return img.plainSchedule
+	}
+	return img.resolveTopic(config.ScheduleValues(img.resolveTopic(owner)))
 }
 
 func (img *Image) putDeletions(c Change) {

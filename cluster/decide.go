@@ -4,8 +4,6 @@ import (
 	"maps"
 	"slices"
 	"time"
-
-	"github.com/morrowmq/morrow/cluster/config"
 )
 
 // Decide is the controller: it says what a command changes, given the metadata
@@ -180,9 +178,4 @@ func distinct(ids []int32) bool {
 
 func subset(some, of []int32) bool {
 	return !slices.ContainsFunc(some, func(id int32) bool { return !slices.Contains(of, id) })
-}
-
-// checkedConfig validates the overrides of a topic as a whole.
-func (d *decision) checkedConfig(overrides config.Values) error {
-	return refuseConfig(config.ValidateTopicSet(d.img.Layers(d.img.node), overrides))
 }

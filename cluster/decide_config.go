@@ -14,20 +14,18 @@ func (c SetTopicConfig) decide(d *decision) (Change, error) {
 		return Change{}, refuse(UnknownTopic, "there is no topic %q", c.Topic)
 	}
 	if t.IsSchedule() {
-		return Change{}, refuse(InternalTopic, "the configs of %q follow from the topic whose schedule it is", t.Name)
+		return Change{}, refuse(InternalTopic, "the configs of %q follow from those of the topic whose schedule it is", t.Name)
 	}
 	layers := d.img.Layers(d.img.node)
-	values, err := c.Edit.apply(config.ScopeTopic, t.Config, func(name string) string {
-		return config.TopicDefault(layers, name)
-	})
+	values, err := c.Edit.apply(config.ScopeTopic, t.Config, layers)
 	if err != nil {
 		return Change{}, err
 	}
-	if err := d.checkedConfig(values); err != nil {
-		return Change{}, err
+	if err := config.ValidateTopicSet(layers, values); err != nil {
+		return Change{}, refuseConfig(err)
 	}
-	if err := refuseConfig(config.ValidateTopicChange(layers, t.Config, values)); err != nil {
-		return Change{}, err
+	if err := config.ValidateTopicChange(layers, t.Config, values); err != nil {
+		return Change{}, refuseConfig(err)
 	}
 	if maps.Equal(values, t.Config) {
 		return Change{}, nil
@@ -38,39 +36,39 @@ func (c SetTopicConfig) decide(d *decision) (Change, error) {
 }
 
 func (c SetBrokerConfig) decide(d *decision) (Change, error) {
-	was := d.img.cluster
-	if c.Broker != AllBrokers {
+	all := c.Broker == AllBrokers
+	was, below := d.img.cluster, config.Layers{Static: d.img.static}
+	if !all {
 		if _, ok := d.img.Broker(c.Broker); !ok {
 			return Change{}, refuse(UnknownBroker, "broker %d is not registered", c.Broker)
 		}
-		was = d.img.broker[c.Broker]
+		was, below = d.img.broker[c.Broker], d.img.Layers(c.Broker)
+		below.Broker = nil
 	}
-	values, err := c.Edit.apply(config.ScopeBroker, was, func(name string) string {
-		return d.img.BrokerConfig().String(name)
-	})
+	values, err := c.Edit.apply(config.ScopeBroker, was, below)
 	if err != nil {
 		return Change{}, err
 	}
-	if err := refuseConfig(config.ValidateDynamic(values, c.Broker == AllBrokers)); err != nil {
-		return Change{}, err
+	if err := config.ValidateDynamic(values, all); err != nil {
+		return Change{}, refuseConfig(err)
 	}
 	if maps.Equal(values, was) {
 		return Change{}, nil
 	}
 	change := Change{DryRun: c.ValidateOnly}
-	if c.Broker == AllBrokers {
+	if all {
 		change.ClusterConfig = &values
 	} else {
 		change.BrokerConfigs = map[int32]config.Values{c.Broker: values}
 	}
-	if err := d.checkBrokerResult(change); err != nil {
+	if err := d.checkBroker(change); err != nil {
 		return Change{}, err
 	}
 	return change, nil
 }
 
-// checkBrokerResult validates the rules that span several broker configs.
-func (d *decision) checkBrokerResult(change Change) error {
+// checkBroker validates what a broker's configs say together after a change.
+func (d *decision) checkBroker(change Change) error {
 	after := d.img.With(change)
 	return refuseConfig(config.ValidateBroker(after.Layers(after.node)))
 }
@@ -79,16 +77,13 @@ func (c SetGroupConfig) decide(d *decision) (Change, error) {
 	if c.Group == "" {
 		return Change{}, refuse(InvalidRequest, "the name of the group must not be empty")
 	}
-	was := d.img.GroupOverrides(c.Group)
-	layers := d.img.Layers(d.img.node)
-	values, err := c.Edit.apply(config.ScopeGroup, was, func(name string) string {
-		return config.ResolveGroup(layers, nil).String(name)
-	})
+	layers, was := d.img.Layers(d.img.node), d.img.GroupOverrides(c.Group)
+	values, err := c.Edit.apply(config.ScopeGroup, was, layers)
 	if err != nil {
 		return Change{}, err
 	}
-	if err := refuseConfig(config.ValidateGroupSet(layers, values)); err != nil {
-		return Change{}, err
+	if err := config.ValidateGroupSet(layers, values); err != nil {
+		return Change{}, refuseConfig(err)
 	}
 	if maps.Equal(values, was) {
 		return Change{}, nil
@@ -96,9 +91,9 @@ func (c SetGroupConfig) decide(d *decision) (Change, error) {
 	return Change{GroupConfigs: map[string]config.Values{c.Group: values}, DryRun: c.ValidateOnly}, nil
 }
 
-// apply returns the overrides after the edit. Values are not checked. inherited
-// returns what is in force for a key that is not overridden.
-func (e ConfigEdit) apply(scope config.Scope, was config.Values, inherited func(name string) string) (config.Values, error) {
+// apply returns the overrides after the edit, not yet validated. below is where
+// the value of a key comes from that is not overridden.
+func (e ConfigEdit) apply(scope config.Scope, was config.Values, below config.Layers) (config.Values, error) {
 	if e.Replace != nil {
 		return maps.Clone(e.Replace), nil
 	}
@@ -112,46 +107,49 @@ func (e ConfigEdit) apply(scope config.Scope, was config.Values, inherited func(
 			return nil, refuse(InvalidRequest, "config %s is altered twice in one request", op.Name)
 		}
 		seen[op.Name] = true
-		if err := op.apply(scope, values, inherited); err != nil {
+		if err := op.apply(scope, values, below); err != nil {
 			return nil, err
 		}
 	}
 	return values, nil
 }
 
-func (op ConfigOp) apply(scope config.Scope, values config.Values, inherited func(name string) string) error {
+func (op ConfigOp) apply(scope config.Scope, values config.Values, below config.Layers) error {
 	switch op.Kind {
 	case OpSet:
 		values[op.Name] = op.Value
-		return nil
 	case OpDelete:
 		delete(values, op.Name)
-		return nil
 	case OpAppend, OpSubtract:
-		return op.applyList(scope, values, inherited)
+		return op.applyList(scope, values, below)
+	default:
+		return refuse(InvalidRequest, "there is no operation %d on config %s", op.Kind, op.Name)
 	}
-	return refuse(InvalidRequest, "unknown operation %d on config %s", op.Kind, op.Name)
+	return nil
 }
 
-// applyList appends to or subtracts from a list. What is not overridden starts
-// from what is in force.
-func (op ConfigOp) applyList(scope config.Scope, values config.Values, inherited func(name string) string) error {
+// applyList appends to or subtracts from a list. One that is not overridden
+// starts from what is in force.
+func (op ConfigOp) applyList(scope config.Scope, values config.Values, below config.Layers) error {
 	def, ok := config.Lookup(scope, op.Name)
 	if !ok {
 		return refuseConfig(scope.Validate(op.Name, op.Value))
 	}
 	if def.Type != config.List {
-		return refuse(InvalidConfig, "config %s is not a list: it can be set or deleted only", op.Name)
+		return refuse(InvalidConfig, "config %s is not a list: it can be set or deleted, not appended to or subtracted from", op.Name)
 	}
 	current, ok := values[op.Name]
 	if !ok {
-		current = inherited(op.Name)
+		current = config.Inherited(scope, below).String(op.Name)
 	}
-	items := config.SplitList(current)
-	for _, item := range config.SplitList(op.Value) {
-		items = slices.DeleteFunc(items, func(have string) bool { return have == item })
-		if op.Kind == OpAppend {
-			items = append(items, item)
+	items, changed := config.SplitList(current), config.SplitList(op.Value)
+	if op.Kind == OpSubtract {
+		items = slices.DeleteFunc(items, func(item string) bool { return slices.Contains(changed, item) })
+	} else {
+		for _, item := range changed {
+			if !slices.Contains(items, item) {
+				items = append(items, item)
+			}
 		}
 	}
 	values[op.Name] = strings.Join(items, ",")

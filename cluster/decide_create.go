@@ -3,6 +3,8 @@ package cluster
 import (
 	"maps"
 	"slices"
+
+	"github.com/morrowmq/morrow/cluster/config"
 )
 
 func (c CreateTopics) decide(d *decision) (Change, error) {
@@ -15,8 +17,8 @@ func createTopic(d *decision, n NewTopic) (Change, error) {
 	if err := d.checkName(n); err != nil {
 		return Change{}, err
 	}
-	if err := d.checkedConfig(n.Config); err != nil {
-		return Change{}, err
+	if err := config.ValidateTopicSet(d.img.Layers(d.img.node), n.Config); err != nil {
+		return Change{}, refuseConfig(err)
 	}
 	replicas, err := d.replicas(n)
 	if err != nil {

@@ -91,8 +91,9 @@ type Image struct {
 	broker  map[int32]config.Values // dynamic, per broker
 	groups  map[string]config.Values
 
-	resolved *config.Resolved    // broker configs in force on node
-	plain    *config.TopicConfig // of topics without overrides
+	resolved      *config.Resolved    // broker configs in force on node
+	plain         *config.TopicConfig // of topics without overrides
+	plainSchedule *config.TopicConfig // of their schedule topics
 
 	sortedOnce sync.Once
 	sorted     []*Topic
@@ -117,6 +118,7 @@ func (img *Image) resolveBroker() {
 	img.resolved = config.ResolveBroker(img.Layers(img.node))
 	plain := config.ResolveTopic(img.Layers(img.node), nil)
 	img.plain = &plain
+	img.plainSchedule = img.resolveTopic(config.ScheduleValues(img.plain))
 }
 
 // Version counts the changes since the cluster was created.
@@ -164,7 +166,7 @@ func (img *Image) TopicConfig(name string) *config.TopicConfig {
 // follows from the topic it belongs to.
 func (img *Image) Overrides(t *Topic) config.Values {
 	if owner, ok := img.TopicByID(t.ScheduleOf); ok && t.IsSchedule() {
-		return config.ScheduleValues(*owner.resolved)
+		return config.ScheduleValues(owner.resolved)
 	}
 	return t.Config
 }

@@ -1,5 +1,6 @@
 package config
 
+// groupTable holds the configs of groups of the consumer protocol (KIP-848).
 var groupTable = newTable([]Def{
 	{Name: "consumer.session.timeout.ms", Type: Int, Default: "45000", Synonyms: same("group.consumer.session.timeout.ms"), Valid: atLeast(1),
 		Doc: "Milliseconds without a heartbeat after which a member of the group is removed."},

@@ -23,19 +23,10 @@ type setting struct {
 	source Source
 }
 
-// settings yields every value that applies to d, the one in force first: the
-// topic's or group's own override, then per layer each synonym in order, then
-// the defaults. Synonyms of a broker config are other broker configs, so d
-// itself comes first among them.
-func (l Layers) settings(d *Def, own Values, ownSource Source, yield func(setting) bool) {
-	synonyms := d.Synonyms
-	if own != nil {
-		if v, ok := own[d.Name]; ok && !yield(setting{d.Name, v, 1, ownSource}) {
-			return
-		}
-	} else {
-		synonyms = append(same(d.Name), synonyms...)
-	}
+// settings yields what is set for any of the named broker configs, the one in
+// force first: layer by layer, in each in the order of the names, and the
+// defaults at the end.
+func (l Layers) settings(names []Synonym, yield func(setting) bool) {
 	for _, layer := range []struct {
 		values Values
 		source Source
@@ -44,29 +35,44 @@ func (l Layers) settings(d *Def, own Values, ownSource Source, yield func(settin
 		{l.Cluster, SourceDynamicDefaultBroker},
 		{l.Static, SourceStaticBroker},
 	} {
-		for _, s := range synonyms {
+		for _, s := range names {
 			if v, ok := layer.values[s.Name]; ok && !yield(setting{s.Name, v, s.Factor, layer.source}) {
 				return
 			}
 		}
 	}
-	for _, s := range synonyms {
-		if b := brokerTable.def(s.Name); !b.Null && !yield(setting{s.Name, b.Default, s.Factor, SourceDefault}) {
+	for _, s := range names {
+		if d := brokerTable.def(s.Name); !d.Null && !yield(setting{s.Name, d.Default, s.Factor, SourceDefault}) {
 			return
 		}
 	}
-	if own != nil && !d.Null && len(synonyms) == 0 {
-		yield(setting{d.Name, d.Default, 1, SourceDefault})
-	}
 }
 
-// inForce returns the setting of d that wins; ok is false when it is null.
-func (l Layers) inForce(d *Def, own Values, ownSource Source) (first setting, ok bool) {
-	l.settings(d, own, ownSource, func(s setting) bool {
+// first returns the setting in force among the named broker configs.
+func (l Layers) first(names []Synonym) (first setting, ok bool) {
+	l.settings(names, func(s setting) bool {
 		first, ok = s, true
 		return false
 	})
 	return first, ok
+}
+
+// overrides are what is set on a topic or a group itself.
+type overrides struct {
+	values Values
+	source Source
+}
+
+// inForce returns the value of a topic or group config: its override, or what
+// its synonyms say, or its default.
+func (l Layers) inForce(d *Def, own overrides) (s setting, ok bool) {
+	if v, ok := own.values[d.Name]; ok {
+		return setting{d.Name, v, 1, own.source}, true
+	}
+	if len(d.Synonyms) > 0 {
+		return l.first(d.Synonyms)
+	}
+	return setting{d.Name, d.Default, 1, SourceDefault}, !d.Null
 }
 
 // scaled returns the value in the unit of the config that was asked for.
@@ -91,57 +97,79 @@ func (s setting) scaled() string {
 // type than it has, is a bug and panics.
 type Resolved struct {
 	table  *table
-	values []string // parallel to table.defs
-	null   []bool
+	values []resolvedValue // parallel to table.defs
 }
 
-// ResolveBroker returns the configuration of a broker. Values that do not
-// parse, which Apply and start-up refuse, fall back to the default.
+type resolvedValue struct {
+	text string
+	null bool
+}
+
+// ResolveBroker returns the configuration of a broker. A value that its
+// definition refuses, which can only have got there past the checks, counts as
+// not set.
 func ResolveBroker(l Layers) *Resolved {
-	return resolve(brokerTable, l, nil, SourceDefault)
+	return resolve(brokerTable, func(d *Def) (setting, bool) {
+		return l.first([]Synonym{{d.Name, 1}})
+	})
 }
 
 // ResolveGroup returns the configuration of a consumer group.
 func ResolveGroup(l Layers, group Values) *Resolved {
-	if group == nil {
-		group = Values{}
-	}
-	return resolve(groupTable, l, group, SourceGroup)
+	return resolve(groupTable, func(d *Def) (setting, bool) {
+		return l.inForce(d, overrides{group, SourceGroup})
+	})
 }
 
-func resolve(t *table, l Layers, own Values, ownSource Source) *Resolved {
-	r := &Resolved{table: t, values: make([]string, len(t.defs)), null: make([]bool, len(t.defs))}
+// Inherited returns what is in force for the keys that a topic, a group or a
+// layer of broker configs does not set itself.
+func Inherited(scope Scope, below Layers) *Resolved {
+	switch scope {
+	case ScopeTopic:
+		return resolveTopic(below, nil)
+	case ScopeGroup:
+		return ResolveGroup(below, nil)
+	}
+	return ResolveBroker(below)
+}
+
+// resolveTopic returns the configuration of a topic by name of its configs.
+func resolveTopic(l Layers, topic Values) *Resolved {
+	return resolve(topicTable, func(d *Def) (setting, bool) {
+		return l.inForce(d, overrides{topic, SourceDynamicTopic})
+	})
+}
+
+func resolve(t *table, inForce func(*Def) (setting, bool)) *Resolved {
+	r := &Resolved{table: t, values: make([]resolvedValue, len(t.defs))}
 	for i := range t.defs {
 		d := &t.defs[i]
-		s, ok := l.inForce(d, own, ownSource)
-		r.values[i], r.null[i] = strings.TrimSpace(s.scaledOrEmpty()), !ok
-		if ok && d.check(r.values[i]) != nil {
-			r.values[i], r.null[i] = d.Default, d.Null
+		r.values[i] = resolvedValue{d.Default, d.Null}
+		s, ok := inForce(d)
+		if !ok {
+			continue
+		}
+		text := strings.TrimSpace(s.scaled())
+		if s.source == SourceDefault || d.check(text) == nil {
+			r.values[i] = resolvedValue{text, false}
 		}
 	}
 	return r
 }
 
-func (s setting) scaledOrEmpty() string {
-	if s.name == "" {
-		return ""
-	}
-	return s.scaled()
-}
-
 // IsNull reports whether the config is unset and has no default.
-func (r *Resolved) IsNull(name string) bool { return r.null[r.at(name)] }
+func (r *Resolved) IsNull(name string) bool { return r.at(name).null }
 
 // String returns the value as it is spelled; "" when it is null.
-func (r *Resolved) String(name string) string { return r.values[r.at(name)] }
+func (r *Resolved) String(name string) string { return r.at(name).text }
 
 // Int returns the value of a config of type Short, Int or Long; 0 when null.
 func (r *Resolved) Int(name string) int64 {
-	i := r.at(name)
-	if r.null[i] {
+	v := r.at(name)
+	if v.null {
 		return 0
 	}
-	n, err := strconv.ParseInt(r.values[i], 10, 64)
+	n, err := strconv.ParseInt(v.text, 10, 64)
 	if err != nil {
 		panic("config: " + name + " is no integer")
 	}
@@ -150,11 +178,11 @@ func (r *Resolved) Int(name string) int64 {
 
 // Bool returns the value of a config of type Boolean; false when null.
 func (r *Resolved) Bool(name string) bool {
-	i := r.at(name)
-	if r.null[i] {
+	v := r.at(name)
+	if v.null {
 		return false
 	}
-	b, ok := parseBool(r.values[i])
+	b, ok := parseBool(v.text)
 	if !ok {
 		panic("config: " + name + " is no boolean")
 	}
@@ -163,11 +191,11 @@ func (r *Resolved) Bool(name string) bool {
 
 // Float returns the value of a config of type Double; 0 when null.
 func (r *Resolved) Float(name string) float64 {
-	i := r.at(name)
-	if r.null[i] {
+	v := r.at(name)
+	if v.null {
 		return 0
 	}
-	f, err := strconv.ParseFloat(r.values[i], 64)
+	f, err := strconv.ParseFloat(v.text, 64)
 	if err != nil {
 		panic("config: " + name + " is no number")
 	}
@@ -175,12 +203,12 @@ func (r *Resolved) Float(name string) float64 {
 }
 
 // List returns the items of a config of type List. The caller owns the slice.
-func (r *Resolved) List(name string) []string { return SplitList(r.values[r.at(name)]) }
+func (r *Resolved) List(name string) []string { return SplitList(r.at(name).text) }
 
-func (r *Resolved) at(name string) int {
+func (r *Resolved) at(name string) resolvedValue {
 	i, ok := r.table.index[name]
 	if !ok {
 		panic("config: no config named " + name)
 	}
-	return i
+	return r.values[i]
 }

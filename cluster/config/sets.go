@@ -2,26 +2,97 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
 )
 
+// The rules in this file span several keys. Each function reports all that is
+// wrong at once: the errors it joins are *UnknownKeyError and *ValueError.
+
 // ValidateTopicSet checks the overrides of a topic, each and all together with
-// what the topic inherits. All that is wrong is reported at once.
+// what the topic inherits.
 func ValidateTopicSet(l Layers, topic Values) error {
 	if err := checkEach(ScopeTopic, topic); err != nil {
 		return err
 	}
-	r := resolve(topicTable, l, orEmpty(topic), SourceDynamicTopic)
-	return errors.Join(checkCompactionLag(r), checkTier(r))
+	r := resolveTopic(l, topic)
+	return errors.Join(
+		checkCompactionLag(r, "min.compaction.lag.ms"),
+		checkTier(r, ResolveBroker(l).Bool("remote.log.storage.system.enable")))
 }
 
-func orEmpty(v Values) Values {
-	if v == nil {
-		return Values{}
+// ValidateTopicChange checks what may not be changed about the overrides of a
+// topic that exists. Both sets are valid by themselves.
+func ValidateTopicChange(l Layers, was, now Values) error {
+	before, after := resolveTopic(l, was), resolveTopic(l, now)
+	if before.Bool("remote.storage.enable") && !after.Bool("remote.storage.enable") && !after.Bool("remote.log.delete.on.disable") {
+		return valueError(after, "remote.storage.enable",
+			"must stay true unless remote.log.delete.on.disable is set to true as well, which deletes what the topic holds in the tier; to keep it, set remote.log.copy.disable instead")
 	}
-	return v
+	return nil
+}
+
+// ValidateBrokerSet checks the static configuration of a broker: what file,
+// environment and flags say.
+func ValidateBrokerSet(static Values) error {
+	if err := checkEach(ScopeBroker, static); err != nil {
+		return err
+	}
+	return ValidateBroker(Layers{Static: static})
+}
+
+// ValidateBroker checks what a broker's valid values say together.
+func ValidateBroker(l Layers) error {
+	b, t := ResolveBroker(l), resolveTopic(l, nil)
+	return errors.Join(
+		checkNodeID(b),
+		checkListeners(b),
+		checkCompactionLag(t, "log.cleaner.min.compaction.lag.ms"),
+		checkLocalRetention(t, "local.retention.ms", "retention.ms", "log.local.retention.ms"),
+		checkLocalRetention(t, "local.retention.bytes", "retention.bytes", "log.local.retention.bytes"),
+		checkOrder(b, "group.min.session.timeout.ms", "group.max.session.timeout.ms"),
+		checkOrder(b, "group.consumer.min.session.timeout.ms", "group.consumer.session.timeout.ms", "group.consumer.max.session.timeout.ms"),
+		checkOrder(b, "group.consumer.min.heartbeat.interval.ms", "group.consumer.heartbeat.interval.ms", "group.consumer.max.heartbeat.interval.ms"),
+		checkHeartbeat(b, "group.consumer.heartbeat.interval.ms", "group.consumer.session.timeout.ms"),
+		checkQueue(b),
+		checkOrder(b, "journal.segment.bytes", "journal.max.bytes"),
+	)
+}
+
+// ValidateDynamic checks broker configs altered at run time, each by itself:
+// for one broker or, with all, as the default of all brokers.
+func ValidateDynamic(values Values, all bool) error {
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		errs = append(errs, checkDynamic(name, values[name], all))
+	}
+	return errors.Join(errs...)
+}
+
+func checkDynamic(name, value string, all bool) error {
+	d, ok := Lookup(ScopeBroker, name)
+	switch {
+	case ok && d.Mode == ReadOnly:
+		return &ValueError{Def: d, Value: value, Reason: "cannot be altered at run time; set it where the broker is configured and restart it"}
+	case ok && d.Mode == PerBroker && all:
+		return &ValueError{Def: d, Value: value, Reason: "can be altered for one broker only, not as the default of all"}
+	}
+	return ScopeBroker.Validate(name, value)
+}
+
+// ValidateGroupSet checks the overrides of a consumer group, each and against
+// the bounds the broker sets.
+func ValidateGroupSet(l Layers, group Values) error {
+	if err := checkEach(ScopeGroup, group); err != nil {
+		return err
+	}
+	g, b := ResolveGroup(l, group), ResolveBroker(l)
+	return errors.Join(
+		checkBounds(g, "consumer.session.timeout.ms", b, "group.consumer.min.session.timeout.ms", "group.consumer.max.session.timeout.ms"),
+		checkBounds(g, "consumer.heartbeat.interval.ms", b, "group.consumer.min.heartbeat.interval.ms", "group.consumer.max.heartbeat.interval.ms"),
+		checkHeartbeat(g, "consumer.heartbeat.interval.ms", "consumer.session.timeout.ms"))
 }
 
 // checkEach checks every value by itself.
@@ -33,122 +104,135 @@ func checkEach(s Scope, values Values) error {
 	return errors.Join(errs...)
 }
 
-func valueError(r *Resolved, name, reason string) error {
-	return &ValueError{Name: name, Value: r.String(name), Reason: reason}
+// valueError refuses the value in force of a config.
+func valueError(r *Resolved, name, format string, args ...any) error {
+	return &ValueError{Def: *r.table.def(name), Value: r.String(name), Reason: fmt.Sprintf(format, args...)}
 }
 
-func checkCompactionLag(r *Resolved) error {
-	if r.Int("min.compaction.lag.ms") > r.Int("max.compaction.lag.ms") {
-		return valueError(r, "min.compaction.lag.ms", "must not be larger than max.compaction.lag.ms, "+r.String("max.compaction.lag.ms"))
+// checkCompactionLag names the key at fault as it is called where it was set.
+func checkCompactionLag(topic *Resolved, name string) error {
+	least, most := topic.Int("min.compaction.lag.ms"), topic.Int("max.compaction.lag.ms")
+	if least <= most {
+		return nil
 	}
-	return nil
+	return &ValueError{Def: anyDef(name), Value: strconv.FormatInt(least, 10),
+		Reason: fmt.Sprintf("must not be larger than the maximum compaction lag, %d", most)}
 }
 
 // checkTier refuses what cannot be done with a tiered topic.
-func checkTier(r *Resolved) error {
+func checkTier(r *Resolved, systemEnabled bool) error {
 	if !r.Bool("remote.storage.enable") {
 		return nil
 	}
 	var errs []error
+	if !systemEnabled {
+		errs = append(errs, valueError(r, "remote.storage.enable", "must be false while remote.log.storage.system.enable is false on the broker"))
+	}
 	if slices.Contains(r.List("cleanup.policy"), "compact") {
 		errs = append(errs, valueError(r, "remote.storage.enable", "must be false for a topic whose cleanup.policy contains compact"))
 	}
-	return errors.Join(append(errs,
-		checkLocalRetention(r, "local.retention.ms", "retention.ms"),
-		checkLocalRetention(r, "local.retention.bytes", "retention.bytes"))...)
+	for _, k := range []struct{ local, total string }{
+		{"local.retention.ms", "retention.ms"},
+		{"local.retention.bytes", "retention.bytes"},
+	} {
+		errs = append(errs,
+			checkLocalRetention(r, k.local, k.total, k.local),
+			checkCopyDisabled(r, k.local, k.total))
+	}
+	return errors.Join(errs...)
 }
 
 // checkLocalRetention requires the local share of a retention to fit in the
-// whole, and to be all of it where nothing is copied to the tier.
-func checkLocalRetention(r *Resolved, local, total string) error {
-	part, all := r.Int(local), r.Int(total)
-	if part == -2 {
+// whole. The key at fault is named as it is called where it was set.
+func checkLocalRetention(topic *Resolved, local, total, name string) error {
+	part, whole := topic.Int(local), topic.Int(total)
+	if part == -2 || whole == -1 || (part != -1 && part <= whole) {
 		return nil
 	}
-	if all != -1 && (part == -1 || part > all) {
-		return valueError(r, local, "must be -2 or at most the value of "+total+", "+r.String(total))
-	}
-	if r.Bool("remote.log.copy.disable") && part != all {
-		return valueError(r, local, "must be -2 or the value of "+total+", "+r.String(total)+", while remote.log.copy.disable is true")
-	}
-	return nil
+	return &ValueError{Def: anyDef(name), Value: strconv.FormatInt(part, 10),
+		Reason: fmt.Sprintf("must be -2 or at most %d, the value of %s", whole, total)}
 }
 
-// ValidateTopicChange checks what may not be changed about the overrides of a
-// topic that exists. Both sets are valid by themselves.
-func ValidateTopicChange(l Layers, was, now Values) error {
-	before := resolve(topicTable, l, orEmpty(was), SourceDynamicTopic)
-	after := resolve(topicTable, l, orEmpty(now), SourceDynamicTopic)
-	if before.Bool("remote.storage.enable") && !after.Bool("remote.storage.enable") && !after.Bool("remote.log.delete.on.disable") {
-		return valueError(after, "remote.storage.enable", "must stay true unless remote.log.delete.on.disable is set to true as well, which deletes what the topic holds in the tier; to keep it, set remote.log.copy.disable instead")
+// checkCopyDisabled requires the local share to be all of a retention where
+// nothing more is copied to the tier.
+func checkCopyDisabled(r *Resolved, local, total string) error {
+	if part := r.Int(local); !r.Bool("remote.log.copy.disable") || part == -2 || part == r.Int(total) {
+		return nil
 	}
-	return nil
+	return valueError(r, local, "must be -2 or %s, the value of %s, while remote.log.copy.disable is true", r.String(total), total)
 }
 
-// TopicDefault returns what a topic config inherits where it is not overridden.
-func TopicDefault(l Layers, name string) string {
-	if !hasKey(topicTable, name) {
-		return ""
+func checkNodeID(b *Resolved) error {
+	if b.IsNull("broker.id") || b.Int("broker.id") == b.Int("node.id") {
+		return nil
 	}
-	return resolve(topicTable, l, Values{}, SourceDynamicTopic).String(name)
+	return valueError(b, "broker.id", "must be unset or %s, the value of node.id", b.String("node.id"))
 }
 
-// ValidateDynamic checks a set of broker configs altered at run time: for one
-// broker, or for all.
-func ValidateDynamic(values Values, all bool) error {
+// checkListeners requires a protocol for every listener, and advertised
+// addresses to belong to one.
+func checkListeners(b *Resolved) error {
+	own, _ := ParseListeners(b.String("listeners"))
+	protocols, _ := ParseProtocolMap(b.String("listener.security.protocol.map"))
+	known := map[string]bool{}
 	var errs []error
-	for _, name := range slices.Sorted(maps.Keys(values)) {
-		d, ok := Lookup(ScopeBroker, name)
+	for _, l := range own {
+		known[l.Name] = true
+		if protocols[l.Name] == "" {
+			errs = append(errs, valueError(b, "listeners", "must name listeners of listener.security.protocol.map, which has no %s", l.Name))
+		}
+	}
+	advertised, _ := ParseListeners(b.String("advertised.listeners"))
+	for _, l := range advertised {
 		switch {
-		case ok && d.Mode == ReadOnly:
-			errs = append(errs, &ValueError{Name: name, Value: values[name], Reason: "cannot be altered at run time; set it in the configuration file and restart"})
-		case ok && d.Mode == PerBroker && all:
-			errs = append(errs, &ValueError{Name: name, Value: values[name], Reason: "can be altered for one broker only, not as the default of all"})
-		default:
-			errs = append(errs, ScopeBroker.Validate(name, values[name]))
+		case !known[l.Name]:
+			errs = append(errs, valueError(b, "advertised.listeners", "must name listeners of listeners, which has no %s", l.Name))
+		case l.Host == "" || l.Host == "0.0.0.0" || l.Host == "::":
+			errs = append(errs, valueError(b, "advertised.listeners", "must hold addresses a client can connect to, which %q is not", l.Host))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// ValidateBrokerSet checks the static configuration of a broker: what a file,
-// environment and flags say. All that is wrong is reported at once.
-func ValidateBrokerSet(static Values) error {
-	return errors.Join(checkEach(ScopeBroker, static), ValidateBroker(Layers{Static: static}))
-}
-
-// ValidateBroker checks the rules that span several broker configs.
-func ValidateBroker(l Layers) error {
-	return nil
-}
-
-// ValidateGroupSet checks the overrides of a consumer group, each and against
-// the bounds the broker sets.
-func ValidateGroupSet(l Layers, group Values) error {
-	return checkEach(ScopeGroup, group)
-}
-
-// ScheduleValues returns the overrides of a schedule topic, which follow from
-// the configuration of the topic it belongs to. It is never removed by
-// retention, but by what it records; its segments roll, are synced and leave the
-// local disk for the tier as its owner's do.
-func ScheduleValues(owner TopicConfig) Values {
-	integer := func(n int64) string { return strconv.FormatInt(n, 10) }
-	return Values{
-		"cleanup.policy":          "delete",
-		"retention.ms":            "-1",
-		"retention.bytes":         "-1",
-		"delay.enable":            "false",
-		"message.timestamp.type":  "CreateTime",
-		"compression.type":        "producer",
-		"min.insync.replicas":     strconv.Itoa(owner.MinInsyncReplicas),
-		"segment.bytes":           integer(owner.SegmentBytes),
-		"segment.ms":              integer(owner.SegmentMs),
-		"flush.messages":          integer(owner.FlushMessages),
-		"flush.ms":                integer(owner.FlushMs),
-		"remote.storage.enable":   strconv.FormatBool(owner.RemoteStorageEnable),
-		"remote.log.copy.disable": strconv.FormatBool(owner.RemoteCopyDisable),
-		"local.retention.ms":      integer(owner.LocalRetentionMs),
-		"local.retention.bytes":   integer(owner.LocalRetentionBytes),
+// checkOrder requires values that do not fall from one key to the next.
+func checkOrder(r *Resolved, names ...string) error {
+	var errs []error
+	for i, name := range names[1:] {
+		if below := names[i]; r.Int(name) < r.Int(below) {
+			errs = append(errs, valueError(r, name, "must not be smaller than %s, %s", below, r.String(below)))
+		}
 	}
+	return errors.Join(errs...)
+}
+
+func checkBounds(r *Resolved, name string, bounds *Resolved, least, most string) error {
+	if n := r.Int(name); n >= bounds.Int(least) && n <= bounds.Int(most) {
+		return nil
+	}
+	return valueError(r, name, "must be from %s to %s, the values of %s and %s of the broker",
+		bounds.String(least), bounds.String(most), least, most)
+}
+
+func checkHeartbeat(r *Resolved, interval, timeout string) error {
+	if r.Int(interval) < r.Int(timeout) {
+		return nil
+	}
+	return valueError(r, interval, "must be smaller than %s, %s", timeout, r.String(timeout))
+}
+
+// checkQueue requires room for the largest request, or it would wait for ever.
+func checkQueue(b *Resolved) error {
+	queue := b.Int("queued.max.request.bytes")
+	if queue == -1 || queue >= b.Int("socket.request.max.bytes") {
+		return nil
+	}
+	return valueError(b, "queued.max.request.bytes", "must be -1 or at least socket.request.max.bytes, %s", b.String("socket.request.max.bytes"))
+}
+
+// anyDef returns the definition of a topic or broker config.
+func anyDef(name string) Def {
+	if hasKey(topicTable, name) {
+		return *topicTable.def(name)
+	}
+	return *brokerTable.def(name)
 }

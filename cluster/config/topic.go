@@ -33,7 +33,7 @@ var topicTable = newTable(topicLogDefs, topicCleanerDefs, topicTierDefs, topicDe
 
 var topicLogDefs = []Def{
 	{Name: "compression.type", Type: String, Default: "producer", Synonyms: same("compression.type"),
-		Valid: oneOf("uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"),
+		Valid: codec,
 		Doc:   "Codec of stored batches. With producer a batch keeps the codec it was sent with; any other value makes the broker recompress batches that come in another one."},
 	{Name: "compression.gzip.level", Type: Int, Default: "-1", Synonyms: same("compression.gzip.level"), Valid: gzipLevel,
 		Doc: "Level used when the broker itself compresses with gzip: 1 (fastest) to 9 (smallest), or -1 for the codec's own default."},
@@ -83,8 +83,8 @@ var topicLogDefs = []Def{
 const minSegmentBytes = 1024
 
 var topicCleanerDefs = []Def{
-	{Name: "cleanup.policy", Type: List, Default: "delete", Synonyms: same("log.cleanup.policy"), Valid: someOf("compact", "delete"),
-		Doc: "What happens to old segments: delete removes them by retention, compact keeps the last record of each key. Both may be given."},
+	{Name: "cleanup.policy", Type: List, Default: "delete", Synonyms: same("log.cleanup.policy"), Valid: cleanupPolicy,
+		Doc: "What happens to old segments: delete removes them by retention, compact keeps the last record of each key. Both may be given, or none to keep everything (KIP-1161)."},
 	{Name: "delete.retention.ms", Type: Long, Default: dayMs, Synonyms: same("log.cleaner.delete.retention.ms"), Valid: atLeast(0),
 		Doc: "Milliseconds a tombstone is kept in a compacted topic. A consumer that reads from the beginning must finish within this time to see every deletion."},
 	{Name: "max.compaction.lag.ms", Type: Long, Default: maxInt64, Synonyms: same("log.cleaner.max.compaction.lag.ms"), Valid: atLeast(1),
@@ -116,7 +116,7 @@ var topicTierDefs = []Def{
 var topicDelayDefs = []Def{
 	{Name: "delay.enable", Type: Boolean, Default: "true", Synonyms: same("delay.enable"),
 		Doc: "Whether delay headers of produced records are honoured. With false they are ordinary headers and produces are not looked into; what is already pending is still delivered."},
-	{Name: "delay.dialects", Type: List, Default: "morrow", Synonyms: same("delay.dialects"), Valid: someOf("morrow", "rocketmq", "rabbitmq"),
+	{Name: "delay.dialects", Type: List, Default: "morrow", Synonyms: same("delay.dialects"), Valid: dialects,
 		Doc: "Whose delay headers are understood: morrow, rocketmq (DELAY, TIMER_DELAY_SEC, TIMER_DELAY_MS, TIMER_DELIVER_MS), rabbitmq (x-delay)."},
 	{Name: "delay.default.ms", Type: Long, Default: "0", Synonyms: same("delay.default.ms"), Valid: atLeast(0),
 		Doc: "Delay, in milliseconds, of records that carry no delay header. 0 means none."},
@@ -126,6 +126,19 @@ var topicDelayDefs = []Def{
 		Doc: "Pending records one partition may hold; further delayed records are refused with a retriable error. -1 sets no bound."},
 	{Name: "delay.levels", Type: String, Default: DefaultDelayLevels, Synonyms: same("delay.levels"), Valid: delayLevels,
 		Doc: "Delays that level numbers stand for, first level first, separated by spaces. A change does not move what is already pending."},
+}
+
+var (
+	codec    = oneOf("uncompressed", "zstd", "lz4", "snappy", "gzip", "producer")
+	dialects = someOf("morrow", "rocketmq", "rabbitmq")
+)
+
+// cleanupPolicy accepts delete, compact, both, or none.
+func cleanupPolicy(value string) error {
+	if len(SplitList(value)) == 0 {
+		return nil
+	}
+	return someOf("compact", "delete")(value)
 }
 
 func gzipLevel(value string) error {
@@ -150,13 +163,13 @@ func throttledReplicas(value string) error {
 }
 
 func delayLevels(value string) error {
-	_, err := parseDelayLevels(value)
+	_, err := ParseDelayLevels(value)
 	return err
 }
 
-// parseDelayLevels parses the table of delay.levels: durations of whole
-// milliseconds, spelled 250ms, 5s, 2m, 1h30m or 2d.
-func parseDelayLevels(value string) ([]time.Duration, error) {
+// ParseDelayLevels parses the value of delay.levels: durations of whole
+// milliseconds, spelled 250ms, 5s, 2m, 1h30m or 2d, separated by spaces.
+func ParseDelayLevels(value string) ([]time.Duration, error) {
 	fields := strings.Fields(value)
 	levels := make([]time.Duration, 0, len(fields))
 	for _, f := range fields {

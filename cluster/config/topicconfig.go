@@ -8,11 +8,12 @@ import (
 // TopicConfig is the configuration in force for one topic, parsed. It is
 // immutable and shared: callers must not modify its slices.
 type TopicConfig struct {
-	// Compact and Delete are the cleanup policies; at least one is set.
+	// Compact and Delete are the cleanup policies. With neither, everything is
+	// kept.
 	Compact, Delete bool
 
 	CompressionType  string // "producer", "uncompressed" or a codec's name
-	CompressionLevel int    // of CompressionType, where it has levels
+	CompressionLevel int    // of CompressionType, where that has levels
 
 	SegmentBytes       int64
 	SegmentMs          int64
@@ -28,10 +29,10 @@ type TopicConfig struct {
 	FlushMessages int64
 	FlushMs       int64
 
-	MaxMessageBytes    int64
-	LogAppendTime      bool // message.timestamp.type
-	TimestampBeforeMax int64
-	TimestampAfterMax  int64
+	MaxMessageBytes      int64
+	LogAppendTime        bool // message.timestamp.type
+	TimestampBeforeMaxMs int64
+	TimestampAfterMaxMs  int64
 
 	DeleteRetentionMs      int64
 	MinCompactionLagMs     int64
@@ -41,11 +42,14 @@ type TopicConfig struct {
 	MinInsyncReplicas     int
 	UncleanLeaderElection bool
 
-	RemoteStorageEnable bool
-	RemoteCopyDisable   bool
-	RemoteDeleteDisable bool  // remote.log.delete.on.disable
-	LocalRetentionBytes int64 // -1: no bound; -2 is already replaced by RetentionBytes
-	LocalRetentionMs    int64 // -1: no bound; -2 is already replaced by RetentionMs
+	RemoteStorageEnable   bool
+	RemoteCopyDisable     bool
+	RemoteDeleteOnDisable bool
+
+	// The share of the retention kept locally, with -2 already replaced. -1: no
+	// bound. Invariant: never more than the whole.
+	LocalRetentionBytes int64
+	LocalRetentionMs    int64
 
 	DelayEnable     bool
 	DelayDialects   []string
@@ -58,15 +62,13 @@ type TopicConfig struct {
 // ResolveTopic returns the configuration of a topic with the given overrides
 // on a broker with the given layers.
 func ResolveTopic(l Layers, topic Values) TopicConfig {
-	if topic == nil {
-		topic = Values{}
-	}
-	r := resolve(topicTable, l, topic, SourceDynamicTopic)
+	r := resolveTopic(l, topic)
 	c := TopicConfig{
 		Compact: slices.Contains(r.List("cleanup.policy"), "compact"),
 		Delete:  slices.Contains(r.List("cleanup.policy"), "delete"),
 
-		CompressionType: r.String("compression.type"),
+		CompressionType:  r.String("compression.type"),
+		CompressionLevel: compressionLevel(r),
 
 		SegmentBytes:       r.Int("segment.bytes"),
 		SegmentMs:          r.Int("segment.ms"),
@@ -82,10 +84,10 @@ func ResolveTopic(l Layers, topic Values) TopicConfig {
 		FlushMessages: r.Int("flush.messages"),
 		FlushMs:       r.Int("flush.ms"),
 
-		MaxMessageBytes:    r.Int("max.message.bytes"),
-		LogAppendTime:      r.String("message.timestamp.type") == "LogAppendTime",
-		TimestampBeforeMax: r.Int("message.timestamp.before.max.ms"),
-		TimestampAfterMax:  r.Int("message.timestamp.after.max.ms"),
+		MaxMessageBytes:      r.Int("max.message.bytes"),
+		LogAppendTime:        r.String("message.timestamp.type") == "LogAppendTime",
+		TimestampBeforeMaxMs: r.Int("message.timestamp.before.max.ms"),
+		TimestampAfterMaxMs:  r.Int("message.timestamp.after.max.ms"),
 
 		DeleteRetentionMs:      r.Int("delete.retention.ms"),
 		MinCompactionLagMs:     r.Int("min.compaction.lag.ms"),
@@ -95,11 +97,9 @@ func ResolveTopic(l Layers, topic Values) TopicConfig {
 		MinInsyncReplicas:     int(r.Int("min.insync.replicas")),
 		UncleanLeaderElection: r.Bool("unclean.leader.election.enable"),
 
-		RemoteStorageEnable: r.Bool("remote.storage.enable"),
-		RemoteCopyDisable:   r.Bool("remote.log.copy.disable"),
-		RemoteDeleteDisable: r.Bool("remote.log.delete.on.disable"),
-		LocalRetentionBytes: r.Int("local.retention.bytes"),
-		LocalRetentionMs:    r.Int("local.retention.ms"),
+		RemoteStorageEnable:   r.Bool("remote.storage.enable"),
+		RemoteCopyDisable:     r.Bool("remote.log.copy.disable"),
+		RemoteDeleteOnDisable: r.Bool("remote.log.delete.on.disable"),
 
 		DelayEnable:     r.Bool("delay.enable"),
 		DelayDialects:   r.List("delay.dialects"),
@@ -107,17 +107,28 @@ func ResolveTopic(l Layers, topic Values) TopicConfig {
 		DelayMaxMs:      r.Int("delay.max.ms"),
 		DelayMaxPending: r.Int("delay.max.pending"),
 	}
-	if name := "compression." + c.CompressionType + ".level"; hasKey(topicTable, name) {
-		c.CompressionLevel = int(r.Int(name))
-	}
-	if c.LocalRetentionBytes == -2 {
-		c.LocalRetentionBytes = c.RetentionBytes
-	}
-	if c.LocalRetentionMs == -2 {
-		c.LocalRetentionMs = c.RetentionMs
-	}
-	c.DelayLevels, _ = parseDelayLevels(r.String("delay.levels"))
+	c.LocalRetentionBytes = localShare(r.Int("local.retention.bytes"), c.RetentionBytes)
+	c.LocalRetentionMs = localShare(r.Int("local.retention.ms"), c.RetentionMs)
+	c.DelayLevels, _ = ParseDelayLevels(r.String("delay.levels")) // checked when it was set
 	return c
+}
+
+func compressionLevel(r *Resolved) int {
+	name := "compression." + r.String("compression.type") + ".level"
+	if !hasKey(topicTable, name) {
+		return 0
+	}
+	return int(r.Int(name))
+}
+
+// localShare returns how much of a retention stays local. A local value that
+// exceeds the whole, which a later change of the broker's default can bring
+// about, counts as the whole.
+func localShare(local, whole int64) int64 {
+	if local == -2 || (whole != -1 && (local == -1 || local > whole)) {
+		return whole
+	}
+	return local
 }
 
 func hasKey(t *table, name string) bool {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,26 +27,21 @@ func (e *UnknownKeyError) Error() string {
 
 // ValueError refuses a value. Reason says what was expected: "must be …".
 type ValueError struct {
-	Name   string
+	Def    Def
 	Value  string
 	Reason string
 }
 
 func (e *ValueError) Error() string {
-	if d := findSensitive(e.Name); d {
-		return fmt.Sprintf("invalid value for config %s: %s", e.Name, e.Reason)
+	if e.Def.Sensitive {
+		return fmt.Sprintf("invalid value for config %s: %s", e.Def.Name, e.Reason)
 	}
-	return fmt.Sprintf("invalid value %q for config %s: %s", e.Value, e.Name, e.Reason)
-}
-
-func findSensitive(name string) bool {
-	d, ok := Lookup(ScopeBroker, name)
-	return ok && d.Sensitive
+	return fmt.Sprintf("invalid value %q for config %s: %s", e.Value, e.Def.Name, e.Reason)
 }
 
 // Validate reports whether value may be set for the named key: a
 // *UnknownKeyError or a *ValueError when not. Rules that span several keys are
-// checked by ValidateTopicSet and its siblings.
+// checked by ValidateTopicSet, ValidateBrokerSet and ValidateGroupSet.
 func (s Scope) Validate(name, value string) error {
 	d, ok := Lookup(s, name)
 	if !ok {
@@ -60,7 +56,7 @@ func (d *Def) check(value string) error {
 		err = d.Valid(value)
 	}
 	if err != nil {
-		return &ValueError{Name: d.Name, Value: value, Reason: err.Error()}
+		return &ValueError{Def: *d, Value: value, Reason: err.Error()}
 	}
 	return nil
 }
@@ -128,6 +124,16 @@ func atLeast(min int64) func(string) error {
 	}
 }
 
+// minusOneOr accepts -1 and integers from min on.
+func minusOneOr(min int64) func(string) error {
+	return func(value string) error {
+		if n, err := strconv.ParseInt(strings.TrimSpace(value), 10, 64); err != nil || (n != -1 && n < min) {
+			return fmt.Errorf("must be -1 or an integer ≥ %d", min)
+		}
+		return nil
+	}
+}
+
 func between(min, max int64) func(string) error {
 	return func(value string) error {
 		if n, err := strconv.ParseInt(strings.TrimSpace(value), 10, 64); err != nil || n < min || n > max {
@@ -155,6 +161,11 @@ func oneOf(names ...string) func(string) error {
 	}
 }
 
+// oneOfFold is oneOf in any case.
+func oneOfFold(names ...string) func(string) error {
+	return func(value string) error { return oneOf(names...)(strings.ToLower(value)) }
+}
+
 // someOf accepts a non-empty list without repetition of the given names.
 func someOf(names ...string) func(string) error {
 	return func(value string) error {
@@ -170,6 +181,31 @@ func someOf(names ...string) func(string) error {
 		}
 		return nil
 	}
+}
+
+func positive(value string) error {
+	if f, err := strconv.ParseFloat(strings.TrimSpace(value), 64); err != nil || !(f > 0) {
+		return errors.New("must be a number > 0")
+	}
+	return nil
+}
+
+func oneDirectory(value string) error {
+	if len(SplitList(value)) != 1 {
+		return errors.New("must be one directory")
+	}
+	return nil
+}
+
+// tierURL accepts the stores there are. What else a URL must hold is for the
+// store to say.
+func tierURL(value string) error {
+	u, err := url.Parse(value)
+	if err != nil || (u.Scheme == "s3" && u.Host == "") || (u.Scheme == "file" && (u.Host != "" || u.Path == "")) ||
+		(u.Scheme != "s3" && u.Scheme != "file") {
+		return errors.New("must be s3://bucket/prefix or file:///directory")
+	}
+	return nil
 }
 
 func notEmpty(value string) error {

@@ -1,0 +1,52 @@
+package config
+
+// brokerTierDefs are about the object store.
+var brokerTierDefs = []Def{
+	{Name: "tier.url", Type: String, Null: true, Valid: tierURL,
+		Doc: "The object store: s3://bucket/prefix?region=…&endpoint=…, or file:///directory. Unset means the directory tier below the data directory."},
+	{Name: "tier.cache.bytes", Type: Long, Default: "1073741824", Valid: atLeast(0),
+		Doc: "Bytes of local disk for chunks read from the tier."},
+	{Name: "remote.log.storage.system.enable", Type: Boolean, Default: "true",
+		Doc: "Whether topics can be tiered at all. Kafka's default is false; a topic still has to ask for it with remote.storage.enable."},
+	{Name: "remote.log.manager.copier.thread.pool.size", Type: Int, Default: "10", Mode: ClusterWide, Valid: atLeast(1),
+		Doc: "Segments copied to the tier at the same time."},
+	{Name: "remote.log.manager.copy.max.bytes.per.second", Type: Long, Default: maxInt64, Mode: ClusterWide, Valid: atLeast(1),
+		Doc: "Bytes a second copied to the tier."},
+	{Name: "remote.log.manager.expiration.thread.pool.size", Type: Int, Default: "10", Mode: ClusterWide, Valid: atLeast(1),
+		Doc: "Partitions whose expired segments are removed from the tier at the same time."},
+	{Name: "remote.log.manager.fetch.max.bytes.per.second", Type: Long, Default: maxInt64, Mode: ClusterWide, Valid: atLeast(1),
+		Doc: "Bytes a second read from the tier."},
+	{Name: "remote.log.manager.task.interval.ms", Type: Long, Default: "30000", Valid: atLeast(1),
+		Doc: "Milliseconds between two looks for segments to copy and to expire, where nothing has announced them."},
+	{Name: "remote.log.manager.task.retry.backoff.ms", Type: Long, Default: "500", Internal: true, Valid: atLeast(1),
+		Doc: "Milliseconds before a failed copy or removal is tried again, doubled with each failure."},
+	{Name: "remote.log.manager.task.retry.backoff.max.ms", Type: Long, Default: "30000", Internal: true, Valid: atLeast(1),
+		Doc: "Longest time between two tries, in milliseconds."},
+	{Name: "remote.log.reader.threads", Type: Int, Default: "10", Mode: ClusterWide, Valid: atLeast(1),
+		Doc: "Reads from the tier under way at the same time."},
+	{Name: "remote.fetch.max.wait.ms", Type: Int, Default: "500", Mode: ClusterWide, Valid: atLeast(1),
+		Doc: "Milliseconds a fetch waits for the tier. What arrives later is kept for the next try."},
+	{Name: "remote.list.offsets.request.timeout.ms", Type: Long, Default: "30000", Mode: ClusterWide, Valid: atLeast(1),
+		Doc: "Milliseconds a look-up of an offset waits for the tier."},
+}
+
+// brokerDelayDefs are about delayed delivery: what topics fall back to, and
+// what all schedules share.
+var brokerDelayDefs = []Def{
+	{Name: "delay.enable", Type: Boolean, Default: "true", Mode: ClusterWide,
+		Doc: "Whether delay headers are honoured in topics that do not say."},
+	{Name: "delay.dialects", Type: List, Default: "morrow", Mode: ClusterWide, Valid: dialects,
+		Doc: "Whose delay headers are understood in topics that do not say."},
+	{Name: "delay.default.ms", Type: Long, Default: "0", Mode: ClusterWide, Valid: atLeast(0),
+		Doc: "Delay of records without a delay header in topics that do not say, in milliseconds."},
+	{Name: "delay.max.ms", Type: Long, Default: "31536000000", Mode: ClusterWide, Valid: atLeast(1),
+		Doc: "Longest delay accepted in topics that do not say, in milliseconds."},
+	{Name: "delay.max.pending", Type: Long, Default: "-1", Mode: ClusterWide, Valid: atLeast(-1),
+		Doc: "Pending records one partition may hold, for topics that do not say; -1 sets no bound."},
+	{Name: "delay.levels", Type: String, Default: DefaultDelayLevels, Mode: ClusterWide, Valid: delayLevels,
+		Doc: "Delays that level numbers stand for in topics that do not say."},
+	{Name: "delay.index.memory", Type: Long, Default: "268435456", Valid: atLeast(1 << 20),
+		Doc: "Bytes of memory for the indexes of pending records, of all partitions together. What does not fit is written to schedule topics in order of delivery."},
+	{Name: "delay.spill.distance.bytes", Type: Long, Default: "268435456", Valid: atLeast(1 << 20),
+		Doc: "A record still pending when so many bytes of log have followed it is written to the schedule topic, so that it keeps no old segment on disk."},
+}

@@ -1,0 +1,29 @@
+package config
+
+import "strconv"
+
+// ScheduleValues returns the overrides of a schedule topic, which follow from
+// the configuration of the topic it belongs to. Its records are removed when
+// what they record is over, never by retention or compaction; its segments
+// roll, are synced, and leave the local disk for the tier as its owner's do.
+func ScheduleValues(owner *TopicConfig) Values {
+	integer := func(n int64) string { return strconv.FormatInt(n, 10) }
+	return Values{
+		"cleanup.policy":   "delete",
+		"retention.ms":     "-1",
+		"retention.bytes":  "-1",
+		"delay.enable":     "false",
+		"compression.type": "producer",
+
+		"segment.bytes":       integer(owner.SegmentBytes),
+		"segment.ms":          integer(owner.SegmentMs),
+		"flush.messages":      integer(owner.FlushMessages),
+		"flush.ms":            integer(owner.FlushMs),
+		"min.insync.replicas": strconv.Itoa(owner.MinInsyncReplicas),
+
+		"remote.storage.enable":   strconv.FormatBool(owner.RemoteStorageEnable),
+		"remote.log.copy.disable": strconv.FormatBool(owner.RemoteCopyDisable),
+		"local.retention.ms":      integer(owner.LocalRetentionMs),
+		"local.retention.bytes":   integer(owner.LocalRetentionBytes),
+	}
+}
