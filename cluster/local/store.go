@@ -12,13 +12,13 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"syscall"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/morrowmq/morrow/cluster"
 	"github.com/morrowmq/morrow/cluster/config"
+	"github.com/morrowmq/morrow/internal/vfs"
 )
 
 // Options say where a store is and whose view it gives.
@@ -214,7 +214,7 @@ func (s *Store) update(f func(*bolt.Tx) error) error {
 		return nil
 	}
 	err = fmt.Errorf("commit metadata: %w", err)
-	if !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) {
+	if !vfs.IsFull(err) {
 		s.failed = err
 		s.log.Error("metadata store failed; restart the broker to use it again", "err", err)
 	}

@@ -33,7 +33,7 @@ var importMap = []edges{
 	{"protocol", nil},
 	{"cluster/config", nil},
 	{"cluster", []string{"cluster/config"}},
-	{"cluster/local", []string{"cluster", "internal/vfs"}},
+	{"cluster/local", []string{"cluster", "cluster/config", "internal/vfs"}},
 	{"cluster/etcd", []string{"cluster"}},
 	{"cluster/replica", []string{"cluster", "protocol", "log/record"}},
 
