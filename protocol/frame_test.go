@@ -64,6 +64,7 @@ func TestBadFrameClosesItsConnectionWithOneLine(t *testing.T) {
 				go func() { _, _ = c.Write(test.frame) }() // the server does not read all of it
 				c.wantClosed()
 				other.call(heartbeat(""))
+				synctest.Wait()
 				if n := b.metric("morrow_connections_closed_total", test.kind); n != 1 {
 					t.Errorf("%v connections counted as %s", n, test.kind)
 				}

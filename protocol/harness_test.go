@@ -67,8 +67,10 @@ func (c namedPipe) RemoteAddr() net.Addr { return pipeAddr{c.port} }
 
 type pipeAddr struct{ port int }
 
-func (pipeAddr) Network() string  { return "tcp" }
-func (a pipeAddr) String() string { return (&net.TCPAddr{IP: net.IPv4(10, 0, 0, 1), Port: a.port}).String() }
+func (pipeAddr) Network() string { return "tcp" }
+func (a pipeAddr) String() string {
+	return (&net.TCPAddr{IP: net.IPv4(10, 0, 0, 1), Port: a.port}).String()
+}
 
 // broker is a server under test, on pipes unless said otherwise.
 type broker struct {
