@@ -1,0 +1,252 @@
+package delay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/morrowmq/morrow/log/record"
+)
+
+// ErrGone is what a [Source] answers for an offset below its start.
+var ErrGone = errors.New("no longer in the log")
+
+// Source reads a partition's log, wherever it lies.
+type Source interface {
+	// BatchAt returns the physical batch that holds an offset, hidden ones included. It may read into buf, and
+	// grow it; the batch is then valid until buf is used again. The error wraps ErrGone if the offset is below the start of the log.
+	BatchAt(ctx context.Context, offset int64, buf []byte) (record.Batch, error)
+}
+
+// ErrChanged means that what was decided outside the partition's append section is no longer so, and must be decided again.
+var ErrChanged = errors.New("schedule changed meanwhile")
+
+// TooManyPendingError refuses a batch that would exceed delay.max.pending. It passes: records become due.
+type TooManyPendingError struct {
+	Pending, Max int64
+}
+
+func (e *TooManyPendingError) Error() string {
+	return fmt.Sprintf("%d delayed records are pending in the partition, delay.max.pending is %d", e.Pending, e.Max)
+}
+
+// resolution is what the cancels and keyed records of a batch finish, as Prepare found it. Admit makes sure
+// that it is still so.
+type resolution struct {
+	// targets are pending entries that records of the batch finish.
+	targets []Entry
+	// finished are their tickets.
+	finished map[int64]bool
+	// latest is the last live record of the batch with a key, as a position in Splitter.items.
+	latest map[string]int
+	// absent are keys under which nothing is pending.
+	absent []string
+	// beyond is the lowest ticket asked for that did not exist.
+	beyond int64
+	// refused are the strict cancels that came too late.
+	refused []record.RecordError
+	// dropped is how many records to schedule the batch itself finishes.
+	dropped int
+}
+
+const nothingBeyond = int64(1<<63 - 1)
+
+func (r *resolution) reset() {
+	r.targets, r.absent, r.refused = r.targets[:0], r.absent[:0], r.refused[:0]
+	clear(r.finished)
+	clear(r.latest)
+	r.beyond, r.dropped = nothingBeyond, 0
+}
+
+// Prepare finds what the batch's cancels and keys refer to, and builds the pieces. It is called outside the partition's append section, and again
+// whenever Admit answers [ErrChanged]. It reads the log only for cancels by ticket. Errors are the source's: nothing is known then, and the producer should retry.
+func (p *Plan) Prepare(ctx context.Context, s *Schedule, src Source) error {
+	p.resolution.reset()
+	items := p.splitter.items
+	for i := range items {
+		it := &items[i]
+		it.done, it.target = false, 0
+		var err error
+		switch {
+		case it.kind == itemDelayed && it.name > 0:
+			p.replace(s, i)
+		case it.kind == itemCancel && it.name > 0:
+			p.cancelName(s, it)
+		case it.kind == itemCancel:
+			err = p.cancelTicket(ctx, s, src, it)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return p.build()
+}
+
+// replace resolves a delayed record with a key.
+func (p *Plan) replace(s *Schedule, i int) {
+	it := &p.splitter.items[i]
+	name := p.name(it)
+	if !p.finishOwn(name) {
+		if e, ok := p.lookUp(s, name); ok {
+			p.hit(it, e)
+		}
+	}
+	if p.latest == nil {
+		p.latest = make(map[string]int)
+	}
+	p.latest[name] = i
+}
+
+func (p *Plan) cancelName(s *Schedule, it *item) {
+	name := p.name(it)
+	if p.finishOwn(name) {
+		it.done, p.rebuild = true, true
+		return
+	}
+	if e, ok := p.lookUp(s, name); ok {
+		p.hit(it, e)
+		return
+	}
+	p.miss(it, fmt.Sprintf("nothing is pending under the key %.60q", name))
+}
+
+func (p *Plan) name(it *item) string { return string(p.splitter.names[it.name-1]) }
+
+// finishOwn finishes the record of this batch that is pending under a key, if there is one.
+func (p *Plan) finishOwn(name string) bool {
+	i, ok := p.latest[name]
+	if ok {
+		delete(p.latest, name)
+		p.splitter.items[i].done, p.rebuild = true, true
+		p.dropped++
+	}
+	return ok
+}
+
+// lookUp finds what was pending under a key before this batch.
+func (p *Plan) lookUp(s *Schedule, name string) (Entry, bool) {
+	e, ok := s.Named(name)
+	if ok && !p.finished[e.Ticket] {
+		return e, true
+	}
+	p.absent = append(p.absent, name)
+	return e, false
+}
+
+func (p *Plan) hit(it *item, e Entry) {
+	p.targets = append(p.targets, e)
+	it.target = int32(len(p.targets))
+	if p.finished == nil {
+		p.finished = make(map[int64]bool)
+	}
+	p.finished[e.Ticket] = true
+	p.rebuild = true
+}
+
+func (p *Plan) miss(it *item, reason string) {
+	if it.strict {
+		p.refused = append(p.refused, record.RecordError{Index: it.index, Reason: "cannot cancel: " + reason})
+		return
+	}
+	it.done, p.rebuild = true, true
+}
+
+func (p *Plan) cancelTicket(ctx context.Context, s *Schedule, src Source, it *item) error {
+	ticket := it.value
+	if ticket >= s.End() {
+		p.beyond = min(p.beyond, ticket)
+		p.miss(it, fmt.Sprintf("the partition has no offset %d yet", ticket))
+		return nil
+	}
+	if p.finished[ticket] {
+		p.miss(it, fmt.Sprintf("offset %d is cancelled by an earlier record of the same batch", ticket))
+		return nil
+	}
+	e, err := find(ctx, src, ticket)
+	switch {
+	case errors.Is(err, ErrGone):
+		p.miss(it, fmt.Sprintf("offset %d is no longer in the log", ticket))
+	case errors.Is(err, errNotDelayed):
+		p.miss(it, fmt.Sprintf("the record at offset %d is not a delayed one", ticket))
+	case err != nil:
+		return fmt.Errorf("looking up ticket %d: %w", ticket, err)
+	case s.Contains(e):
+		p.hit(it, e)
+	default:
+		p.miss(it, fmt.Sprintf("the record at offset %d was already delivered or cancelled", ticket))
+	}
+	return nil
+}
+
+var errNotDelayed = errors.New("not a delayed record")
+
+// find reads from the log when a ticket is due.
+func find(ctx context.Context, src Source, ticket int64) (Entry, error) {
+	b, err := src.BatchAt(ctx, ticket, nil)
+	if err != nil {
+		return Entry{}, err
+	}
+	if !b.Hidden() {
+		return Entry{}, errNotDelayed
+	}
+	e, err := Entry{}, errNotDelayed
+	delta := ticket - b.BaseOffset()
+	werr := b.Walk(nil, func(v *record.View) error {
+		if int64(v.OffsetDelta) != delta {
+			return nil
+		}
+		r, rerr := readStored(v, b.MaxTimestamp())
+		if rerr != nil {
+			return rerr
+		}
+		if r.scheduled {
+			e, err = Entry{Due: r.due, Ticket: ticket}, nil
+		}
+		return nil
+	})
+	return e, errors.Join(werr, err)
+}
+
+// Admit decides, in the partition's append section and after duplicates were told, whether a plan may be
+// appended. Errors: [ErrChanged]; a *[record.RecordErrors] for cancels that came too late; a
+// *[TooManyPendingError]. After nil, the pieces must be appended and applied before anything else is.
+func (s *Schedule) Admit(p *Plan) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.end > p.beyond {
+		return ErrChanged
+	}
+	for _, e := range p.targets {
+		if !s.contains(e) {
+			return ErrChanged
+		}
+	}
+	for _, name := range p.absent {
+		if e, ok := s.names.entries[name]; ok && !p.finished[e.Ticket] {
+			return ErrChanged
+		}
+	}
+	if len(p.refused) > 0 {
+		return &record.RecordErrors{Err: record.ErrInvalid, Records: p.refused, Count: len(p.refused)}
+	}
+	limit := p.splitter.rules.maxPending
+	if added := int64(p.scheduled - p.dropped - len(p.targets)); added > 0 && s.pending+added > limit {
+		return &TooManyPendingError{Pending: s.pending, Max: limit}
+	}
+	return nil
+}
+
+// Contains reports whether a record is pending.
+func (s *Schedule) Contains(e Entry) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.contains(e)
+}
+
+// Named returns what is pending under a key.
+func (s *Schedule) Named(name string) (Entry, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, ok := s.names.entries[name]
+	return e, ok
+}

@@ -1,0 +1,242 @@
+package delay
+
+import (
+	"container/heap"
+	"context"
+	"log/slog"
+	"math"
+	"runtime"
+	"sync"
+	"time"
+)
+
+// Target is a partition that this broker leads.
+type Target interface {
+	Source
+	// Deliver appends the batches of a delivery, in order and in one step: in its append section it checks that it still
+	// leads, asks [Schedule.AdmitDelivery] with its clock, appends, and applies the batches to the schedule. It returns the
+	// offset after the last. It does not wait for the commit. Any error means that nothing was appended.
+	Deliver(ctx context.Context, d *Delivery) (end int64, err error)
+	// Wait returns when everything below end is committed, or with an error if that cannot be.
+	Wait(ctx context.Context, end int64) error
+}
+
+// DispatcherConfig is what a dispatcher needs. The zero value will do.
+type DispatcherConfig struct {
+	Logger *slog.Logger
+	// Now is the wall clock, time.Now if nil.
+	Now func() time.Time
+	// Parallel is how many partitions are worked on at once; 0 means half of the processors.
+	Parallel int
+}
+
+// Dispatcher delivers what is due, for all partitions of a broker.
+//
+// Goroutines: Run's own waits for the next due time of all partitions. A partition that has something due gets a goroutine until
+// it has not; they take turns, a window of records each. A partition that is stuck in a call loses its turn to the others.
+type Dispatcher struct {
+	c DispatcherConfig
+	// workspaces are the turns: who holds one may work.
+	workspaces chan *workspace
+	// poked tells Run that the head of the queue changed.
+	poked chan struct{}
+
+	// mu guards queue, running and the lines' fields. A schedule's lock may be taken under it, never the reverse.
+	mu sync.Mutex
+	// queue holds the idle lines by next.
+	queue queue
+	// running is the context of Run while it runs.
+	running context.Context
+	lines   sync.WaitGroup
+}
+
+// NewDispatcher returns a dispatcher that does nothing until Run is called.
+func NewDispatcher(c DispatcherConfig) *Dispatcher {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Parallel == 0 {
+		c.Parallel = max(1, runtime.GOMAXPROCS(0)/2)
+	}
+	d := &Dispatcher{c: c, workspaces: make(chan *workspace, c.Parallel), poked: make(chan struct{}, 1)}
+	for range c.Parallel {
+		d.workspaces <- new(workspace)
+	}
+	return d
+}
+
+func (d *Dispatcher) now() int64 { return d.c.Now().UnixMilli() }
+
+// maxStep bounds every wait while something is pending, so that a step of the wall clock is noticed.
+const maxStep = 100 * time.Millisecond
+
+// Run delivers until ctx ends. It returns when all its goroutines have.
+func (d *Dispatcher) Run(ctx context.Context) error {
+	d.mu.Lock()
+	d.running = ctx
+	d.mu.Unlock()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-d.poked:
+		case <-timer.C:
+		}
+		if next := d.start(d.now()); next == math.MaxInt64 {
+			timer.Stop()
+		} else {
+			timer.Reset(min(maxStep, time.Duration(max(1, next-d.now()))*time.Millisecond))
+		}
+	}
+	d.mu.Lock()
+	d.running = nil
+	d.mu.Unlock()
+	d.lines.Wait()
+	return ctx.Err()
+}
+
+// start gives every line that is due at now its goroutine, and returns when the next is due.
+func (d *Dispatcher) start(now int64) (next int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for len(d.queue) > 0 && d.queue[0].next <= now && d.running.Err() == nil {
+		l := heap.Pop(&d.queue).(*Line)
+		ctx, cancel := context.WithCancel(d.running)
+		l.cancel, l.done = cancel, make(chan struct{})
+		d.lines.Go(func() {
+			l.run(ctx)
+			l.idle()
+		})
+	}
+	if len(d.queue) == 0 {
+		return math.MaxInt64
+	}
+	return d.queue[0].next
+}
+
+func (d *Dispatcher) poke() {
+	select {
+	case d.poked <- struct{}{}:
+	default:
+	}
+}
+
+// Line is the way from one schedule to its partition's log.
+type Line struct {
+	d        *Dispatcher
+	schedule *Schedule
+	target   Target
+	log      *slog.Logger
+
+	// Guarded by Dispatcher.mu:
+
+	// next is when to look again, and index where the line is in the queue, -1 if it runs.
+	next  int64
+	index int
+	// cancel ends the goroutine, done is closed when it ended; nil while idle.
+	cancel   context.CancelFunc
+	done     chan struct{}
+	detached bool
+	stopped  error
+
+	// appended belongs to the goroutine, oldest first.
+	appended []appended
+}
+
+// Attach begins to deliver what is due in a schedule, which must have been applied to the end of the log. Name is for the logs.
+func (d *Dispatcher) Attach(name string, s *Schedule, t Target) *Line {
+	l := &Line{d: d, schedule: s, target: t, log: d.c.Logger.With("partition", name), index: -1}
+	s.onEarlier(l.wake)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	l.enqueue(s.NextDue())
+	return l
+}
+
+// Detach stops delivering. When it returns, no call of the target is running and none will come.
+func (l *Line) Detach() {
+	l.schedule.onEarlier(func(int64) {})
+	l.d.mu.Lock()
+	l.detached = true
+	if l.index >= 0 {
+		heap.Remove(&l.d.queue, l.index)
+	}
+	done := l.done
+	if done != nil {
+		l.cancel()
+	}
+	l.d.mu.Unlock()
+	if done != nil {
+		<-done
+	}
+}
+
+// Stopped returns why nothing is delivered at the moment, nil if all is well.
+func (l *Line) Stopped() error {
+	l.d.mu.Lock()
+	defer l.d.mu.Unlock()
+	return l.stopped
+}
+
+// wake is told that something is due earlier than all before.
+func (l *Line) wake(due int64) {
+	l.d.mu.Lock()
+	defer l.d.mu.Unlock()
+	if l.index >= 0 && l.stopped == nil && due < l.next {
+		l.next = due
+		heap.Fix(&l.d.queue, l.index)
+		if l.index == 0 {
+			l.d.poke()
+		}
+	}
+}
+
+// enqueue makes the line idle until next.
+func (l *Line) enqueue(next int64) {
+	l.next = next
+	heap.Push(&l.d.queue, l)
+	if l.index == 0 {
+		l.d.poke()
+	}
+}
+
+// idle ends the goroutine's time and puts the line back into the queue.
+func (l *Line) idle() {
+	l.d.mu.Lock()
+	defer l.d.mu.Unlock()
+	l.cancel()
+	close(l.done)
+	l.cancel, l.done = nil, nil
+	if !l.detached {
+		l.enqueue(l.schedule.NextDue())
+	}
+}
+
+// queue is a heap of lines by next.
+type queue []*Line
+
+func (q queue) Len() int           { return len(q) }
+func (q queue) Less(i, j int) bool { return q[i].next < q[j].next }
+func (q queue) Swap(i, j int) {
+	q[i], q[j] = q[j], q[i]
+	q[i].index, q[j].index = i, j
+}
+
+func (q *queue) Push(x any) {
+	l := x.(*Line)
+	l.index = len(*q)
+	*q = append(*q, l)
+}
+
+func (q *queue) Pop() any {
+	last := len(*q) - 1
+	l := (*q)[last]
+	(*q)[last] = nil
+	*q = (*q)[:last]
+	l.index = -1
+	return l
+}

@@ -1,0 +1,153 @@
+package delay
+
+import (
+	"bytes"
+	"math"
+	"strconv"
+	"time"
+)
+
+// LastDue is the latest time a record may be due, in milliseconds since the epoch: the end of the year 9999, the
+// last that RFC 3339 can write.
+const LastDue = 253402300799999
+
+var units = [...]struct {
+	name string
+	ms   int64
+}{
+	{"d", 24 * 60 * 60 * 1000},
+	{"h", 60 * 60 * 1000},
+	{"m", 60 * 1000},
+	{"s", 1000},
+	{"ms", 1},
+}
+
+// parseDelay reads a delay in milliseconds: an integer, or numbers with units from d, h, m, s, ms in descending
+// order, each at most once, such as 250ms, 1h30m or 2d. A leading minus negates the whole. Whatever does not fit into 64 bits is refused.
+func parseDelay(b []byte) (ms int64, ok bool) {
+	if ms, ok = parseInt(b); ok {
+		return ms, true
+	}
+	negative := len(b) > 0 && b[0] == '-'
+	if negative {
+		b = b[1:]
+	}
+	if len(b) == 0 {
+		return 0, false
+	}
+	next := 0
+	for len(b) > 0 {
+		n, rest, ok := cutDigits(b)
+		if !ok {
+			return 0, false
+		}
+		unit, after := cutUnit(rest)
+		for next < len(units) && units[next].name != string(unit) {
+			next++
+		}
+		if next == len(units) || n > (math.MaxInt64-ms)/units[next].ms {
+			return 0, false
+		}
+		ms += n * units[next].ms
+		next++
+		b = after
+	}
+	if negative {
+		ms = -ms
+	}
+	return ms, true
+}
+
+func cutDigits(b []byte) (n int64, rest []byte, ok bool) {
+	i := 0
+	for i < len(b) && '0' <= b[i] && b[i] <= '9' {
+		i++
+	}
+	n, ok = parseInt(b[:i])
+	return n, b[i:], ok
+}
+
+func cutUnit(b []byte) (unit, rest []byte) {
+	i := bytes.IndexFunc(b, func(r rune) bool { return r < 'a' || r > 'z' })
+	if i < 0 {
+		i = len(b)
+	}
+	return b[:i], b[i:]
+}
+
+// parseTime reads a time in milliseconds since the epoch: an integer, or RFC 3339. Fractions of a
+// millisecond are rounded up, so that nothing is early.
+func parseTime(b []byte) (ms int64, ok bool) {
+	if ms, ok = parseInt(b); ok {
+		return ms, true
+	}
+	var t time.Time
+	if err := t.UnmarshalText(b); err != nil {
+		return 0, false
+	}
+	return ceilMs(t), true
+}
+
+func ceilMs(t time.Time) int64 {
+	return t.Add(time.Millisecond - time.Nanosecond).UnixMilli()
+}
+
+// parseInt reads a decimal integer with an optional minus; nothing else, not even a plus.
+func parseInt(b []byte) (n int64, ok bool) {
+	digits := b
+	if len(b) > 0 && b[0] == '-' {
+		digits = b[1:]
+	}
+	if len(digits) == 0 || len(digits) > 19 {
+		return 0, false
+	}
+	var u uint64
+	for _, c := range digits {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		u = u*10 + uint64(c-'0')
+	}
+	if u > math.MaxInt64 {
+		return 0, false
+	}
+	if len(digits) < len(b) {
+		return -int64(u), true
+	}
+	return int64(u), true
+}
+
+// allDigits reports whether b is a non-negative decimal integer of any length.
+func allDigits(b []byte) bool {
+	for _, c := range b {
+		if c < '0' || c > '9' {
+			return false
+		}
+	}
+	return len(b) > 0
+}
+
+// dueAfter adds a delay to a time, within what a due time may be.
+func dueAfter(receive, delay int64) int64 {
+	if delay > LastDue-receive {
+		return LastDue
+	}
+	return receive + delay
+}
+
+// appendFinishes writes the value of HeaderFinishes.
+func appendFinishes(b []byte, e Entry) []byte {
+	b = strconv.AppendInt(b, e.Ticket, 10)
+	b = append(b, '@')
+	return strconv.AppendInt(b, e.Due, 10)
+}
+
+func parseFinishes(b []byte) (ticket, due int64, ok bool) {
+	t, d, found := bytes.Cut(b, []byte{'@'})
+	if !found {
+		return 0, 0, false
+	}
+	ticket, ok = parseInt(t)
+	due, ok2 := parseInt(d)
+	return ticket, due, ok && ok2
+}

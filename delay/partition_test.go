@@ -1,0 +1,143 @@
+package delay
+
+import (
+	"context"
+	"fmt"
+	"sort"
+	"sync"
+	"time"
+
+	"github.com/morrowmq/morrow/log/record"
+)
+
+// partition is a partition in memory, as the broker's would use this package.
+type partition struct {
+	rules *Rules
+	now   func() time.Time
+
+	mu        sync.Mutex
+	batches   []record.Batch
+	end       int64
+	schedule  *Schedule
+	wait      func(ctx context.Context, end int64) error
+	deliver   func() error
+	unread    func(offset int64) error
+	reads     int
+	delivered [][]byte
+}
+
+func newPartition(rules *Rules) *partition {
+	return &partition{rules: rules, now: time.Now, schedule: NewSchedule(0)}
+}
+
+// produce takes the way of a produce request, and returns the base offset.
+func (p *partition) produce(b record.Batch) (int64, error) {
+	sp := p.rules.Splitter(b, p.schedule.Receive(p.now().UnixMilli()))
+	defer sp.Release()
+	if _, err := record.Check(b, record.CheckOptions{Now: p.now().UnixMilli(), BeforeMax: 1 << 62, AfterMax: 1 << 62}, nil, sp.Visit()); err != nil {
+		return 0, err
+	}
+	plan, err := sp.Plan()
+	if err != nil {
+		return 0, err
+	}
+	for {
+		if err := plan.Prepare(context.Background(), p.schedule, p); err != nil {
+			return 0, err
+		}
+		base, err := p.append(plan)
+		if err != ErrChanged {
+			return base, err
+		}
+	}
+}
+
+func (p *partition) append(plan *Plan) (int64, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := p.schedule.Admit(plan); err != nil {
+		return 0, err
+	}
+	base := p.end
+	for _, b := range plan.Stamp(p.schedule.Receive(p.now().UnixMilli())) {
+		if err := p.store(base, b); err != nil {
+			return 0, err
+		}
+	}
+	return base, nil
+}
+
+// store appends a copy of b at base plus its own base offset. The caller holds mu.
+func (p *partition) store(base int64, b record.Batch) error {
+	b = append(record.Batch(nil), b...)
+	b.SetBaseOffset(base + b.BaseOffset())
+	if b.BaseOffset() != p.end {
+		return fmt.Errorf("batch at %d, log ends at %d", b.BaseOffset(), p.end)
+	}
+	if err := b.CheckCRC(); err != nil {
+		return err
+	}
+	p.batches = append(p.batches, b)
+	p.end = b.EndOffset()
+	return p.schedule.Apply(b)
+}
+
+func (p *partition) BatchAt(_ context.Context, offset int64, buf []byte) (record.Batch, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.reads++
+	if p.unread != nil {
+		if err := p.unread(offset); err != nil {
+			return nil, err
+		}
+	}
+	i := sort.Search(len(p.batches), func(i int) bool { return p.batches[i].EndOffset() > offset })
+	if i == len(p.batches) || p.batches[i].BaseOffset() > offset {
+		return nil, fmt.Errorf("offset %d: %w", offset, ErrGone)
+	}
+	return append(buf[:0], p.batches[i]...), nil
+}
+
+func (p *partition) Deliver(_ context.Context, d *Delivery) (int64, error) {
+	if p.deliver != nil {
+		if err := p.deliver(); err != nil {
+			return 0, err
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := p.schedule.AdmitDelivery(d, p.now().UnixMilli()); err != nil {
+		return 0, err
+	}
+	for _, b := range d.Batches {
+		if err := p.store(p.end, b); err != nil {
+			return 0, err
+		}
+	}
+	return p.end, nil
+}
+
+func (p *partition) Wait(ctx context.Context, end int64) error {
+	if p.wait != nil {
+		return p.wait(ctx, end)
+	}
+	return nil
+}
+
+// visible decodes what consumers see.
+func (p *partition) visible() []record.Record {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var rs []record.Record
+	for _, b := range p.batches {
+		if b.Hidden() {
+			continue
+		}
+		r, err := b.Decode()
+		if err != nil {
+			panic(err)
+		}
+		rs = append(rs, r...)
+	}
+	return rs
+}

@@ -1,0 +1,66 @@
+package delay
+
+import (
+	"math"
+	"sort"
+)
+
+// pinSpan is how many records share a counter of pins.
+const pinSpan = 4096
+
+// pins counts pending records by ranges of tickets, to know a floor below which none is pending. Tickets
+// are added in ascending order, except when a truncation brings one back.
+type pins struct {
+	spans []span
+}
+
+type span struct {
+	// from is the first ticket of the span; the next span's from ends it.
+	from int64
+	// added is how many tickets ever came here, live how many are pending.
+	added, live int32
+}
+
+func (p *pins) add(ticket int64) {
+	i := p.find(ticket)
+	last := len(p.spans) - 1
+	switch {
+	case i < 0:
+		p.spans = append([]span{{from: ticket}}, p.spans...)
+		i = 0
+	case i == last && p.spans[i].added >= pinSpan:
+		p.spans = append(p.spans, span{from: ticket})
+		i++
+	}
+	p.spans[i].added++
+	p.spans[i].live++
+}
+
+func (p *pins) remove(ticket int64) {
+	i := p.find(ticket)
+	if i < 0 {
+		return
+	}
+	p.spans[i].live--
+	if i == 0 {
+		for len(p.spans) > 0 && p.spans[0].live == 0 {
+			p.spans = p.spans[1:]
+		}
+	}
+}
+
+// find returns the span that a ticket belongs to, or -1.
+func (p *pins) find(ticket int64) int {
+	if last := len(p.spans) - 1; last >= 0 && p.spans[last].from <= ticket {
+		return last
+	}
+	return sort.Search(len(p.spans), func(i int) bool { return p.spans[i].from > ticket }) - 1
+}
+
+// floor returns a lower bound of the pending tickets, math.MaxInt64 if there are none.
+func (p *pins) floor() int64 {
+	if len(p.spans) == 0 {
+		return math.MaxInt64
+	}
+	return p.spans[0].from
+}

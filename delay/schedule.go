@@ -1,0 +1,379 @@
+package delay
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"sync"
+
+	"github.com/morrowmq/morrow/log/record"
+)
+
+// Schedule knows what is pending in one partition. It is a function of the partition's log: apply every batch
+// in order, and two schedules of the same log are equal, whoever leads and whenever it was started.
+//
+// Apply, Truncate and AdvanceHighWatermark are called one at a time, in the partition's append section or
+// while it is loaded. Everything else may be called at any time.
+type Schedule struct {
+	// ops is Apply's scratch.
+	ops []op
+
+	// mu guards everything below. It is held for memory operations only.
+	mu   sync.Mutex
+	near *index
+	// flights are the windows taken and not yet finished, oldest first.
+	flights []*Flight
+	pins    pins
+	names   names
+	open    transactions
+	// end is the offset after the last batch applied.
+	end int64
+	// highWatermark is the offset below which nothing is ever truncated.
+	highWatermark int64
+	// received is the latest receive time seen.
+	received int64
+	// undo holds what was done at or above the high watermark, oldest first.
+	undo []op
+	tally
+	// earliest is a lower bound of the dues in near; math.MinInt64 while ended transactions are being moved.
+	earliest int64
+	// wake tells the dispatcher that something is due earlier than all before. Called without mu.
+	wake func(due int64)
+}
+
+// op is one change to the schedule.
+type op struct {
+	kind opKind
+	// at is the offset of the record that did it.
+	at    int64
+	entry Entry
+	// name of the entry, "" without one.
+	name string
+	// producerID of an entry or a marker within a transaction.
+	producerID int64
+}
+
+type opKind uint8
+
+const (
+	// opSchedule makes entry pending.
+	opSchedule opKind = iota
+	// opDeliver, opCancel and opReplace finish entry, if it is pending.
+	opDeliver
+	opCancel
+	opReplace
+	// opStage makes entry wait for the end of a transaction; opCommit and opAbort are that end.
+	opStage
+	opCommit
+	opAbort
+)
+
+func (k opKind) finishes() bool { return opDeliver <= k && k <= opReplace }
+
+// NewSchedule returns the schedule of an empty log that begins at offset start.
+func NewSchedule(start int64) *Schedule {
+	return &Schedule{near: newIndex(), end: start, highWatermark: start, earliest: math.MaxInt64, wake: func(int64) {}}
+}
+
+// Apply takes in the next batch of the log, of whatever kind. An error means that a batch of ours cannot be
+// read, which is corruption (or data of a newer version); the schedule is then as before.
+func (s *Schedule) Apply(b record.Batch) error {
+	if err := s.read(b); err != nil {
+		return fmt.Errorf("batch at offset %d: %w", b.BaseOffset(), err)
+	}
+	s.mu.Lock()
+	due := int64(math.MaxInt64)
+	if b.Hidden() {
+		s.received = max(s.received, b.MaxTimestamp())
+	}
+	for i := range s.ops {
+		if o := &s.ops[i]; s.do(o) {
+			if o.kind == opSchedule {
+				due = min(due, o.entry.Due)
+			}
+			if o.at >= s.highWatermark {
+				s.undo = append(s.undo, *o)
+			}
+		}
+	}
+	s.end = b.EndOffset()
+	if s.open.releasing() {
+		due = math.MinInt64
+	}
+	earlier := due < s.earliest
+	s.earliest = min(s.earliest, due)
+	wake := s.wake
+	s.mu.Unlock()
+	if earlier {
+		wake(due)
+	}
+	clear(s.ops)
+	s.ops = s.ops[:0]
+	return nil
+}
+
+// read fills s.ops with what a batch means.
+func (s *Schedule) read(b record.Batch) error {
+	s.ops = s.ops[:0]
+	switch {
+	case b.Hidden():
+		return b.Walk(nil, func(v *record.View) error { return s.readHidden(b, v) })
+	case b.Delivery():
+		return b.Walk(nil, func(v *record.View) error {
+			e, err := delivered(v)
+			s.ops = append(s.ops, op{kind: opDeliver, at: b.BaseOffset() + int64(v.OffsetDelta), entry: e})
+			return err
+		})
+	case b.Control():
+		return b.Walk(nil, func(v *record.View) error { return s.readMarker(b, v) })
+	}
+	return nil
+}
+
+func (s *Schedule) readHidden(b record.Batch, v *record.View) error {
+	r, err := readStored(v, b.MaxTimestamp())
+	if err != nil {
+		return err
+	}
+	o := op{at: b.BaseOffset() + int64(v.OffsetDelta), name: string(r.key)}
+	if r.ends {
+		o.kind, o.entry = opCancel, r.finishes
+		if r.scheduled {
+			o.kind = opReplace
+		}
+		s.ops = append(s.ops, o)
+	}
+	if !r.scheduled {
+		return nil
+	}
+	o.kind = opSchedule
+	o.entry = Entry{Due: r.due, Ticket: o.at, Size: unpackSize(packSize(int32(len(v.Raw))))}
+	if b.Transactional() {
+		o.kind, o.producerID = opStage, b.ProducerID()
+	}
+	s.ops = append(s.ops, o)
+	return nil
+}
+
+// do carries out one change and reports whether there was anything to change.
+func (s *Schedule) do(o *op) bool {
+	switch o.kind {
+	case opSchedule:
+		s.pins.add(o.entry.Ticket)
+		s.place(o.entry, o.name)
+		return true
+	case opStage:
+		s.pins.add(o.entry.Ticket)
+		s.open.stage(o.producerID, o.entry)
+		return true
+	case opCommit, opAbort:
+		return s.open.end(o.producerID, o.kind == opCommit)
+	default:
+		var ok bool
+		o.entry, o.name, ok = s.finish(o.entry, o.kind)
+		return ok
+	}
+}
+
+// place makes an entry pending whose ticket is already pinned.
+func (s *Schedule) place(e Entry, name string) {
+	s.near.insert(e)
+	s.tally.add(e)
+	if name != "" {
+		s.names.add(name, e)
+	}
+}
+
+// finish ends a pending entry, and returns it as it was.
+func (s *Schedule) finish(e Entry, kind opKind) (_ Entry, name string, ok bool) {
+	e, ok = s.remove(e, kind)
+	if !ok {
+		return e, "", false
+	}
+	s.pins.remove(e.Ticket)
+	s.tally.remove(e)
+	s.tally.finished(kind)
+	return e, s.names.remove(e.Ticket), true
+}
+
+// remove takes a pending entry out of where it is.
+func (s *Schedule) remove(e Entry, kind opKind) (Entry, bool) {
+	for i, f := range s.flights {
+		j := f.find(e)
+		if j < 0 {
+			continue
+		}
+		e = f.finish(j)
+		if kind != opDeliver {
+			f.changes++
+		}
+		if f.left == 0 {
+			s.flights = slices.Delete(s.flights, i, i+1)
+		}
+		return e, true
+	}
+	found, ok := s.near.remove(e)
+	if !ok && s.open.releasing() {
+		s.release(math.MaxInt)
+		found, ok = s.near.remove(e)
+	}
+	return found, ok
+}
+
+// contains reports whether an entry is pending.
+func (s *Schedule) contains(e Entry) bool {
+	for _, f := range s.flights {
+		if f.find(e) >= 0 {
+			return true
+		}
+	}
+	if s.open.releasing() {
+		s.release(math.MaxInt)
+	}
+	return s.near.contains(e)
+}
+
+// AdvanceHighWatermark says that nothing below end will be truncated.
+func (s *Schedule) AdvanceHighWatermark(end int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if end <= s.highWatermark {
+		return
+	}
+	s.highWatermark = end
+	n := 0
+	for n < len(s.undo) && s.undo[n].at < end {
+		n++
+	}
+	if n == len(s.undo) {
+		s.undo = s.undo[:0]
+		return
+	}
+	s.undo = s.undo[n:]
+}
+
+// ErrRebuild is returned by Truncate when the end of a transaction was truncated: the schedule must be made anew from the log.
+var ErrRebuild = errors.New("schedule must be rebuilt from the log")
+
+// Truncate undoes all batches from offset end on. End must not be below the high watermark.
+func (s *Schedule) Truncate(end int64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if end < s.highWatermark {
+		return fmt.Errorf("truncation to %d below the high watermark %d", end, s.highWatermark)
+	}
+	s.end = min(s.end, end)
+	for n := len(s.undo); n > 0 && s.undo[n-1].at >= end; n-- {
+		if err := s.revert(&s.undo[n-1]); err != nil {
+			return err
+		}
+		s.undo = s.undo[:n-1]
+	}
+	return nil
+}
+
+func (s *Schedule) revert(o *op) error {
+	switch o.kind {
+	case opSchedule:
+		if _, ok := s.remove(o.entry, opCancel); ok {
+			s.pins.remove(o.entry.Ticket)
+			s.tally.remove(o.entry)
+			s.names.remove(o.entry.Ticket)
+		}
+	case opStage:
+		s.pins.remove(o.entry.Ticket)
+		s.open.unstage(o.producerID)
+	case opCommit, opAbort:
+		return ErrRebuild
+	default:
+		s.pins.add(o.entry.Ticket)
+		s.place(o.entry, o.name)
+		s.earliest = min(s.earliest, o.entry.Due)
+		s.tally.unfinished(o.kind)
+	}
+	return nil
+}
+
+// Take moves entries due at or before now into a flight: up to maxCount of them, or about maxBytes of encoded records. It
+// returns nil if nothing is due. More tells whether more is due.
+func (s *Schedule) Take(now int64, maxCount, maxBytes int) (f *Flight, more bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.release(releaseStep)
+	s.moveMark(now)
+	entries := s.near.popDue(nil, now, maxCount, maxBytes)
+	s.earliest = math.MaxInt64
+	if s.open.releasing() {
+		s.earliest = math.MinInt64
+	} else if e, ok := s.near.min(); ok {
+		s.earliest = e.Due
+	}
+	more = s.earliest <= now
+	if len(entries) == 0 {
+		return nil, more
+	}
+	f = newFlight(entries)
+	s.flights = append(s.flights, f)
+	return f, more
+}
+
+// Return gives what is left of a flight back to the near index.
+func (s *Schedule) Return(f *Flight) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := slices.Index(s.flights, f)
+	if i < 0 {
+		return
+	}
+	s.flights = slices.Delete(s.flights, i, i+1)
+	for i, e := range f.Entries {
+		if !f.gone[i] {
+			s.near.insert(e)
+			s.earliest = min(s.earliest, e.Due)
+		}
+	}
+}
+
+// NextDue is when the next entry not in flight is due; math.MaxInt64 if there is none.
+func (s *Schedule) NextDue() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.earliest
+}
+
+// onEarlier sets the function that is told when something is due earlier than all before.
+func (s *Schedule) onEarlier(wake func(due int64)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.wake = wake
+}
+
+// Floor is a ticket at or below the lowest one pending; math.MaxInt64 if nothing is pending. What
+// lies below it is not needed for any delivery.
+func (s *Schedule) Floor() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.pins.floor()
+}
+
+// Receive turns the time of an append into its receive time, which never goes back.
+func (s *Schedule) Receive(now int64) int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return max(now, s.received)
+}
+
+// End is the offset after the last batch applied.
+func (s *Schedule) End() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.end
+}
+
+// committed is the high watermark as the schedule knows it.
+func (s *Schedule) committed() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.highWatermark
+}

@@ -1,0 +1,91 @@
+package delay
+
+import (
+	"encoding/binary"
+	"errors"
+
+	"github.com/morrowmq/morrow/log/record"
+)
+
+// releaseStep is how many entries of ended transactions are moved per call, so that a marker
+// that decides about millions does not stall the log.
+const releaseStep = 4096
+
+// transactions holds what producers have scheduled in transactions that are not over, or over and not yet moved.
+type transactions struct {
+	staged map[int64][]Entry
+	ended  []ended
+}
+
+type ended struct {
+	entries []Entry
+	commit  bool
+}
+
+func (t *transactions) stage(producerID int64, e Entry) {
+	if t.staged == nil {
+		t.staged = make(map[int64][]Entry)
+	}
+	t.staged[producerID] = append(t.staged[producerID], e)
+}
+
+// unstage takes back the producer's last entry.
+func (t *transactions) unstage(producerID int64) {
+	entries := t.staged[producerID]
+	if n := len(entries) - 1; n > 0 {
+		t.staged[producerID] = entries[:n]
+	} else {
+		delete(t.staged, producerID)
+	}
+}
+
+// end decides about a producer's transaction. It reports whether that had scheduled anything.
+func (t *transactions) end(producerID int64, commit bool) bool {
+	entries, ok := t.staged[producerID]
+	if !ok {
+		return false
+	}
+	delete(t.staged, producerID)
+	t.ended = append(t.ended, ended{entries, commit})
+	return true
+}
+
+// releasing reports whether ended transactions wait to be moved.
+func (t *transactions) releasing() bool { return len(t.ended) > 0 }
+
+// release moves up to n entries of ended transactions to where they belong.
+func (s *Schedule) release(n int) {
+	for n > 0 && s.open.releasing() {
+		t := &s.open.ended[0]
+		step := min(n, len(t.entries))
+		for _, e := range t.entries[:step] {
+			if t.commit {
+				s.place(e, "")
+			} else {
+				s.pins.remove(e.Ticket)
+			}
+		}
+		n -= step
+		if t.entries = t.entries[step:]; len(t.entries) == 0 {
+			s.open.ended = s.open.ended[1:]
+		}
+	}
+}
+
+// readMarker reads the end of a transaction. Its key is a version and a type, int16 each (KIP-98).
+func (s *Schedule) readMarker(b record.Batch, v *record.View) error {
+	if len(v.Key) < 4 {
+		return errors.New("control record without a type")
+	}
+	o := op{at: b.BaseOffset() + int64(v.OffsetDelta), producerID: b.ProducerID()}
+	switch binary.BigEndian.Uint16(v.Key[2:]) {
+	case 0:
+		o.kind = opAbort
+	case 1:
+		o.kind = opCommit
+	default:
+		return nil
+	}
+	s.ops = append(s.ops, o)
+	return nil
+}
