@@ -117,9 +117,15 @@ type RegisterBroker struct {
 	Broker Broker
 }
 
-// ChangePartition changes leader and in-sync replicas of a partition, and of the
-// schedule partition bound to it, if nobody else did so first.
-type ChangePartition struct {
+// ChangePartitions changes leaders and in-sync replicas of partitions, and of
+// the schedule partitions bound to them, where nobody else did so first. Each
+// partition has its own outcome: see BatchError.
+type ChangePartitions struct {
+	Partitions []PartitionChange
+}
+
+// PartitionChange is the change of one partition.
+type PartitionChange struct {
 	Topic     TopicID
 	Partition int32
 
@@ -129,6 +135,10 @@ type ChangePartition struct {
 
 	Leader int32 // NoLeader: none
 	ISR    []int32
+
+	// Elected begins a new leader epoch even if the leader stays the same: one
+	// that may have lost what it had not synced must not go on in the old one.
+	Elected bool
 }
 
 // ConfirmDeleted records that something deleted topics have owned is gone.

@@ -28,6 +28,7 @@ type decision struct {
 func each[T any](d *decision, items []T, decide func(*decision, T) (Change, error)) (Change, error) {
 	var all Change
 	errs := make([]error, len(items))
+	latest := map[TopicID]int{} // position in all.Topics
 	step := *d
 	for i, item := range items {
 		c, err := decide(&step, item)
@@ -36,7 +37,14 @@ func each[T any](d *decision, items []T, decide func(*decision, T) (Change, erro
 			continue
 		}
 		step.img = step.img.With(c)
-		all.Topics = append(all.Topics, c.Topics...)
+		for _, t := range c.Topics {
+			if at, ok := latest[t.ID]; ok {
+				all.Topics[at] = t
+				continue
+			}
+			latest[t.ID] = len(all.Topics)
+			all.Topics = append(all.Topics, t)
+		}
 		all.Dropped = append(all.Dropped, c.Dropped...)
 		all.Deletions = append(all.Deletions, c.Deletions...)
 	}
@@ -117,16 +125,19 @@ func (c RegisterBroker) decide(d *decision) (Change, error) {
 	return Change{Brokers: []Broker{b}}, nil
 }
 
-func (c ChangePartition) decide(d *decision) (Change, error) {
+func (c ChangePartitions) decide(d *decision) (Change, error) {
+	return each(d, c.Partitions, changePartition)
+}
+
+func changePartition(d *decision, c PartitionChange) (Change, error) {
 	t, ok := d.img.TopicByID(c.Topic)
-	if !ok {
+	switch {
+	case !ok:
 		return Change{}, refuse(UnknownTopic, "there is no topic with id %s", c.Topic)
-	}
-	if c.Partition < 0 || int(c.Partition) >= len(t.Partitions) {
+	case t.IsSchedule():
+		return Change{}, refuse(InternalTopic, "partitions of %q change with those of the topic whose schedule it is", t.Name)
+	case c.Partition < 0 || int(c.Partition) >= len(t.Partitions):
 		return Change{}, refuse(InvalidRequest, "topic %q has no partition %d", t.Name, c.Partition)
-	}
-	if t.IsSchedule() {
-		return Change{}, refuse(InternalTopic, "partitions of %q change with those of the topic it belongs to", t.Name)
 	}
 	next, err := c.apply(t.Name, t.Partitions[c.Partition])
 	if err != nil {
@@ -140,20 +151,19 @@ func (c ChangePartition) decide(d *decision) (Change, error) {
 }
 
 // apply returns the partition after the change.
-func (c ChangePartition) apply(topic string, p Partition) (Partition, error) {
-	if c.LeaderEpoch != p.LeaderEpoch || c.PartitionEpoch != p.PartitionEpoch {
+func (c PartitionChange) apply(topic string, p Partition) (Partition, error) {
+	switch {
+	case c.LeaderEpoch != p.LeaderEpoch || c.PartitionEpoch != p.PartitionEpoch:
 		return p, refuse(StaleEpoch, "partition %d of topic %q is at leader epoch %d and partition epoch %d, not at %d and %d",
 			c.Partition, topic, p.LeaderEpoch, p.PartitionEpoch, c.LeaderEpoch, c.PartitionEpoch)
-	}
-	if len(c.ISR) == 0 || !distinct(c.ISR) || !subset(c.ISR, p.Replicas) {
+	case len(c.ISR) == 0 || !distinct(c.ISR) || !subset(c.ISR, p.Replicas):
 		return p, refuse(InvalidRequest, "in-sync replicas %v of partition %d of topic %q are not a choice from its replicas %v",
 			c.ISR, c.Partition, topic, p.Replicas)
-	}
-	if c.Leader != NoLeader && !slices.Contains(c.ISR, c.Leader) {
+	case c.Leader != NoLeader && !slices.Contains(c.ISR, c.Leader):
 		return p, refuse(InvalidRequest, "leader %d of partition %d of topic %q is not among the in-sync replicas %v",
 			c.Leader, c.Partition, topic, c.ISR)
 	}
-	if c.Leader != p.Leader {
+	if c.Leader != p.Leader || c.Elected {
 		p.LeaderEpoch++
 	}
 	p.PartitionEpoch++

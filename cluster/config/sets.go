@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // The rules in this file span several keys. Each function reports all that is
@@ -47,7 +48,7 @@ func ValidateBrokerSet(static Values) error {
 func ValidateBroker(l Layers) error {
 	b, t := ResolveBroker(l), resolveTopic(l, nil)
 	return errors.Join(
-		checkNodeID(b),
+		checkNodeID(l),
 		checkListeners(b),
 		checkCompactionLag(t, "log.cleaner.min.compaction.lag.ms"),
 		checkLocalRetention(t, "local.retention.ms", "retention.ms", "log.local.retention.ms"),
@@ -162,11 +163,14 @@ func checkCopyDisabled(r *Resolved, local, total string) error {
 	return valueError(r, local, "must be -2 or %s, the value of %s, while remote.log.copy.disable is true", r.String(total), total)
 }
 
-func checkNodeID(b *Resolved) error {
-	if b.IsNull("broker.id") || b.Int("broker.id") == b.Int("node.id") {
+// checkNodeID lets the id of the broker be given under either name.
+func checkNodeID(l Layers) error {
+	older, byOlder := l.Static["broker.id"]
+	id, both := l.Static["node.id"]
+	if !byOlder || !both || strings.TrimSpace(older) == strings.TrimSpace(id) {
 		return nil
 	}
-	return valueError(b, "broker.id", "must be unset or %s, the value of node.id", b.String("node.id"))
+	return &ValueError{Def: anyDef("broker.id"), Value: older, Reason: "must be unset or " + id + ", the value of node.id"}
 }
 
 // checkListeners requires a protocol for every listener, and advertised
