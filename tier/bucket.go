@@ -38,11 +38,13 @@ type Bucket interface {
 	String() string
 }
 
-// Body is what Put stores: Size bytes read, possibly several times, from At, with the checksum they had when they were written.
+// Body is what Put stores: Size bytes read from At, possibly several times, with the checksum they had when they were written.
 type Body struct {
 	At   io.ReaderAt
 	Size int64
 	Sum  Checksum
+	// Pace, if set, is called before every n bytes that are sent, and waits as the rate limit wants.
+	Pace func(ctx context.Context, n int) error
 }
 
 // PutOptions are the conditions of a Put. At most one is set.

@@ -130,8 +130,8 @@ func (b *FileBucket) writeTemp(ctx context.Context, tmp string, body Body) (err 
 			err = cerr
 		}
 	}()
-	sent := io.TeeReader(io.NewSectionReader(body.At, 0, body.Size), io.NewOffsetWriter(f, 0))
-	if err := verifyStream(withContext(ctx, sent), body.Size, body.Sum); err != nil {
+	sent := io.TeeReader(paced(ctx, body), io.NewOffsetWriter(f, 0))
+	if err := verifyStream(sent, body.Size, body.Sum); err != nil {
 		if errors.Is(err, ErrCorrupt) {
 			return errors.Join(ErrChecksum, err)
 		}
@@ -478,6 +478,31 @@ func (r contextReader) Read(b []byte) (int, error) {
 		return 0, err
 	}
 	return r.r.Read(b[:min(len(b), copyBytes)])
+}
+
+// paced reads a body at the pace it wants to be sent with.
+func paced(ctx context.Context, body Body) io.Reader {
+	r := withContext(ctx, io.NewSectionReader(body.At, 0, body.Size))
+	if body.Pace == nil {
+		return r
+	}
+	return pacedReader{ctx, r, body.Pace}
+}
+
+type pacedReader struct {
+	ctx  context.Context
+	r    io.Reader
+	pace func(context.Context, int) error
+}
+
+func (r pacedReader) Read(b []byte) (int, error) {
+	n, err := r.r.Read(b)
+	if n > 0 {
+		if perr := r.pace(r.ctx, n); perr != nil {
+			return n, perr
+		}
+	}
+	return n, err
 }
 
 // exactReader turns an early end into an error.
