@@ -1,6 +1,7 @@
 package group
 
 import (
+	"bytes"
 	"cmp"
 	"maps"
 	"slices"
@@ -323,9 +324,9 @@ func (m *member) metadata(protocol string) ([]byte, bool) {
 }
 
 // sameProtocols reports whether a rejoining member says what it said before.
-func (m *member) sameProtocols(protocols []kmsg.JoinGroupRequestProtocol) bool {
-	return slices.EqualFunc(m.protocols, protocols, func(a, b kmsg.JoinGroupRequestProtocol) bool {
-		return a.Name == b.Name && string(a.Metadata) == string(b.Metadata)
+func sameProtocols(a, b []kmsg.JoinGroupRequestProtocol) bool {
+	return slices.EqualFunc(a, b, func(a, b kmsg.JoinGroupRequestProtocol) bool {
+		return a.Name == b.Name && bytes.Equal(a.Metadata, b.Metadata)
 	})
 }
 

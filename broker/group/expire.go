@@ -76,7 +76,7 @@ func (s *machine) expiredOffsets(g *group, now time.Time) []offsetKey {
 			keys = appendKeys(keys, g.id, name, t)
 			continue
 		}
-		if !mayExpire || g.subscribed(name) {
+		if !mayExpire || s.subscribed(g, name) {
 			continue
 		}
 		for p, c := range t.parts {
@@ -115,12 +115,12 @@ func (s *machine) expired(c committed, baseMs int64, now time.Time) bool {
 }
 
 // subscribed reports whether members of the group use the topic.
-func (g *group) subscribed(topic string) bool {
+func (s *machine) subscribed(g *group, topic string) bool {
 	switch {
 	case g.classic != nil:
 		return g.classic.subscribed(topic)
 	case g.consumer != nil:
-		return g.consumer.subscribed(topic)
+		return g.consumer.subscribed(s, topic)
 	}
 	return false
 }

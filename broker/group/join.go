@@ -126,7 +126,7 @@ func (s *machine) addMember(tx *coord.Tx, g *classicGroup, c Client, req *kmsg.J
 
 // rejoin handles a member that is known.
 func (s *machine) rejoin(tx *coord.Tx, g *classicGroup, m *member, req *kmsg.JoinGroupRequest, reply *joinReply) {
-	same := m.sameProtocols(req.Protocols)
+	same := sameProtocols(m.protocols, req.Protocols)
 	switch {
 	case g.state == stateEmpty:
 		reply.Send(tx, joinError(m.id, kerr.UnknownMemberID))

@@ -21,9 +21,10 @@ type machine struct {
 	newID   func() string // a fresh UUID
 	metrics *metrics
 
-	groups map[string]*group
-	timers coord.Timers[timerKey]
-	sweep  []string // groups the running expiry pass has yet to look at
+	groups   map[string]*group
+	timers   coord.Timers[timerKey]
+	matchers map[string]*matcher // by expression
+	sweep    []string            // groups the running expiry pass has yet to look at
 }
 
 // group is one group id. At most one of classic and consumer is set; neither
@@ -67,7 +68,7 @@ const (
 )
 
 func newMachine(cfg func() Config, topics Topics, log *slog.Logger, newID func() string, m *metrics) *machine {
-	return &machine{cfg: cfg, topics: topics, log: log, newID: newID, metrics: m, groups: map[string]*group{}}
+	return &machine{cfg: cfg, topics: topics, log: log, newID: newID, metrics: m, groups: map[string]*group{}, matchers: map[string]*matcher{}}
 }
 
 // Loaded sets the deadlines of everybody who survived, as if they had just been
@@ -146,3 +147,10 @@ func (s *machine) setTimer(tx *coord.Tx, key timerKey, after time.Duration) {
 }
 
 func millis(ms int32) time.Duration { return time.Duration(ms) * time.Millisecond }
+
+// String names what a deadline is for.
+func (k timerKind) String() string {
+	return [...]string{
+		"expiry", "session", "join", "sync", "heartbeat", "revocation", "rejoin", "sync",
+	}[k]
+}

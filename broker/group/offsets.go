@@ -44,7 +44,7 @@ type position struct {
 // use group management. Either all of them are stored or none.
 func (s *machine) commitOffsets(tx *coord.Tx, who commitClaim, positions []position) error {
 	g := s.groups[who.group]
-	if err := s.validateCommit(g, who); err != nil {
+	if err := s.validateCommit(g, who, positions); err != nil {
 		return err
 	}
 	if g != nil && g.classic != nil {
@@ -70,7 +70,7 @@ type commitClaim struct {
 	version    int16
 }
 
-func (s *machine) validateCommit(g *group, who commitClaim) error {
+func (s *machine) validateCommit(g *group, who commitClaim, positions []position) error {
 	switch {
 	case g == nil && who.generation < 0:
 		return nil // a new simple group
@@ -79,7 +79,7 @@ func (s *machine) validateCommit(g *group, who commitClaim) error {
 	case g == nil:
 		return kerr.IllegalGeneration
 	case g.consumer != nil:
-		return g.consumer.validateCommit(who)
+		return g.consumer.validateCommit(who, positions)
 	case g.classic != nil:
 		return g.classic.validateCommit(who)
 	case who.generation < 0:

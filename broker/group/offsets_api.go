@@ -239,7 +239,7 @@ func (s *machine) deleteSome(tx *coord.Tx, req *kmsg.OffsetDeleteRequest) ([]kms
 	for _, t := range req.Topics {
 		rt := kmsg.NewOffsetDeleteResponseTopic()
 		rt.Topic = t.Topic
-		subscribed := g.subscribed(t.Topic)
+		subscribed := s.subscribed(g, t.Topic)
 		for _, p := range t.Partitions {
 			rp := kmsg.NewOffsetDeleteResponseTopicPartition()
 			rp.Partition = p.Partition

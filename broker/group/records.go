@@ -27,7 +27,6 @@ const (
 	keyTargetEpoch       int16 = 6
 	keyTargetMember      int16 = 7
 	keyCurrentAssignment int16 = 8
-	keyRegex             int16 = 16
 )
 
 // offsetValueVersion is the first that can hold a topic id.
@@ -53,6 +52,8 @@ func (s *machine) replay(r coord.Record) error {
 		return s.replayOffsetRecord(r)
 	case keyClassicGroup:
 		return s.replayClassicRecord(r)
+	case keyConsumerGroup, keyConsumerMember, keyTargetEpoch, keyTargetMember, keyCurrentAssignment:
+		return s.replayConsumer(kind, r)
 	default:
 		return nil
 	}

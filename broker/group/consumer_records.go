@@ -1,0 +1,311 @@
+package group
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"maps"
+	"slices"
+
+	"github.com/twmb/franz-go/pkg/kbin"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/morrowmq/morrow/broker/coord"
+)
+
+// consumerValueVersion starts every value of a consumer group record.
+const consumerValueVersion int16 = 0
+
+// Tags of consumer group records.
+const (
+	tagTopicsHash       = 0 // of a group: int64
+	tagClassicMember    = 0 // of a member: what a classic member adds
+	tagAssignmentEpochs = 0 // of the partitions of a topic: their epochs
+)
+
+var (
+	errCustomAssignor = errors.New("its assignor keeps data that would be lost")
+	errValueVersion   = errors.New("unknown value version")
+)
+
+func groupKey(kind int16, group string) []byte {
+	return kbin.AppendString(kbin.AppendInt16(nil, kind), group)
+}
+
+func memberKey(kind int16, group, member string) []byte {
+	return kbin.AppendString(groupKey(kind, group), member)
+}
+
+func consumerTombstone(group string) coord.Record {
+	return coord.Record{Key: groupKey(keyConsumerGroup, group)}
+}
+
+func targetEpochTombstone(group string) coord.Record {
+	return coord.Record{Key: groupKey(keyTargetEpoch, group)}
+}
+
+func newValue() []byte { return kbin.AppendInt16(nil, consumerValueVersion) }
+
+func noTags(b []byte) []byte { return kbin.AppendUvarint(b, 0) }
+
+// oneTag appends a tag section with a single field.
+func oneTag(b []byte, tag uint32, field []byte) []byte {
+	b = kbin.AppendUvarint(b, 1)
+	b = kbin.AppendUvarint(b, tag)
+	b = kbin.AppendUvarint(b, uint32(len(field)))
+	return append(b, field...)
+}
+
+// readTags reads a tag section and returns one of its fields.
+func readTags(b *kbin.Reader, wanted uint32) (field []byte) {
+	for n := b.Uvarint(); n > 0 && b.Ok(); n-- {
+		tag, size := b.Uvarint(), b.Uvarint()
+		if span := b.Span(int(size)); tag == wanted {
+			field = span
+		}
+	}
+	return field
+}
+
+func consumerRecord(group string, epoch int32, topicsHash uint64) coord.Record {
+	b := kbin.AppendInt32(newValue(), epoch)
+	b = oneTag(b, tagTopicsHash, kbin.AppendInt64(nil, int64(topicsHash)))
+	return coord.Record{Key: groupKey(keyConsumerGroup, group), Value: b}
+}
+
+func targetEpochRecord(group string, epoch int32) coord.Record {
+	b := noTags(kbin.AppendInt32(newValue(), epoch))
+	return coord.Record{Key: groupKey(keyTargetEpoch, group), Value: b}
+}
+
+func targetRecord(group, member string, target partitionSet) coord.Record {
+	b := kbin.AppendCompactArrayLen(newValue(), len(target))
+	for _, id := range target.topics() {
+		b = noTags(appendPartitions(kbin.AppendUuid(b, id), target[id]))
+	}
+	return coord.Record{Key: memberKey(keyTargetMember, group, member), Value: noTags(b)}
+}
+
+func memberRecord(group string, m memberInfo) coord.Record {
+	b := kbin.AppendCompactNullableString(newValue(), m.instance)
+	b = kbin.AppendCompactNullableString(b, m.rack)
+	b = kbin.AppendCompactString(b, m.clientID)
+	b = kbin.AppendCompactString(b, m.host)
+	b = kbin.AppendCompactArrayLen(b, len(m.topics))
+	for _, t := range m.topics {
+		b = kbin.AppendCompactString(b, t)
+	}
+	b = kbin.AppendCompactNullableString(b, nonEmpty(m.regex))
+	b = kbin.AppendInt32(b, durationMillis(m.rebalanceTimeout))
+	b = kbin.AppendCompactNullableString(b, nonEmpty(m.assignor))
+	if m.classic == nil {
+		b = noTags(b)
+	} else {
+		b = oneTag(b, tagClassicMember, m.classic.appendTo(nil))
+	}
+	return coord.Record{Key: memberKey(keyConsumerMember, group, m.id), Value: b}
+}
+
+// appendTo writes a nullable struct: a presence byte, then the fields.
+func (c *classicMember) appendTo(b []byte) []byte {
+	b = kbin.AppendInt8(b, 1)
+	b = kbin.AppendInt32(b, durationMillis(c.sessionTimeout))
+	b = kbin.AppendCompactArrayLen(b, len(c.protocols))
+	for _, p := range c.protocols {
+		b = kbin.AppendCompactString(b, p.Name)
+		b = noTags(kbin.AppendCompactBytes(b, p.Metadata))
+	}
+	return noTags(b)
+}
+
+func positionRecord(group, member string, p memberPosition) coord.Record {
+	b := kbin.AppendInt32(newValue(), p.epoch)
+	b = kbin.AppendInt32(b, p.previous)
+	b = kbin.AppendInt8(b, int8(p.state))
+	b = noTags(p.revoking.appendTo(p.assigned.appendTo(b)))
+	return coord.Record{Key: memberKey(keyCurrentAssignment, group, member), Value: b}
+}
+
+func (o owned) appendTo(b []byte) []byte {
+	set := o.set()
+	b = kbin.AppendCompactArrayLen(b, len(set))
+	for _, id := range set.topics() {
+		b = appendPartitions(kbin.AppendUuid(b, id), set[id])
+		epochs := make([]int32, 0, len(set[id]))
+		for _, p := range set[id] {
+			epochs = append(epochs, o[id][p])
+		}
+		b = oneTag(b, tagAssignmentEpochs, appendPartitions(nil, epochs))
+	}
+	return b
+}
+
+func appendPartitions(b []byte, parts []int32) []byte {
+	b = kbin.AppendCompactArrayLen(b, len(parts))
+	for _, p := range parts {
+		b = kbin.AppendInt32(b, p)
+	}
+	return b
+}
+
+func readPartitions(b *kbin.Reader) []int32 {
+	var out []int32
+	for n := b.CompactArrayLen(); n > 0 && b.Ok(); n-- {
+		out = append(out, b.Int32())
+	}
+	return out
+}
+
+// replayConsumer applies a record of a consumer group.
+func (s *machine) replayConsumer(kind int16, r coord.Record) error {
+	key := kbin.Reader{Src: r.Key[2:]}
+	id, member := key.String(), ""
+	if kind != keyConsumerGroup && kind != keyTargetEpoch {
+		member = key.String()
+	}
+	if err := key.Complete(); err != nil {
+		return err
+	}
+	if r.Value == nil {
+		if g := s.groups[id]; g != nil && g.consumer != nil {
+			s.replayConsumerTombstone(g, kind, member)
+		}
+		return nil
+	}
+	g := s.ensure(id)
+	if g.consumer == nil {
+		g.classic, g.consumer = nil, newConsumerGroup(id)
+	}
+	b := kbin.Reader{Src: bytes.Clone(r.Value)}
+	if v := b.Int16(); v != consumerValueVersion {
+		return errValueVersion
+	}
+	g.consumer.restore(kind, member, &b)
+	return b.Complete()
+}
+
+func (s *machine) replayConsumerTombstone(g *group, kind int16, member string) {
+	c := g.consumer
+	switch kind {
+	case keyConsumerGroup:
+		g.consumer = nil
+		s.dropIfVoid(g)
+	case keyConsumerMember:
+		c.remove(member)
+	case keyTargetEpoch:
+		c.targetEpoch = 0
+	case keyTargetMember:
+		delete(c.target, member)
+	case keyCurrentAssignment:
+		if m := c.members[member]; m != nil {
+			c.put(&consumerMember{m.memberInfo, memberPosition{epoch: epochLeave, previous: epochLeave}})
+		}
+	}
+}
+
+// restore applies one value. What it reads past the end is zero, and found out
+// by the caller.
+func (g *consumerGroup) restore(kind int16, member string, b *kbin.Reader) {
+	m := consumerMember{memberInfo: memberInfo{id: member}}
+	if known := g.members[member]; known != nil {
+		m = *known
+	}
+	switch kind {
+	case keyConsumerGroup:
+		g.epoch = b.Int32()
+		if hash := readTags(b, tagTopicsHash); len(hash) == 8 {
+			g.topicsHash = binary.BigEndian.Uint64(hash)
+		}
+	case keyTargetEpoch:
+		g.targetEpoch = b.Int32()
+		readTags(b, 0)
+	case keyTargetMember:
+		g.target[member] = readTarget(b)
+		readTags(b, 0)
+	case keyConsumerMember:
+		m.memberInfo = readMember(member, b)
+		g.put(&m)
+	case keyCurrentAssignment:
+		m.memberPosition = readPosition(b)
+		g.put(&m)
+	}
+}
+
+func readTarget(b *kbin.Reader) partitionSet {
+	target := partitionSet{}
+	for n := b.CompactArrayLen(); n > 0 && b.Ok(); n-- {
+		id := b.Uuid()
+		target[id] = readPartitions(b)
+		readTags(b, 0)
+	}
+	return target
+}
+
+func readMember(id string, b *kbin.Reader) memberInfo {
+	m := memberInfo{id: id}
+	m.instance, m.rack = b.CompactNullableString(), b.CompactNullableString()
+	m.clientID, m.host = b.CompactString(), b.CompactString()
+	for n := b.CompactArrayLen(); n > 0 && b.Ok(); n-- {
+		m.topics = append(m.topics, b.CompactString())
+	}
+	m.regex = stringOf(b.CompactNullableString())
+	m.rebalanceTimeout = millis(b.Int32())
+	m.assignor = stringOf(b.CompactNullableString())
+	if field := readTags(b, tagClassicMember); len(field) > 0 && field[0] == 1 {
+		m.classic = readClassicMember(&kbin.Reader{Src: field[1:]})
+	}
+	return m
+}
+
+func readClassicMember(b *kbin.Reader) *classicMember {
+	c := &classicMember{sessionTimeout: millis(b.Int32())}
+	for n := b.CompactArrayLen(); n > 0 && b.Ok(); n-- {
+		p := kmsg.NewJoinGroupRequestProtocol()
+		p.Name, p.Metadata = b.CompactString(), b.CompactBytes()
+		readTags(b, 0)
+		c.protocols = append(c.protocols, p)
+	}
+	return c
+}
+
+func readPosition(b *kbin.Reader) memberPosition {
+	p := memberPosition{epoch: b.Int32(), previous: b.Int32(), state: memberState(b.Int8())}
+	p.assigned, p.revoking = readOwned(b, p.epoch), readOwned(b, p.epoch)
+	readTags(b, 0)
+	return p
+}
+
+// readOwned reads partitions with their epochs; a writer that knew none held
+// them since the epoch of the member.
+func readOwned(b *kbin.Reader, epoch int32) owned {
+	out := owned{}
+	for n := b.CompactArrayLen(); n > 0 && b.Ok(); n-- {
+		id, parts := b.Uuid(), readPartitions(b)
+		epochs := readPartitions(&kbin.Reader{Src: readTags(b, tagAssignmentEpochs)})
+		for i, p := range parts {
+			since := epoch
+			if len(epochs) == len(parts) {
+				since = epochs[i]
+			}
+			out.add(id, p, since)
+		}
+	}
+	return out
+}
+
+func nonEmpty(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
+func pointer[T any](v T) *T { return &v }
+
+func sortedUnique(names []string) []string {
+	set := make(map[string]bool, len(names))
+	for _, n := range names {
+		set[n] = true
+	}
+	return slices.Sorted(maps.Keys(set))
+}
