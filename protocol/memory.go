@@ -20,50 +20,49 @@ type memory struct {
 // frame is one buffer handed out. Invariant: its bytes are counted from before
 // buf is allocated until release.
 type frame struct {
-	buf    []byte
 	mem    *memory
-	size   int64
-	pooled bool
+	buf    []byte
+	pooled *[]byte // what goes back to its pool; nil if buf does not
 }
 
 func newMemory(limitBytes int64, gauge interface{ Add(float64) }) *memory {
 	return &memory{limit: semaphore.NewWeighted(limitBytes), gauge: gauge}
 }
 
-// take waits until size bytes are free and returns a frame of that length, with
+// take waits until size bytes are free and makes f a frame of that length, with
 // undefined content. Only a recycled frame goes back to a pool when it is
 // released; the others are left to the garbage collector, so that a slice of
-// them kept by mistake is at worst a leak. take fails only when ctx ends.
-func (m *memory) take(ctx context.Context, size int, recycled bool) (*frame, error) {
+// one kept by mistake is at worst a leak. take fails only when ctx ends.
+func (m *memory) take(ctx context.Context, f *frame, size int, recycled bool) error {
 	if err := m.limit.Acquire(ctx, int64(size)); err != nil {
-		return nil, err
+		return err
 	}
 	m.gauge.Add(float64(size))
-	f := &frame{mem: m, size: int64(size), pooled: recycled}
+	f.mem = m
 	class, capacity := frameClass(size)
 	if !recycled || class >= frameClasses {
-		f.buf, f.pooled = make([]byte, size), false
-		return f, nil
+		f.buf = make([]byte, size)
+		return nil
 	}
-	if p, ok := m.pools[class].Get().(*[]byte); ok {
-		f.buf = (*p)[:size]
-	} else {
-		f.buf = make([]byte, size, capacity)
+	var ok bool
+	if f.pooled, ok = m.pools[class].Get().(*[]byte); !ok {
+		buf := make([]byte, capacity)
+		f.pooled = &buf
 	}
-	return f, nil
+	f.buf = (*f.pooled)[:size]
+	return nil
 }
 
 // release gives the frame back. Nothing may use its buffer afterwards.
 func (f *frame) release() {
-	m := f.mem
-	if f.pooled {
-		buf := f.buf
-		class, _ := frameClass(len(buf))
-		m.pools[class].Put(&buf)
+	size := len(f.buf)
+	if f.pooled != nil {
+		class, _ := frameClass(size)
+		f.mem.pools[class].Put(f.pooled)
 	}
-	f.buf = nil
-	m.gauge.Add(-float64(f.size))
-	m.limit.Release(f.size)
+	f.buf, f.pooled = nil, nil
+	f.mem.gauge.Add(-float64(size))
+	f.mem.limit.Release(int64(size))
 }
 
 // Frames come in four sizes per power of two, from 4 KiB to 128 MiB: a buffer is

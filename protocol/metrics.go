@@ -52,7 +52,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		}, []string{"api"}),
 		seconds: f.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "morrow_request_seconds",
-			Help: "From the last byte of a request read to the last byte of its answer handed to the system. " +
+			Help: "From the last byte of a request read until its answer is ready to be written or, from a file, has been. " +
 				"Waiting is included: for earlier answers of the connection, commits, long polls and rebalances.",
 			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
 		}, []string{"api"}),

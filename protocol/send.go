@@ -9,21 +9,32 @@ import (
 	"net"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // sender writes answers to a connection. Small ones are gathered until flush.
-// It is used by the connection's writer alone. After an error it is of no use.
+// It is used by the connection's writer alone. After an error it writes nothing
+// more, lest the peer take what follows for the missing part of an answer.
 type sender struct {
 	nc       net.Conn
-	tcp      *net.TCPConn // nc if it is plain TCP, else nil
+	raw      syscall.RawConn // of nc if it is plain TCP, else nil
 	timeout  time.Duration
 	deadline time.Time
 
 	buf  *[]byte // gathered answers; nil while there are none
 	sent int64   // bytes written since the caller last looked
+	err  error   // the first one
+}
+
+func newSender(nc net.Conn, timeout time.Duration) sender {
+	s := sender{nc: nc, timeout: timeout}
+	if tcp, ok := nc.(*net.TCPConn); ok {
+		s.raw = rawConn(tcp)
+	}
+	return s
 }
 
 const (
@@ -36,6 +47,29 @@ var gatherPool = sync.Pool{New: func() any { b := make([]byte, 0, 1<<10); return
 
 // message adds an answer that is to be encoded.
 func (s *sender) message(h responseHeader, m kmsg.Response) error {
+	if s.err == nil {
+		s.err = s.addMessage(h, m)
+	}
+	return s.err
+}
+
+// body writes an encoded answer, and whatever has been gathered before it.
+func (s *sender) body(h responseHeader, b *Body) error {
+	if s.err == nil {
+		s.err = s.addBody(h, b)
+	}
+	return s.err
+}
+
+// flush writes what has been gathered.
+func (s *sender) flush() error {
+	if s.err == nil {
+		s.err = s.drain(false)
+	}
+	return s.err
+}
+
+func (s *sender) addMessage(h responseHeader, m kmsg.Response) error {
 	s.ensure()
 	buf := *s.buf
 	start := len(buf)
@@ -48,13 +82,12 @@ func (s *sender) message(h responseHeader, m kmsg.Response) error {
 	}
 	binary.BigEndian.PutUint32(buf[start:], uint32(size))
 	if len(buf) >= gatherBytes {
-		return s.flush()
+		return s.drain(false)
 	}
 	return nil
 }
 
-// body writes an encoded answer, and whatever has been gathered before it.
-func (s *sender) body(h responseHeader, b *Body) error {
+func (s *sender) addBody(h responseHeader, b *Body) error {
 	s.ensure()
 	buf := *s.buf
 	start := len(buf)
@@ -80,15 +113,15 @@ func (s *sender) part(p *part) error {
 			*s.buf = append(*s.buf, p.bytes...)
 			return nil
 		}
-		if err := s.flush(); err != nil {
+		if err := s.drain(true); err != nil {
 			return err
 		}
 		return s.write(p.bytes, false)
 	}
-	if err := s.flushMore(); err != nil {
+	if err := s.drain(true); err != nil {
 		return err
 	}
-	if f, ok := p.file.(osFile); ok && s.tcp != nil {
+	if f, ok := p.file.(osFile); ok && s.raw != nil {
 		if file := f.OSFile(); file != nil {
 			return s.sendFile(file, p.pos, p.n)
 		}
@@ -109,13 +142,8 @@ func (s *sender) ensure() {
 	}
 }
 
-// flush writes what has been gathered.
-func (s *sender) flush() error { return s.drain(false) }
-
-// flushMore is flush when more follows at once, so that the system may wait
-// with an incomplete packet.
-func (s *sender) flushMore() error { return s.drain(true) }
-
+// drain writes what has been gathered. more says that more follows at once, so
+// that the system may wait with an incomplete packet.
 func (s *sender) drain(more bool) error {
 	if s.buf == nil {
 		return nil
@@ -139,8 +167,8 @@ func (s *sender) write(p []byte, more bool) error {
 		p = p[len(step):]
 		var n int
 		var err error
-		if s.tcp != nil && (more || len(p) > 0) {
-			n, err = sendMore(s.tcp, step)
+		if s.raw != nil && (more || len(p) > 0) {
+			n, err = sendMore(s.raw, step)
 		} else {
 			n, err = s.nc.Write(step)
 		}
@@ -158,7 +186,7 @@ func (s *sender) sendFile(f *os.File, pos, n int64) error {
 		if err := s.extend(); err != nil {
 			return err
 		}
-		sent, err := sendFile(s.tcp, f, pos, min(n, frameStepBytes))
+		sent, err := sendFile(s.raw, f, pos, min(n, frameStepBytes))
 		s.sent += sent
 		pos, n = pos+sent, n-sent
 		if err != nil {

@@ -1,21 +1,28 @@
 package protocol
 
 import (
+	"cmp"
 	"net"
 	"os"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
-// sendMore writes p and tells the system that more follows at once.
-func sendMore(c *net.TCPConn, p []byte) (int, error) {
+// rawConn is the way to the descriptor of a connection, or nil.
+func rawConn(c *net.TCPConn) syscall.RawConn {
 	raw, err := c.SyscallConn()
 	if err != nil {
-		return 0, err
+		return nil
 	}
+	return raw
+}
+
+// sendMore writes p and tells the system that more follows at once.
+func sendMore(c syscall.RawConn, p []byte) (int, error) {
 	sent := 0
-	var failed error
-	err = raw.Write(func(fd uintptr) bool {
+	var sendErr error
+	err := c.Write(func(fd uintptr) bool {
 		for sent < len(p) {
 			n, err := unix.SendmsgN(int(fd), p[sent:], nil, nil, unix.MSG_MORE|unix.MSG_NOSIGNAL)
 			switch {
@@ -23,7 +30,7 @@ func sendMore(c *net.TCPConn, p []byte) (int, error) {
 				return false
 			case err == unix.EINTR:
 			case err != nil:
-				failed = os.NewSyscallError("sendmsg", err)
+				sendErr = os.NewSyscallError("sendmsg", err)
 				return true
 			default:
 				sent += n
@@ -31,40 +38,27 @@ func sendMore(c *net.TCPConn, p []byte) (int, error) {
 		}
 		return true
 	})
-	if err == nil {
-		err = failed
-	}
-	return sent, err
+	return sent, cmp.Or(err, sendErr)
 }
 
 // sendFile sends n bytes of f from pos. It does not use or move the file's
 // offset, which all readers of a segment share.
-func sendFile(c *net.TCPConn, f *os.File, pos, n int64) (int64, error) {
-	conn, err := c.SyscallConn()
-	if err != nil {
-		return 0, err
-	}
+func sendFile(c syscall.RawConn, f *os.File, pos, n int64) (int64, error) {
 	file, err := f.SyscallConn()
 	if err != nil {
 		return 0, err
 	}
 	var sent int64
-	var failed error
-	// Control keeps f open while it is being sent.
+	var waitErr, sendErr error
+	// Control keeps f open meanwhile; Write waits for room in the socket
+	// whenever its function returns false.
 	err = file.Control(func(in uintptr) {
-		failed = conn.Write(func(out uintptr) bool {
-			var done bool
-			done, err = sendFileStep(int(out), int(in), &sent, pos, n)
+		waitErr = c.Write(func(out uintptr) (done bool) {
+			done, sendErr = sendFileStep(int(out), int(in), &sent, pos, n)
 			return done
 		})
-		if failed == nil {
-			failed = err
-		}
 	})
-	if err == nil {
-		err = failed
-	}
-	return sent, err
+	return sent, cmp.Or(err, waitErr, sendErr)
 }
 
 // sendFileStep sends until n bytes are sent, or out would block, for which it
@@ -94,12 +88,9 @@ func setCongestion(c *net.TCPConn, name string) error {
 	if err != nil {
 		return err
 	}
-	var failed error
+	var setErr error
 	err = raw.Control(func(fd uintptr) {
-		failed = unix.SetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION, name)
+		setErr = unix.SetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION, name)
 	})
-	if err == nil {
-		err = os.NewSyscallError("setsockopt TCP_CONGESTION", failed)
-	}
-	return err
+	return cmp.Or(err, os.NewSyscallError("setsockopt TCP_CONGESTION", setErr))
 }

@@ -6,27 +6,18 @@ import (
 	"errors"
 	"net"
 	"os"
+	"syscall"
 )
 
-func sendMore(c *net.TCPConn, p []byte) (int, error) { return c.Write(p) }
+// Only Linux has a sendfile with the semantics wanted here; elsewhere answers
+// are copied.
 
-// sendFile copies: only Linux has a sendfile with the semantics needed here.
-func sendFile(c *net.TCPConn, f *os.File, pos, n int64) (int64, error) {
-	buf := copyPool.Get().(*[]byte)
-	defer copyPool.Put(buf)
-	var sent int64
-	for sent < n {
-		k, err := f.ReadAt((*buf)[:min(n-sent, copyBytes)], pos+sent)
-		if k == 0 {
-			return sent, errors.Join(errShortFile, err)
-		}
-		w, err := c.Write((*buf)[:k])
-		sent += int64(w)
-		if err != nil {
-			return sent, err
-		}
-	}
-	return sent, nil
+func rawConn(*net.TCPConn) syscall.RawConn { return nil }
+
+func sendMore(syscall.RawConn, []byte) (int, error) { return 0, errors.ErrUnsupported }
+
+func sendFile(syscall.RawConn, *os.File, int64, int64) (int64, error) {
+	return 0, errors.ErrUnsupported
 }
 
 func setCongestion(*net.TCPConn, string) error {

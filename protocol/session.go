@@ -42,6 +42,7 @@ type session struct {
 // call is a request on its way from the reader to the writer.
 type call struct {
 	Request
+	memory   frame // what Request.frame points to
 	route    *route
 	flexible bool
 	reply    Reply
@@ -73,11 +74,10 @@ func newSession(srv *Server, conn *Conn, nc net.Conn) *session {
 		conn:  conn,
 		nc:    nc,
 		in:    bufio.NewReaderSize(nc, inBytes),
-		out:   sender{nc: nc, timeout: srv.cfg.WriteTimeout},
+		out:   newSender(nc, srv.cfg.WriteTimeout),
 		slots: make(chan struct{}, srv.cfg.MaxInFlight),
 		calls: make(chan *call, srv.cfg.MaxInFlight),
 	}
-	s.out.tcp, _ = nc.(*net.TCPConn)
 	s.lastActive.Store(time.Now().UnixNano())
 	return s
 }
@@ -149,14 +149,14 @@ func (s *session) next(ctx context.Context) (*call, error) {
 	if err != nil {
 		return nil, pre.reject("unsupported", err)
 	}
-	f, err := s.srv.memory.take(ctx, int(pre.size), pre.key == produceKey)
-	if err != nil {
+	c := &call{route: r, Request: Request{
+		Key: pre.key, Version: pre.version, CorrelationID: pre.correlationID, Conn: s.conn,
+	}}
+	if err := s.srv.memory.take(ctx, &c.memory, int(pre.size), pre.key == produceKey); err != nil {
 		return nil, err
 	}
-	c := &call{route: r, Request: Request{
-		Key: pre.key, Version: pre.version, CorrelationID: pre.correlationID, Conn: s.conn, frame: f,
-	}}
-	if err = s.readFrame(pre, f.buf); err == nil {
+	c.frame = &c.memory
+	if err = s.readFrame(pre, c.frame.buf); err == nil {
 		err = s.decode(c)
 	}
 	if err != nil {
@@ -332,20 +332,51 @@ func (s *session) start(ctx context.Context, c *call) (err error) {
 }
 
 // write answers calls until there are no more. Once ctx has ended it still
-// calls every reply, as the contract of Handler promises, and discards what it
+// calls every reply, as the contract of Reply promises, and discards what it
 // answers.
 func (s *session) write(ctx context.Context, end context.CancelCauseFunc) {
-	for c := range s.calls {
-		err := s.answer(ctx, c)
-		if err != nil {
-			end(err) // the first one counts
+	for {
+		c, ok := s.nextCall(end)
+		if !ok {
+			return
+		}
+		if err := s.answer(ctx, c); err != nil {
+			s.flush(end) // earlier answers are good
+			end(err)
 		}
 		c.Release()
 		<-s.slots
 	}
 }
 
-// answer finishes c and writes its answer.
+// nextCall returns the next call. It writes the gathered answers first if it, or
+// the call's reply, would have to wait: no answer waits for another request.
+func (s *session) nextCall(end context.CancelCauseFunc) (c *call, ok bool) {
+	select {
+	case c, ok = <-s.calls:
+	default:
+		s.flush(end)
+		c, ok = <-s.calls
+	}
+	if !ok || c.Ready == nil || !c.Ready() {
+		s.flush(end)
+	}
+	return c, ok
+}
+
+// flush writes the gathered answers. The first error given to end counts.
+func (s *session) flush(end context.CancelCauseFunc) {
+	if err := s.out.flush(); err != nil {
+		end(err)
+	}
+	if s.out.sent > 0 {
+		s.lastActive.Store(time.Now().UnixNano())
+		s.srv.metrics.sent.Add(float64(s.out.sent))
+		s.out.sent = 0
+	}
+}
+
+// answer finishes c and adds its answer to the gathered ones.
 func (s *session) answer(ctx context.Context, c *call) error {
 	a, err := c.finish(ctx)
 	if a.Body != nil {
@@ -369,13 +400,8 @@ func (s *session) answer(ctx context.Context, c *call) error {
 			c.route.metrics.count(code)
 		}
 	}
-	if err == nil {
-		err = s.out.flush()
-	}
 	now := time.Now()
 	s.lastActive.Store(now.UnixNano())
-	s.srv.metrics.sent.Add(float64(s.out.sent))
-	s.out.sent = 0
 	c.route.metrics.seconds.Observe(now.Sub(c.Received).Seconds())
 	return err
 }
@@ -410,10 +436,8 @@ func (c *call) recovered(err *error) {
 // make the system reset the connection, and the peer might lose the last
 // answers.
 func (s *session) linger() {
-	if s.out.tcp == nil {
-		return
-	}
-	if s.out.tcp.CloseWrite() == nil && s.nc.SetReadDeadline(time.Now().Add(lingerTimeout)) == nil {
+	c, ok := s.nc.(interface{ CloseWrite() error })
+	if ok && c.CloseWrite() == nil && s.nc.SetReadDeadline(time.Now().Add(lingerTimeout)) == nil {
 		_, _ = io.Copy(io.Discard, s.nc)
 	}
 }

@@ -111,6 +111,53 @@ func TestReaderStopsAtMaxInFlight(t *testing.T) {
 	})
 }
 
+// Answers that are ready leave in one write, but none waits for a later request.
+func TestAnswersThatAreReadyLeaveTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		b := start(t, Config{}, routeFor(kmsg.Heartbeat, func(ctx context.Context, r *Request) Reply {
+			group := r.Message.(*kmsg.HeartbeatRequest).Group
+			if group != "unknown" {
+				r.Ready = func() bool { return group != "slow" }
+			}
+			if group == "failing" {
+				return func(context.Context) (Answer, error) { return Answer{}, errors.New("failed") }
+			}
+			return func(ctx context.Context) (Answer, error) {
+				if group != "fast" {
+					<-release
+				}
+				return Answer{Message: r.Message.ResponseKind()}, nil
+			}
+		}))
+		c := b.connect()
+		groups := []string{"slow", "fast", "fast", "unknown", "fast", "slow", "fast", "failing"}
+		for _, g := range groups {
+			c.send(heartbeat(g))
+		}
+		size := 0
+		read := func(answers int) {
+			t.Helper()
+			synctest.Wait()
+			p := make([]byte, 1000)
+			n, err := c.Read(p) // what was written at once
+			if size == 0 {
+				size = n / answers
+			}
+			if n != answers*size || err != nil {
+				t.Fatalf("%d bytes arrived together, error %v, want %d answers of %d", n, err, answers, size)
+			}
+		}
+		release <- struct{}{} // the first
+		read(3)
+		release <- struct{}{} // unknown
+		read(2)
+		release <- struct{}{} // the second slow one
+		read(2)
+		c.wantClosed()
+	})
+}
+
 func TestIdleConnectionIsClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := start(t, Config{IdleTimeout: time.Minute}, routeFor(kmsg.Heartbeat, empty))

@@ -11,6 +11,7 @@ import (
 	"math/big"
 	"net"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -100,7 +101,9 @@ func TestStoppingServerLosesNoAnswerToAClientThatGoesOn(t *testing.T) {
 		<-started
 	}
 	b.stop()
-	time.Sleep(50 * time.Millisecond) // the answers wait in the client's socket
+	eventually(t, "all answered", func() bool {
+		return b.metric("morrow_request_seconds") == float64(20+len(started))
+	})
 	answers := 0
 	for {
 		if _, _, err := c.tryRead(); err != nil {
@@ -139,6 +142,18 @@ func TestServeReportsAListenerThatFails(t *testing.T) {
 		broken := errors.New("broken")
 		if err := s.Serve(t.Context(), "X", &failing{newPipes(), []error{broken}}); !errors.Is(err, broken) {
 			t.Errorf("Serve: %v", err)
+		}
+	})
+}
+
+func TestServeOutlivesAShortageOfDescriptors(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newPipes()
+		b := startOn(t, &failing{l, []error{syscall.EMFILE, syscall.EMFILE, syscall.ECONNABORTED}}, Config{}, routeFor(kmsg.Heartbeat, empty))
+		b.dial = l.dial
+		b.connect().call(heartbeat(""))
+		if lines := b.log.lines(); len(lines) != 3 {
+			t.Errorf("log has %q, want a line for each failure", lines)
 		}
 	})
 }
