@@ -49,7 +49,7 @@ func (c SetBrokerConfig) decide(d *decision) (Change, error) {
 	if err != nil {
 		return Change{}, err
 	}
-	if err := config.ValidateDynamic(values, all); err != nil {
+	if err := config.ValidateDynamic(values); err != nil {
 		return Change{}, refuseConfig(err)
 	}
 	if maps.Equal(values, was) {

@@ -54,13 +54,12 @@ const (
 	Password Type = 9
 )
 
-// UpdateMode says how a broker config can change.
+// UpdateMode says whether a broker config can change while the broker runs.
 type UpdateMode uint8
 
 const (
 	ReadOnly    UpdateMode = iota // read from file, environment and flags at start
-	PerBroker                     // can also be altered at run time, per broker or as the default of all
-	ClusterWide                   // can also be altered at run time, as the default of all; per broker for tests only
+	ClusterWide                   // can also be altered at run time, for one broker or as the default of all
 )
 
 // Values are overrides: key to value in the spelling it was set with. An

@@ -62,25 +62,17 @@ func ValidateBroker(l Layers) error {
 	)
 }
 
-// ValidateDynamic checks broker configs altered at run time, each by itself:
-// for one broker or, with all, as the default of all brokers.
-func ValidateDynamic(values Values, all bool) error {
+// ValidateDynamic checks broker configs altered at run time, each by itself.
+func ValidateDynamic(values Values) error {
 	var errs []error
 	for _, name := range slices.Sorted(maps.Keys(values)) {
-		errs = append(errs, checkDynamic(name, values[name], all))
+		if d, ok := Lookup(ScopeBroker, name); ok && d.Mode == ReadOnly {
+			errs = append(errs, &ValueError{Def: d, Value: values[name], Reason: "cannot be altered at run time; set it where the broker is configured and restart it"})
+			continue
+		}
+		errs = append(errs, ScopeBroker.Validate(name, values[name]))
 	}
 	return errors.Join(errs...)
-}
-
-func checkDynamic(name, value string, all bool) error {
-	d, ok := Lookup(ScopeBroker, name)
-	switch {
-	case ok && d.Mode == ReadOnly:
-		return &ValueError{Def: d, Value: value, Reason: "cannot be altered at run time; set it where the broker is configured and restart it"}
-	case ok && d.Mode == PerBroker && all:
-		return &ValueError{Def: d, Value: value, Reason: "can be altered for one broker only, not as the default of all"}
-	}
-	return ScopeBroker.Validate(name, value)
 }
 
 // ValidateGroupSet checks the overrides of a consumer group, each and against
