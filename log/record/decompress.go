@@ -29,8 +29,8 @@ var (
 // Decompressor decompresses batches, within a limit, into a buffer that it reuses. The zero value is ready.
 // It is not safe for concurrent use; [GetDecompressor] takes one from a pool.
 type Decompressor struct {
-	// Limit is the most bytes a batch may decompress to; 0 means DefaultLimit. No more
-	// than that is ever allocated for the result.
+	// Limit is the most bytes a batch may decompress to; 0 means DefaultLimit. The
+	// buffer does not grow beyond it (by more than one block of the codec's).
 	Limit int
 
 	buf  []byte
@@ -38,8 +38,6 @@ type Decompressor struct {
 	gzip *gzip.Reader
 	lz4  *lz4.Reader
 	zstd *zstd.Decoder
-	// zstdLimit is the limit that zstd knows.
-	zstdLimit int
 	// view is the one Walk hands out, here so that it need not be allocated.
 	view View
 }
@@ -119,28 +117,43 @@ func (d *Decompressor) gunzip() (err error) {
 	return d.readAll(d.gzip)
 }
 
+// zstdBlock is the room that any block of zstd fits into, with what the decoder likes to have beyond the end.
+const zstdBlock = 128<<10 + 256
+
+// unzstd decodes into the room that there is, and starts again with four times as much if that was too little: frames
+// that were made as a stream, as Java does, do not tell their size. Unlike a stream decoder, DecodeAll needs no memory for
+// the window a frame asks for, and it can be kept to the room given; but the error then depends on the block that did not fit.
 func (d *Decompressor) unzstd(src []byte) (err error) {
-	limit := d.limit()
-	bound := zstd.WithDecoderMaxMemory(uint64(limit))
-	switch {
-	case d.zstd == nil:
-		d.zstd, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), bound)
-	case d.zstdLimit != limit:
-		err = d.zstd.ResetWithOptions(nil, bound)
+	if d.zstd == nil {
+		d.zstd, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecodeAllCapLimit(true))
+		if err != nil {
+			return err
+		}
 	}
-	if err != nil {
-		return err
+	size := 4 * len(src)
+	var h zstd.Header
+	if err := h.Decode(src); err == nil && h.HasFCS {
+		if h.FrameContentSize > uint64(d.limit()) {
+			return d.tooLarge()
+		}
+		size = int(h.FrameContentSize)
 	}
-	d.zstdLimit = limit
-	buf, err := d.zstd.DecodeAll(src, d.buf)
-	if errors.Is(err, zstd.ErrDecoderSizeExceeded) || errors.Is(err, zstd.ErrWindowSizeExceeded) {
-		return d.tooLarge()
+	most := d.limit() + zstdBlock
+	for {
+		d.grow(size+zstdBlock, most)
+		buf, err := d.zstd.DecodeAll(src, d.buf)
+		full := cap(d.buf)-len(buf) < zstdBlock || errors.Is(err, zstd.ErrDecoderSizeExceeded)
+		switch {
+		case len(buf) > d.limit(), err != nil && full && cap(d.buf) >= most:
+			return d.tooLarge()
+		case err == nil:
+			d.buf = buf
+			return nil
+		case !full:
+			return err
+		}
+		size = 4 * cap(d.buf)
 	}
-	if err != nil {
-		return err
-	}
-	d.buf = buf
-	return nil
 }
 
 func (d *Decompressor) tooLarge() error {
@@ -149,10 +162,10 @@ func (d *Decompressor) tooLarge() error {
 
 // readAll fills the buffer from r, growing it up to one byte above the limit.
 func (d *Decompressor) readAll(r io.Reader) error {
-	d.grow(4 * d.src.Len())
+	d.grow(4*d.src.Len(), d.limit()+1)
 	for {
 		if len(d.buf) == cap(d.buf) {
-			d.grow(2 * cap(d.buf))
+			d.grow(2*cap(d.buf), d.limit()+1)
 		}
 		n, err := r.Read(d.buf[len(d.buf):cap(d.buf)])
 		d.buf = d.buf[:len(d.buf)+n]
@@ -168,9 +181,9 @@ func (d *Decompressor) readAll(r io.Reader) error {
 	}
 }
 
-// grow makes room for size bytes in all, or for just more than the limit if that is less.
-func (d *Decompressor) grow(size int) {
-	size = min(max(size, 4<<10), d.limit()+1)
+// grow makes room for size bytes in all, at least a few and at most so many.
+func (d *Decompressor) grow(size, most int) {
+	size = min(max(size, 4<<10), most)
 	if size <= cap(d.buf) {
 		return
 	}

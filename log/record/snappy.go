@@ -71,7 +71,7 @@ func (d *Decompressor) unsnappyBlock(block []byte) error {
 		return fmt.Errorf("a snappy block of %d bytes cannot hold %d", len(block), n)
 	}
 	if end > cap(d.buf) {
-		d.grow(max(end, min(2*cap(d.buf), d.limit())))
+		d.grow(max(end, 2*cap(d.buf)), d.limit())
 	}
 	// Decode writes to its destination's length, from its start.
 	if _, err := s2.Decode(d.buf[len(d.buf):end:end], block); err != nil {
