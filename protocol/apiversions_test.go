@@ -45,9 +45,10 @@ func TestApiVersionsShowsTheRoutes(t *testing.T) {
 					got += fmt.Sprintf(" %s=%d-%d", f.Name, f.MinVersionLevel, f.MaxVersionLevel)
 				}
 				want := "-1" // there is no place for features
-				if version == 3 {
+				switch version {
+				case 3:
 					want = "7 metadata.version:7-29 metadata.version=29-29 group.version=1-1"
-				} else if version == 4 {
+				case 4:
 					want = "7 metadata.version:7-29 group.version:0-1 share.version:0-1 metadata.version=29-29 group.version=1-1"
 				}
 				if got != want {

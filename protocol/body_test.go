@@ -144,7 +144,7 @@ func TestShortFileClosesTheConnection(t *testing.T) {
 				t.Error("an answer arrived")
 			}
 			<-released
-			b.wantLine("level=ERROR", "shorter than the range")
+			b.wantLine("level=WARN", "shorter than the range")
 		})
 	}
 }

@@ -14,34 +14,34 @@ import (
 // logEnd counts why a connection ended and writes the one line about it. What
 // is part of ordinary life is logged for debugging only.
 func (s *Server) logEnd(conn *Conn, err error) {
-	level, reason, text := slog.LevelError, "error", "connection closed: a request failed"
-	attrs := []slog.Attr{
-		slog.String("peer", conn.remote.String()),
-		slog.String("listener", conn.Listener),
-	}
+	level, label, reason := slog.LevelWarn, "error", "a request failed"
+	var about []slog.Attr
 	rejected, panicked := (*rejectedError)(nil), (*panicError)(nil)
 	switch {
 	case errors.As(err, &rejected):
-		level, reason, text = slog.LevelWarn, rejected.kind, "connection closed: bad request"
-		attrs = append(attrs, requestAttrs(rejected.key, rejected.version)...)
+		label, reason = rejected.label, "bad request"
+		about = requestAttrs(rejected.key, rejected.version)
 	case errors.As(err, &panicked):
-		reason, text = "panic", "connection closed: panic while handling a request"
-		attrs = append(attrs, requestAttrs(panicked.key, panicked.version)...)
-		attrs = append(attrs, slog.Any("panic", panicked.value), slog.String("stack", string(panicked.stack)))
+		level, label, reason = slog.LevelError, "panic", "panic while handling a request"
+		about = append(requestAttrs(panicked.key, panicked.version),
+			slog.Any("panic", panicked.value), slog.String("stack", string(panicked.stack)))
 		s.metrics.panics.Inc()
 	case errors.Is(err, errPeerGone), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, net.ErrClosed):
-		level, reason, text = slog.LevelDebug, "peer", "connection closed by the peer"
+		level, label, reason = slog.LevelDebug, "peer", "closed by the peer"
 	case errors.Is(err, errIdle):
-		level, reason, text = slog.LevelDebug, "idle", "connection closed: idle"
+		level, label, reason = slog.LevelDebug, "idle", "idle"
 	case errors.Is(err, errStopping):
-		level, reason, text = slog.LevelDebug, "stop", "connection closed: server is stopping"
+		level, label, reason = slog.LevelDebug, "stop", "the server is stopping"
 	case errors.Is(err, errGrace):
-		level, reason, text = slog.LevelWarn, "grace", "connection closed before all requests were answered"
+		label, reason = "grace", "the server has stopped"
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		level, reason, text = slog.LevelWarn, "write", "connection closed: the peer does not read its answers"
+		label, reason = "write", "the peer does not read its answers"
 	}
-	s.metrics.closed.WithLabelValues(reason).Inc()
-	s.cfg.Logger.LogAttrs(context.Background(), level, text, append(attrs, slog.Any("err", err))...)
+	s.metrics.closed.WithLabelValues(label).Inc()
+	attrs := []slog.Attr{
+		slog.String("peer", conn.remote.String()), slog.String("listener", conn.Listener), slog.String("reason", reason),
+	}
+	s.cfg.Logger.LogAttrs(context.Background(), level, "connection closed", append(append(attrs, about...), slog.Any("err", err))...)
 }
 
 // requestAttrs name a request; what is not known of it is left out.

@@ -40,8 +40,8 @@ func parsePreamble(p []byte) preamble {
 	}
 }
 
-func (p preamble) reject(kind string, err error) error {
-	return &rejectedError{p.key, p.version, kind, err}
+func (p preamble) reject(label string, err error) error {
+	return &rejectedError{p.key, p.version, label, err}
 }
 
 // checkSize judges the first four bytes of a frame.
@@ -124,7 +124,7 @@ func uvarint(p []byte) (uint32, []byte, error) {
 // those of the frame if it came that far, else -1.
 type rejectedError struct {
 	key, version int16
-	kind         string // metric label
+	label        string // in the metrics
 	err          error
 }
 

@@ -133,6 +133,12 @@ func startOn(t testing.TB, l net.Listener, cfg Config, routes ...Route) *broker 
 	return b
 }
 
+// wait waits until Serve has returned.
+func (b *broker) wait() {
+	for range b.done { // what it returned is the cleanup's or the test's to judge
+	}
+}
+
 // connect returns a client of its own connection.
 func (b *broker) connect() *client {
 	b.t.Helper()
@@ -279,7 +285,7 @@ func (l *logLines) lines() []string {
 func (b *broker) wantLine(parts ...string) {
 	b.t.Helper()
 	b.stop()
-	<-b.done
+	b.wait()
 	lines := b.log.lines()
 	if len(lines) != 1 {
 		b.t.Fatalf("log has %d lines, want one:\n%s", len(lines), strings.Join(lines, "\n"))

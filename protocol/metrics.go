@@ -48,7 +48,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "morrow_request_panics_total", Help: "Panics while a request was handled. Every one is a bug.",
 		}),
 		requests: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "morrow_requests_total", Help: "Requests read and decoded.",
+			Name: "morrow_requests_total", Help: "Requests read.",
 		}, []string{"api"}),
 		seconds: f.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "morrow_request_seconds",

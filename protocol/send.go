@@ -56,6 +56,7 @@ func (s *sender) message(h responseHeader, m kmsg.Response) error {
 // body writes an encoded answer, and whatever has been gathered before it.
 func (s *sender) body(h responseHeader, b *Body) error {
 	if s.err == nil {
+		s.err = errUnfinished // stays if a file panics
 		s.err = s.addBody(h, b)
 	}
 	return s.err
@@ -218,6 +219,8 @@ func (s *sender) copyFile(f io.ReaderAt, pos, n int64) error {
 	}
 	return nil
 }
+
+var errUnfinished = errors.New("an answer was begun and not finished")
 
 var errShortFile = errors.New("file is shorter than the range that was to be sent")
 

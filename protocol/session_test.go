@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"sync"
@@ -303,7 +304,7 @@ func TestLongPollEndsWhenThePeerIsGone(t *testing.T) {
 func (b *broker) wantClosedFor(reason string) {
 	b.t.Helper()
 	b.stop()
-	<-b.done
+	b.wait()
 	if n := b.metric("morrow_connections_closed_total", reason); n != 1 {
 		b.t.Errorf("%v connections ended for %q, want 1", n, reason)
 	}
@@ -317,27 +318,39 @@ func TestErrorClosesTheConnectionWithOneLine(t *testing.T) {
 		c := b.connect()
 		c.send(heartbeat("a"))
 		c.wantClosed()
-		b.wantLine("level=ERROR", "peer=10.0.0.1:1", "disk on fire")
+		b.wantLine("level=WARN", "peer=10.0.0.1:1", "disk on fire")
 	})
 }
 
 func TestPanicClosesTheConnectionOnly(t *testing.T) {
-	for _, where := range []string{"start", "reply"} {
+	panicking := map[string]Handler{
+		"start": func(context.Context, *Request) Reply { panic("oh no") },
+		"reply": func(context.Context, *Request) Reply {
+			return func(context.Context) (Answer, error) { panic("oh no") }
+		},
+		"ready": func(ctx context.Context, r *Request) Reply {
+			r.Ready = func() bool { panic("oh no") }
+			return empty(ctx, r)
+		},
+		"encoding": answering(func(*Request) kmsg.Response { return panickingResponse{} }),
+		"file": answeringBody(func() *Body {
+			b := &Body{}
+			b.File(panickingFile{}, 0, 1)
+			b.Write([]byte("what must not take its place"))
+			return b
+		}),
+	}
+	for where, handler := range panicking {
 		t.Run(where, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := start(t, Config{}, routeFor(kmsg.Heartbeat, func(ctx context.Context, r *Request) Reply {
-					switch group := r.Message.(*kmsg.HeartbeatRequest).Group; {
-					case group == "fine":
-						return empty(ctx, r)
-					case where == "start":
-						panic("oh no")
-					}
-					return func(context.Context) (Answer, error) { panic("oh no") }
-				}))
+				b := start(t, Config{}, routeFor(kmsg.Heartbeat, handler), routeFor(kmsg.Metadata, empty))
 				other, c := b.connect(), b.connect()
-				c.send(heartbeat("bad"))
-				c.wantClosed()
-				other.call(heartbeat("fine"))
+				c.send(heartbeat(""))
+				if p, _ := io.ReadAll(c); len(p) > 9 { // the header before a file
+					t.Errorf("%q arrived", p)
+				}
+				other.call(kmsg.NewPtrMetadataRequest())
+				synctest.Wait()
 				if n := b.metric("morrow_request_panics_total"); n != 1 {
 					t.Errorf("%v panics counted", n)
 				}
@@ -349,6 +362,16 @@ func TestPanicClosesTheConnectionOnly(t *testing.T) {
 		})
 	}
 }
+
+// panickingResponse cannot be encoded.
+type panickingResponse struct{ kmsg.Response }
+
+func (panickingResponse) SetVersion(int16) { panic("oh no") }
+
+// panickingFile cannot be read.
+type panickingFile struct{}
+
+func (panickingFile) ReadAt([]byte, int64) (int, error) { panic("oh no") }
 
 func TestMetricsCountRequestsAndErrorCodes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -53,7 +53,7 @@ func TestStoppingServerWaitsForItsGracePeriodOnly(t *testing.T) {
 		began := time.Now()
 		b.stop()
 		c.wantClosed()
-		<-b.done
+		b.wait()
 		if d := time.Since(began); d != 10*time.Second {
 			t.Errorf("stopped after %s, want 10 s", d)
 		}
@@ -112,7 +112,7 @@ func TestStoppingServerLosesNoAnswerToAClientThatGoesOn(t *testing.T) {
 		answers++
 	}
 	_ = c.Close()
-	<-b.done
+	b.wait()
 	if n := 20 + len(started); answers != n {
 		t.Errorf("%d answers to %d accepted requests", answers, n)
 	}
