@@ -1,0 +1,320 @@
+package tier
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"golang.org/x/sync/errgroup"
+)
+
+// S3Bucket is a [Bucket] in a store that speaks S3.
+//
+// It relies on four things that [Probe] checks and not every store does: the store verifies a checksum of the whole object that
+// we computed, tells it back, and honours If-None-Match and If-Match on Put.
+type S3Bucket struct {
+	client    *s3.Client
+	bucket    string
+	prefix    string // of every key; empty or ends with a slash
+	url       string // for messages
+	partSize  int64
+	idle      time.Duration
+	algorithm atomic.Uint32 // an Algorithm
+	chosen    bool          // the configuration names the algorithm
+}
+
+const (
+	defaultPartSize = 64 << 20
+	maxParts        = 10_000
+	partsAtOnce     = 3
+	deletesAtOnce   = 8
+)
+
+var _ Bucket = (*S3Bucket)(nil)
+
+func (b *S3Bucket) String() string { return b.url }
+
+// Checksum is the algorithm that the configuration names or Probe found to work; CRC64NVME before that.
+func (b *S3Bucket) Checksum() Algorithm { return Algorithm(b.algorithm.Load()) }
+
+func (b *S3Bucket) key(key string) *string { return aws.String(b.prefix + key) }
+
+// Put implements [Bucket]. An object that is larger than a part is sent in parts and becomes visible as a whole.
+func (b *S3Bucket) Put(ctx context.Context, key string, body Body, o PutOptions) (Object, error) {
+	ctx, w := watch(ctx, b.idle)
+	defer w.stop()
+	etag, err := "", error(nil)
+	if body.Size > b.partSize && body.Sum.Algorithm != SHA256 {
+		etag, err = b.putParts(ctx, key, body, o, w)
+	} else {
+		etag, err = b.putWhole(ctx, key, body, o, w)
+	}
+	if err != nil {
+		return Object{}, s3Error("put", key, w.cause(err), o)
+	}
+	return Object{Key: key, Size: body.Size, ETag: etag, Sum: body.Sum}, nil
+}
+
+func (b *S3Bucket) putWhole(ctx context.Context, key string, body Body, o PutOptions, w *watchdog) (etag string, err error) {
+	in := &s3.PutObjectInput{
+		Bucket: &b.bucket, Key: b.key(key),
+		Body: w.reader(ctx, body, 0, body.Size), ContentLength: &body.Size,
+		IfNoneMatch: ifNoneMatch(o), IfMatch: optional(o.IfMatch),
+	}
+	switch sum := encodeSum(body.Sum); body.Sum.Algorithm {
+	case CRC64NVME:
+		in.ChecksumCRC64NVME = sum
+	case CRC32C:
+		in.ChecksumCRC32C = sum
+	case SHA256:
+		in.ChecksumSHA256 = sum
+	}
+	out, err := b.client.PutObject(ctx, in, s3.WithAPIOptions(v4.SwapComputePayloadSHA256ForUnsignedPayloadMiddleware))
+	if err != nil {
+		return "", err
+	}
+	return aws.ToString(out.ETag), nil
+}
+
+// putParts is a multipart upload with one checksum over the whole object, which the store verifies at the end.
+func (b *S3Bucket) putParts(ctx context.Context, key string, body Body, o PutOptions, w *watchdog) (etag string, err error) {
+	created, err := b.client.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{
+		Bucket: &b.bucket, Key: b.key(key),
+		ChecksumAlgorithm: checksumName(body.Sum.Algorithm), ChecksumType: types.ChecksumTypeFullObject,
+	})
+	if err != nil {
+		return "", err
+	}
+	parts, err := b.sendParts(ctx, key, created.UploadId, body, w)
+	if err != nil {
+		return "", errors.Join(err, b.abort(ctx, b.prefix+key, created.UploadId))
+	}
+	in := &s3.CompleteMultipartUploadInput{
+		Bucket: &b.bucket, Key: b.key(key), UploadId: created.UploadId,
+		MultipartUpload: &types.CompletedMultipartUpload{Parts: parts},
+		ChecksumType:    types.ChecksumTypeFullObject, MpuObjectSize: &body.Size,
+		IfNoneMatch: ifNoneMatch(o), IfMatch: optional(o.IfMatch),
+	}
+	switch sum := encodeSum(body.Sum); body.Sum.Algorithm {
+	case CRC64NVME:
+		in.ChecksumCRC64NVME = sum
+	case CRC32C:
+		in.ChecksumCRC32C = sum
+	}
+	out, err := b.client.CompleteMultipartUpload(ctx, in)
+	if err != nil {
+		// Whether it was carried out is not known, so the upload is left alone; AbortStale comes by later.
+		return "", err
+	}
+	return aws.ToString(out.ETag), nil
+}
+
+func (b *S3Bucket) sendParts(ctx context.Context, key string, id *string, body Body, w *watchdog) ([]types.CompletedPart, error) {
+	const mib = 1 << 20
+	size := max(b.partSize, (body.Size/maxParts/mib+1)*mib)
+	parts := make([]types.CompletedPart, (body.Size+size-1)/size)
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(partsAtOnce)
+	for i := range parts {
+		pos := int64(i) * size
+		g.Go(func() (err error) {
+			parts[i], err = b.sendPart(ctx, key, id, int32(i+1), body, pos, min(size, body.Size-pos), w)
+			return err
+		})
+	}
+	return parts, g.Wait()
+}
+
+func (b *S3Bucket) sendPart(ctx context.Context, key string, id *string, number int32, body Body, pos, n int64, w *watchdog) (types.CompletedPart, error) {
+	h := body.Sum.Algorithm.New()
+	if _, err := io.Copy(h, withContext(ctx, io.NewSectionReader(body.At, pos, n))); err != nil {
+		return types.CompletedPart{}, err
+	}
+	sum := encodeSum(sumOf(body.Sum.Algorithm, h))
+	in := &s3.UploadPartInput{
+		Bucket: &b.bucket, Key: b.key(key), UploadId: id, PartNumber: &number,
+		Body: w.reader(ctx, body, pos, n), ContentLength: &n,
+	}
+	part := types.CompletedPart{PartNumber: &number}
+	switch body.Sum.Algorithm {
+	case CRC64NVME:
+		in.ChecksumCRC64NVME, part.ChecksumCRC64NVME = sum, sum
+	case CRC32C:
+		in.ChecksumCRC32C, part.ChecksumCRC32C = sum, sum
+	}
+	out, err := b.client.UploadPart(ctx, in, s3.WithAPIOptions(v4.SwapComputePayloadSHA256ForUnsignedPayloadMiddleware))
+	if err != nil {
+		return types.CompletedPart{}, err
+	}
+	part.ETag = out.ETag
+	return part, nil
+}
+
+// abort gives up a multipart upload. key includes the prefix.
+func (b *S3Bucket) abort(ctx context.Context, key string, id *string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), headTimeout)
+	defer cancel()
+	_, err := b.client.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &b.bucket, Key: &key, UploadId: id})
+	return err
+}
+
+// AbortStale gives up multipart uploads below prefix that were begun before a time: those of writers that died. It returns how many.
+func (b *S3Bucket) AbortStale(ctx context.Context, prefix string, before time.Time) (int, error) {
+	n := 0
+	pages := s3.NewListMultipartUploadsPaginator(b.client, &s3.ListMultipartUploadsInput{Bucket: &b.bucket, Prefix: b.key(prefix)})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return n, s3Error("list", prefix, err, PutOptions{})
+		}
+		for _, u := range page.Uploads {
+			if !aws.ToTime(u.Initiated).Before(before) || !strings.HasPrefix(aws.ToString(u.Key), b.prefix+prefix) {
+				continue
+			}
+			if err := b.abort(ctx, aws.ToString(u.Key), u.UploadId); err != nil {
+				return n, s3Error("delete", aws.ToString(u.Key), err, PutOptions{})
+			}
+			n++
+		}
+	}
+	return n, nil
+}
+
+// Head implements [Bucket]. A checksum is told only if it is of the whole object.
+func (b *S3Bucket) Head(ctx context.Context, key string) (Object, error) {
+	out, err := b.client.HeadObject(ctx, &s3.HeadObjectInput{
+		Bucket: &b.bucket, Key: b.key(key), ChecksumMode: types.ChecksumModeEnabled,
+	})
+	if err != nil {
+		return Object{}, s3Error("head", key, err, PutOptions{})
+	}
+	o := Object{
+		Key: key, Size: aws.ToInt64(out.ContentLength),
+		ETag: aws.ToString(out.ETag), Modified: aws.ToTime(out.LastModified),
+	}
+	if out.ChecksumType == types.ChecksumTypeFullObject {
+		o.Sum = pickSum(b.Checksum(), map[Algorithm]*string{
+			CRC64NVME: out.ChecksumCRC64NVME, CRC32C: out.ChecksumCRC32C, SHA256: out.ChecksumSHA256,
+		})
+	}
+	return o, nil
+}
+
+// Get implements [Bucket].
+func (b *S3Bucket) Get(ctx context.Context, key string, off, n int64) (io.ReadCloser, Object, error) {
+	in := &s3.GetObjectInput{Bucket: &b.bucket, Key: b.key(key)}
+	switch {
+	case n == 0:
+		o, err := b.Head(ctx, key)
+		return io.NopCloser(strings.NewReader("")), o, err
+	case n > 0:
+		in.Range = aws.String(fmt.Sprintf("bytes=%d-%d", off, off+n-1))
+	case off > 0:
+		in.Range = aws.String(fmt.Sprintf("bytes=%d-", off))
+	}
+	out, err := b.client.GetObject(ctx, in)
+	if err != nil {
+		return nil, Object{}, s3Error("get", key, err, PutOptions{})
+	}
+	length := aws.ToInt64(out.ContentLength)
+	if n > 0 && length != n {
+		out.Body.Close()
+		return nil, Object{}, &BucketError{Op: "get", Key: key, Kind: ErrUnknown,
+			Err: fmt.Errorf("%w: %d bytes instead of %d", io.ErrUnexpectedEOF, length, n)}
+	}
+	o := Object{Key: key, ETag: aws.ToString(out.ETag), Modified: aws.ToTime(out.LastModified)}
+	if in.Range == nil {
+		o.Size = length
+	}
+	return readCloser{&exactReader{r: out.Body, left: length}, out.Body}, o, nil
+}
+
+// List implements [Bucket].
+func (b *S3Bucket) List(ctx context.Context, prefix string, visit func(Object) error) error {
+	pages := s3.NewListObjectsV2Paginator(b.client, &s3.ListObjectsV2Input{Bucket: &b.bucket, Prefix: b.key(prefix)})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return s3Error("list", prefix, err, PutOptions{})
+		}
+		for _, x := range page.Contents {
+			o := Object{
+				Key:  strings.TrimPrefix(aws.ToString(x.Key), b.prefix),
+				Size: aws.ToInt64(x.Size), ETag: aws.ToString(x.ETag), Modified: aws.ToTime(x.LastModified),
+			}
+			if err := visit(o); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Delete implements [Bucket]. It sends one request per object, which every store understands.
+func (b *S3Bucket) Delete(ctx context.Context, keys ...string) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(deletesAtOnce)
+	for _, key := range keys {
+		g.Go(func() error {
+			_, err := b.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &b.bucket, Key: b.key(key)})
+			err = s3Error("delete", key, err, PutOptions{})
+			if errors.Is(err, ErrNotFound) {
+				return nil
+			}
+			return err
+		})
+	}
+	return g.Wait()
+}
+
+func ifNoneMatch(o PutOptions) *string {
+	if o.IfNoneMatch {
+		return aws.String("*")
+	}
+	return nil
+}
+
+func optional(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
+func encodeSum(c Checksum) *string {
+	return aws.String(base64.StdEncoding.EncodeToString([]byte(c.Sum)))
+}
+
+func checksumName(a Algorithm) types.ChecksumAlgorithm {
+	switch a {
+	case CRC32C:
+		return types.ChecksumAlgorithmCrc32c
+	case SHA256:
+		return types.ChecksumAlgorithmSha256
+	default:
+		return types.ChecksumAlgorithmCrc64nvme
+	}
+}
+
+// pickSum decodes the first checksum that the store told, the preferred algorithm's if it did.
+func pickSum(preferred Algorithm, told map[Algorithm]*string) Checksum {
+	for _, a := range []Algorithm{preferred, CRC64NVME, CRC32C, SHA256} {
+		if told[a] == nil {
+			continue
+		}
+		raw, err := base64.StdEncoding.DecodeString(*told[a])
+		if err == nil && len(raw) == a.size() {
+			return Checksum{Algorithm: a, Sum: string(raw)}
+		}
+	}
+	return Checksum{}
+}
