@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/bits"
 	"slices"
+	"sort"
 )
 
 // Entry is one pending record.
@@ -71,41 +72,51 @@ func unpackSize(p uint16) int32 {
 	return int32(min(n, math.MaxInt32))
 }
 
-// bucketCap is the most entries in a bucket: with it, a full one occupies 4032 bytes, just
-// inside an allocation class.
-const bucketCap = 288
+// blockCap entries occupy 4032 bytes, just inside an allocation class.
+const blockCap = 288
 
-// headroom is how far before its first entry a bucket's base is set, so that earlier ones fit too.
+// bucketCap is the most entries in a bucket: few enough to be sorted in an instant, many enough
+// that the upper levels of the index stay in the processor's cache.
+const bucketCap = 14 * blockCap
+
+// headroom is how far before an entry a bucket's base is set when the entry is too early for it, so that
+// the next ones need no new base.
 const headroom = 1 << 24
 
-// bucket is a leaf of the index: the entries from low (inclusive) to high (exclusive), packed.
+// bucket is a leaf of the index: the entries from low (inclusive) to high (exclusive), packed into blocks.
 type bucket struct {
 	low, high Entry
 	// base is what dues are relative to.
 	base int64
-	// entries[head:] are live.
-	entries []packed
-	head    int
-	// last is an upper bound of the entries' keys while there are any.
+	// blocks but the last are full; the first head entries of the first are gone. n are left.
+	blocks [][]packed
+	head   int
+	n      int
+	// sorted is how many of the first entries are in order.
+	sorted int
+	// last is an upper bound of the entries while there are any.
 	last Entry
-	// sorted says that entries[head:] are in order.
-	sorted bool
 }
 
-func newBucket(first Entry, high Entry) *bucket {
-	return &bucket{low: first, high: high, base: first.Due, sorted: true}
+func newBucket(low, high Entry) *bucket {
+	return &bucket{low: low, high: high, base: low.Due}
 }
 
-func (b *bucket) len() int { return len(b.entries) - b.head }
+// slot is where the i-th entry lies.
+func (b *bucket) slot(i int) *packed {
+	i += b.head
+	return &b.blocks[i/blockCap][i%blockCap]
+}
 
-func (b *bucket) at(i int) Entry {
-	p := &b.entries[b.head+i]
+func (b *bucket) at(i int) Entry { return b.unpack(b.slot(i)) }
+
+func (b *bucket) unpack(p *packed) Entry {
 	return Entry{Due: b.base + int64(p.dueDelta()), Ticket: p.ticket(), Size: unpackSize(p[6])}
 }
 
-// fits makes e representable if it can.
+// fits makes an entry representable if it can.
 func (b *bucket) fits(e Entry) bool {
-	if b.len() == 0 {
+	if b.n == 0 {
 		b.base = e.Due
 	}
 	if e.Due >= b.base {
@@ -116,13 +127,13 @@ func (b *bucket) fits(e Entry) bool {
 
 // rebase moves the base down.
 func (b *bucket) rebase(base int64) bool {
-	shift := b.base - base
 	if b.last.Due-base > math.MaxUint32 {
 		return false
 	}
-	for i := b.head; i < len(b.entries); i++ {
-		p := &b.entries[i]
-		d := p.dueDelta() + uint32(shift)
+	shift := uint32(b.base - base)
+	for i := range b.n {
+		p := b.slot(i)
+		d := p.dueDelta() + shift
 		p[0], p[1] = uint16(d), uint16(d>>16)
 	}
 	b.base = base
@@ -131,94 +142,139 @@ func (b *bucket) rebase(base int64) bool {
 
 // add appends an entry, which fits.
 func (b *bucket) add(e Entry) {
-	if b.head > 0 && len(b.entries) == cap(b.entries) {
-		n := copy(b.entries, b.entries[b.head:])
-		b.entries, b.head = b.entries[:n], 0
-	}
-	if len(b.entries) == cap(b.entries) {
-		b.resize(min(max(8, 2*cap(b.entries)), bucketCap))
-	}
-	if b.len() == 0 {
-		b.sorted = true
-	} else if e.less(b.last) {
-		b.sorted = false
-	}
-	if b.len() == 0 || b.last.less(e) {
+	if b.n == 0 || !e.less(b.last) {
+		if b.sorted == b.n {
+			b.sorted++
+		}
 		b.last = e
 	}
-	b.entries = append(b.entries, pack(uint32(e.Due-b.base), e.Ticket, e.Size))
+	b.push(pack(uint32(e.Due-b.base), e.Ticket, e.Size))
 }
 
-func (b *bucket) resize(n int) {
-	entries := make([]packed, b.len(), n)
-	copy(entries, b.entries[b.head:])
-	b.entries, b.head = entries, 0
+func (b *bucket) push(p packed) {
+	last := len(b.blocks) - 1
+	if last < 0 || len(b.blocks[last]) == blockCap {
+		size := blockCap
+		if last < 0 {
+			size = 8
+		}
+		b.blocks = append(b.blocks, make([]packed, 0, size))
+		last++
+	}
+	block := b.blocks[last]
+	if len(block) == cap(block) {
+		block = append(make([]packed, 0, min(2*cap(block), blockCap)), block...)
+	}
+	b.blocks[last] = append(block, p)
+	b.n++
 }
 
-// sort puts the entries in order.
-func (b *bucket) sort() {
-	if b.sorted {
+// remove takes out the i-th entry.
+func (b *bucket) remove(i int) {
+	if i == 0 {
+		b.sorted = max(b.sorted-1, 0)
+		b.n--
+		if b.head++; b.head == len(b.blocks[0]) {
+			b.blocks[0] = nil
+			b.blocks, b.head = b.blocks[1:], 0
+		}
 		return
 	}
-	slices.SortFunc(b.entries[b.head:], func(p, q packed) int {
-		if c := cmp.Compare(p.dueDelta(), q.dueDelta()); c != 0 {
-			return c
+	b.n--
+	*b.slot(i) = *b.slot(b.n)
+	b.sorted = min(b.sorted, i)
+	last := len(b.blocks) - 1
+	b.blocks[last] = b.blocks[last][:len(b.blocks[last])-1]
+	if len(b.blocks[last]) == 0 {
+		b.blocks[last] = nil
+		b.blocks = b.blocks[:last]
+	}
+}
+
+// comparePacked orders entries of one bucket.
+func comparePacked(p, q packed) int {
+	if c := cmp.Compare(p.dueDelta(), q.dueDelta()); c != 0 {
+		return c
+	}
+	return cmp.Compare(p.ticket(), q.ticket())
+}
+
+// sort puts all entries in order. What was in order already is only merged with the rest.
+func (b *bucket) sort(scratch []packed) []packed {
+	if b.sorted == b.n {
+		return scratch
+	}
+	scratch = scratch[:0]
+	for i := b.sorted; i < b.n; i++ {
+		scratch = append(scratch, *b.slot(i))
+	}
+	slices.SortFunc(scratch, comparePacked)
+	i := b.sorted - 1
+	for k, j := b.n-1, len(scratch)-1; j >= 0; k-- {
+		if i >= 0 && comparePacked(*b.slot(i), scratch[j]) > 0 {
+			*b.slot(k) = *b.slot(i)
+			i--
+		} else {
+			*b.slot(k) = scratch[j]
+			j--
 		}
-		return cmp.Compare(p.ticket(), q.ticket())
-	})
-	b.sorted = true
+	}
+	b.sorted = b.n
+	return scratch
 }
 
 // find returns the position of an entry, or -1.
 func (b *bucket) find(e Entry) int {
 	delta := e.Due - b.base
-	if delta < 0 || delta > math.MaxUint32 {
+	if delta < 0 || delta > math.MaxUint32 || b.n == 0 {
 		return -1
 	}
-	live := b.entries[b.head:]
-	if len(live) > 0 && live[0].ticket() == e.Ticket && live[0].dueDelta() == uint32(delta) {
+	key := pack(uint32(delta), e.Ticket, 0)
+	if b.slot(0).same(&key) {
 		return 0
 	}
-	low := [4]uint16{uint16(delta), uint16(delta >> 16), uint16(e.Ticket), uint16(e.Ticket >> 16)}
-	for i := range live {
-		p := &live[i]
-		if p[2] == low[2] && p[0] == low[0] && p[3] == low[3] && p[1] == low[1] && p.ticket() == e.Ticket {
-			return i
+	i := sort.Search(b.sorted, func(i int) bool { return comparePacked(*b.slot(i), key) >= 0 })
+	if i < b.sorted && b.slot(i).same(&key) {
+		return i
+	}
+	for i := b.sorted; i < b.n; {
+		at := b.head + i
+		for _, p := range b.blocks[at/blockCap][at%blockCap:] {
+			if p.same(&key) {
+				return i
+			}
+			i++
 		}
 	}
 	return -1
 }
 
-// remove takes out the entry at a position, and keeps the order if there is one.
-func (b *bucket) remove(i int) {
-	live := b.entries[b.head:]
-	switch {
-	case i == 0:
-		b.head++
-	case b.sorted:
-		copy(live[i:], live[i+1:])
-		b.entries = b.entries[:len(b.entries)-1]
-	default:
-		live[i] = live[len(live)-1]
-		b.entries = b.entries[:len(b.entries)-1]
-	}
-	if cap(b.entries) > 16 && b.len() > 0 && b.len() <= cap(b.entries)/4 {
-		b.resize(cap(b.entries) / 2)
-	}
+// same reports whether two entries of a bucket have the same key.
+func (p *packed) same(q *packed) bool {
+	return p[2] == q[2] && p[0] == q[0] && p[3] == q[3] && p[1] == q[1] && p[4] == q[4] && p[5] == q[5]
 }
 
-// split moves the upper half into a new bucket and returns it. There are at least two entries.
+// splitSamples is how many entries are asked for the middle.
+const splitSamples = 63
+
+// split moves about the upper half into a new bucket and returns it. The bucket is full.
 func (b *bucket) split() *bucket {
-	b.sort()
-	mid := b.len() / 2
-	first := b.at(mid)
-	upper := newBucket(first, b.high)
-	upper.entries = make([]packed, 0, bucketCap)
-	for i := mid; i < b.len(); i++ {
-		upper.add(b.at(i))
+	var samples [splitSamples]packed
+	for i := range samples {
+		samples[i] = *b.slot(i * b.n / splitSamples)
 	}
-	b.entries = b.entries[:b.head+mid]
-	b.last = b.at(mid - 1)
-	b.high = first
+	slices.SortFunc(samples[:], comparePacked)
+	mid := b.unpack(&samples[splitSamples/2])
+
+	lower, upper := newBucket(b.low, mid), newBucket(mid, b.high)
+	lower.base = b.base
+	for i := range b.n {
+		if e := b.at(i); e.less(mid) {
+			lower.add(e)
+		} else {
+			upper.add(e)
+		}
+	}
+	*b = *lower
 	return upper
 }

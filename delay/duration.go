@@ -81,6 +81,10 @@ func parseTime(b []byte) (ms int64, ok bool) {
 	if ms, ok = parseInt(b); ok {
 		return ms, true
 	}
+	// The standard library lets pass hours of one digit and fractions after a comma.
+	if len(b) < len("2006-01-02T15:04:05Z") || b[13] != ':' || bytes.IndexByte(b, ',') >= 0 {
+		return 0, false
+	}
 	var t time.Time
 	if err := t.UnmarshalText(b); err != nil {
 		return 0, false

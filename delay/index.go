@@ -12,20 +12,42 @@ var (
 )
 
 // index holds entries in order: a B-tree of time buckets that hold them packed. An insert finds its bucket and
-// appends to it; a bucket is sorted when it is about to be due, or to split. It is not safe for concurrent use.
+// appends to it; a bucket is sorted when it is about to be due. It is not safe for concurrent use.
 //
-// Invariant: the buckets' ranges [low, high) do not overlap and follow one another; low of the first may be anything
-// not above its entries. No bucket is empty.
+// Invariant: the buckets' ranges [low, high) do not overlap and follow one another, except that the first may begin anywhere
+// at or below its entries. No bucket is empty.
 type index struct {
-	tree  *btree.BTreeG[*bucket]
-	probe bucket
+	tree *btree.BTreeG[leaf]
 	// hot is the bucket of the last insert: most producers' dues ascend.
 	hot   *bucket
 	count int
+	// most is how many entries a bucket may hold.
+	most int
+	// scratch is for sorting, at and found for searching without allocation.
+	scratch []packed
+	found   *bucket
+	visit   func(leaf) bool
 }
 
+// leaf is a bucket in the tree, with the key beside the pointer so that a search touches few cache lines.
+type leaf struct {
+	due, ticket int64
+	*bucket
+}
+
+func leafAt(e Entry) leaf { return leaf{due: e.Due, ticket: e.Ticket} }
+
+func leafOf(b *bucket) leaf { return leaf{b.low.Due, b.low.Ticket, b} }
+
 func newIndex() *index {
-	return &index{tree: btree.NewG(32, func(a, b *bucket) bool { return a.low.less(b.low) })}
+	x := &index{most: bucketCap, tree: btree.NewG(32, func(a, b leaf) bool {
+		return a.due < b.due || a.due == b.due && a.ticket < b.ticket
+	})}
+	x.visit = func(l leaf) bool {
+		x.found = l.bucket
+		return false
+	}
+	return x
 }
 
 // locate returns the bucket whose range holds e, or nil if there are no buckets.
@@ -33,17 +55,16 @@ func (x *index) locate(e Entry) *bucket {
 	if h := x.hot; h != nil && !e.less(h.low) && e.less(h.high) {
 		return h
 	}
-	var found *bucket
-	x.probe.low = e
-	x.tree.DescendLessOrEqual(&x.probe, func(b *bucket) bool {
-		found = b
-		return false
-	})
-	if found == nil {
-		found, _ = x.tree.Min()
+	x.found = nil
+	x.tree.DescendLessOrEqual(leafAt(e), x.visit)
+	if x.found == nil {
+		first, _ := x.tree.Min()
+		return first.bucket
 	}
-	return found
+	return x.found
 }
+
+func (x *index) link(b *bucket) { x.tree.ReplaceOrInsert(leafOf(b)) }
 
 // insert adds an entry that is not there yet.
 func (x *index) insert(e Entry) {
@@ -51,50 +72,46 @@ func (x *index) insert(e Entry) {
 	b := x.locate(e)
 	if b == nil {
 		b = newBucket(e, lastEntry)
-		x.tree.ReplaceOrInsert(b)
+		x.link(b)
 	}
 	b = x.room(b, e)
 	b.add(e)
 	x.hot = b
 }
 
-// room returns the bucket to put e into: b, or a new one beside it.
+// room returns the bucket to put e into: b, whose range it is in, or a new one.
 func (x *index) room(b *bucket, e Entry) *bucket {
-	if e.less(b.low) {
-		if b.len() == bucketCap || !b.fits(e) {
-			front := newBucket(e, b.low)
-			x.tree.ReplaceOrInsert(front)
-			return front
+	if b.n < x.most && b.fits(e) {
+		if e.less(b.low) {
+			x.lower(b, e)
 		}
-		// b is the first bucket, so lowering it leaves the order of the tree as it is.
-		b.low = e
-	}
-	if b.len() < bucketCap && b.fits(e) {
 		return b
 	}
-	if b.last.less(e) {
+	switch {
+	case e.less(b.low):
+		before := newBucket(e, b.low)
+		x.link(before)
+		return before
+	case b.last.less(e):
 		after := newBucket(e, b.high)
 		b.high = e
-		x.tree.ReplaceOrInsert(after)
+		x.link(after)
 		return after
 	}
-	if b.len() == 1 {
-		// One far later entry: it moves to a bucket of its own.
-		only := b.at(0)
-		after := newBucket(only, b.high)
-		after.add(only)
-		b.high = only
-		b.remove(0)
-		x.tree.ReplaceOrInsert(after)
-		b.fits(e)
-		return b
-	}
+	// What is left is a full bucket with e in its midst: an entry too far for the base is above all others.
 	upper := b.split()
-	x.tree.ReplaceOrInsert(upper)
+	x.link(upper)
 	if !e.less(upper.low) {
 		b = upper
 	}
 	return x.room(b, e)
+}
+
+// lower moves the beginning of the first bucket down.
+func (x *index) lower(b *bucket, e Entry) {
+	x.tree.Delete(leafOf(b))
+	b.low = e
+	x.link(b)
 }
 
 // remove takes an entry out and returns it as stored; ok tells whether it was there.
@@ -108,7 +125,14 @@ func (x *index) remove(e Entry) (_ Entry, ok bool) {
 		return e, false
 	}
 	e = b.at(i)
-	x.take(b, i)
+	b.remove(i)
+	x.count--
+	switch {
+	case b.n == 0:
+		x.unlink(b)
+	case i > 0 && b.n < x.most/4 && b.n&(b.n-1) == 0:
+		x.merge(b)
+	}
 	return e, true
 }
 
@@ -118,71 +142,68 @@ func (x *index) contains(e Entry) bool {
 	return b != nil && b.find(e) >= 0
 }
 
-// take removes the i-th entry of a bucket and keeps the tree tidy.
-func (x *index) take(b *bucket, i int) {
-	b.remove(i)
-	x.count--
-	n := b.len()
-	switch {
-	case n == 0:
-		x.drop(b)
-	case i > 0 && n < bucketCap/4 && n&(n-1) == 0:
-		x.merge(b)
-	}
-}
-
-// drop removes an empty bucket; the one before it takes over its range.
-func (x *index) drop(b *bucket) {
-	x.tree.Delete(b)
+// unlink removes an empty bucket; the one before it takes over its range.
+func (x *index) unlink(b *bucket) {
+	x.tree.Delete(leafOf(b))
 	if x.hot == b {
 		x.hot = nil
 	}
-	x.tree.DescendLessOrEqual(b, func(before *bucket) bool {
-		before.high = b.high
-		return false
-	})
+	x.found = nil
+	x.tree.DescendLessOrEqual(leafOf(b), x.visit)
+	if x.found != nil {
+		x.found.high = b.high
+	}
 }
 
 // merge appends the bucket after b to it if both are sparse.
 func (x *index) merge(b *bucket) {
-	var after *bucket
-	x.probe.low = b.high
-	x.tree.AscendGreaterOrEqual(&x.probe, func(a *bucket) bool {
-		after = a
-		return false
-	})
-	if after == nil || b.len()+after.len() > bucketCap*3/4 || after.last.Due-b.base > math.MaxUint32 {
+	x.found = nil
+	x.tree.AscendGreaterOrEqual(leafAt(b.high), x.visit)
+	after := x.found
+	if after == nil || b.n+after.n > x.most*3/4 || after.last.Due-b.base > math.MaxUint32 {
 		return
 	}
-	for i := range after.len() {
+	for i := range after.n {
 		b.add(after.at(i))
 	}
-	after.entries, after.head = nil, 0
-	x.drop(after)
+	after.n = 0
+	x.unlink(after)
+}
+
+// first returns the first bucket, sorted, or nil.
+func (x *index) first() *bucket {
+	l, ok := x.tree.Min()
+	if ok {
+		x.scratch = l.sort(x.scratch)
+	}
+	return l.bucket
 }
 
 // min returns the first entry.
 func (x *index) min() (Entry, bool) {
-	b, ok := x.tree.Min()
-	if !ok {
+	b := x.first()
+	if b == nil {
 		return Entry{}, false
 	}
-	b.sort()
 	return b.at(0), true
 }
 
 // popDue moves entries due at or before now to dst, in order, until there are maxCount of them or
 // their sizes exceed maxBytes.
 func (x *index) popDue(dst []Entry, now int64, maxCount, maxBytes int) []Entry {
-	for n := 0; n < maxCount && maxBytes > 0; n++ {
-		e, ok := x.min()
-		if !ok || e.Due > now {
-			break
+	for b := x.first(); b != nil; b = x.first() {
+		for b.n > 0 {
+			e := b.at(0)
+			if e.Due > now || maxCount == 0 || maxBytes <= 0 {
+				return dst
+			}
+			b.remove(0)
+			x.count--
+			dst = append(dst, e)
+			maxCount--
+			maxBytes -= int(e.Size)
 		}
-		b, _ := x.tree.Min()
-		x.take(b, 0)
-		dst = append(dst, e)
-		maxBytes -= int(e.Size)
+		x.unlink(b)
 	}
 	return dst
 }
@@ -190,38 +211,37 @@ func (x *index) popDue(dst []Entry, now int64, maxCount, maxBytes int) []Entry {
 // ascend calls yield for the entries from a key on, in order, until it returns false. It may
 // sort buckets; entries must not be changed meanwhile.
 func (x *index) ascend(from Entry, yield func(Entry) bool) {
-	each := func(b *bucket) bool {
-		b.sort()
-		for i := range b.len() {
+	x.ascendBuckets(from, func(b *bucket) bool {
+		x.scratch = b.sort(x.scratch)
+		for i := range b.n {
 			if e := b.at(i); !e.less(from) && !yield(e) {
 				return false
 			}
 		}
 		return true
+	})
+}
+
+func (x *index) ascendBuckets(from Entry, yield func(*bucket) bool) {
+	if start := x.locate(from); start != nil {
+		x.tree.AscendGreaterOrEqual(leafOf(start), func(l leaf) bool { return yield(l.bucket) })
 	}
-	start := x.locate(from)
-	if start == nil {
-		return
-	}
-	x.tree.AscendGreaterOrEqual(start, each)
 }
 
 // countBetween counts the entries with after < due <= until.
 func (x *index) countBetween(after, until int64) (n int) {
-	from := Entry{Due: after, Ticket: math.MaxInt64}
-	start := x.locate(from)
-	if start == nil || until <= after {
+	if until <= after {
 		return 0
 	}
-	x.tree.AscendGreaterOrEqual(start, func(b *bucket) bool {
+	x.ascendBuckets(Entry{Due: after, Ticket: math.MaxInt64}, func(b *bucket) bool {
 		if b.low.Due > until {
 			return false
 		}
 		if b.low.Due > after && b.last.Due <= until {
-			n += b.len()
+			n += b.n
 			return true
 		}
-		for i := range b.len() {
+		for i := range b.n {
 			if e := b.at(i); after < e.Due && e.Due <= until {
 				n++
 			}
