@@ -28,8 +28,6 @@ type Checked struct {
 	// producer claimed: [Batch.Stamp] makes it so.
 	Attributes   Attributes
 	MaxTimestamp int64
-	// Uncompressed is the size of the records in bytes.
-	Uncompressed int
 }
 
 // RecordError is what is wrong with one record. A visit function passed to [Check] may return it
@@ -97,11 +95,7 @@ func Check(b Batch, o CheckOptions, d *Decompressor, visit func(*View) error) (C
 	if err != nil {
 		return Checked{}, err
 	}
-	return Checked{
-		Attributes:   b.Attributes() &^ LogAppendTime,
-		MaxTimestamp: c.maxTimestamp,
-		Uncompressed: c.size,
-	}, nil
+	return Checked{Attributes: b.Attributes() &^ LogAppendTime, MaxTimestamp: c.maxTimestamp}, nil
 }
 
 // checkHeader is Kafka's validateBatch for a client, and our own bits.
@@ -154,7 +148,6 @@ type checker struct {
 	earliest, latest int64
 	fixed            bool
 	maxTimestamp     int64
-	size             int
 	errs             *RecordErrors
 }
 
@@ -162,7 +155,6 @@ func (c *checker) record(v *View) error {
 	if v.OffsetDelta != v.Index {
 		return malformed(v.Index, fmt.Errorf("offset delta is %d", v.OffsetDelta))
 	}
-	c.size += len(v.Raw)
 	ts := v.CreateTime()
 	c.maxTimestamp = max(c.maxTimestamp, ts)
 	switch {

@@ -65,7 +65,7 @@ func TestCheckHeader(t *testing.T) {
 				}
 				return
 			}
-			if want := (Checked{Transactional, 1_700_000_000_500, len(b) - HeaderLen}); c != want {
+			if want := (Checked{Transactional, 1_700_000_000_500}); c != want {
 				t.Errorf("checked %+v, want %+v", c, want)
 			}
 		})

@@ -105,7 +105,7 @@ func TestXerialFraming(t *testing.T) {
 		"two streams":         {append(xerial(one), xerial(two)...), all},
 		"a plain block":       {s2.EncodeSnappy(nil, all), all},
 		"an empty plain one":  {s2.EncodeSnappy(nil, nil), nil},
-		"an unframed S2 one":  {s2.EncodeSnappyBetter(nil, all), all},
+		"a smaller plain one": {s2.EncodeSnappyBetter(nil, all), all},
 		"only a magic of one": {s2.EncodeSnappy(nil, xerialMagic), xerialMagic},
 	}
 	for name, tt := range tests {

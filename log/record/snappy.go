@@ -57,7 +57,7 @@ func (d *Decompressor) unsnappy(src []byte) error {
 }
 
 // unsnappyBlock appends one block to the buffer. The length a block claims is believed only
-// as far as snappy could reach it.
+// as far as snappy could reach it. The decoder also reads S2, which no client sends.
 func (d *Decompressor) unsnappyBlock(block []byte) error {
 	n, err := s2.DecodedLen(block)
 	if err != nil {

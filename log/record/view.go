@@ -69,16 +69,6 @@ func (v *View) Headers(yield func(key, value []byte) bool) {
 	}
 }
 
-// Header returns the value of the last header with this key, as Kafka's lastHeader does.
-func (v *View) Header(key string) (value []byte, ok bool) {
-	for k, val := range v.Headers {
-		if string(k) == key {
-			value, ok = val, true
-		}
-	}
-	return value, ok
-}
-
 var (
 	errCut      = errors.New("record reaches beyond the end of the batch")
 	errLength   = errors.New("record length does not match its fields")

@@ -96,15 +96,6 @@ func TestHeaders(t *testing.T) {
 		for range v.Headers {
 			break
 		}
-		if val, ok := v.Header("a"); !ok || string(val) != "2" {
-			t.Errorf("last header a is %q, %t", val, ok)
-		}
-		if val, ok := v.Header("b"); !ok || val != nil {
-			t.Errorf("header b is %q, %t", val, ok)
-		}
-		if _, ok := v.Header("c"); ok {
-			t.Error("found a header that is not there")
-		}
 		return nil
 	})
 	if err != nil {
