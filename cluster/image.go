@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"bytes"
 	"cmp"
 	"maps"
 	"slices"
@@ -222,7 +223,7 @@ func (img *Image) Deletions() []*Deletion {
 		return true
 	})
 	slices.SortFunc(out, func(a, b *Deletion) int {
-		return cmp.Or(cmp.Compare(a.Deleted, b.Deleted), strings.Compare(a.Name, b.Name))
+		return cmp.Or(cmp.Compare(a.Deleted, b.Deleted), strings.Compare(a.Name, b.Name), bytes.Compare(a.ID[:], b.ID[:]))
 	})
 	return out
 }
