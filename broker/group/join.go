@@ -50,8 +50,9 @@ func (s *machine) joinGroup(tx *coord.Tx, c Client, req *kmsg.JoinGroupRequest, 
 func (s *machine) joinClassic(tx *coord.Tx, g *classicGroup, c Client, req *kmsg.JoinGroupRequest, reply *joinReply) {
 	switch {
 	case !s.accepts(g, req.MemberID):
-		g.remove(req.MemberID)
 		reply.Send(tx, joinError("", kerr.GroupMaxSizeReached))
+		s.removeMember(g, req.MemberID)
+		s.maybeCompleteJoin(tx, g)
 	case !g.supports(req.ProtocolType, req.Protocols):
 		reply.Send(tx, joinError(req.MemberID, kerr.InconsistentGroupProtocol))
 	case req.MemberID == "":

@@ -188,8 +188,9 @@ func (g *classicGroup) restore(v *kmsg.GroupMetadataValue) {
 			m = restoredMember(v, vm)
 			g.add(m, v.ProtocolType)
 		}
-		m.assignment = vm.Assignment
+		m.assignment, m.seq = vm.Assignment, uint64(i) // the order of the record is the order of joining
 	}
+	g.nextSeq = uint64(len(v.Members))
 	for id := range g.members {
 		if !listed[id] {
 			g.remove(id)

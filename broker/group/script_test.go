@@ -1,0 +1,527 @@
+package group
+
+import (
+	"flag"
+	"fmt"
+	"iter"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/morrowmq/morrow/broker/coord"
+)
+
+var update = flag.Bool("update", false, "write what scripts print into testdata")
+
+// TestScripts runs the histories in testdata. A history is paragraphs: commands,
+// a line "----", and what they print. A command is a word and key=value pairs; see
+// scriptWorld.run. $x stands for the member id that the call named x
+// was last given, $x_epoch for the epoch of member x.
+func TestScripts(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no scripts", err)
+	}
+	for _, path := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(path), ".txt"), func(t *testing.T) {
+			runScript(t, path)
+		})
+	}
+}
+
+func runScript(t *testing.T, path string) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &scriptWorld{world: newWorld(), waiting: map[string]func() (string, bool){}, ids: map[string]string{}}
+	var got []string
+	for _, paragraph := range strings.Split(strings.TrimSpace(string(text)), "\n\n") {
+		commands, _, runs := strings.Cut(paragraph+"\n", "----\n")
+		if !runs {
+			got = append(got, paragraph)
+			continue
+		}
+		var out strings.Builder
+		for _, line := range strings.Split(strings.TrimSpace(commands), "\n") {
+			if !strings.HasPrefix(line, "#") {
+				out.WriteString(w.run(t, line))
+			}
+		}
+		got = append(got, strings.TrimRight(commands+"----\n"+out.String(), "\n"))
+	}
+	printed := strings.Join(got, "\n\n") + "\n"
+	if *update {
+		if err := os.WriteFile(path, []byte(printed), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if printed != string(text) {
+		t.Errorf("%s prints something else; run with -update and read the diff. Now:\n%s", path, printed)
+	}
+}
+
+// scriptWorld is a world with names for calls that wait.
+type scriptWorld struct {
+	*world
+	waiting map[string]func() (string, bool) // by handle
+	order   []string
+	ids     map[string]string // member ids, by handle
+}
+
+var handle = regexp.MustCompile(`\$\w+`)
+
+// args are the key=value pairs of a command.
+type args map[string]string
+
+func (a args) or(key, fallback string) string {
+	if v, ok := a[key]; ok {
+		return v
+	}
+	return fallback
+}
+
+func (a args) pointer(key string) *string {
+	if v, ok := a[key]; ok {
+		return &v
+	}
+	return nil
+}
+
+func (a args) num(key string, fallback int) int {
+	if v, ok := a[key]; ok {
+		n, err := strconv.Atoi(v)
+		if err != nil {
+			panic(err)
+		}
+		return n
+	}
+	return fallback
+}
+
+func (a args) millis(key, fallback string) int32 {
+	d, err := time.ParseDuration(a.or(key, fallback))
+	if err != nil {
+		panic(err)
+	}
+	return durationMillis(d)
+}
+
+func (a args) list(key string) []string {
+	v, ok := a[key]
+	switch {
+	case !ok:
+		return nil
+	case v == "":
+		return []string{}
+	}
+	return strings.Split(v, ",")
+}
+
+// run executes one line and returns what it prints: answers, in the order in
+// which calls were made, and for "show" the state.
+func (w *scriptWorld) run(t *testing.T, line string) string {
+	line = handle.ReplaceAllStringFunc(line, func(h string) string { return w.ids[h[1:]] })
+	fields := strings.Fields(line)
+	a := args{}
+	for _, f := range fields[1:] {
+		k, v, ok := strings.Cut(f, "=")
+		if !ok {
+			k, v = "", f
+		}
+		a[k] = v
+	}
+	var out string
+	switch command := fields[0]; command {
+	case "topic":
+		w.topics.set(a["name"], int32(a.num("n", 1)))
+	case "drop":
+		w.topics.drop(a["name"])
+	case "config":
+		w.configure(t, a)
+	case "journal":
+		w.journal.refuse = map[string]error{"ok": nil, "full": errDiskFull, "toolarge": coord.ErrTooLarge}[a[""]]
+	case "pass":
+		w.pass(time.Duration(a.millis("", "0s")) * time.Millisecond)
+	case "reload":
+		w.reload()
+	case "show":
+		out = w.machine.dump()
+	case "topicdeleted":
+		out = w.topicDeleted(a["name"])
+	case "join":
+		w.join(a)
+	case "sync":
+		w.sync(a)
+	case "heartbeat":
+		out = w.heartbeat(a)
+	case "leave":
+		out = w.leave(a)
+	case "commit":
+		out = w.commit(a)
+	case "fetch":
+		out = w.fetch(a)
+	case "delete":
+		out = w.deleteGroup(a)
+	case "deleteoffset":
+		out = w.deleteOffset(a)
+	case "hb":
+		out = w.consumerHeartbeat(a)
+	default:
+		t.Fatalf("unknown command %q", command)
+	}
+	w.pass(0)
+	return out + w.answers()
+}
+
+func (w *scriptWorld) configure(t *testing.T, a args) {
+	for k, v := range a {
+		d, _ := time.ParseDuration(v)
+		n, _ := strconv.Atoi(v)
+		switch k {
+		case "delay":
+			w.cfg.InitialRebalanceDelay = d
+		case "maxsize":
+			w.cfg.MaxSize = n
+		case "retention":
+			w.cfg.OffsetsRetention = d
+		case "consumermaxsize":
+			w.cfg.ConsumerMaxSize = n
+		case "migration":
+			w.cfg.ConsumerMigrationPolicy = MigrationPolicy(v)
+		case "assignors":
+			w.cfg.ConsumerAssignors = strings.Split(v, ",")
+		default:
+			t.Fatalf("unknown config %q", k)
+		}
+	}
+}
+
+// answers collects what waiting calls were told.
+func (w *scriptWorld) answers() string {
+	var b strings.Builder
+	w.order = slices.DeleteFunc(w.order, func(handle string) bool {
+		s, ok := w.waiting[handle]()
+		if ok {
+			fmt.Fprintf(&b, "%s: %s\n", handle, s)
+		}
+		return ok
+	})
+	return b.String()
+}
+
+func (w *scriptWorld) wait(handle string, poll func() (string, bool)) {
+	w.waiting[handle] = poll
+	w.order = append(w.order, handle)
+}
+
+func codeName(code int16) string {
+	if code == 0 {
+		return "ok"
+	}
+	return kerr.TypedErrorForCode(code).Message
+}
+
+func errName(err error) string { return codeName(codeOf(err)) }
+
+func client(a args) Client { return Client{ID: a.or("client", "c"), Host: "/127.0.0.1"} }
+
+// protocols are "range,roundrobin", each with the same subscription.
+func protocols(a args) []kmsg.JoinGroupRequestProtocol {
+	var out []kmsg.JoinGroupRequestProtocol
+	for _, name := range strings.Split(a.or("protocols", "range"), ",") {
+		p := kmsg.NewJoinGroupRequestProtocol()
+		p.Name = name
+		if a.or("type", consumerProtocol) != consumerProtocol {
+			p.Metadata = []byte(a["metadata"])
+		} else {
+			m := kmsg.NewConsumerMemberMetadata()
+			m.Version, m.Topics = 1, a.list("topics")
+			for id, parts := range parseSet(a["owned"]) {
+				o := kmsg.NewConsumerMemberMetadataOwnedPartition()
+				o.Topic, o.Partitions = id, parts
+				m.OwnedPartitions = append(m.OwnedPartitions, o)
+			}
+			p.Metadata = m.AppendTo(nil)
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
+func (w *scriptWorld) join(a args) {
+	req := kmsg.NewPtrJoinGroupRequest()
+	req.Version = int16(a.num("v", 9))
+	req.Group, req.MemberID, req.InstanceID = a.or("group", "g"), a["member"], a.pointer("instance")
+	req.SessionTimeoutMillis, req.RebalanceTimeoutMillis = a.millis("session", "10s"), a.millis("rebalance", "60s")
+	req.ProtocolType, req.Protocols = a.or("type", consumerProtocol), protocols(a)
+	reply := coord.NewReply[*kmsg.JoinGroupResponse]()
+	w.do(func(m *machine, tx *coord.Tx) { m.joinGroup(tx, client(a), req, reply) })
+	w.wait(a.or("as", "join"), func() (string, bool) {
+		r, err, ok := reply.Poll()
+		if !ok || err != nil {
+			return errName(err), ok
+		}
+		if r.MemberID != "" {
+			w.ids[a.or("as", "join")] = r.MemberID
+		}
+		s := fmt.Sprintf("%s member=%s", codeName(r.ErrorCode), r.MemberID)
+		if r.ErrorCode == 0 {
+			s += fmt.Sprintf(" generation=%d protocol=%s leader=%s", r.Generation, stringOf(r.Protocol), r.LeaderID)
+		}
+		if r.SkipAssignment {
+			s += " skip-assignment"
+		}
+		var members []string
+		for _, m := range r.Members {
+			members = append(members, m.MemberID)
+		}
+		if len(members) > 0 {
+			s += fmt.Sprintf(" members=%v", members)
+		}
+		return s, true
+	})
+}
+
+func (w *scriptWorld) sync(a args) {
+	req := kmsg.NewPtrSyncGroupRequest()
+	req.Version = 5
+	req.Group, req.MemberID, req.InstanceID = a.or("group", "g"), a["member"], a.pointer("instance")
+	req.Generation = int32(a.num("generation", 1))
+	req.ProtocolType, req.Protocol = a.pointer("type"), a.pointer("protocol")
+	for _, s := range strings.Split(a["assign"], ";") {
+		if id, set, ok := strings.Cut(s, ":"); ok {
+			ga := kmsg.NewSyncGroupRequestGroupAssignment()
+			ga.MemberID, ga.MemberAssignment = id, assignmentBytes(set)
+			req.GroupAssignment = append(req.GroupAssignment, ga)
+		}
+	}
+	reply := coord.NewReply[*kmsg.SyncGroupResponse]()
+	w.do(func(m *machine, tx *coord.Tx) { m.syncGroup(tx, req, reply) })
+	w.wait(a.or("as", "sync"), func() (string, bool) {
+		r, err, ok := reply.Poll()
+		if !ok || err != nil {
+			return errName(err), ok
+		}
+		s := codeName(r.ErrorCode)
+		if r.ErrorCode == 0 {
+			s += " assigned=" + printAssignment(r.MemberAssignment)
+		}
+		return s, true
+	})
+}
+
+// parseSet reads "t/0,t/1".
+func parseSet(s string) iter.Seq2[string, []int32] {
+	set := map[string][]int32{}
+	for _, tp := range strings.Split(s, ",") {
+		if topic, p, ok := strings.Cut(tp, "/"); ok {
+			n, _ := strconv.Atoi(p)
+			set[topic] = append(set[topic], int32(n))
+		}
+	}
+	return func(yield func(string, []int32) bool) {
+		for _, topic := range slices.Sorted(maps.Keys(set)) {
+			if !yield(topic, set[topic]) {
+				return
+			}
+		}
+	}
+}
+
+func assignmentBytes(s string) []byte {
+	a := kmsg.NewConsumerMemberAssignment()
+	for topic, parts := range parseSet(s) {
+		t := kmsg.NewConsumerMemberAssignmentTopic()
+		t.Topic, t.Partitions = topic, parts
+		a.Topics = append(a.Topics, t)
+	}
+	return a.AppendTo(nil)
+}
+
+func printAssignment(b []byte) string {
+	if len(b) == 0 {
+		return "[]"
+	}
+	a := kmsg.NewConsumerMemberAssignment()
+	if err := a.ReadFrom(b); err != nil {
+		return fmt.Sprintf("%q", b)
+	}
+	var parts []string
+	for _, t := range a.Topics {
+		for _, p := range t.Partitions {
+			parts = append(parts, fmt.Sprintf("%s/%d", t.Topic, p))
+		}
+	}
+	slices.Sort(parts)
+	return "[" + strings.Join(parts, " ") + "]"
+}
+
+func (w *scriptWorld) heartbeat(a args) string {
+	req := kmsg.NewPtrHeartbeatRequest()
+	req.Group, req.MemberID, req.InstanceID = a.or("group", "g"), a["member"], a.pointer("instance")
+	req.Generation = int32(a.num("generation", 1))
+	var err error
+	w.do(func(m *machine, tx *coord.Tx) { err = m.heartbeat(tx, req) })
+	return errName(err) + "\n"
+}
+
+func (w *scriptWorld) leave(a args) string {
+	var leaving []kmsg.LeaveGroupRequestMember
+	for _, id := range strings.Split(a["members"], ",") {
+		l := kmsg.NewLeaveGroupRequestMember()
+		l.MemberID, l.InstanceID = id, a.pointer("instance")
+		leaving = append(leaving, l)
+	}
+	var out []kmsg.LeaveGroupResponseMember
+	var err error
+	w.do(func(m *machine, tx *coord.Tx) { out, err = m.leaveGroup(tx, a.or("group", "g"), leaving) })
+	if err != nil {
+		return errName(err) + "\n"
+	}
+	var b strings.Builder
+	for _, o := range out {
+		fmt.Fprintf(&b, "%s %s\n", o.MemberID, codeName(o.ErrorCode))
+	}
+	return b.String()
+}
+
+func (w *scriptWorld) commit(a args) string {
+	var positions []position
+	for topic, parts := range parseSet(a["at"]) {
+		t := w.topics.topics[topic]
+		for _, p := range parts {
+			positions = append(positions, position{topic, t.id, p, committed{
+				offset: int64(a.num("offset", 0)), leaderEpoch: -1, metadata: a["metadata"],
+				commitMs: w.now.UnixMilli(), expireMs: expiryOf(w.now, int64(a.num("retention", -1))),
+			}})
+		}
+	}
+	who := commitClaim{a.or("group", "g"), a["member"], a.pointer("instance"), int32(a.num("generation", -1)), int16(a.num("v", 9))}
+	var err error
+	w.do(func(m *machine, tx *coord.Tx) { err = m.commitOffsets(tx, who, positions) })
+	return codeName(commitCode(err)) + "\n"
+}
+
+func (w *scriptWorld) fetch(a args) string {
+	req := kmsg.NewOffsetFetchRequestGroup()
+	req.Group, req.MemberID, req.MemberEpoch = a.or("group", "g"), a.pointer("member"), int32(a.num("epoch", -1))
+	for topic, parts := range parseSet(a["at"]) {
+		t := kmsg.NewOffsetFetchRequestGroupTopic()
+		t.Topic, t.Partitions = topic, parts
+		req.Topics = append(req.Topics, t)
+	}
+	var resp kmsg.OffsetFetchResponseGroup
+	var err error
+	w.do(func(m *machine, _ *coord.Tx) { resp, err = m.fetchOffsets(&req, 9) })
+	if err != nil {
+		return errName(err) + "\n"
+	}
+	var parts []string
+	for _, t := range resp.Topics {
+		for _, p := range t.Partitions {
+			parts = append(parts, fmt.Sprintf("%s/%d=%d", t.Topic, p.Partition, p.Offset))
+		}
+	}
+	return strings.Join(parts, " ") + "\n"
+}
+
+func (w *scriptWorld) deleteGroup(a args) string {
+	var err error
+	w.do(func(m *machine, tx *coord.Tx) { err = m.deleteGroup(tx, a.or("group", "g")) })
+	return errName(err) + "\n"
+}
+
+func (w *scriptWorld) deleteOffset(a args) string {
+	req := kmsg.NewPtrOffsetDeleteRequest()
+	req.Group = a.or("group", "g")
+	for topic, parts := range parseSet(a["at"]) {
+		t := kmsg.NewOffsetDeleteRequestTopic()
+		t.Topic = topic
+		for _, p := range parts {
+			tp := kmsg.NewOffsetDeleteRequestTopicPartition()
+			tp.Partition = p
+			t.Partitions = append(t.Partitions, tp)
+		}
+		req.Topics = append(req.Topics, t)
+	}
+	var topics []kmsg.OffsetDeleteResponseTopic
+	var err error
+	w.do(func(m *machine, tx *coord.Tx) { topics, err = m.deleteSome(tx, req) })
+	if err != nil {
+		return errName(err) + "\n"
+	}
+	var b strings.Builder
+	for _, t := range topics {
+		for _, p := range t.Partitions {
+			fmt.Fprintf(&b, "%s/%d %s\n", t.Topic, p.Partition, codeName(p.ErrorCode))
+		}
+	}
+	return b.String()
+}
+
+func (w *scriptWorld) topicDeleted(name string) string {
+	id := w.topics.topics[name].id
+	w.topics.drop(name)
+	var err error
+	w.do(func(m *machine, tx *coord.Tx) { err = m.deleteTopicOffsets(tx, id, name) })
+	return errName(err) + "\n"
+}
+
+// consumerHeartbeat is "hb member=a epoch=0 topics=t": full by default when
+// joining, else only what is given.
+func (w *scriptWorld) consumerHeartbeat(a args) string {
+	req := kmsg.NewPtrConsumerGroupHeartbeatRequest()
+	req.Version = int16(a.num("v", 1))
+	req.Group, req.MemberID, req.InstanceID = a.or("group", "g"), a["member"], a.pointer("instance")
+	req.MemberEpoch = int32(a.num("epoch", 0))
+	req.SubscribedTopicNames, req.SubscribedTopicRegex = a.list("topics"), a.pointer("regex")
+	req.ServerAssignor = a.pointer("assignor")
+	if req.RebalanceTimeoutMillis = -1; req.MemberEpoch == 0 {
+		req.RebalanceTimeoutMillis = a.millis("rebalance", "60s")
+		req.Topics = []kmsg.ConsumerGroupHeartbeatRequestTopic{}
+	}
+	if owned, ok := a["owned"]; ok {
+		req.Topics = []kmsg.ConsumerGroupHeartbeatRequestTopic{}
+		for topic, parts := range parseSet(owned) {
+			t := kmsg.NewConsumerGroupHeartbeatRequestTopic()
+			t.TopicID, t.Partitions = w.topics.topics[topic].id, parts
+			req.Topics = append(req.Topics, t)
+		}
+	}
+	var resp *kmsg.ConsumerGroupHeartbeatResponse
+	err := checkHeartbeat(req, w.cfg.ConsumerAssignors)
+	if err == nil {
+		w.do(func(m *machine, tx *coord.Tx) {
+			if req.MemberEpoch < 0 {
+				resp, err = m.consumerLeave(tx, req)
+			} else {
+				resp, err = m.consumerHeartbeat(tx, client(a), req)
+			}
+		})
+	}
+	if err != nil {
+		return errName(err) + "\n"
+	}
+	w.ids[*resp.MemberID+"_epoch"] = fmt.Sprint(resp.MemberEpoch)
+	s := fmt.Sprintf("%s: epoch=%d", *resp.MemberID, resp.MemberEpoch)
+	if resp.Assignment != nil {
+		set := partitionSet{}
+		for _, t := range resp.Assignment.Topics {
+			set[t.TopicID] = t.Partitions
+		}
+		s += " assigned=" + w.machine.printSet(set)
+	}
+	return s + "\n"
+}
+
