@@ -1,0 +1,174 @@
+package log
+
+import (
+	"errors"
+	"io/fs"
+	"slices"
+
+	"github.com/morrowmq/morrow/internal/vfs"
+	"github.com/morrowmq/morrow/log/producer"
+	"github.com/morrowmq/morrow/log/segment"
+)
+
+// checkpointBytes is about how much of a log is read again after a crash.
+const checkpointBytes = 16 << 20
+
+// recovery is what is prepared to make the next start fast. Guarded by Log.mu.
+type recovery struct {
+	pending []checkpoint // taken, but not everything below them is durable yet
+	at      int64        // offset of the last one taken
+	size    int64        // bytes appended since
+	latest  int64        // offset of the newest snapshot stored
+	synced  int64        // synced end in the durable facts
+}
+
+// checkpoint is the caches of a log as of one offset: a segment's summary, and the producers.
+type checkpoint struct {
+	segment   segment.Checkpoint
+	producers []byte
+}
+
+// checkpoint takes a checkpoint at the log end, of the segment that ends there, under appendMu. It is written by
+// storeCheckpoints, since recovery believes only in checkpoints of what was durable.
+func (l *Log) checkpoint(s *segment.Segment) {
+	c, err := s.Checkpoint()
+	if err != nil {
+		// A cache that cannot be written costs time at the next start.
+		l.set.logger.Warn("checkpoint failed", "log", l.name, "err", err)
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.recovery.pending = append(l.recovery.pending, checkpoint{segment: c, producers: l.producers.Encode()})
+	l.recovery.at, l.recovery.size = c.End, 0
+}
+
+// Checkpoint prepares for a fast start: nothing below the present end will be read again.
+func (l *Log) Checkpoint() error {
+	if err := l.Failure(); err != nil {
+		return err
+	}
+	l.appendMu.Lock()
+	l.mu.Lock()
+	active, due := l.activeLocked(), l.recovery.size > 0
+	l.mu.Unlock()
+	if due {
+		l.checkpoint(active)
+	}
+	l.appendMu.Unlock()
+	return l.storeCheckpoints()
+}
+
+// storeCheckpoints writes the checkpoints of what has become durable.
+func (l *Log) storeCheckpoints() error {
+	l.mu.Lock()
+	ready := len(l.recovery.pending) > 0 && l.recovery.pending[0].segment.End <= l.durableEnd
+	l.mu.Unlock()
+	if !ready {
+		return nil
+	}
+	// They are believed only up to the synced end, so that has to be on disk first.
+	if err := l.storeFacts(true); err != nil {
+		return err
+	}
+	l.appendMu.Lock() // no truncation meanwhile
+	defer l.appendMu.Unlock()
+	l.mu.Lock()
+	n := 0
+	for n < len(l.recovery.pending) && l.recovery.pending[n].segment.End <= l.recovery.synced {
+		n++
+	}
+	pending := slices.Clone(l.recovery.pending[:n])
+	l.recovery.pending = slices.Delete(l.recovery.pending, 0, n)
+	l.mu.Unlock()
+	for _, c := range pending {
+		if err := l.storeCheckpoint(c); err != nil {
+			l.set.logger.Warn("checkpoint failed", "log", l.name, "err", err)
+		}
+	}
+	return nil
+}
+
+func (l *Log) storeCheckpoint(c checkpoint) error {
+	end := c.segment.End
+	if err := segment.WriteCache(l.set.fsys, l.snapshotName(end), c.producers); err != nil {
+		return err
+	}
+	if err := c.segment.Store(); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	old := l.recovery.latest
+	l.recovery.latest = end
+	boundary := slices.ContainsFunc(l.segments, func(s *segment.Segment) bool { return s.Base() == old })
+	l.mu.Unlock()
+	if old == end || boundary {
+		return nil
+	}
+	return l.removeSnapshot(old)
+}
+
+const snapshotSuffix = ".snapshot"
+
+func (l *Log) snapshotName(offset int64) string {
+	return vfs.Join(l.dir, segment.FileName(offset, snapshotSuffix))
+}
+
+func (l *Log) removeSnapshot(offset int64) error {
+	err := l.set.fsys.Remove(l.snapshotName(offset))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// snapshots lists the offsets of the producer snapshots, in order.
+func (l *Log) snapshots() ([]int64, error) {
+	names, err := l.set.fsys.List(l.dir)
+	if err != nil {
+		return nil, err
+	}
+	var offsets []int64
+	for _, name := range names {
+		if offset, suffix, ok := segment.ParseName(name); ok && suffix == snapshotSuffix {
+			offsets = append(offsets, offset)
+		}
+	}
+	return offsets, nil
+}
+
+// removeSnapshots removes the snapshots whose offset is in [from, to).
+func (l *Log) removeSnapshots(from, to int64) error {
+	offsets, err := l.snapshots()
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, o := range offsets {
+		if o >= from && o < to {
+			errs = append(errs, l.removeSnapshot(o))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// loadSnapshot reads the newest whole snapshot at or below offset; nil if there is none.
+func (l *Log) loadSnapshot(offset int64) (*producer.State, error) {
+	offsets, err := l.snapshots()
+	if err != nil {
+		return nil, err
+	}
+	for _, o := range slices.Backward(offsets) {
+		if o > offset {
+			continue
+		}
+		b, err := vfs.ReadFile(l.set.fsys, l.snapshotName(o))
+		if err != nil {
+			continue
+		}
+		if s, err := producer.Decode(b); err == nil && s.End() == o {
+			return s, nil
+		}
+	}
+	return nil, nil
+}

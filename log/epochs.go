@@ -1,0 +1,99 @@
+package log
+
+import (
+	"slices"
+	"sort"
+
+	"github.com/morrowmq/morrow/log/segment"
+)
+
+// StartEpoch notes that a leader epoch begins at the log end, durably. Append does the same for an epoch it meets for the first
+// time; a new leader calls this before its first append, so that EpochEnd knows of it.
+func (l *Log) StartEpoch(epoch int32) error {
+	l.appendMu.Lock()
+	defer l.appendMu.Unlock()
+	if err := l.Failure(); err != nil {
+		return err
+	}
+	return l.startEpoch(epoch)
+}
+
+// startEpoch is StartEpoch under appendMu.
+func (l *Log) startEpoch(epoch int32) error {
+	l.mu.Lock()
+	if n := len(l.epochs); n > 0 {
+		if last := l.epochs[n-1]; last.Epoch >= epoch {
+			l.mu.Unlock()
+			if last.Epoch > epoch {
+				return &FencedEpochError{Epoch: epoch, Current: last.Epoch}
+			}
+			return nil
+		}
+	}
+	// An epoch in which nothing was written leaves no trace.
+	kept := l.epochs
+	for len(kept) > 0 && kept[len(kept)-1].Start == l.end {
+		kept = kept[:len(kept)-1]
+	}
+	l.epochs = append(slices.Clip(kept), segment.Epoch{Epoch: epoch, Start: l.end})
+	l.mu.Unlock()
+	return l.storeFacts(true)
+}
+
+// EpochEnd answers OffsetForLeaderEpoch (KIP-101, 279, 320): the largest epoch of this log that is not above
+// the one asked for, and the end of its batches, hidden ones included. Both are -1 if the epoch asked for is
+// above all, or undefined.
+func (l *Log) EpochEnd(epoch int32) (found int32, end int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return epochEnd(l.epochs, epoch, l.end)
+}
+
+func epochEnd(epochs []segment.Epoch, epoch int32, logEnd int64) (int32, int64) {
+	n := len(epochs)
+	if epoch < 0 || n == 0 || epoch > epochs[n-1].Epoch {
+		return -1, -1
+	}
+	i := sort.Search(n, func(i int) bool { return epochs[i].Epoch > epoch })
+	if i == n {
+		return epoch, logEnd
+	}
+	if i == 0 {
+		return epoch, epochs[0].Start
+	}
+	return epochs[i-1].Epoch, epochs[i].Start
+}
+
+// LeaderEpoch is the latest epoch, -1 if there was none.
+func (l *Log) LeaderEpoch() int32 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if n := len(l.epochs); n > 0 {
+		return l.epochs[n-1].Epoch
+	}
+	return -1
+}
+
+// Epochs lists the leader epochs and where they begin.
+func (l *Log) Epochs() []segment.Epoch {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.epochs)
+}
+
+// epochsFrom drops the epochs that end below start. The one start lies in begins there.
+func epochsFrom(epochs []segment.Epoch, start int64) []segment.Epoch {
+	i := sort.Search(len(epochs), func(i int) bool { return epochs[i].Start > start })
+	if i == 0 {
+		return epochs
+	}
+	kept := slices.Clone(epochs[i-1:])
+	kept[0].Start = start
+	return kept
+}
+
+// epochsTo drops the epochs that begin at or above end.
+func epochsTo(epochs []segment.Epoch, end int64) []segment.Epoch {
+	i := sort.Search(len(epochs), func(i int) bool { return epochs[i].Start >= end })
+	return slices.Clip(epochs[:i])
+}

@@ -1,0 +1,73 @@
+package log
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/morrowmq/morrow/log/producer"
+	"github.com/morrowmq/morrow/log/segment"
+)
+
+// CorruptError is damage in data that was durable: it names file and position.
+type CorruptError = segment.CorruptError
+
+// What an idempotent or transactional producer did wrong.
+type (
+	OutOfOrderSequenceError = producer.OutOfOrderError
+	ProducerFencedError     = producer.FencedError
+	CoordinatorFencedError  = producer.CoordinatorFencedError
+)
+
+var (
+	// ErrNoSpace refuses an append for want of disk space. Nothing of it was stored; it may be tried again.
+	ErrNoSpace = errors.New("no space left for appends")
+	// ErrTooLarge refuses a group that is larger than a segment.
+	ErrTooLarge = errors.New("group of batches is larger than a segment")
+	// ErrClosed is returned once the set was closed or the log removed.
+	ErrClosed = errors.New("log is closed")
+	// ErrExists is returned by Create for a log that is there.
+	ErrExists = errors.New("log exists")
+	// ErrNotExist is returned by OpenLog for a log that is not there.
+	ErrNotExist = errors.New("log does not exist")
+	// ErrInvalidGroup is a group whose pieces do not fit together: a bug of the caller.
+	ErrInvalidGroup = errors.New("invalid group of batches")
+	// ErrSegmentGone is returned for a segment that is not local, or not closed.
+	ErrSegmentGone = errors.New("no such closed segment")
+)
+
+// OfflineError is returned by every operation on a log that failed before: a write or a sync went
+// wrong, or its data is corrupt. It stays so until a restart.
+type OfflineError struct {
+	Log string
+	Err error
+}
+
+func (e *OfflineError) Error() string { return fmt.Sprintf("log %s is offline: %v", e.Log, e.Err) }
+func (e *OfflineError) Unwrap() error { return e.Err }
+
+// OutOfRangeError is an offset outside what the log reports to clients.
+type OutOfRangeError struct {
+	Offset, Start, End int64 // [Start, End] is in range
+}
+
+func (e *OutOfRangeError) Error() string {
+	return fmt.Sprintf("offset %d is outside [%d, %d]", e.Offset, e.Start, e.End)
+}
+
+// TieredError is an offset in range that is not local any more.
+type TieredError struct {
+	Offset, LocalStart int64
+}
+
+func (e *TieredError) Error() string {
+	return fmt.Sprintf("offset %d is below the local start %d", e.Offset, e.LocalStart)
+}
+
+// FencedEpochError is an append under a leader epoch that was superseded (KIP-101).
+type FencedEpochError struct {
+	Epoch, Current int32
+}
+
+func (e *FencedEpochError) Error() string {
+	return fmt.Sprintf("leader epoch %d was superseded by %d", e.Epoch, e.Current)
+}

@@ -1,0 +1,238 @@
+package log
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io/fs"
+
+	"github.com/morrowmq/morrow/internal/vfs"
+	"github.com/morrowmq/morrow/log/segment"
+)
+
+// facts are what a log cannot find out by reading its segments.
+type facts struct {
+	lineage       uint64 // changes whenever bytes are taken back; see journal.go
+	start         int64  // real log start
+	reportedStart int64
+	localStart    int64
+	highWatermark int64 // a lower bound
+	synced        int64 // everything below is durable; a lower bound
+	deleteBound   int64 // everything below is confirmed in the tier; -1: nothing is
+	epochs        []segment.Epoch
+}
+
+// A facts file is one slot. Numbers are big-endian.
+//
+//	 0  magic           "MFA1"
+//	 4  crc             uint32  CRC-32C of everything after it, up to the last epoch
+//	 8  sequence        uint64  the slot with the larger one is newer
+//	16  lineage         uint64
+//	24  start           int64
+//	32  reported start  int64
+//	40  local start     int64
+//	48  high watermark  int64
+//	56  synced end      int64
+//	64  delete bound    int64
+//	72  epochs          uint32
+//	76  epochs: epoch int32, start offset int64
+const (
+	factsMagic = "MFA1"
+	factsHead  = 76
+	epochLen   = 12
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+var errFacts = errors.New("facts are damaged")
+
+func (f facts) encode(sequence uint64) []byte {
+	be := binary.BigEndian
+	b := make([]byte, 8, factsHead+len(f.epochs)*epochLen)
+	copy(b, factsMagic)
+	b = be.AppendUint64(b, sequence)
+	b = be.AppendUint64(b, f.lineage)
+	for _, v := range []int64{f.start, f.reportedStart, f.localStart, f.highWatermark, f.synced, f.deleteBound} {
+		b = be.AppendUint64(b, uint64(v))
+	}
+	b = be.AppendUint32(b, uint32(len(f.epochs)))
+	for _, e := range f.epochs {
+		b = be.AppendUint32(b, uint32(e.Epoch))
+		b = be.AppendUint64(b, uint64(e.Start))
+	}
+	be.PutUint32(b[4:], crc32.Checksum(b[8:], castagnoli))
+	return b
+}
+
+// decodeFacts reads a slot. Bytes after the last epoch are left over from a longer one.
+func decodeFacts(b []byte) (f facts, sequence uint64, err error) {
+	be := binary.BigEndian
+	if len(b) < factsHead || string(b[:4]) != factsMagic {
+		return f, 0, errFacts
+	}
+	epochs := int64(be.Uint32(b[72:]))
+	if int64(len(b)) < factsHead+epochs*epochLen {
+		return f, 0, errFacts
+	}
+	b = b[:factsHead+epochs*epochLen]
+	if be.Uint32(b[4:]) != crc32.Checksum(b[8:], castagnoli) {
+		return f, 0, errFacts
+	}
+	at := func(pos int) int64 { return int64(be.Uint64(b[pos:])) }
+	f = facts{
+		lineage: be.Uint64(b[16:]), start: at(24), reportedStart: at(32), localStart: at(40),
+		highWatermark: at(48), synced: at(56), deleteBound: at(64),
+	}
+	for b = b[factsHead:]; len(b) > 0; b = b[epochLen:] {
+		f.epochs = append(f.epochs, segment.Epoch{Epoch: int32(be.Uint32(b)), Start: int64(be.Uint64(b[4:]))})
+	}
+	return f, be.Uint64(b[8:]), nil
+}
+
+// factsFile keeps the facts of a log twice. One slot is durable and not written; the other takes what is newer,
+// and becomes the durable one when it is synced. So a torn write costs only what was never synced.
+// Not safe for concurrent use.
+type factsFile struct {
+	fsys     vfs.FS
+	dir      string
+	sequence uint64
+	newest   int // slot with the newest facts
+	durable  int // slot known to be durable, -1 until the first store after load
+}
+
+var slotNames = [2]string{"facts-0", "facts-1"}
+
+func (w *factsFile) name(slot int) string { return vfs.Join(w.dir, slotNames[slot]) }
+
+// load reads the newer of the slots that are whole.
+func (w *factsFile) load() (facts, error) {
+	w.durable = -1
+	var newest facts
+	found := false
+	for slot := range slotNames {
+		b, err := vfs.ReadFile(w.fsys, w.name(slot))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return facts{}, err
+		}
+		f, sequence, err := decodeFacts(b)
+		if err == nil && (!found || sequence > w.sequence) {
+			newest, found = f, true
+			w.sequence, w.newest = sequence, slot
+		}
+	}
+	if !found {
+		return facts{}, &CorruptError{File: w.name(0), Err: fmt.Errorf("%w, and so are those in %s", errFacts, slotNames[1])}
+	}
+	return newest, nil
+}
+
+// create makes both slots, the first with f in it. Their names are durable once the directory is synced.
+func (w *factsFile) create(f facts) error {
+	for slot := range slotNames {
+		file, err := w.fsys.Create(w.name(slot))
+		if err != nil {
+			return err
+		}
+		if err := file.Close(); err != nil {
+			return err
+		}
+	}
+	w.durable = 1
+	return w.store(f, true)
+}
+
+// store writes the facts. If durable is set, they survive a power loss when it returns.
+func (w *factsFile) store(f facts, durable bool) error {
+	if w.durable < 0 {
+		if err := w.sync(w.newest); err != nil {
+			return err
+		}
+		w.durable = w.newest
+	}
+	slot := 1 - w.durable
+	file, err := w.open(slot)
+	if err != nil {
+		return err
+	}
+	w.sequence++
+	_, err = file.WriteAt(f.encode(w.sequence), 0)
+	if err == nil && durable {
+		err = file.Sync()
+	}
+	if err = errors.Join(err, file.Close()); err != nil {
+		return fmt.Errorf("write %s: %w", w.name(slot), err)
+	}
+	w.newest = slot
+	if durable {
+		w.durable = slot
+	}
+	return nil
+}
+
+// open opens a slot, making it again if it was lost.
+func (w *factsFile) open(slot int) (vfs.File, error) {
+	file, err := w.fsys.Open(w.name(slot))
+	if !errors.Is(err, fs.ErrNotExist) {
+		return file, err
+	}
+	if file, err = w.fsys.Create(w.name(slot)); err != nil {
+		return nil, err
+	}
+	if err := w.fsys.SyncDir(w.dir); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return file, nil
+}
+
+func (w *factsFile) sync(slot int) error {
+	file, err := w.fsys.Open(w.name(slot))
+	if err != nil {
+		return err
+	}
+	if err = errors.Join(file.Sync(), file.Close()); err != nil {
+		return fmt.Errorf("sync %s: %w", w.name(slot), err)
+	}
+	return nil
+}
+
+// storeFacts writes the facts as they are now. If durable is not set, that is for a restart of the process only.
+// A failure takes the log offline.
+func (l *Log) storeFacts(durable bool) error {
+	l.factsMu.Lock()
+	defer l.factsMu.Unlock()
+	if err := l.Failure(); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	f := l.factsLocked()
+	l.factsDirty = false
+	l.mu.Unlock()
+	if err := l.stored.store(f, durable); err != nil {
+		if vfs.IsFull(err) && !durable {
+			l.mu.Lock()
+			l.factsDirty = true
+			l.mu.Unlock()
+			return nil
+		}
+		return l.fail(err)
+	}
+	if durable {
+		l.mu.Lock()
+		l.recovery.synced = max(l.recovery.synced, f.synced)
+		l.mu.Unlock()
+	}
+	return nil
+}
+
+// factsLocked are the facts as they are now. What is not durable yet is left out.
+func (l *Log) factsLocked() facts {
+	return facts{
+		lineage: l.lineage, start: l.start, reportedStart: l.reported, localStart: l.local,
+		highWatermark: min(l.hw, l.durableEnd), synced: l.durableEnd, deleteBound: l.confirmed,
+		epochs: l.epochs,
+	}
+}

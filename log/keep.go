@@ -1,0 +1,84 @@
+package log
+
+import (
+	"context"
+	"time"
+)
+
+// keepInterval is how often the set looks after its logs: the facts on disk are at most about that old.
+const keepInterval = 500 * time.Millisecond
+
+// keep looks after the logs until ctx ends.
+func (s *Set) keep(ctx context.Context) {
+	t := time.NewTicker(keepInterval)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			s.Keep(s.now())
+		}
+	}
+}
+
+// Keep does what is due for every log at the given time: facts, checkpoints, roll of idle segments, forgetting of
+// producers. Run calls it all the time.
+func (s *Set) Keep(now time.Time) {
+	s.watchSpace()
+	for _, l := range s.all() {
+		if l.Failure() == nil {
+			l.keep(now)
+		}
+	}
+}
+
+// keep does what is due for one log. Errors took the log offline and were logged, or concern a cache.
+func (l *Log) keep(now time.Time) {
+	_ = l.rollIdle(now)
+	l.mu.Lock()
+	facts := l.factsDirty
+	unsynced := l.durableEnd < l.end
+	due := l.recovery.size >= checkpointBytes
+	waiting := len(l.recovery.pending) > 0
+	if cfg := l.config.Load(); now.UnixMilli() >= l.expireAt {
+		l.producers.Expire(now.UnixMilli() - cfg.ProducerIDExpirationMs)
+		l.expireAt = now.Add(expireInterval).UnixMilli()
+	}
+	l.mu.Unlock()
+	if unsynced && l.config.Load().loose() {
+		l.set.commits.enqueue(l)
+	}
+	switch {
+	case due:
+		_ = l.Checkpoint()
+	case waiting:
+		_ = l.storeCheckpoints()
+	}
+	if facts {
+		_ = l.storeFacts(false)
+	}
+}
+
+// expireInterval is how often producers are looked through for expired ones (Kafka: producer.id.expiration.check.interval.ms).
+const expireInterval = 10 * time.Minute
+
+// watchSpace compares the free space with the reserve.
+func (s *Set) watchSpace() {
+	if s.reserve <= 0 {
+		return
+	}
+	u, err := s.fsys.Usage(s.dir)
+	if err != nil {
+		return
+	}
+	full := u.Free < s.reserve
+	if s.full.Swap(full) == full {
+		return
+	}
+	if full {
+		s.logger.Warn("disk is nearly full, appends of clients are refused", "dir", s.dir, "free", u.Free, "reserve", s.reserve)
+	} else {
+		s.logger.Info("disk has space again", "dir", s.dir, "free", u.Free)
+	}
+}

@@ -1,0 +1,41 @@
+package log
+
+import "github.com/prometheus/client_golang/prometheus"
+
+type metrics struct {
+	segmentSync   prometheus.Observer
+	journalSync   prometheus.Observer
+	journalBytes  prometheus.Counter
+	appendedBytes prometheus.Counter
+	offline       prometheus.Counter
+}
+
+// newMetrics registers the metrics of a set; with a nil registerer they are counted and not shown.
+func newMetrics(r prometheus.Registerer) *metrics {
+	syncs := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name:    "morrow_log_sync_seconds",
+		Help:    "Time one sync of a log file took, by what was synced.",
+		Buckets: prometheus.ExponentialBuckets(50e-6, 2, 18),
+	}, []string{"file"})
+	m := &metrics{
+		segmentSync: syncs.WithLabelValues("segment"),
+		journalSync: syncs.WithLabelValues("journal"),
+	}
+	journal := prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "morrow_log_journal_bytes_total",
+		Help: "Bytes written to the commit journal.",
+	})
+	appended := prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "morrow_log_appended_bytes_total",
+		Help: "Bytes of record batches appended to logs.",
+	})
+	offline := prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "morrow_log_failures_total",
+		Help: "Logs that went offline because of a failed write, a failed sync or corruption.",
+	})
+	m.journalBytes, m.appendedBytes, m.offline = journal, appended, offline
+	if r != nil {
+		r.MustRegister(syncs, journal, appended, offline)
+	}
+	return m
+}

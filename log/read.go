@@ -1,0 +1,203 @@
+package log
+
+import (
+	"errors"
+	"io/fs"
+	"sort"
+
+	"github.com/morrowmq/morrow/log/record"
+	"github.com/morrowmq/morrow/log/segment"
+)
+
+// Range is bytes of a segment's file: whole batches.
+type Range = segment.Range
+
+// AbortedTxn is a transaction whose records a reader of committed ones skips.
+type AbortedTxn = segment.AbortedTxn
+
+// ReadRequest says what is to be read.
+type ReadRequest struct {
+	Offset   int64
+	MaxBytes int
+	// MinOne asks for one batch even if it is larger than MaxBytes.
+	MinOne bool
+	// Committed stops at the last stable offset and lists aborted transactions (KIP-98).
+	Committed bool
+}
+
+// Read is visible batches: the one that contains the offset, or the next one, and what follows.
+type Read struct {
+	Ranges  []Range
+	Size    int          // bytes in Ranges
+	Aborted []AbortedTxn // of a Committed read: those that concern its range, by marker
+	Offsets Offsets      // as of the read
+
+	release []func()
+}
+
+// Release gives the files of Ranges back. More than one call is one.
+func (r *Read) Release() {
+	for _, release := range r.release {
+		release()
+	}
+	r.release = nil
+}
+
+// Read finds the visible batches from an offset on, below the visible end or, if Committed, the last stable offset. Only
+// their places are returned; the files stay open, even if the segments are removed, until Release. An offset between the
+// visible end and the log end is in range and finds nothing.
+//
+// Errors: *OutOfRangeError; *TieredError if the offset is in range but not local any more; *CorruptError; *OfflineError.
+func (l *Log) Read(r ReadRequest) (*Read, error) {
+	if err := l.Failure(); err != nil {
+		return nil, err
+	}
+	for {
+		read, err := l.read(r)
+		if errors.Is(err, segment.ErrGone) || errors.Is(err, fs.ErrNotExist) {
+			// The segment was removed after the list of segments was read. Unless that list has changed, it is lost.
+			if l.holds(r.Offset) == nil {
+				continue
+			}
+		}
+		return read, err
+	}
+}
+
+func (l *Log) read(r ReadRequest) (*Read, error) {
+	l.mu.Lock()
+	o := l.offsetsLocked()
+	segments := l.segments
+	l.mu.Unlock()
+	if r.Offset < o.LogStart || r.Offset > o.LogEnd {
+		return nil, &OutOfRangeError{Offset: r.Offset, Start: o.LogStart, End: o.LogEnd}
+	}
+	read := &Read{Offsets: o}
+	q := segment.Query{Offset: r.Offset, End: o.VisibleEnd, MaxBytes: int64(r.MaxBytes), MinOne: r.MinOne}
+	if r.Committed {
+		q.End = o.LastStable
+	}
+	if q.Offset >= q.End {
+		return read, nil
+	}
+	if q.Offset < o.LocalStart {
+		return nil, &TieredError{Offset: q.Offset, LocalStart: o.LocalStart}
+	}
+	if err := l.slice(read, segments, q); err != nil {
+		read.Release()
+		return nil, err
+	}
+	if r.Committed {
+		if err := l.aborted(read, segments, r.Offset, q.End); err != nil {
+			read.Release()
+			return nil, err
+		}
+	}
+	return read, nil
+}
+
+// slice collects ranges from one segment after the other.
+func (l *Log) slice(read *Read, segments []*segment.Segment, q segment.Query) error {
+	for _, s := range segments[segmentOf(segments, q.Offset):] {
+		if s.Base() >= q.End {
+			return nil
+		}
+		f, release, err := s.Hold()
+		if err != nil {
+			return err
+		}
+		before := len(read.Ranges)
+		ranges, bytes, _, err := s.Slice(read.Ranges, f, q)
+		if err != nil || len(ranges) == before {
+			release()
+		} else {
+			read.release = append(read.release, release)
+		}
+		if err != nil {
+			return err
+		}
+		read.Ranges = ranges
+		read.Size += int(bytes)
+		q.MaxBytes -= bytes
+		q.MinOne = q.MinOne && bytes == 0
+		if bytes > 0 && q.MaxBytes < record.HeaderLen {
+			return nil
+		}
+	}
+	return nil
+}
+
+// segmentOf is the index of the segment that contains an offset.
+func segmentOf(segments []*segment.Segment, offset int64) int {
+	i := sort.Search(len(segments), func(i int) bool { return segments[i].Base() > offset })
+	return max(i-1, 0)
+}
+
+// holds reports, as an error, that no segment of the present list has the offset.
+func (l *Log) holds(offset int64) error {
+	o := l.Offsets()
+	if offset < o.LogStart {
+		return &OutOfRangeError{Offset: offset, Start: o.LogStart, End: o.LogEnd}
+	}
+	if offset < o.LocalStart {
+		return &TieredError{Offset: offset, LocalStart: o.LocalStart}
+	}
+	return nil
+}
+
+// Scan calls fn for every batch, hidden ones included, that ends above from and begins below to, which is at most the log
+// end. Batches are read sequentially and checked; one is valid during the call. An error of fn ends the scan and is returned. Without
+// local segments down to from it returns a *TieredError.
+func (l *Log) Scan(from, to int64, fn func(record.Batch) error) error {
+	if err := l.Failure(); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	segments, local := l.segments, l.local
+	to = min(to, l.end)
+	l.mu.Unlock()
+	if from < local && from < to {
+		return &TieredError{Offset: from, LocalStart: local}
+	}
+	return l.scan(segments, from, to, func(_ *segment.Segment, b record.Batch) error { return fn(b) })
+}
+
+func (l *Log) scan(segments []*segment.Segment, from, to int64, fn func(*segment.Segment, record.Batch) error) error {
+	if from >= to {
+		return nil
+	}
+	for _, s := range segments[segmentOf(segments, from):] {
+		if s.Base() >= to {
+			return nil
+		}
+		if err := s.Scan(from, to, func(b record.Batch, _ int64) error { return fn(s, b) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// BatchAt reads the batch that contains an offset, hidden or not, into buf, which is grown if needed. It
+// returns a *OutOfRangeError if there is none, a *TieredError if it is not local.
+func (l *Log) BatchAt(offset int64, buf []byte) (record.Batch, error) {
+	if err := l.Failure(); err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	segments, start, local, end := l.segments, l.start, l.local, l.end
+	l.mu.Unlock()
+	switch {
+	case offset < start || offset >= end:
+		return nil, &OutOfRangeError{Offset: offset, Start: start, End: end}
+	case offset < local:
+		return nil, &TieredError{Offset: offset, LocalStart: local}
+	}
+	b, err := segments[segmentOf(segments, offset)].BatchAt(offset, buf)
+	if err != nil {
+		return nil, err
+	}
+	if b == nil || b.BaseOffset() > offset {
+		return nil, &OutOfRangeError{Offset: offset, Start: start, End: end}
+	}
+	return b, nil
+}

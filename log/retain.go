@@ -1,0 +1,185 @@
+package log
+
+import (
+	"time"
+
+	"github.com/morrowmq/morrow/log/segment"
+)
+
+// Floor is how far deletion may go, whatever the configuration allows.
+type Floor struct {
+	// Gate is an offset the log start may not pass: what is above is still needed. Local copies of what
+	// is confirmed in the tier may go all the same.
+	Gate int64
+	// Tiered says that old segments are in the tier, and local retention applies to those below Confirmed.
+	Tiered    bool
+	Confirmed int64
+}
+
+// Retain removes the segments that retention, DeleteRecords or, in a tiered log, local retention have released, and returns how many
+// those were. The log start, the reported start and the delete bound are durable before any file goes. The active
+// segment is closed first if all of it has expired.
+func (l *Log) Retain(now time.Time, f Floor) (removed int, err error) {
+	if err := l.Failure(); err != nil {
+		return 0, err
+	}
+	l.appendMu.Lock()
+	defer l.appendMu.Unlock()
+	cfg := l.config.Load()
+	p := l.planRetention(cfg, now, f)
+	if p.rollFirst {
+		if err := l.roll(now); err != nil {
+			return 0, err
+		}
+		p = l.planRetention(cfg, now, f)
+	}
+	l.mu.Lock()
+	confirmed := max(l.confirmed, l.deleteBoundOf(f))
+	moved := confirmed != l.confirmed
+	l.confirmed = confirmed
+	gone := l.segments[:p.local]
+	if p.local > 0 {
+		l.local = l.segments[p.local].Base()
+		l.segments = l.segments[p.local:]
+	}
+	if p.start > l.start {
+		l.start = p.start
+		l.reported = max(l.reported, p.reported)
+		l.epochs = epochsFrom(l.epochs, p.start)
+	}
+	l.mu.Unlock()
+	if len(gone) == 0 && !moved {
+		return 0, nil
+	}
+	if err := l.storeFacts(true); err != nil {
+		return 0, err
+	}
+	for _, s := range gone {
+		if err := s.Remove(); err != nil {
+			return removed, l.wrap("remove segment of", err)
+		}
+		removed++
+	}
+	if len(gone) > 0 {
+		if err := l.removeSnapshots(0, l.Offsets().LocalStart); err != nil {
+			return removed, l.wrap("remove snapshots of", err)
+		}
+	}
+	return removed, nil
+}
+
+func (l *Log) deleteBoundOf(f Floor) int64 {
+	if f.Tiered {
+		return f.Confirmed
+	}
+	return -1
+}
+
+// plan is what retention decided.
+type plan struct {
+	local     int   // so many segments go, from the first one on
+	start     int64 // new log start
+	reported  int64 // end of the last visible batch below it
+	rollFirst bool  // the active segment has expired too
+}
+
+// planRetention decides what may go.
+func (l *Log) planRetention(cfg *Config, now time.Time, f Floor) plan {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	in := retention{cfg: cfg, now: now.UnixMilli(), floor: f, hw: l.hw, reported: l.reported, start: l.start}
+	_, in.stable = l.lastStableLocked(Offsets{HighWatermark: l.hw})
+	for _, s := range l.segments {
+		in.segments = append(in.segments, s.Info())
+	}
+	return in.plan()
+}
+
+// retention is what the decision is made of.
+type retention struct {
+	cfg        *Config
+	now        int64 // ms
+	floor      Floor
+	hw, stable int64
+	start      int64
+	reported   int64
+	segments   []segment.Info
+}
+
+// plan decides which segments go. It is a pure function.
+func (r *retention) plan() plan {
+	p := plan{start: r.start}
+	size := int64(0)
+	for _, s := range r.segments {
+		size += s.Size
+	}
+	localMs, localBytes := r.cfg.local()
+	for i := range r.segments {
+		s := &r.segments[i]
+		active := i == len(r.segments)-1
+		if active && s.Size == 0 || !r.decided(s) {
+			return p
+		}
+		drop := s.End <= r.floor.Gate && (s.End <= r.reported || r.cfg.Delete && (r.older(s, r.cfg.RetentionMs) || over(size, s.Size, r.cfg.RetentionBytes)))
+		evict := !active && r.floor.Tiered && s.End <= r.floor.Confirmed && (r.older(s, localMs) || over(size, s.Size, localBytes))
+		if !drop && !evict {
+			return p
+		}
+		if active {
+			p.rollFirst = true
+			return p
+		}
+		p.local++
+		size -= s.Size
+		if drop {
+			p.start = s.End
+			p.reported = max(p.reported, s.LastVisible)
+		}
+	}
+	return p
+}
+
+// decided reports whether nothing in a segment is still undecided: it is committed, and it holds no
+// delayed record of an open transaction.
+func (r *retention) decided(s *segment.Info) bool {
+	return s.End <= r.hw && (s.HiddenBytes == 0 || s.End <= r.stable)
+}
+
+// older reports whether the newest record or receive time of a segment is more than ms ago.
+func (r *retention) older(s *segment.Info, ms int64) bool {
+	return ms >= 0 && s.Timestamp() >= 0 && r.now-s.Timestamp() > ms
+}
+
+// over reports whether a log of size bytes is still large enough without a segment.
+func over(size, segment, bound int64) bool {
+	return bound >= 0 && size-segment >= bound
+}
+
+// DeleteRecords moves the reported log start up to offset, or with -1 to the visible end, durably, and returns it. Bytes go in a
+// later Retain, when the gate allows.
+func (l *Log) DeleteRecords(offset int64) (reportedStart int64, err error) {
+	l.mu.Lock()
+	o := l.offsetsLocked()
+	if offset == -1 {
+		offset = o.VisibleEnd
+	}
+	if offset < 0 || offset > o.VisibleEnd {
+		l.mu.Unlock()
+		return o.LogStart, &OutOfRangeError{Offset: offset, Start: o.LogStart, End: o.VisibleEnd}
+	}
+	l.reported = max(l.reported, offset)
+	start := l.reported
+	l.mu.Unlock()
+	return start, l.storeFacts(true)
+}
+
+// AdvanceStart moves the log start and the reported start up, durably: for a tier, before it removes remote segments. Neither
+// goes back.
+func (l *Log) AdvanceStart(start, reported int64) error {
+	l.mu.Lock()
+	l.start = max(l.start, min(start, l.local))
+	l.reported = max(l.reported, min(reported, l.visibleEndLocked()))
+	l.epochs = epochsFrom(l.epochs, l.start)
+	l.mu.Unlock()
+	return l.storeFacts(true)
+}

@@ -1,0 +1,259 @@
+package segment
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+
+	"github.com/morrowmq/morrow/internal/vfs"
+	"github.com/morrowmq/morrow/log/record"
+)
+
+// Tail is what [Open] found after the last good group of a segment.
+type Tail struct {
+	// Pos and Offset are the end of the last whole group.
+	Pos, Offset int64
+	// Covered is the offset from which batches were read one by one; below it the summary was believed.
+	// The aborted transactions at and above it are unknown.
+	Covered int64
+	// Damage says what is wrong with what follows: nil if nothing follows.
+	Damage error
+	// DamagePos is where.
+	DamagePos int64
+}
+
+// errGroup is half of a group at the end of a file.
+var errGroup = errors.New("group of batches is incomplete")
+
+// errOffsets are batches that do not ascend.
+var errOffsets = errors.New("offset is out of order")
+
+// Open opens a segment. What its summary says is believed if it does not
+// go beyond the offset trusted, which is known to be durable; what comes after it is read
+// and checked batch by batch, up to the end of the file or the first that is not whole. What to make of that
+// tail (cut it with [Segment.Truncate], or refuse the log) is for the caller to decide: until then
+// the segment ends before it.
+func Open(o Options, base, trusted int64) (*Segment, Tail, error) {
+	s := newSegment(o, base)
+	st, err := o.FS.Stat(s.Name())
+	if err != nil {
+		return nil, Tail{}, err
+	}
+	s.loadSummary(trusted, st.Size)
+	tail := Tail{Covered: s.state.end}
+	if err := s.walk(&tail, st.Size); err != nil {
+		return nil, Tail{}, err
+	}
+	return s, tail, nil
+}
+
+// loadSummary believes the summary, if there is one that can be.
+func (s *Segment) loadSummary(trusted, fileSize int64) {
+	b, err := vfs.ReadFile(s.o.FS, vfs.Join(s.o.Dir, FileName(s.base, SummarySuffix)))
+	if err != nil || s.decode(b) != nil || s.state.end > trusted || s.state.size > fileSize {
+		s.reset()
+	}
+}
+
+// walk takes in the batches after s.state.size.
+func (s *Segment) walk(tail *Tail, fileSize int64) error {
+	tail.Pos, tail.Offset = s.state.size, s.state.end
+	if s.state.size == fileSize {
+		return nil
+	}
+	f, err := s.log.acquire()
+	if err != nil {
+		return err
+	}
+	defer s.log.release()
+	sc := NewScanner(f, s.state.size, fileSize)
+	defer sc.Close()
+	good := s.mark()
+	for {
+		b, pos, err := sc.Next()
+		if err == io.EOF {
+			err = nil
+			if s.state.inGroup {
+				err = errGroup
+			}
+		} else if err == nil {
+			if err = s.plausible(b); err == nil {
+				s.observeLocked(b)
+				if !s.state.inGroup {
+					good = s.mark()
+				}
+				continue
+			}
+		} else if !damaged(err) {
+			return fmt.Errorf("read %s at position %d: %w", s.Name(), pos, err)
+		}
+		s.rewind(good)
+		tail.Pos, tail.Offset, tail.Damage, tail.DamagePos = good.state.size, good.state.end, err, pos
+		return nil
+	}
+}
+
+func (s *Segment) plausible(b record.Batch) error {
+	if b.BaseOffset() < s.state.end || b.LastOffsetDelta() < 0 || b.EndOffset()-s.base > MaxBytes {
+		return fmt.Errorf("%w: batch of offset %d where the log is at %d", errOffsets, b.BaseOffset(), s.state.end)
+	}
+	return nil
+}
+
+// mark is a place to which a walk can go back.
+type mark struct {
+	state                 state
+	offsets, times, spans int
+	lastSpan              Span
+	epochs                int
+}
+
+func (s *Segment) mark() mark {
+	m := mark{state: s.state, offsets: len(s.offsets.tail), times: len(s.times.tail), spans: len(s.spans), epochs: len(s.epochs)}
+	if m.spans > 0 {
+		m.lastSpan = s.spans[m.spans-1]
+	}
+	return m
+}
+
+func (s *Segment) rewind(m mark) {
+	s.state = m.state
+	s.offsets.tail, s.times.tail = slices.Clip(s.offsets.tail[:m.offsets]), slices.Clip(s.times.tail[:m.times])
+	s.spans, s.epochs = slices.Clip(s.spans[:m.spans]), slices.Clip(s.epochs[:m.epochs])
+	if m.spans > 0 {
+		s.spans[m.spans-1] = m.lastSpan
+	}
+}
+
+// Truncate cuts everything from position pos on, where a group begins or the last one ends, and makes that durable. The
+// summary goes first, so that it can never describe what a later append puts in that place.
+// The aborted transactions of the segment are unknown afterwards (see [Segment.ResetAborted]).
+func (s *Segment) Truncate(pos int64) error {
+	if err := (&handle{of: s, suffix: SummarySuffix}).remove(); err != nil {
+		return err
+	}
+	if err := s.o.FS.SyncDir(s.o.Dir); err != nil {
+		return err
+	}
+	f, err := s.log.acquire()
+	if err != nil {
+		return err
+	}
+	defer s.log.release()
+	if err := f.Truncate(pos); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return fmt.Errorf("sync %s: %w", s.Name(), err)
+	}
+	if pos == s.Size() {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reset()
+	s.sealed = false
+	var tail Tail
+	if err := s.walk(&tail, pos); err != nil {
+		return err
+	}
+	if tail.Damage != nil {
+		return &CorruptError{File: s.Name(), Pos: tail.DamagePos, Err: tail.Damage}
+	}
+	return nil
+}
+
+// repairing runs f, which uses the offset or time index, and if that is damaged runs
+// it once more with a new one.
+func (s *Segment) repairing(f func() error) error {
+	err := f()
+	if !errors.Is(err, errTable) {
+		return err
+	}
+	if errors.Is(err, ErrGone) {
+		return ErrGone
+	}
+	if err := s.rebuild(); err != nil {
+		return err
+	}
+	return f()
+}
+
+// rebuild makes offset and time index anew from the log file. Appends may go on meanwhile: what they
+// put into the tails is kept.
+func (s *Segment) rebuild() error {
+	size := s.Size()
+	r := newSegment(s.o, s.base)
+	var tail Tail
+	if err := r.walk(&tail, size); err != nil {
+		return err
+	}
+	r.Close()
+	if tail.Damage != nil {
+		return &CorruptError{File: s.Name(), Pos: tail.DamagePos, Err: tail.Damage}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.offsets.replace(r.offsets.tail, func(a, b []byte) bool { x, _ := offsetEntry(a); y, _ := offsetEntry(b); return x < y })
+	s.times.replace(r.times.tail, func(a, b []byte) bool { x, _ := timeEntry(a); y, _ := timeEntry(b); return x < y })
+	return nil
+}
+
+// replace puts entries before the tail, in place of those in the file.
+func (t *table) replace(entries []byte, less func(a, b []byte) bool) {
+	tail := t.tail
+	t.reset()
+	for len(tail) > 0 && len(entries) > 0 && !less(entries[len(entries)-t.width:], tail[:t.width]) {
+		entries = entries[:len(entries)-t.width]
+	}
+	t.tail = append(slices.Clip(entries), tail...)
+}
+
+// ZeroFrom reports whether the file holds nothing but zeros from pos on: space that was preallocated.
+func (s *Segment) ZeroFrom(pos int64) bool {
+	f, err := s.log.acquire()
+	if err != nil {
+		return false
+	}
+	defer s.log.release()
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := f.ReadAt(buf, pos)
+		for _, b := range buf[:n] {
+			if b != 0 {
+				return false
+			}
+		}
+		if err != nil {
+			return err == io.EOF
+		}
+		pos += int64(n)
+	}
+}
+
+// SyncFile makes the log file durable whoever wrote it, perhaps before a crash.
+func (s *Segment) SyncFile() error {
+	f, err := s.log.acquire()
+	if err != nil {
+		return err
+	}
+	defer s.log.release()
+	if err := f.Sync(); err != nil {
+		return fmt.Errorf("sync %s: %w", s.Name(), err)
+	}
+	return nil
+}
+
+// Remove removes the files of a segment that is not open.
+func Remove(o Options, base int64) error {
+	var errs []error
+	for _, suffix := range suffixes {
+		err := o.FS.Remove(vfs.Join(o.Dir, FileName(base, suffix)))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}

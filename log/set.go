@@ -1,0 +1,324 @@
+package log
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/morrowmq/morrow/internal/vfs"
+	"github.com/morrowmq/morrow/log/segment"
+)
+
+// SetConfig is what a set of logs works with.
+type SetConfig struct {
+	FS         vfs.FS
+	Dir        string // made if it is missing; nothing else may use it
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer // may be nil
+	Now        func() time.Time      // nil: time.Now
+
+	// JournalSegmentBytes is the size of a file of the commit journal, JournalMaxBytes of all of them.
+	// 0: 32 MiB and 128 MiB. A negative JournalMaxBytes does without a journal.
+	JournalSegmentBytes, JournalMaxBytes int64
+	// ReserveBytes is the disk space only groups marked as reserved may fill.
+	ReserveBytes int64
+	// IdleFiles is how many files are kept open although nobody reads or writes them. 0: 512.
+	IdleFiles int
+}
+
+// Set is all logs of a broker. They share syncs, the watch of the disk, and
+// the bound on open files. It is safe for concurrent use.
+type Set struct {
+	fsys    vfs.FS
+	dir     string
+	logger  *slog.Logger
+	now     func() time.Time
+	reserve int64
+	handles *segment.Handles
+	metrics *metrics
+	commits committer
+
+	full atomic.Bool // less than the reserve is free
+
+	mu      sync.Mutex  // guards what follows
+	logs    map[ID]*Log // open
+	opening map[ID]bool // being opened, created or removed
+	closed  bool
+}
+
+const (
+	removedSuffix = ".deleted" // directory of a log that is being removed
+	createdSuffix = ".new"     // directory of a log that is being created
+)
+
+// Open opens the directory of a set. It finishes what a crash interrupted: half-made and half-removed logs go.
+// It opens no log and starts no goroutine.
+func Open(cfg SetConfig) (*Set, error) {
+	s := &Set{
+		fsys: cfg.FS, dir: cfg.Dir, logger: cfg.Logger, now: cfg.Now, reserve: cfg.ReserveBytes,
+		logs: make(map[ID]*Log), opening: make(map[ID]bool),
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	if s.logger == nil {
+		s.logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.IdleFiles == 0 {
+		cfg.IdleFiles = 512
+	}
+	s.handles = segment.NewHandles(cfg.FS, cfg.IdleFiles)
+	s.metrics = newMetrics(cfg.Registerer)
+	s.commits.init(s)
+	if err := s.fsys.MkdirAll(s.dir); err != nil {
+		return nil, fmt.Errorf("log directory: %w", err)
+	}
+	if err := s.sweep(); err != nil {
+		return nil, fmt.Errorf("log directory: %w", err)
+	}
+	s.watchSpace()
+	return s, nil
+}
+
+// sweep finishes removals and undoes creations that a crash interrupted.
+func (s *Set) sweep() error {
+	names, err := s.fsys.List(s.dir)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if strings.HasSuffix(name, removedSuffix) || strings.HasSuffix(name, createdSuffix) {
+			if err := s.fsys.RemoveAll(vfs.Join(s.dir, name)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// IDs lists the logs that are on disk.
+func (s *Set) IDs() ([]ID, error) {
+	names, err := s.fsys.List(s.dir)
+	if err != nil {
+		return nil, err
+	}
+	var ids []ID
+	for _, name := range names {
+		if id, ok := ParseID(name); ok {
+			ids = append(ids, id)
+		}
+	}
+	return ids, nil
+}
+
+// claim keeps others from opening, creating or removing a log until release is called.
+func (s *Set) claim(id ID) (release func(), err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.closed:
+		return nil, ErrClosed
+	case s.opening[id]:
+		return nil, fmt.Errorf("log %s is being opened or removed", id)
+	}
+	s.opening[id] = true
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.opening, id)
+	}, nil
+}
+
+// Get returns a log that is open, or nil.
+func (s *Set) Get(id ID) *Log {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.logs[id]
+}
+
+// Create makes an empty log, durably, and opens it. It returns ErrExists if there is one.
+func (s *Set) Create(id ID, o Options) (*Log, error) {
+	release, err := s.claim(id)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	dir := vfs.Join(s.dir, id.String())
+	if exists, err := vfs.Exists(s.fsys, dir); err != nil || exists {
+		if err == nil {
+			err = fmt.Errorf("%s: %w", dir, ErrExists)
+		}
+		return nil, err
+	}
+	if err := s.makeDir(dir, o.Start); err != nil {
+		return nil, fmt.Errorf("create log %s: %w", o.Name, err)
+	}
+	return s.open(id, o)
+}
+
+// makeDir makes the directory of an empty log under another name first, so that it is there whole or not at all.
+func (s *Set) makeDir(dir string, start int64) (err error) {
+	tmp := dir + createdSuffix
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.fsys.RemoveAll(tmp))
+		}
+	}()
+	if err := s.fsys.RemoveAll(tmp); err != nil {
+		return err
+	}
+	if err := s.fsys.MkdirAll(tmp); err != nil {
+		return err
+	}
+	w := factsFile{fsys: s.fsys, dir: tmp}
+	if err := w.create(facts{lineage: newLineage(), start: start, reportedStart: start, localStart: start, highWatermark: start, synced: start, deleteBound: -1}); err != nil {
+		return err
+	}
+	f, err := s.fsys.Create(vfs.Join(tmp, segment.FileName(start, segment.LogSuffix)))
+	if err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	if err := s.fsys.SyncDir(tmp); err != nil {
+		return err
+	}
+	if err := s.fsys.Rename(tmp, dir); err != nil {
+		return err
+	}
+	return s.fsys.SyncDir(s.dir)
+}
+
+// OpenLog opens a log that is there; ErrNotExist if it is not. A log that is open already is an error.
+// It recovers what a crash left: a *CorruptError means that something is damaged that
+// must not be; the log stays closed then, and the others are not concerned.
+func (s *Set) OpenLog(id ID, o Options) (*Log, error) {
+	release, err := s.claim(id)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	return s.open(id, o)
+}
+
+func (s *Set) open(id ID, o Options) (*Log, error) {
+	if s.Get(id) != nil {
+		return nil, fmt.Errorf("log %s is open", o.Name)
+	}
+	l := &Log{set: s, id: id, dir: vfs.Join(s.dir, id.String()), name: o.Name, synced: o.Synced}
+	if l.name == "" {
+		l.name = id.String()
+	}
+	l.SetConfig(o.Config)
+	if err := l.recover(); err != nil {
+		for _, seg := range l.segments {
+			seg.Close()
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			if exists, _ := vfs.Exists(s.fsys, l.dir); !exists {
+				err = fmt.Errorf("%w: %s", ErrNotExist, l.dir)
+			}
+		}
+		return nil, l.wrap("open log", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.logs[id] = l
+	return l, nil
+}
+
+// Remove closes a log and removes it from disk: when it returns, it does not come back after a crash, though its space may
+// be freed only at the next start. A log that is not there is no error.
+func (s *Set) Remove(id ID) error {
+	release, err := s.claim(id)
+	if err != nil {
+		return err
+	}
+	defer release()
+	s.mu.Lock()
+	l := s.logs[id]
+	delete(s.logs, id)
+	s.mu.Unlock()
+	if l != nil {
+		l.appendMu.Lock()
+		l.close()
+		l.appendMu.Unlock()
+	}
+	dir := vfs.Join(s.dir, id.String())
+	gone := dir + removedSuffix
+	if err := s.fsys.RemoveAll(gone); err != nil {
+		return err
+	}
+	if err := s.fsys.Rename(dir, gone); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	}
+	if err := s.fsys.SyncDir(s.dir); err != nil {
+		return err
+	}
+	return s.fsys.RemoveAll(gone)
+}
+
+// all is the open logs.
+func (s *Set) all() []*Log {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Values(s.logs))
+}
+
+// Run makes appends durable, keeps the facts on disk up to date, rolls idle segments and watches the disk's
+// space, until ctx ends. Then it makes everything durable and prepares for a fast start.
+func (s *Set) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	wg.Go(func() { s.commits.run(ctx) })
+	wg.Go(func() { s.keep(ctx) })
+	wg.Wait()
+	s.settle()
+	return nil
+}
+
+// Sync makes everything appended before it durable, as Run does all the time.
+func (s *Set) Sync() { s.commits.drain() }
+
+// settle makes everything durable and takes checkpoints.
+func (s *Set) settle() {
+	s.Sync()
+	for _, l := range s.all() {
+		if l.Failure() != nil {
+			continue
+		}
+		if end, err := l.syncSegments(); err == nil {
+			l.publish(end, true)
+		}
+		if err := l.Checkpoint(); err == nil {
+			_ = l.storeFacts(true) // a failure was logged
+		}
+	}
+}
+
+// Close settles and closes all logs. Run must have returned.
+func (s *Set) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.settle()
+	for _, l := range s.all() {
+		l.appendMu.Lock()
+		l.close()
+		l.appendMu.Unlock()
+	}
+	return s.handles.Close()
+}
