@@ -84,8 +84,8 @@ func decodeFacts(b []byte) (f facts, sequence uint64, err error) {
 		lineage: be.Uint64(b[16:]), start: at(24), reportedStart: at(32), localStart: at(40),
 		highWatermark: at(48), synced: at(56), deleteBound: at(64),
 	}
-	for b = b[factsHead:]; len(b) > 0; b = b[epochLen:] {
-		f.epochs = append(f.epochs, segment.Epoch{Epoch: int32(be.Uint32(b)), Start: int64(be.Uint64(b[4:]))})
+	for e := b[factsHead:]; len(e) > 0; e = e[epochLen:] {
+		f.epochs = append(f.epochs, segment.Epoch{Epoch: int32(be.Uint32(e)), Start: int64(be.Uint64(e[4:]))})
 	}
 	return f, be.Uint64(b[8:]), nil
 }

@@ -220,15 +220,16 @@ func (s *Set) open(id ID, o Options) (*Log, error) {
 	if l.name == "" {
 		l.name = id.String()
 	}
+	if exists, err := vfs.Exists(s.fsys, l.dir); err != nil || !exists {
+		if err == nil {
+			err = fmt.Errorf("%w: %s", ErrNotExist, l.dir)
+		}
+		return nil, l.wrap("open log", err)
+	}
 	l.SetConfig(o.Config)
 	if err := l.recover(); err != nil {
 		for _, seg := range l.segments {
 			seg.Close()
-		}
-		if errors.Is(err, fs.ErrNotExist) {
-			if exists, _ := vfs.Exists(s.fsys, l.dir); !exists {
-				err = fmt.Errorf("%w: %s", ErrNotExist, l.dir)
-			}
 		}
 		return nil, l.wrap("open log", err)
 	}
