@@ -17,6 +17,8 @@ type world struct {
 	img *Image
 	ids uint16
 	now time.Time
+
+	last Change // what the last command changed
 }
 
 func newWorld() *world {
@@ -35,7 +37,7 @@ func number(id TopicID) int { return int(id[14])<<8 | int(id[15]) }
 func (w *world) apply(c Command) error {
 	change, err := Decide(w.img, c, w.now, w.newID)
 	if !change.Empty() && !change.DryRun {
-		w.img = w.img.With(change)
+		w.img, w.last = w.img.With(change), change
 	}
 	return err
 }

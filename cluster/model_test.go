@@ -252,6 +252,9 @@ func (m *machine) check(t *rapid.T) {
 	if got, want := fmt.Sprint(lefts(img.Deletions())), fmt.Sprint(m.model.deleted); got != want {
 		t.Fatalf("deletions %s, want %s", got, want)
 	}
+	if again := img.With(m.world.last); printImage(again) != printImage(img) {
+		t.Fatalf("a change applied twice is not the change applied once:\n%s", printImage(again))
+	}
 	m.checkSince(t)
 }
 

@@ -93,8 +93,9 @@ func (s setting) scaled() string {
 }
 
 // Resolved is the value in force of every config of one scope, looked up by
-// name. It is immutable. Asking for a name that is not defined, or for another
-// type than it has, is a bug and panics.
+// name. It is immutable. A look-up parses the value: keep what a hot path needs.
+// Asking for a name that is not defined, or for another type than it has, is a
+// bug and panics.
 type Resolved struct {
 	table  *table
 	values []resolvedValue // parallel to table.defs
