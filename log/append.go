@@ -233,7 +233,7 @@ func (l *Log) applyLocked(b record.Batch, s *segment.Segment, now int64) {
 }
 
 func aborted(c producer.Completed) segment.AbortedTxn {
-	return segment.AbortedTxn{ProducerID: c.ProducerID, First: c.First, Last: c.Last, LastStable: c.LastStable}
+	return segment.AbortedTxn{ProducerID: c.ProducerID, FirstOffset: c.First, LastOffset: c.Last, LastStable: c.LastStable}
 }
 
 // writeFailed decides what a failed write means: a full disk that left the segment as it was is not a failure of the log.

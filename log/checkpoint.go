@@ -18,7 +18,7 @@ type recovery struct {
 	pending []checkpoint // taken, but not everything below them is durable yet
 	at      int64        // offset of the last one taken
 	size    int64        // bytes appended since
-	latest  int64        // offset of the newest snapshot stored
+	latest  int64        // offset of the newest snapshot stored since the start
 	synced  int64        // synced end in the durable facts
 }
 

@@ -140,7 +140,10 @@ func (l *Log) Failure() error {
 	return nil
 }
 
-// fail takes the log offline: nothing is appended, read or acknowledged any more. Waiters are told.
+// Fail takes the log offline because of err: nothing is appended, read or acknowledged any more, and
+// waiters are told. It returns the *OfflineError. It is for an owner that can no longer follow the log.
+func (l *Log) Fail(err error) error { return l.fail(err) }
+
 func (l *Log) fail(err error) error {
 	offline := error(&OfflineError{Log: l.name, Err: err})
 	if !l.failure.CompareAndSwap(nil, &offline) {

@@ -54,7 +54,7 @@ func (l *Log) Read(r ReadRequest) (*Read, error) {
 	}
 	for {
 		read, err := l.read(r)
-		if errors.Is(err, segment.ErrGone) || errors.Is(err, fs.ErrNotExist) {
+		if removed(err) {
 			// The segment was removed after the list of segments was read. Unless that list has changed, it is lost.
 			if l.holds(r.Offset) == nil {
 				continue
@@ -131,6 +131,11 @@ func (l *Log) slice(read *Read, segments []*segment.Segment, q segment.Query) er
 func segmentOf(segments []*segment.Segment, offset int64) int {
 	i := sort.Search(len(segments), func(i int) bool { return segments[i].Base() > offset })
 	return max(i-1, 0)
+}
+
+// removed reports whether err says that a segment was removed after it was looked up.
+func removed(err error) bool {
+	return errors.Is(err, segment.ErrGone) || errors.Is(err, fs.ErrNotExist)
 }
 
 // holds reports, as an error, that no segment of the present list has the offset.

@@ -184,36 +184,40 @@ func (l *Log) adopt(f facts) {
 	l.drawJitter(l.config.Load())
 }
 
-// loadProducers rebuilds what is known of producers at the end of segments, from the newest snapshot that lets it find the
-// aborted transactions of all batches from unknown on.
+// loadProducers rebuilds what is known of producers at the end of segments, and the index of
+// aborted transactions from the offset unknown on.
 func (l *Log) loadProducers(segments []*segment.Segment, unknown, hw int64) (*producer.State, error) {
-	start, end := segments[0].Base(), segments[len(segments)-1].End()
-	state, err := l.loadSnapshot(min(end, unknown))
-	if err != nil {
-		return nil, err
-	}
-	if state == nil || state.End() < start {
-		state = producer.New(start)
-	}
-	l.mu.Lock()
-	l.recovery.latest = state.End()
-	l.mu.Unlock()
-	now := l.set.now().UnixMilli()
-	err = l.scan(segments, state.End(), end, func(s *segment.Segment, b record.Batch) error {
-		done, ended, err := state.Apply(b, now)
-		if err != nil {
-			return err
-		}
-		if ended && done.Aborted && done.Last >= unknown {
+	end := segments[len(segments)-1].End()
+	state, err := l.replay(segments, unknown, end, l.set.now().UnixMilli(), func(s *segment.Segment, done producer.Completed) {
+		if done.Last >= unknown {
 			s.AddAborted(aborted(done))
 		}
-		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
 	state.AdvanceHighWatermark(hw)
 	return state, nil
+}
+
+// replay is the producers at the offset end, as of the wall clock now (ms): from the newest snapshot at or below the offset
+// snapshot, or else from the first segment on. visit, if not nil, sees the transactions that were aborted on the way.
+func (l *Log) replay(segments []*segment.Segment, snapshot, end, now int64, visit func(*segment.Segment, producer.Completed)) (*producer.State, error) {
+	state, err := l.loadSnapshot(min(snapshot, end))
+	if err != nil {
+		return nil, err
+	}
+	if state == nil || state.End() < segments[0].Base() {
+		state = producer.New(segments[0].Base())
+	}
+	err = l.scan(segments, state.End(), end, func(s *segment.Segment, b record.Batch) error {
+		done, ended, err := state.Apply(b, now)
+		if ended && done.Aborted && visit != nil {
+			visit(s, done)
+		}
+		return err
+	})
+	return state, err
 }
 
 // loadVisible finds the visible batches around and above a high watermark.

@@ -4,7 +4,6 @@ import (
 	"errors"
 
 	"github.com/morrowmq/morrow/log/producer"
-	"github.com/morrowmq/morrow/log/record"
 	"github.com/morrowmq/morrow/log/segment"
 )
 
@@ -40,7 +39,7 @@ func (l *Log) Aborted(from, to int64) ([]AbortedTxn, error) {
 	}
 	found := read.Aborted[:0]
 	for _, a := range read.Aborted {
-		if a.Last >= from && a.Last < to {
+		if a.LastOffset >= from && a.LastOffset < to {
 			found = append(found, a)
 		}
 	}
@@ -53,20 +52,11 @@ func (l *Log) repairAborted(segments []*segment.Segment, i int) error {
 	l.appendMu.Lock() // no abort marker may be appended between the replay and its result
 	defer l.appendMu.Unlock()
 	s := segments[i]
-	state, err := l.loadSnapshot(s.Base())
-	if err != nil {
-		return err
-	}
-	if state == nil || state.End() < segments[0].Base() {
-		state = producer.New(segments[0].Base())
-	}
 	var all []segment.AbortedTxn
-	err = l.scan(segments, state.End(), s.End(), func(_ *segment.Segment, b record.Batch) error {
-		done, ended, err := state.Apply(b, 0)
-		if ended && done.Aborted && done.Last >= s.Base() {
+	_, err := l.replay(segments, s.Base(), s.End(), 0, func(_ *segment.Segment, done producer.Completed) {
+		if done.Last >= s.Base() {
 			all = append(all, aborted(done))
 		}
-		return err
 	})
 	if err != nil {
 		return err

@@ -33,16 +33,16 @@ func timeEntry(e []byte) (timestamp int64, rel uint32) {
 
 // AbortedTxn is a transaction whose abort marker lies in the segment.
 type AbortedTxn struct {
-	ProducerID  int64
-	First, Last int64 // first offset, and offset of the marker
-	LastStable  int64 // last stable offset when the marker was appended
+	ProducerID              int64
+	FirstOffset, LastOffset int64 // LastOffset is the marker's
+	LastStable              int64 // last stable offset once the marker was appended
 }
 
 func (a AbortedTxn) append(b []byte) []byte {
 	b = binary.BigEndian.AppendUint16(b, 0)
 	b = binary.BigEndian.AppendUint64(b, uint64(a.ProducerID))
-	b = binary.BigEndian.AppendUint64(b, uint64(a.First))
-	b = binary.BigEndian.AppendUint64(b, uint64(a.Last))
+	b = binary.BigEndian.AppendUint64(b, uint64(a.FirstOffset))
+	b = binary.BigEndian.AppendUint64(b, uint64(a.LastOffset))
 	return binary.BigEndian.AppendUint64(b, uint64(a.LastStable))
 }
 
@@ -51,10 +51,10 @@ func parseAborted(e []byte) (AbortedTxn, error) {
 		return AbortedTxn{}, fmt.Errorf("aborted transaction of version %d", v)
 	}
 	return AbortedTxn{
-		ProducerID: int64(binary.BigEndian.Uint64(e[2:])),
-		First:      int64(binary.BigEndian.Uint64(e[10:])),
-		Last:       int64(binary.BigEndian.Uint64(e[18:])),
-		LastStable: int64(binary.BigEndian.Uint64(e[26:])),
+		ProducerID:  int64(binary.BigEndian.Uint64(e[2:])),
+		FirstOffset: int64(binary.BigEndian.Uint64(e[10:])),
+		LastOffset:  int64(binary.BigEndian.Uint64(e[18:])),
+		LastStable:  int64(binary.BigEndian.Uint64(e[26:])),
 	}, nil
 }
 
@@ -118,7 +118,7 @@ func (s *Segment) Aborted(dst []AbortedTxn, from, to int64) (_ []AbortedTxn, com
 		if err != nil {
 			return dst, false, txnError(err)
 		}
-		if a.Last >= from && a.First < to {
+		if a.LastOffset >= from && a.FirstOffset < to {
 			dst = append(dst, a)
 		}
 		if a.LastStable >= to {

@@ -45,6 +45,7 @@ type state struct {
 	hiddenBytes        int64
 	firstTimestamp     int64 // max timestamp of the first batch, ms
 	created            int64 // wall clock of the first append, ms
+	generation         int64 // hash of the batches' checksums, in order
 
 	unindexed   int64 // bytes since the last entry of the offset index
 	indexedTime int64 // timestamp of the last entry of the time index
@@ -66,7 +67,8 @@ type Info struct {
 	LastVisible  int64 // end of the last visible batch; None
 	HiddenBytes  int64
 	Created      int64 // wall clock of the first append, ms; None if empty
-	Closed       bool
+	Sealed       bool  // closed: nothing is appended any more
+	Generation   int64 // differs if the bytes do
 	Epochs       []Epoch
 	Visible      []Span
 }
@@ -136,7 +138,7 @@ func (s *Segment) Info() Info {
 		Base: s.base, End: st.end, Size: st.size,
 		MaxTimestamp: st.maxTimestamp, MaxReceived: st.maxReceived,
 		LastVisible: st.lastVisible, HiddenBytes: st.hiddenBytes,
-		Created: st.created, Closed: s.sealed,
+		Created: st.created, Sealed: s.sealed, Generation: st.generation,
 	}
 }
 
@@ -255,6 +257,7 @@ func (s *Segment) observeLocked(b record.Batch) {
 		s.epochs = append(s.epochs, Epoch{Epoch: b.LeaderEpoch(), Start: b.BaseOffset()})
 	}
 	st.size, st.end = pos+size, b.EndOffset()
+	st.generation = st.generation*1099511628211 ^ int64(b.CRC())
 	if b.Hidden() {
 		st.maxReceived = max(st.maxReceived, b.MaxTimestamp())
 		st.hiddenBytes += size

@@ -27,16 +27,17 @@ import (
 //	 80  created              int64
 //	 88  unindexed bytes      int64
 //	 96  indexed timestamp    int64
-//	104  index                entries uint32, crc uint32
-//	112  timeindex            entries uint32, crc uint32
-//	120  txnindex             entries uint32, crc uint32
-//	128  epochs               uint32
-//	132  spans                uint32
-//	136  epochs: epoch int32, start offset int64
+//	104  generation           int64    hash of the batches' checksums
+//	112  index                entries uint32, crc uint32
+//	120  timeindex            entries uint32, crc uint32
+//	128  txnindex             entries uint32, crc uint32
+//	136  epochs               uint32
+//	140  spans                uint32
+//	144  epochs: epoch int32, start offset int64
 //	     spans:  start int64, end int64, position int64, end position int64, pure uint8
 const (
 	summaryMagic = "MSS1"
-	summaryHead  = 136
+	summaryHead  = 144
 	epochLen     = 12
 	spanLen      = 33
 )
@@ -91,7 +92,7 @@ func (s *Segment) encodeLocked() []byte {
 	copy(b, summaryMagic)
 	for _, v := range []int64{
 		s.base, st.size, st.end, st.maxTimestamp, st.maxTimestampOffset, st.maxReceived, st.lastVisible,
-		st.hiddenBytes, st.firstTimestamp, st.created, st.unindexed, st.indexedTime,
+		st.hiddenBytes, st.firstTimestamp, st.created, st.unindexed, st.indexedTime, st.generation,
 	} {
 		b = be.AppendUint64(b, uint64(v))
 	}
@@ -126,7 +127,7 @@ func (s *Segment) decode(b []byte) error {
 	if len(b) < summaryHead || string(b[:4]) != summaryMagic || be.Uint32(b[4:]) != crc32.Checksum(b[8:], castagnoli) {
 		return errSummary
 	}
-	epochs, spans := int64(be.Uint32(b[128:])), int64(be.Uint32(b[132:]))
+	epochs, spans := int64(be.Uint32(b[136:])), int64(be.Uint32(b[140:]))
 	if int64(len(b)) != summaryHead+epochs*epochLen+spans*spanLen {
 		return fmt.Errorf("%w: wrong length", errSummary)
 	}
@@ -136,10 +137,10 @@ func (s *Segment) decode(b []byte) error {
 	}
 	s.state = state{
 		size: at(16), end: at(24), maxTimestamp: at(32), maxTimestampOffset: at(40), maxReceived: at(48), lastVisible: at(56),
-		hiddenBytes: at(64), firstTimestamp: at(72), created: at(80), unindexed: at(88), indexedTime: at(96),
+		hiddenBytes: at(64), firstTimestamp: at(72), created: at(80), unindexed: at(88), indexedTime: at(96), generation: at(104),
 	}
 	for i, t := range []*table{&s.offsets, &s.times, &s.txns} {
-		t.restore(int(be.Uint32(b[104+8*i:])), be.Uint32(b[108+8*i:]))
+		t.restore(int(be.Uint32(b[112+8*i:])), be.Uint32(b[116+8*i:]))
 	}
 	s.epochs, s.spans = make([]Epoch, epochs), make([]Span, spans)
 	b = b[summaryHead:]
