@@ -11,8 +11,9 @@ import (
 // A commit names the manifest it replaces by its ETag, so of two writers that start from the same
 // manifest one fails; the leader epoch in the manifest decides who may try again.
 type catalog struct {
-	bucket Bucket
-	dir    string // of the partition, ends with a slash
+	bucket  Bucket
+	dir     string // of the partition, ends with a slash
+	decoded *decoded
 
 	// The manifest as last read from or confirmed by the bucket. nil: not known, load first (R9).
 	current *Manifest
@@ -106,7 +107,7 @@ func (c *catalog) resolve(ctx context.Context, next *Manifest, putErr error) err
 // pageOut moves the oldest entries of the tail into a page object of their own if the tail has grown long.
 func (c *catalog) pageOut(ctx context.Context, m *Manifest) error {
 	for len(m.Tail) >= 2*pageEntries {
-		entries := m.Tail[:pageEntries]
+		entries := m.Tail[:pageEntries:pageEntries]
 		ref, err := c.putPage(ctx, m.Epoch, entries)
 		if err != nil {
 			return err
@@ -127,6 +128,11 @@ func (c *catalog) putPage(ctx context.Context, epoch int32, entries []Entry) (Pa
 		return PageRef{}, err
 	}
 	return ref, nil
+}
+
+// page returns the entries of a page. They are shared: the caller must not change them.
+func (c *catalog) page(ctx context.Context, p *PageRef) ([]Entry, error) {
+	return c.decoded.page(ctx, c.bucket, c.dir, p.id(), p.Size, p.Sum)
 }
 
 // readPage reads the entries of a page and checks that they are the ones that were stored.

@@ -3,7 +3,6 @@ package tier
 import (
 	"cmp"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 )
@@ -27,7 +26,8 @@ type Manifest struct {
 
 	Epochs []EpochStart // every leader epoch up to End, ascending in both
 
-	// Invariant: Pages then Tail cover [Start, End) without a gap or an overlap.
+	// Invariant: Pages then Tail cover [Start, End) without a gap or an overlap. Both are NoOffset
+	// until something is appended; they keep their values when everything has expired.
 	Start, End int64
 	Pages      []PageRef
 	Tail       []Entry
@@ -70,14 +70,25 @@ type PageRef struct {
 	Sum     Checksum
 }
 
-// Garbage is an object, or (Page) a page and every segment in it, that no reader can reach any more.
+// Garbage is what no reader can reach any more and is still to be deleted.
 type Garbage struct {
 	ObjectID
-	Page  bool
-	Size  int64 // of a page object
-	Sum   Checksum
-	Since int64 // ms since the epoch
+	Kind     garbageKind
+	Size     int64    // of a page object
+	Sum      Checksum // of a page object
+	Segments int      // how many segments this is, and their bytes
+	Bytes    int64
+	Since    int64 // ms since the epoch
 }
+
+// garbageKind says what an item of garbage is. The numbers are stored.
+type garbageKind uint8
+
+const (
+	garbageSegment garbageKind = 0
+	garbagePage    garbageKind = 1 // a page object alone
+	garbagePageAll garbageKind = 2 // a page object and every segment it names
+)
 
 const (
 	manifestMagic   = "MRWMANIF"
@@ -110,27 +121,6 @@ func (m *Manifest) clone() *Manifest {
 	c.Garbage = slices.Clone(m.Garbage)
 	return &c
 }
-
-// append adds an entry at the end. It refuses one that would leave a gap or overlap (R5).
-func (m *Manifest) append(e Entry, epochs []EpochStart) error {
-	if len(m.Pages) == 0 && len(m.Tail) == 0 {
-		m.Start, m.End = e.Base, e.Base
-	}
-	if e.Base != m.End || e.End <= e.Base {
-		return fmt.Errorf("%w: [%d, %d) after %d", ErrGap, e.Base, e.End, m.End)
-	}
-	m.Tail = append(m.Tail, e)
-	m.End = e.End
-	for _, x := range epochs {
-		if n := len(m.Epochs); n == 0 || m.Epochs[n-1].Epoch < x.Epoch {
-			m.Epochs = append(m.Epochs, x)
-		}
-	}
-	return nil
-}
-
-// ErrGap is a refused commit: the manifest would not be contiguous.
-var ErrGap = errors.New("remote range would not be contiguous")
 
 // Summary adds up all entries.
 func (m *Manifest) Summary() Span {
@@ -168,6 +158,7 @@ func (s Span) join(t Span) Span {
 	return s
 }
 
+// summarise returns the summary of one or more entries.
 func summarise(entries []Entry) Span {
 	s := emptySpan(entries[0].Base)
 	for _, e := range entries {

@@ -22,6 +22,7 @@ func (m *Manifest) encode() []byte {
 	e.config(m.Config)
 	e.epochs(m.Epochs)
 	e.int(m.Start)
+	e.int(m.End)
 	e.uint(uint64(len(m.Pages)))
 	for i := range m.Pages {
 		e.nested(m.Pages[i].encode)
@@ -54,19 +55,23 @@ func decodeManifest(b []byte) (*Manifest, error) {
 	m.Config = d.config()
 	m.Epochs = d.epochs()
 	m.Start = d.int()
-	m.End = m.Start
+	m.End = d.int()
+	at := m.Start
 	m.Pages = make([]PageRef, d.count(minNested))
 	for i := range m.Pages {
 		d.nested(m.Pages[i].decode)
-		m.End = d.follow(m.End, m.Pages[i].Span)
+		at = d.follow(at, m.Pages[i].Span)
 	}
 	m.Tail = d.entries()
 	for i := range m.Tail {
-		m.End = d.follow(m.End, m.Tail[i].Span)
+		at = d.follow(at, m.Tail[i].Span)
 	}
 	m.Garbage = make([]Garbage, d.count(minNested))
 	for i := range m.Garbage {
 		d.nested(m.Garbage[i].decode)
+	}
+	if d.err == nil && at != m.End && !m.Empty() {
+		d.err = fmt.Errorf("%w: entries end at %d instead of %d", ErrCorrupt, at, m.End)
 	}
 	if d.err != nil {
 		return nil, d.err
@@ -165,18 +170,22 @@ func (p *PageRef) decode(d *decoder) {
 func (g *Garbage) encode(e *encoder) {
 	e.int(g.Base)
 	e.writer(g.Epoch, g.Token)
-	e.bool(g.Page)
+	e.byte(byte(g.Kind))
 	e.uint(uint64(g.Size))
 	e.sum(g.Sum)
+	e.uint(uint64(g.Segments))
+	e.uint(uint64(g.Bytes))
 	e.int(g.Since)
 }
 
 func (g *Garbage) decode(d *decoder) {
 	g.Base = d.int()
 	g.Epoch, g.Token = d.writer()
-	g.Page = d.bool()
+	g.Kind = garbageKind(d.byte())
 	g.Size = int64(d.uint())
 	g.Sum = d.sum()
+	g.Segments = int(d.uint())
+	g.Bytes = int64(d.uint())
 	g.Since = d.int()
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -15,6 +14,8 @@ import (
 type Config struct {
 	// Copy says whether closed segments are to be uploaded: remote.storage.enable and not remote.log.copy.disable.
 	Copy bool
+	// Discard removes everything remote: remote.storage.enable=false with remote.log.delete.on.disable=true. The log then begins at its local start.
+	Discard bool
 	// RetentionMs and RetentionBytes bound the whole log, remote and local; -1: no bound.
 	RetentionMs, RetentionBytes int64
 	// Topic is every explicitly set configuration of the topic. It is kept in the manifest for restore.
@@ -29,17 +30,17 @@ type Partition struct {
 	config func() Config
 
 	// turn is held (by sending to it) by whoever changes the manifest, the state, or anything in this block.
-	turn    chan struct{}
-	catalog catalog
-	state   *state
-	epoch   int32
+	turn      chan struct{}
+	catalog   catalog
+	state     *state
+	epoch     int32
+	failures  int       // consecutive, for the back-off
+	expireDue time.Time // when retention is looked at again
 
-	view atomic.Pointer[view]
+	view  atomic.Pointer[view]
+	stats stats
 
-	mu       sync.Mutex // guards the rest
-	slot     slot       // the queue's
-	failures int        // consecutive, for the back-off
-	lagSince time.Time  // when the oldest closed segment that is not confirmed was first seen; zero: none
+	slot slot // the queue's
 }
 
 // view is what readers see: an immutable snapshot, replaced by whoever holds the turn.
@@ -62,7 +63,7 @@ func newPartition(t *Tier, id PartitionID, source Source, epoch int32, config fu
 	p := &Partition{
 		tier: t, id: id, source: source, config: config, epoch: epoch, state: st,
 		turn:    make(chan struct{}, 1),
-		catalog: catalog{bucket: t.bucket, dir: partitionDir(t.cluster, id.Topic, id.Partition)},
+		catalog: catalog{bucket: t.bucket, dir: partitionDir(t.cluster, id.Topic, id.Partition), decoded: t.decoded},
 	}
 	v := view{confirmed: NoOffset}
 	if st.bound.Epoch == epoch {
@@ -126,7 +127,7 @@ func (p *Partition) publish(change func(*view)) {
 }
 
 // ready makes sure that the manifest is known, that it is ours, and that the local bound says the same as the bucket (R9).
-// The caller has the turn.
+// Afterwards catalog.current is nil only if there is none and none is wanted. The caller has the turn.
 func (p *Partition) ready(ctx context.Context) error {
 	if p.catalog.current != nil {
 		return nil
@@ -139,6 +140,9 @@ func (p *Partition) ready(ctx context.Context) error {
 	if err := p.checkLoaded(m); err != nil {
 		return err
 	}
+	if m == nil && !p.config().Copy {
+		return nil // nothing is remote, and nothing is to be
+	}
 	if m == nil || m.Epoch < p.epoch {
 		if err := p.claim(ctx, m); err != nil {
 			return err
@@ -150,7 +154,7 @@ func (p *Partition) ready(ctx context.Context) error {
 func (p *Partition) checkLoaded(m *Manifest) error {
 	last := p.state.bound
 	if m == nil {
-		if last.End > 0 {
+		if last.Version > 0 {
 			return fmt.Errorf("%w: it is missing, version %d was committed", ErrRolledBack, last.Version)
 		}
 		return nil
@@ -168,7 +172,7 @@ func (p *Partition) checkLoaded(m *Manifest) error {
 
 // claim writes our leader epoch into the manifest, so that an older leader that is still running can commit nothing more.
 func (p *Partition) claim(ctx context.Context, m *Manifest) error {
-	next := &Manifest{Cluster: p.tier.cluster, PartitionID: p.id}
+	next := newManifest(p.tier.cluster, p.id)
 	if m != nil {
 		next = m.clone()
 	}
@@ -209,12 +213,14 @@ func (p *Partition) reconcile(ctx context.Context) error {
 }
 
 // settle makes the current manifest's end the local delete bound: first in the state file, then for the log to see (R4).
+// Where the log start is above that end, nothing of the log is in between, and the log start is the bound.
 func (p *Partition) settle(done []Token) error {
 	m := p.catalog.current
-	if err := p.state.settle(done, bound{Epoch: p.epoch, Version: m.Version, End: m.End}); err != nil {
+	b := bound{Epoch: p.epoch, Version: m.Version, End: max(m.End, m.LogStart)}
+	if err := p.state.settle(done, b); err != nil {
 		return err
 	}
-	p.publish(func(v *view) { v.manifest, v.current, v.confirmed = m, true, m.End })
+	p.publish(func(v *view) { v.manifest, v.current, v.confirmed = m, true, b.End })
 	return nil
 }
 
@@ -225,7 +231,7 @@ func (p *Partition) contains(ctx context.Context, e *Entry) (bool, error) {
 	for _, ref := range m.Pages {
 		if ref.Base <= e.Base && e.Base < ref.End {
 			var err error
-			if entries, err = readPage(ctx, p.tier.bucket, p.catalog.dir, ref.id(), ref.Size, ref.Sum); err != nil {
+			if entries, err = p.catalog.page(ctx, &ref); err != nil {
 				return false, err
 			}
 		}

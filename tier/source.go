@@ -8,23 +8,22 @@ import (
 // Source is the local log of one partition as the tier needs it. All methods are safe for
 // concurrent use, and none is called with a lock of this package held.
 type Source interface {
+	// Offsets returns where the log stands.
+	Offsets() LocalOffsets
 	// Closed returns, in order, the closed segments whose end is above from and all of whose records are decided:
-	// End ≤ min(high watermark, real last stable offset). The log may return only the first hundred or so.
+	// End ≤ min(high watermark, real last stable offset).
 	Closed(from int64) ([]LocalSegment, error)
 	// Open gives the bytes of a closed segment. It fails with ErrGone if the log no longer has exactly this
 	// segment. The bytes do not change while it is open, even if the log deletes or replaces it.
 	Open(seg LocalSegment) (SegmentFile, error)
 	// Aborted returns the aborted transactions whose marker lies in [from, to), by marker.
 	Aborted(from, to int64) ([]AbortedTxn, error)
-	// ProducerSnapshot returns the producer state at the end of a closed segment, opaque to the tier;
-	// nil if the log no longer knows it.
-	ProducerSnapshot(end int64) ([]byte, error)
-	// Offsets returns the log start that readers are bound to, the oldest offset whose bytes are
-	// here, and the log end.
-	Offsets() LocalOffsets
 	// Dropped reports whether [from, to) is missing because it was dropped on record (finished
 	// runs of a schedule log), not lost.
 	Dropped(from, to int64) bool
+	// Advance makes start the log start, durably, if it is above the present one: from its return on nothing below is read, here
+	// or remotely. reported is the end of the last visible batch below start that the tier is about to remove, NoOffset if there is none.
+	Advance(start, reported int64) error
 }
 
 // LocalSegment is a closed segment of the log: Size bytes holding the offsets [Base, End).
@@ -35,17 +34,24 @@ type LocalSegment struct {
 	Generation int64 // changes when the segment is rewritten (compaction)
 }
 
-// SegmentFile is an open segment.
+// SegmentFile is an open closed segment.
 type SegmentFile interface {
 	io.ReaderAt
 	io.Closer
+	// ProducerSnapshot returns the producer state at the end of the segment, opaque to the tier;
+	// nil if the log no longer knows it.
+	ProducerSnapshot() ([]byte, error)
 }
 
-// LocalOffsets is a consistent snapshot. Start ≤ LocalStart unless the log has no remote part.
+// LocalOffsets is a consistent snapshot. Start ≤ LocalStart ≤ End.
 type LocalOffsets struct {
-	Start      int64 // nothing below it may be read or need be kept: DeleteRecords, retention
-	LocalStart int64
-	End        int64
+	// Start is the log start: nothing below need be kept. DeleteRecords and retention move it.
+	Start int64
+	// LocalStart is the oldest offset whose bytes are here, LocalBytes the size of all that is.
+	LocalStart, LocalBytes int64
+	End                    int64
+	// Gate bounds what Start may become: what lies above is still needed (pending schedules). math.MaxInt64: no bound.
+	Gate int64
 }
 
 // AbortedTxn is an aborted transaction: readers that want committed records only drop the

@@ -3,6 +3,7 @@ package tier
 import (
 	"bytes"
 	"encoding/binary"
+	"math"
 	"sync"
 
 	"github.com/morrowmq/morrow/log/record"
@@ -13,6 +14,8 @@ type fakeLog struct {
 	mu       sync.Mutex
 	segments []fakeSegment
 	start    int64
+	reported int64
+	gate     *int64
 	aborted  []AbortedTxn
 	dropped  [][2]int64
 }
@@ -114,7 +117,7 @@ func (l *fakeLog) Open(seg LocalSegment) (SegmentFile, error) {
 	defer l.mu.Unlock()
 	for _, s := range l.segments {
 		if s.LocalSegment == seg {
-			return memFile{bytes.NewReader(s.data)}, nil
+			return memFile{bytes.NewReader(s.data), s.End}, nil
 		}
 	}
 	return nil, ErrGone
@@ -132,16 +135,30 @@ func (l *fakeLog) Aborted(from, to int64) ([]AbortedTxn, error) {
 	return out, nil
 }
 
-func (l *fakeLog) ProducerSnapshot(end int64) ([]byte, error) {
-	return binary.BigEndian.AppendUint64([]byte("snapshot"), uint64(end)), nil
+func (f memFile) ProducerSnapshot() ([]byte, error) {
+	return binary.BigEndian.AppendUint64([]byte("snapshot"), uint64(f.end)), nil
+}
+
+func (l *fakeLog) Advance(start, reported int64) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.start = max(l.start, start)
+	l.reported = max(l.reported, reported)
+	return nil
 }
 
 func (l *fakeLog) Offsets() LocalOffsets {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	o := LocalOffsets{Start: l.start, LocalStart: l.end(), End: l.end()}
+	o := LocalOffsets{Start: l.start, LocalStart: l.end(), End: l.end(), Gate: math.MaxInt64}
 	if len(l.segments) > 0 {
 		o.LocalStart = l.segments[0].Base
+	}
+	for _, s := range l.segments {
+		o.LocalBytes += s.Size
+	}
+	if l.gate != nil {
+		o.Gate = *l.gate
 	}
 	return o
 }
@@ -157,6 +174,9 @@ func (l *fakeLog) Dropped(from, to int64) bool {
 	return false
 }
 
-type memFile struct{ *bytes.Reader }
+type memFile struct {
+	*bytes.Reader
+	end int64
+}
 
 func (memFile) Close() error { return nil }

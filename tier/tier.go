@@ -14,7 +14,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -33,9 +32,13 @@ type Options struct {
 	Logger  *slog.Logger
 	Now     func() time.Time // wall clock; nil: time.Now
 
-	Uploads    int           // segments sent at the same time; default 4
-	PrepareTTL time.Duration // after this an upload is begun anew under another key; default 6 h
+	Uploads      int           // segments sent at the same time; default 4
+	PrepareTTL   time.Duration // after this an upload is begun anew under another key; default 6 h
+	DecodedBytes int64         // memory for indexes and manifest pages; default 32 MiB
 }
+
+// ErrClosed: the Tier has been closed.
+var ErrClosed = errors.New("tier is closed")
 
 // Tier is the broker's connection to one bucket.
 type Tier struct {
@@ -49,6 +52,8 @@ type Tier struct {
 	slots      *semaphore.Weighted
 	prepareTTL time.Duration
 	queue      *queue
+	life       *lifetime
+	decoded    *decoded
 
 	mu         sync.Mutex
 	partitions map[partitionKey]*Partition // guarded by mu
@@ -74,6 +79,14 @@ func Open(o Options) (*Tier, error) {
 	}
 	if t.prepareTTL <= 0 {
 		t.prepareTTL = 6 * time.Hour
+	}
+	if o.DecodedBytes <= 0 {
+		o.DecodedBytes = 32 << 20
+	}
+	t.life = newLifetime()
+	var err error
+	if t.decoded, err = newDecoded(t.life, o.DecodedBytes); err != nil {
+		return nil, fmt.Errorf("open tier: %w", err)
 	}
 	t.slots = semaphore.NewWeighted(int64(t.workers))
 	if err := t.fs.MkdirAll(t.dir); err != nil {
@@ -109,6 +122,9 @@ func (t *Tier) forget(p *Partition) {
 	}
 }
 
+// Close ends what reads have begun in the background. Run must have ended.
+func (t *Tier) Close() { t.life.end() }
+
 // Run does the work of all partitions until ctx ends.
 func (t *Tier) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
@@ -127,66 +143,9 @@ func (t *Tier) work(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		t.queue.done(p, t.now(), p.work(ctx))
+		delay := p.work(ctx)
+		t.queue.done(p, t.now(), delay)
 	}
-}
-
-// work does one step and returns after how long the next is due; negative: when there is news.
-func (p *Partition) work(ctx context.Context) time.Duration {
-	var more bool
-	err := p.inTurn(ctx, func() (err error) {
-		defer func() {
-			if r := recover(); r != nil { // this partition's bug must not stop the others, nor pass silently
-				p.catalog.current = nil
-				err = fmt.Errorf("panic: %v", r)
-			}
-		}()
-		more, err = p.uploadStep(ctx)
-		return err
-	})
-	p.publishErr(ctx, err)
-	if err != nil && ctx.Err() == nil {
-		return p.backOff(err)
-	}
-	p.mu.Lock()
-	p.failures = 0
-	p.mu.Unlock()
-	if more {
-		return 0
-	}
-	return -1
-}
-
-func (p *Partition) publishErr(ctx context.Context, err error) {
-	if ctx.Err() != nil {
-		return
-	}
-	if err != nil {
-		p.tier.logger.Warn("tier: step failed", "partition", p.id.String(), "err", err)
-	}
-	// A context that never ends: the turn is only ever held for one step.
-	_ = p.inTurn(context.WithoutCancel(ctx), func() error {
-		p.publish(func(v *view) { v.err = err })
-		return nil
-	})
-}
-
-const (
-	firstBackOff = 100 * time.Millisecond
-	maxBackOff   = 30 * time.Second
-)
-
-// backOff returns how long to wait after a failure: doubling from firstBackOff to maxBackOff, the latter at once if only a
-// person can help, with jitter so that partitions that failed together do not come back together.
-func (p *Partition) backOff(err error) time.Duration {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.failures++
-	d := min(firstBackOff<<min(p.failures-1, 20), maxBackOff)
-	if needsPerson(err) || errors.Is(err, ErrFenced) {
-		d = maxBackOff
-	}
-	return d/2 + rand.N(d/2)
 }
 
 // uploadSlot waits until another segment may be sent.

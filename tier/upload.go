@@ -15,13 +15,13 @@ const (
 	stepBytes    = 256 << 20
 )
 
-// upload is one segment on its way: what of which local segment, and what has become of it.
+// upload is what becomes one entry of the manifest: the offsets [from, to) of a local segment, or dropped ones.
 type upload struct {
-	segment LocalSegment
-	from    int64 // upload the offsets [from, segment.End)
-	pending *pending
-	sealed  sealed
-	file    SegmentFile
+	from, to int64
+	drop     bool
+	segment  LocalSegment
+	file     SegmentFile
+	sealed   sealed
 }
 
 // uploadStep takes the next closed segments of the log through the states of R2: prepared, uploaded, verified,
@@ -36,9 +36,6 @@ type upload struct {
 //
 // A crash between any two leaves the state file behind, and the next step goes on from what the store says.
 func (p *Partition) uploadStep(ctx context.Context) (more bool, err error) {
-	if err := p.ready(ctx); err != nil {
-		return false, err
-	}
 	if !p.config().Copy {
 		return false, nil
 	}
@@ -47,10 +44,11 @@ func (p *Partition) uploadStep(ctx context.Context) (more bool, err error) {
 		return false, err
 	}
 	defer func() { err = errors.Join(err, closeFiles(todo)) }()
-	if todo, err = p.prepare(ctx, todo); err != nil || len(todo) == 0 {
+	ready, err := p.prepare(ctx, todo)
+	if err != nil || len(ready) == 0 {
 		return false, err
 	}
-	sent, sendErr := p.send(ctx, todo)
+	sent, sendErr := p.send(ctx, ready)
 	if len(sent) > 0 {
 		if err := p.commitUploads(ctx, sent); err != nil {
 			return false, errors.Join(sendErr, err)
@@ -62,33 +60,44 @@ func (p *Partition) uploadStep(ctx context.Context) (more bool, err error) {
 // next decides what to upload. It opens and changes nothing.
 func (p *Partition) next() (todo []upload, more bool, err error) {
 	m := p.catalog.current
-	closed, err := p.source.Closed(m.End)
+	at := position{end: m.End, empty: m.Empty(), logStart: p.source.Offsets().Start}
+	closed, err := p.source.Closed(max(at.end, at.logStart))
 	if err != nil {
 		return nil, false, err
 	}
-	empty := len(m.Pages) == 0 && len(m.Tail) == 0
-	return planUploads(closed, m.End, empty)
+	return planUploads(closed, at, p.source.Dropped)
 }
 
-// planUploads picks the segments to upload next, contiguous from end on. A log whose segments lie differently than those already
-// uploaded (another leader's) is taken up in the middle of a segment.
-func planUploads(closed []LocalSegment, end int64, empty bool) (todo []upload, more bool, err error) {
-	bytes := int64(0)
+// position is where uploading goes on.
+type position struct {
+	end      int64 // of the remote range; NoOffset: nothing was ever remote
+	empty    bool  // nothing is remote now
+	logStart int64
+}
+
+// planUploads picks what to upload next, contiguous from the remote end on (R5). Segments that lie differently than those already
+// uploaded (another leader's) are taken up in their middle. Where nothing is remote and the log start has passed
+// the remote end, the next segment may begin anywhere.
+func planUploads(closed []LocalSegment, at position, dropped func(from, to int64) bool) (todo []upload, more bool, err error) {
+	end, bytes := at.end, int64(0)
 	for _, s := range closed {
-		if empty && len(todo) == 0 {
-			end = s.Base
-		}
-		if s.End <= end {
+		if s.End <= max(end, at.logStart) {
 			continue
 		}
-		if s.Base > end {
-			return todo, false, fmt.Errorf("%w: log has %d to %d next, remote end is %d", ErrGap, s.Base, s.End-1, end)
+		if end == NoOffset || at.empty && len(todo) == 0 && end < at.logStart {
+			end = max(end, s.Base)
 		}
-		bytes += s.Size
-		if len(todo) == stepSegments || len(todo) > 0 && bytes > stepBytes {
+		if bytes += s.Size; len(todo) >= stepSegments || len(todo) > 0 && bytes > stepBytes {
 			return todo, true, nil
 		}
-		todo = append(todo, upload{segment: s, from: end})
+		if s.Base > end {
+			if !dropped(end, s.Base) {
+				return todo, false, fmt.Errorf("%w: log has %d to %d next, remote end is %d", ErrGap, s.Base, s.End-1, end)
+			}
+			todo = append(todo, upload{from: end, to: s.Base, drop: true})
+			end = s.Base
+		}
+		todo = append(todo, upload{segment: s, from: end, to: s.End})
 		end = s.End
 	}
 	return todo, false, nil
@@ -99,6 +108,10 @@ func (p *Partition) prepare(ctx context.Context, todo []upload) ([]upload, error
 	var fresh []pending
 	for i := range todo {
 		u := &todo[i]
+		if u.drop {
+			u.sealed.entry = dropEntry(u.from, u.to)
+			continue
+		}
 		known := p.pendingFor(u)
 		id := ObjectID{Base: u.from, Epoch: p.epoch, Token: NewToken()}
 		if known != nil {
@@ -145,7 +158,7 @@ func (p *Partition) pendingFor(u *upload) *pending {
 func (p *Partition) giveUpStale(todo []upload) error {
 	kept := map[Token]bool{}
 	for i := range todo {
-		kept[todo[i].sealed.entry.Token] = true
+		kept[todo[i].sealed.entry.Token] = true // a drop's is zero and nobody's
 	}
 	var stale []Token
 	for i := range p.state.pending {
@@ -163,11 +176,11 @@ func (p *Partition) seal(ctx context.Context, u *upload, id ObjectID) error {
 		return err
 	}
 	u.file = f
-	aborted, err := p.source.Aborted(u.from, u.segment.End)
+	aborted, err := p.source.Aborted(u.from, u.to)
 	if err != nil {
 		return err
 	}
-	snapshot, err := p.source.ProducerSnapshot(u.segment.End)
+	snapshot, err := f.ProducerSnapshot()
 	if err != nil {
 		return err
 	}
@@ -177,7 +190,7 @@ func (p *Partition) seal(ctx context.Context, u *upload, id ObjectID) error {
 	}
 	ix := Index{
 		Cluster: p.tier.cluster, Topic: p.id.Topic, Partition: p.id.Partition,
-		Base: u.from, End: u.segment.End, Aborted: aborted,
+		Base: u.from, End: u.to, Aborted: aborted,
 	}
 	size := u.segment.Size - pos
 	u.sealed, err = sealSegment(ctx, io.NewSectionReader(f, pos, size), ix, id, size, snapshot, p.tier.bucket.Checksum())
@@ -212,6 +225,9 @@ func (p *Partition) send(ctx context.Context, todo []upload) ([]upload, error) {
 	errs := make([]error, len(todo))
 	var g errgroup.Group
 	for i := range todo {
+		if todo[i].drop {
+			continue
+		}
 		g.Go(func() error {
 			errs[i] = p.sendOne(ctx, &todo[i])
 			return nil
@@ -233,11 +249,13 @@ func (p *Partition) sendOne(ctx context.Context, u *upload) error {
 	}
 	defer release()
 	e := &u.sealed.entry
-	key := ObjectID{Base: e.Base, Epoch: e.Epoch, Token: e.Token}.key(p.catalog.dir, segmentSuffix)
-	obj, err := putConfirmed(ctx, p.tier.bucket, key, u.sealed.body)
+	p.stats.copyRequests.Add(1)
+	obj, err := putConfirmed(ctx, p.tier.bucket, e.id().key(p.catalog.dir, segmentSuffix), u.sealed.body)
 	if err != nil {
+		p.stats.copyErrors.Add(1)
 		return err
 	}
+	p.stats.copyBytes.Add(e.Bytes)
 	e.ETag = obj.ETag
 	return nil
 }
@@ -248,15 +266,20 @@ func (p *Partition) commitUploads(ctx context.Context, sent []upload) error {
 	if err != nil || len(sent) == 0 {
 		return err
 	}
-	entries := make([]Entry, len(sent))
-	tokens := make([]Token, len(sent))
 	next := p.catalog.current.clone()
+	if first := sent[0].from; next.Empty() && next.End < first {
+		next.reset()
+	}
+	var entries []Entry
+	var tokens []Token
 	for i := range sent {
 		e := sent[i].sealed.entry
 		e.Time = p.tier.now().UnixMilli()
-		entries[i], tokens[i] = e, e.Token
 		if err := next.append(e, sent[i].sealed.epochs); err != nil {
 			return err
+		}
+		if !e.isDrop() {
+			entries, tokens = append(entries, e), append(tokens, e.Token)
 		}
 	}
 	if err := p.state.verify(entries); err != nil {
@@ -270,7 +293,7 @@ func (p *Partition) commitUploads(ctx context.Context, sent []upload) error {
 
 // stillWanted drops the first segment that the log has truncated, rewritten or expired since it was sealed, and all after it.
 func (p *Partition) stillWanted(sent []upload) ([]upload, error) {
-	closed, err := p.source.Closed(p.catalog.current.End)
+	closed, err := p.source.Closed(sent[0].from)
 	if err != nil {
 		return nil, err
 	}
@@ -280,7 +303,7 @@ func (p *Partition) stillWanted(sent []upload) ([]upload, error) {
 	}
 	start := p.source.Offsets().Start
 	for i := range sent {
-		if !have[sent[i].segment] || sent[i].segment.End <= start {
+		if sent[i].to <= start || !sent[i].drop && !have[sent[i].segment] {
 			return sent[:i], nil
 		}
 	}

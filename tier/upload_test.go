@@ -41,7 +41,7 @@ func TestClosedSegmentsAreConfirmedInADirectory(t *testing.T) {
 	if got := p.Confirmed(); got != NoOffset {
 		t.Fatalf("confirmed %d before the manifest was read", got)
 	}
-	if _, err := p.uploadStep(context.Background()); err != nil {
+	if _, _, err := p.step(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	if got := p.Confirmed(); got != log.end() {

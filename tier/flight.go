@@ -1,0 +1,104 @@
+package tier
+
+import (
+	"context"
+	"fmt"
+	"sync"
+)
+
+// lifetime owns the goroutines that go on when the caller who started them gives up: loads whose result the next caller
+// wants. It ends with the Tier.
+type lifetime struct {
+	ctx    context.Context
+	cancel context.CancelFunc
+
+	mu     sync.Mutex
+	closed bool // guarded by mu
+	wg     sync.WaitGroup
+}
+
+func newLifetime() *lifetime {
+	ctx, cancel := context.WithCancel(context.Background())
+	return &lifetime{ctx: ctx, cancel: cancel}
+}
+
+// start runs do in a goroutine of its own. It reports false if the lifetime is over.
+func (l *lifetime) start(do func(context.Context)) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return false
+	}
+	l.wg.Go(func() { do(l.ctx) })
+	return true
+}
+
+// end cancels what is under way and waits for it.
+func (l *lifetime) end() {
+	l.mu.Lock()
+	l.closed = true
+	l.mu.Unlock()
+	l.cancel()
+	l.wg.Wait()
+}
+
+// flights makes sure that a thing is loaded once, however many want it at the same time.
+type flights[K comparable, V any] struct {
+	life *lifetime
+	mu   sync.Mutex
+	all  map[K]*flight[V] // guarded by mu
+}
+
+type flight[V any] struct {
+	landed chan struct{}
+	value  V // valid when landed is closed, as is err
+	err    error
+}
+
+func newFlights[K comparable, V any](life *lifetime) *flights[K, V] {
+	return &flights[K, V]{life: life, all: map[K]*flight[V]{}}
+}
+
+// get waits for the load of key, which it begins unless one is under way. A caller whose ctx ends leaves; the load goes on.
+func (f *flights[K, V]) get(ctx context.Context, key K, load func(context.Context) (V, error)) (V, error) {
+	var none V
+	if err := ctx.Err(); err != nil {
+		return none, err
+	}
+	fl := f.begin(key, load)
+	select {
+	case <-fl.landed:
+		return fl.value, fl.err
+	case <-ctx.Done():
+		return none, ctx.Err()
+	}
+}
+
+// begin starts the load of key unless one is under way, and does not wait.
+func (f *flights[K, V]) begin(key K, load func(context.Context) (V, error)) *flight[V] {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if fl := f.all[key]; fl != nil {
+		return fl
+	}
+	fl := &flight[V]{landed: make(chan struct{})}
+	f.all[key] = fl
+	started := f.life.start(func(ctx context.Context) {
+		defer func() {
+			if r := recover(); r != nil {
+				fl.err = fmt.Errorf("panic: %v", r)
+			}
+			f.mu.Lock()
+			delete(f.all, key)
+			f.mu.Unlock()
+			close(fl.landed)
+		}()
+		fl.value, fl.err = load(ctx)
+	})
+	if !started {
+		delete(f.all, key)
+		fl.err = ErrClosed
+		close(fl.landed)
+	}
+	return fl
+}

@@ -1,0 +1,106 @@
+package tier
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime/debug"
+	"time"
+)
+
+const (
+	// How often a partition with nothing to upload is looked at for retention (Kafka: remote.log.manager.task.interval.ms).
+	stepInterval = 30 * time.Second
+
+	firstBackOff = 100 * time.Millisecond
+	maxBackOff   = 30 * time.Second
+)
+
+// work does one step of the partition and returns after how long the next one is due.
+func (p *Partition) work(ctx context.Context) (delay time.Duration) {
+	err := p.inTurn(ctx, func() error {
+		more, due, err := p.contained(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		p.publish(func(v *view) { v.err = err })
+		switch {
+		case err != nil:
+			p.failures++
+			delay = backOff(p.failures, err)
+			p.tier.logger.Warn("tier: a step failed and will be repeated", "partition", p.id.String(), "in", delay, "err", err)
+		case more:
+			p.failures = 0
+		default:
+			p.failures = 0
+			delay = due
+		}
+		return nil
+	})
+	if err != nil {
+		return stepInterval // ctx has ended
+	}
+	return delay
+}
+
+// contained is step, whose panics are failures of this partition and of no other.
+func (p *Partition) contained(ctx context.Context) (more bool, due time.Duration, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			p.catalog.current = nil // whatever it was doing
+			err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())
+		}
+	}()
+	return p.step(ctx)
+}
+
+// step does the next piece of each kind of work. One kind that fails does not keep the others from being tried.
+func (p *Partition) step(ctx context.Context) (more bool, due time.Duration, err error) {
+	due = stepInterval
+	do := func(work func() error) {
+		if rerr := p.ready(ctx); rerr != nil {
+			err = errors.Join(err, rerr)
+		} else if p.catalog.current != nil {
+			err = errors.Join(err, work())
+		}
+	}
+	do(func() error { return p.expireIfDue(ctx) })
+	do(func() error {
+		again, wait, err := p.collectStep(ctx)
+		more = more || again
+		if wait > 0 {
+			due = min(due, wait)
+		}
+		return err
+	})
+	do(func() error {
+		again, err := p.uploadStep(ctx)
+		more = more || again
+		return err
+	})
+	return more, due, err
+}
+
+// expireIfDue looks at retention now and then, and at once when the log start has moved.
+func (p *Partition) expireIfDue(ctx context.Context) error {
+	now, m := p.tier.now(), p.catalog.current
+	if now.Before(p.expireDue) && p.source.Offsets().Start <= m.Start && !p.config().Discard {
+		return nil
+	}
+	if err := p.expireStep(ctx); err != nil {
+		return err
+	}
+	p.expireDue = now.Add(stepInterval)
+	return nil
+}
+
+// backOff returns how long to wait after so many failures in a row: doubling from firstBackOff to maxBackOff, the latter
+// at once if only a person can help, with jitter so that partitions that failed together do not come back together.
+func backOff(failures int, err error) time.Duration {
+	d := min(firstBackOff<<min(failures-1, 20), maxBackOff)
+	if needsPerson(err) || errors.Is(err, ErrFenced) || errors.Is(err, ErrRolledBack) {
+		d = maxBackOff
+	}
+	return d/2 + rand.N(d/2)
+}
