@@ -79,6 +79,7 @@ type Log struct {
 
 	config  atomic.Pointer[Config]
 	failure atomic.Pointer[error] // set once, when the log went offline or was closed
+	gone    atomic.Bool           // the log was removed
 
 	// appendMu is held over every change of the log's bytes: append, roll, truncation, removal of segments.
 	appendMu sync.Mutex

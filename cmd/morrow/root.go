@@ -31,6 +31,7 @@ storage with confirmed uploads.
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.AddCommand(
+		newServe(),
 		newTopic(),
 		newGroup(),
 		newConfig(),

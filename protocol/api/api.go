@@ -10,6 +10,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -85,6 +86,12 @@ func (a *API) partition(byID bool, name string, id [16]byte, number int32) (*par
 		return nil, kerr.UnknownTopicOrPartition
 	}
 	return a.partitions.Get(t.ID, number)
+}
+
+// offline reports whether a partition assigned to this broker cannot be served because its storage failed.
+func (a *API) offline(topic cluster.TopicID, number int32) bool {
+	p, err := a.partitions.Get(topic, number)
+	return errors.Is(err, partition.ErrOffline) || err == nil && p.Log().Failure() != nil
 }
 
 // apply changes the metadata and waits until this broker's partitions have followed, so that

@@ -11,7 +11,6 @@ import (
 	"github.com/morrowmq/morrow/cluster"
 	"github.com/morrowmq/morrow/delay"
 	"github.com/morrowmq/morrow/log"
-	"github.com/morrowmq/morrow/log/producer"
 	"github.com/morrowmq/morrow/log/record"
 )
 
@@ -49,7 +48,6 @@ var kinds = []struct {
 	{partition.ErrOffline, kerr.KafkaStorageError},
 	// Retried by Java and librdkafka alike.
 	{partition.ErrLoading, kerr.NotEnoughReplicas},
-	{delay.ErrTooManyPending, kerr.NotEnoughReplicas},
 	{log.ErrNoSpace, kerr.NotEnoughReplicas},
 
 	{cluster.TopicExists, kerr.TopicAlreadyExists},
@@ -64,9 +62,6 @@ var kinds = []struct {
 	{cluster.InternalTopic, kerr.InvalidRequest},
 	{cluster.UnknownBroker, kerr.BrokerNotAvailable},
 
-	{producer.ErrOutOfOrder, kerr.OutOfOrderSequenceNumber},
-	{producer.ErrFenced, kerr.InvalidProducerEpoch},
-
 	{context.DeadlineExceeded, kerr.RequestTimedOut},
 	{context.Canceled, kerr.NotLeaderForPartition},
 }
@@ -79,8 +74,8 @@ func code(err error) int16 {
 	if e, ok := errors.AsType[*kerr.Error](err); ok {
 		return e.Code
 	}
-	if _, ok := errors.AsType[*log.OutOfRangeError](err); ok {
-		return kerr.OffsetOutOfRange.Code
+	if k := typed(err); k != nil {
+		return k.Code
 	}
 	for _, k := range kinds {
 		if errors.Is(err, k.is) {
@@ -88,6 +83,29 @@ func code(err error) int16 {
 		}
 	}
 	return kerr.UnknownServerError.Code
+}
+
+// typed maps the error types of the other packages.
+func typed(err error) *kerr.Error {
+	if _, ok := errors.AsType[*log.OutOfRangeError](err); ok {
+		return kerr.OffsetOutOfRange
+	}
+	if _, ok := errors.AsType[*log.OutOfOrderSequenceError](err); ok {
+		return kerr.OutOfOrderSequenceNumber
+	}
+	if _, ok := errors.AsType[*log.ProducerFencedError](err); ok {
+		return kerr.InvalidProducerEpoch
+	}
+	if _, ok := errors.AsType[*delay.TooManyPendingError](err); ok {
+		return kerr.NotEnoughReplicas // retried by Java and librdkafka alike
+	}
+	if _, ok := errors.AsType[*log.CorruptError](err); ok {
+		return kerr.KafkaStorageError
+	}
+	if _, ok := errors.AsType[*log.OfflineError](err); ok {
+		return kerr.KafkaStorageError
+	}
+	return nil
 }
 
 // message is what the client is told besides the code.

@@ -2,21 +2,18 @@ package api
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/morrowmq/morrow/broker/partition"
-	"github.com/morrowmq/morrow/log"
 	"github.com/morrowmq/morrow/protocol"
 )
 
 // Fetch, key 1, versions 4-18.
 //
 // The high watermark and last stable offset reported are the visible ends (see docs/ARCHITECTURE.md): hidden batches
-// are never served and never counted. Batches go out of the segment files by sendfile. Records that lie
-// in the tier only are read there, concurrently for all partitions of the request.
+// are never served and never counted. Batches go out of the segment files by sendfile.
 // There are no preferred read replicas (KIP-392) on one broker.
 
 // fetching is one fetch request while it is being answered.
@@ -77,7 +74,7 @@ func (f *fetching) run(ctx context.Context) {
 	}()
 	f.lookup()
 	for {
-		n, failed := f.readAll(ctx)
+		n, failed := f.readAll()
 		if n >= int(f.req.MinBytes) || failed || f.req.MaxWaitMillis <= 0 || len(f.parts) == 0 && ctx.Err() != nil {
 			return
 		}
@@ -108,8 +105,7 @@ func (f *fetching) lookup() {
 
 // readAll reads every partition within the request's limits, in order, and returns the bytes found and whether one has an error.
 // What an earlier pass read is given back first.
-func (f *fetching) readAll(ctx context.Context) (total int, failed bool) {
-	var remote []*fetchPart
+func (f *fetching) readAll() (total int, failed bool) {
 	left := f.maxBytes
 	for i := range f.parts {
 		fp := &f.parts[i]
@@ -120,9 +116,6 @@ func (f *fetching) readAll(ctx context.Context) (total int, failed bool) {
 		}
 		fp.readLocal(f.req, left, total == 0)
 		switch {
-		case errors.As(fp.err, new(*log.TieredError)):
-			remote = append(remote, fp)
-			continue
 		case fp.err != nil:
 			failed = true
 			continue
@@ -131,11 +124,6 @@ func (f *fetching) readAll(ctx context.Context) (total int, failed bool) {
 		}
 		total += fp.read.Size
 		left -= fp.read.Size
-	}
-	if len(remote) > 0 {
-		n, bad := readRemote(ctx, f.req, remote, max(left, 0), total == 0)
-		total += n
-		failed = failed || bad
 	}
 	return total, failed
 }
@@ -153,29 +141,6 @@ func (fp *fetchPart) request(req *kmsg.FetchRequest, left int, minOne bool) part
 		LeaderEpoch:      fp.want.leaderEpoch,
 		LastFetchedEpoch: fp.want.lastFetchedEpoch,
 	}
-}
-
-// readRemote reads what lies in the tier, all partitions at once, each with an equal share of the bytes left.
-// A partition whose store does not answer within the request's wait is returned without records, not as an error: the consumer asks again.
-func readRemote(ctx context.Context, req *kmsg.FetchRequest, parts []*fetchPart, left int, minOne bool) (total int, failed bool) {
-	done := make(chan struct{}, len(parts))
-	for _, fp := range parts {
-		go func() {
-			defer func() { done <- struct{}{} }()
-			fp.read, fp.err = fp.partition.ReadRemote(ctx, fp.request(req, left/len(parts), minOne))
-		}()
-	}
-	for range parts {
-		<-done
-	}
-	for _, fp := range parts {
-		if fp.err != nil {
-			failed = true
-			continue
-		}
-		total += fp.read.Size
-	}
-	return total, failed
 }
 
 func (fp *fetchPart) release() {

@@ -38,7 +38,7 @@ func (a *API) produce(ctx context.Context, r *protocol.Request) protocol.Reply {
 	for i := range req.Topics {
 		t := &req.Topics[i]
 		for j := range t.Partitions {
-			outcomes = append(outcomes, a.producePartition(req, t, &t.Partitions[j]))
+			outcomes = append(outcomes, a.producePartition(ctx, req, t, &t.Partitions[j]))
 		}
 	}
 	r.Release() // all is written; the wait needs nothing of the frame
@@ -70,7 +70,7 @@ func unacknowledged(outcomes []produced) error {
 	return nil
 }
 
-func (a *API) producePartition(req *kmsg.ProduceRequest, t *kmsg.ProduceRequestTopic, rp *kmsg.ProduceRequestTopicPartition) produced {
+func (a *API) producePartition(ctx context.Context, req *kmsg.ProduceRequest, t *kmsg.ProduceRequestTopic, rp *kmsg.ProduceRequestTopicPartition) produced {
 	if req.Acks < -1 || req.Acks > 1 {
 		return produced{err: coded(kerr.InvalidRequiredAcks, "acks is %d, must be -1 (all), 0 or 1", req.Acks)}
 	}
@@ -88,7 +88,7 @@ func (a *API) producePartition(req *kmsg.ProduceRequest, t *kmsg.ProduceRequestT
 	if len(rest) > 0 {
 		return produced{err: coded(kerr.InvalidRecord, "a produce must hold exactly one record batch per partition, %d bytes follow the first", len(rest))}
 	}
-	pending, err := p.Append(b, a.now())
+	pending, err := p.Append(ctx, b, a.now())
 	return produced{pending: pending, err: err}
 }
 

@@ -1,0 +1,121 @@
+package broker
+
+import (
+	"math"
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/morrowmq/morrow/broker/partition"
+	"github.com/morrowmq/morrow/protocol/api"
+)
+
+// collector describes what exists at the moment of a scrape. It keeps no series: what is labelled by topic
+// or group is read from the partitions and groups that live, so nothing outlives its topic (P5).
+type collector struct {
+	b        *broker
+	handlers *api.API
+
+	info, sessions, offline, diskFree, diskTotal                  *prometheus.Desc
+	partitions                                                    *prometheus.Desc
+	logBytes, logSegments, logStart, logEnd                       *prometheus.Desc
+	pending, overdue, pendingBytes, nextDue, delivered, cancelled *prometheus.Desc
+}
+
+func newCollector(b *broker, handlers *api.API) *collector {
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc("morrow_"+name, help, labels, nil)
+	}
+	return &collector{
+		b: b, handlers: handlers,
+		info:         desc("build_info", "Always 1; the labels say what runs.", "version", "cluster"),
+		sessions:     desc("fetch_sessions", "Fetch sessions kept (KIP-227)."),
+		offline:      desc("partitions_offline", "Partitions that a storage failure took offline; /readyz names them."),
+		diskFree:     desc("disk_free_bytes", "Free space where the data directory lies."),
+		diskTotal:    desc("disk_total_bytes", "Size of the file system where the data directory lies."),
+		partitions:   desc("topic_partitions", "Partitions of a topic on this broker.", "topic"),
+		logBytes:     desc("log_size_bytes", "Bytes of a partition's segments on this broker's disk.", "topic", "partition"),
+		logSegments:  desc("log_segments", "Segments of a partition on this broker's disk.", "topic", "partition"),
+		logStart:     desc("log_start_offset", "First offset a consumer can read.", "topic", "partition"),
+		logEnd:       desc("log_end_offset", "Offset after the last record a consumer can read; records waiting for their due time are not counted.", "topic", "partition"),
+		pending:      desc("schedule_pending_records", "Delayed records that have not been delivered or cancelled.", "topic"),
+		overdue:      desc("schedule_overdue_records", "Delayed records that are due and not delivered yet.", "topic"),
+		pendingBytes: desc("schedule_pending_bytes", "Size of the delayed records that are pending.", "topic"),
+		nextDue:      desc("schedule_next_due_timestamp_seconds", "When the next delayed record is due; absent if none is pending.", "topic"),
+		delivered:    desc("schedule_delivered_records_total", "Delayed records delivered since the broker started.", "topic"),
+		cancelled:    desc("schedule_cancelled_records_total", "Delayed records cancelled or replaced since the broker started.", "topic"),
+	}
+}
+
+// Describe implements prometheus.Collector. Sending nothing makes the collector unchecked, which dynamic labels want.
+func (c *collector) Describe(chan<- *prometheus.Desc) {}
+
+// Collect implements prometheus.Collector.
+func (c *collector) Collect(out chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	counter := func(d *prometheus.Desc, v float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, labels...)
+	}
+	gauge(c.info, 1, c.b.cfg.Version, c.b.store.Image().ClusterID())
+	gauge(c.sessions, float64(c.handlers.FetchSessions()))
+	gauge(c.offline, float64(len(c.b.partitions.Offline())))
+	if u, err := c.b.partitions.Usage(); err == nil {
+		gauge(c.diskFree, float64(u.Free))
+		gauge(c.diskTotal, float64(u.Total))
+	}
+	topics := make(map[string]*topicTotals)
+	for p := range c.b.partitions.All {
+		topic := p.Topic()
+		labels := []string{topic.Name, strconv.Itoa(int(p.Number()))}
+		o := p.Log().Offsets()
+		gauge(c.logBytes, float64(p.Log().Size()), labels...)
+		gauge(c.logSegments, float64(len(p.Log().Segments())), labels...)
+		gauge(c.logStart, float64(o.LogStart), labels...)
+		gauge(c.logEnd, float64(o.VisibleEnd), labels...)
+		t := topics[topic.Name]
+		if t == nil {
+			t = &topicTotals{nextDue: math.MaxInt64}
+			topics[topic.Name] = t
+		}
+		t.add(p, c.b.cfg.Now().UnixMilli())
+	}
+	for name, t := range topics {
+		gauge(c.partitions, float64(t.partitions), name)
+		if !t.scheduled {
+			continue
+		}
+		gauge(c.pending, float64(t.pending), name)
+		gauge(c.overdue, float64(t.overdue), name)
+		gauge(c.pendingBytes, float64(t.bytes), name)
+		counter(c.delivered, float64(t.delivered), name)
+		counter(c.cancelled, float64(t.cancelled), name)
+		if t.nextDue != math.MaxInt64 {
+			gauge(c.nextDue, float64(t.nextDue)/1000, name)
+		}
+	}
+}
+
+// topicTotals adds up a topic's partitions.
+type topicTotals struct {
+	partitions                    int
+	scheduled                     bool
+	pending, overdue, bytes       int64
+	delivered, cancelled, nextDue int64
+}
+
+func (t *topicTotals) add(p *partition.Partition, now int64) {
+	t.partitions++
+	s, ok := p.ScheduleStats(now)
+	if !ok {
+		return
+	}
+	t.scheduled = true
+	t.pending += s.Pending
+	t.overdue += s.Overdue
+	t.bytes += s.Bytes
+	t.delivered += s.Delivered
+	t.cancelled += s.Cancelled + s.Replaced
+	t.nextDue = min(t.nextDue, s.NextDue)
+}

@@ -1,0 +1,161 @@
+package partition
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/morrowmq/morrow/delay"
+	"github.com/morrowmq/morrow/log"
+	"github.com/morrowmq/morrow/log/record"
+)
+
+// Errors of an append, besides those of packages log, record and delay.
+var (
+	// ErrTooLarge means the batch is larger than the topic's max.message.bytes.
+	ErrTooLarge = errors.New("batch is larger than max.message.bytes")
+	// ErrTransaction means a transactional batch came without its transaction.
+	ErrTransaction = errors.New("transactional batches are not served")
+	// ErrLoading means that the batch concerns the partition's schedule, and that is still being read from the log.
+	ErrLoading = errors.New("the partition's schedule is still loading")
+)
+
+// Pending is an append that has been written and may not be durable yet.
+type Pending struct {
+	// BaseOffset is the offset of the batch's first record, EndOffset the one after its last.
+	BaseOffset, EndOffset int64
+	// AppendTime is the broker's stamp in milliseconds if the topic uses LogAppendTime, else -1.
+	AppendTime int64
+	// LogStart is the reported log start.
+	LogStart int64
+
+	log *log.Log
+}
+
+// Wait blocks until the append is committed: on stable storage and below the high watermark. The
+// log's failure, or ctx's end, is returned; the append may still be committed then.
+func (p *Pending) Wait(ctx context.Context) error { return p.log.Wait(ctx, p.EndOffset) }
+
+// Append checks a producer's batch, works out what of it is delayed, and appends it to the log. The batch is changed in
+// place and may be used again once Append has returned. Nothing is stored if there is an error. ctx bounds looking up what a cancel refers to.
+func (p *Partition) Append(ctx context.Context, b record.Batch, now time.Time) (Pending, error) {
+	t := p.topic.Load()
+	if int64(len(b)) > t.Config.MaxMessageBytes {
+		return Pending{}, fmt.Errorf("%w: %d bytes, the topic allows %d", ErrTooLarge, len(b), t.Config.MaxMessageBytes)
+	}
+	if b.Transactional() {
+		return Pending{}, ErrTransaction
+	}
+	d := record.GetDecompressor()
+	defer d.Release()
+	if t.Rules == nil {
+		b, err := t.check(b, now, d, nil)
+		if err != nil {
+			return Pending{}, err
+		}
+		return p.appendPlain(b, now)
+	}
+	splitter := t.Rules.Splitter(b, now.UnixMilli())
+	defer splitter.Release()
+	b, err := t.check(b, now, d, splitter.Visit())
+	if err != nil {
+		return Pending{}, err
+	}
+	plan, err := splitter.Plan()
+	if err != nil {
+		return Pending{}, err
+	}
+	if plan.Plain() {
+		return p.appendPlain(b, now)
+	}
+	return p.appendDelayed(ctx, b, plan, now)
+}
+
+// check judges a producer's batch and makes it what the topic stores: the true max timestamp, the topic's codec. Mostly it is that already.
+func (t *Topic) check(b record.Batch, now time.Time, d *record.Decompressor, visit func(*record.View) error) (record.Batch, error) {
+	checked, err := record.Check(b, t.checkOptions(now.UnixMilli()), d, visit)
+	if err != nil {
+		return nil, err
+	}
+	if b.Attributes() != checked.Attributes || b.MaxTimestamp() != checked.MaxTimestamp {
+		b.Stamp(checked.Attributes, checked.MaxTimestamp)
+	}
+	codec, other := t.codec(b.Attributes().Codec())
+	if !other {
+		return b, nil
+	}
+	w := record.Builder{Level: t.Config.CompressionLevel}
+	return w.Recompress(b, codec, d)
+}
+
+// group is b as the log wants it, stored as pieces.
+func group(b record.Batch, pieces ...record.Batch) log.Group {
+	return log.Group{
+		Pieces:        pieces,
+		ProducerID:    b.ProducerID(),
+		ProducerEpoch: b.ProducerEpoch(),
+		BaseSequence:  b.BaseSequence(),
+		LastSequence:  b.LastSequence(),
+		Span:          b.LastOffsetDelta() + 1,
+	}
+}
+
+// appendPlain is the fast path: nothing in the batch is delayed, so the schedule need not hear of it.
+func (p *Partition) appendPlain(b record.Batch, now time.Time) (Pending, error) {
+	b.SetBaseOffset(0)
+	a, err := p.log.Append(p.epoch.Load(), now, group(b, b))
+	return p.pending(a), err
+}
+
+// appendDelayed appends a batch that holds delayed records or cancels. What they refer to is looked up first; in the
+// append section it is only made sure that this is still so. If it is not, it is looked up again.
+func (p *Partition) appendDelayed(ctx context.Context, b record.Batch, plan *delay.Plan, now time.Time) (Pending, error) {
+	if !p.loaded.Load() {
+		return Pending{}, ErrLoading
+	}
+	for {
+		if err := plan.Prepare(ctx, p.schedule, source{p}); err != nil {
+			return Pending{}, err
+		}
+		a, err := p.appendPlan(b, plan, now)
+		if !errors.Is(err, delay.ErrChanged) {
+			return a, err
+		}
+	}
+}
+
+// appendPlan is the append section: duplicates, cancels, receive time, append and schedule in one order.
+func (p *Partition) appendPlan(b record.Batch, plan *delay.Plan, now time.Time) (Pending, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	g := group(b)
+	dup, isDup, err := p.log.CheckProducer(g.ProducerID, g.ProducerEpoch, g.BaseSequence, g.LastSequence)
+	if err != nil || isDup {
+		return p.pending(dup), err
+	}
+	if err := p.schedule.Admit(plan); err != nil {
+		return Pending{}, err
+	}
+	g.Pieces = plan.Stamp(p.schedule.Receive(now.UnixMilli()))
+	a, err := p.log.Append(p.epoch.Load(), now, g)
+	if err != nil {
+		return Pending{}, err
+	}
+	return p.pending(a), p.applyLocked(g.Pieces)
+}
+
+// applyLocked tells the schedule of batches just appended. That it cannot read what was built for it is a bug; the partition stops rather than
+// go on with a schedule that differs from its log.
+func (p *Partition) applyLocked(batches []record.Batch) error {
+	for _, b := range batches {
+		if err := p.schedule.Apply(b); err != nil {
+			return p.log.Fail(fmt.Errorf("schedule cannot follow the log: %w", err))
+		}
+	}
+	return nil
+}
+
+func (p *Partition) pending(a log.Appended) Pending {
+	return Pending{BaseOffset: a.BaseOffset, EndOffset: a.EndOffset, AppendTime: a.AppendTime, LogStart: a.LogStart, log: p.log}
+}

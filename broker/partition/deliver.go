@@ -1,0 +1,85 @@
+package partition
+
+import (
+	"context"
+	"errors"
+
+	"github.com/morrowmq/morrow/delay"
+	"github.com/morrowmq/morrow/log"
+	"github.com/morrowmq/morrow/log/record"
+)
+
+// source lets the schedule read the partition's log, hidden batches included, wherever they lie.
+type source struct{ p *Partition }
+
+// BatchAt implements delay.Source.
+func (s source) BatchAt(_ context.Context, offset int64, buf []byte) (record.Batch, error) {
+	b, err := s.p.log.BatchAt(offset, buf)
+	if _, ok := errors.AsType[*log.OutOfRangeError](err); ok {
+		return nil, errors.Join(delay.ErrGone, err)
+	}
+	return b, err
+}
+
+// target is where the dispatcher delivers to.
+type target struct{ source }
+
+var _ delay.Target = target{}
+
+// Deliver implements delay.Target: the append section of a delivery.
+func (t target) Deliver(_ context.Context, d *delay.Delivery) (end int64, err error) {
+	p := t.p
+	groups := make([]log.Group, len(d.Batches))
+	for i, b := range d.Batches {
+		groups[i] = group(b, b)
+		groups[i].Reserved = true
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := p.now()
+	if err := p.schedule.AdmitDelivery(d, now.UnixMilli()); err != nil {
+		return 0, err
+	}
+	a, err := p.log.Append(p.epoch.Load(), now, groups...)
+	if err != nil {
+		return 0, err
+	}
+	return a.EndOffset, p.applyLocked(d.Batches)
+}
+
+// Wait implements delay.Target.
+func (t target) Wait(ctx context.Context, end int64) error { return t.p.log.Wait(ctx, end) }
+
+// load brings the schedule up to the log and begins to deliver. Producers go on meanwhile, but for batches that
+// concern the schedule, so the last step, under the append section's lock, is short.
+func (p *Partition) load(ctx context.Context) error {
+	from := p.log.Offsets().RealStart
+	for to := p.log.Offsets().LogEnd; from < to; from, to = to, p.log.Offsets().LogEnd {
+		err := p.log.Scan(from, to, func(b record.Batch) error {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			return p.schedule.Apply(b)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return nil
+	}
+	p.schedule.AdvanceHighWatermark(p.log.Offsets().HighWatermark)
+	p.line = p.dispatcher.Attach(p.String(), p.schedule, target{source{p}})
+	p.loaded.Store(true)
+	return nil
+}
+
+// ScheduleStats describes the partition's schedule; ok is false if it has none, or it is not loaded yet.
+func (p *Partition) ScheduleStats(now int64) (s delay.Stats, ok bool) {
+	if p.schedule == nil || !p.loaded.Load() {
+		return s, false
+	}
+	return p.schedule.Stats(now), true
+}

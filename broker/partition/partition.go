@@ -1,0 +1,113 @@
+// Package partition is one replica of a partition on this broker: its log, its schedule of delayed
+// records, and its part in the tier, held together so that each sees the same order. A [Table] holds all of them
+// and follows the cluster's metadata.
+//
+// Locks: Partition.mu is the append section. It is held while a batch that concerns the schedule is
+// appended to the log (written, not synced) and applied to the schedule, so that both see one order; plain
+// produces do not take it. Nothing waits for a sync, a store or a client under it.
+package partition
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/morrowmq/morrow/delay"
+	"github.com/morrowmq/morrow/log"
+	"github.com/morrowmq/morrow/tier"
+)
+
+// Partition is one replica. It is safe for concurrent use.
+type Partition struct {
+	number     int32
+	log        *log.Log
+	now        func() time.Time
+	logger     *slog.Logger
+	dispatcher *delay.Dispatcher
+
+	topic  atomic.Pointer[Topic]
+	epoch  atomic.Int32 // leader epoch
+	remote atomic.Pointer[tier.Partition]
+
+	// schedule is nil for topics that never delay.
+	schedule *delay.Schedule
+	// loaded is set, under mu, once the schedule has heard of everything in the log.
+	loaded atomic.Bool
+
+	// mu is the append section of whatever concerns the schedule. It guards the following.
+	mu     sync.Mutex
+	line   *delay.Line
+	closed bool
+}
+
+// openPartition opens a partition's log, or makes it if the partition is new here.
+func openPartition(cfg Config, k key, topic *Topic, epoch int32) (*Partition, error) {
+	p := &Partition{number: k.number, now: cfg.Now, logger: cfg.Logger, dispatcher: cfg.Dispatcher}
+	p.topic.Store(topic)
+	p.epoch.Store(epoch)
+	id := log.ID{Topic: k.topic, Partition: k.number}
+	options := log.Options{Name: p.String(), Config: topic.logConfig(), Synced: p.synced}
+	var err error
+	if p.log, err = cfg.Logs.OpenLog(id, options); errors.Is(err, log.ErrNotExist) {
+		p.log, err = cfg.Logs.Create(id, options)
+	}
+	if err != nil {
+		return nil, err
+	}
+	o := p.log.Offsets()
+	p.log.AdvanceHighWatermark(o.SyncedEnd)
+	if topic.Rules != nil {
+		p.schedule = delay.NewSchedule(o.RealStart)
+	}
+	return p, p.openRemote(cfg.Tier)
+}
+
+// synced is told by the log that everything below end is on stable storage. With one replica, that is committed.
+func (p *Partition) synced(end int64) {
+	p.log.AdvanceHighWatermark(end)
+	if p.schedule != nil && p.loaded.Load() {
+		p.schedule.AdvanceHighWatermark(end)
+	}
+}
+
+// setTopic takes over changed settings.
+func (p *Partition) setTopic(t *Topic) {
+	p.topic.Store(t)
+	p.log.SetConfig(t.logConfig())
+	if r := p.remote.Load(); r != nil {
+		r.Notify()
+	}
+}
+
+func (p *Partition) setEpoch(epoch int32) { p.epoch.Store(epoch) }
+
+// close ends deliveries and uploads. What is stored stays.
+func (p *Partition) close(ctx context.Context) error {
+	p.mu.Lock()
+	p.closed = true
+	line := p.line
+	p.mu.Unlock()
+	if line != nil {
+		line.Detach()
+	}
+	if r := p.remote.Load(); r != nil {
+		return r.Stop(ctx)
+	}
+	return nil
+}
+
+// Topic is what the partition knows of its topic at the moment.
+func (p *Partition) Topic() *Topic { return p.topic.Load() }
+
+// Number is the partition's index in its topic.
+func (p *Partition) Number() int32 { return p.number }
+
+// Log is the partition's log.
+func (p *Partition) Log() *log.Log { return p.log }
+
+// String names the partition for logs and errors: "orders-3".
+func (p *Partition) String() string { return fmt.Sprintf("%s-%d", p.Topic().Name, p.number) }

@@ -1,0 +1,57 @@
+package partition
+
+import (
+	"context"
+	"math"
+	"time"
+
+	"github.com/morrowmq/morrow/log"
+)
+
+// retain applies retention to all partitions, every log.retention.check.interval.ms.
+func (t *Table) retain(ctx context.Context) error {
+	timer := time.NewTimer(t.retentionInterval())
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-timer.C:
+		}
+		for p := range t.All {
+			if ctx.Err() != nil {
+				return nil
+			}
+			p.retain(t.cfg.Now())
+		}
+		timer.Reset(t.retentionInterval())
+	}
+}
+
+func (t *Table) retentionInterval() time.Duration {
+	return time.Duration(t.cfg.Store.Image().BrokerConfig().Int("log.retention.check.interval.ms")) * time.Millisecond
+}
+
+// retain deletes what the topic's retention allows, the schedule does not need, and, for a tiered topic, the tier has.
+func (p *Partition) retain(now time.Time) {
+	removed, err := p.log.Retain(now, p.floor())
+	if err != nil {
+		p.logger.Error("retention failed", "partition", p, "err", err)
+		return
+	}
+	if removed > 0 {
+		p.logger.Info("retention removed segments", "partition", p, "segments", removed, "logStart", p.log.Offsets().LogStart)
+	}
+}
+
+// floor is how far deletion may go: never past the lowest pending record, because the log is the only place that holds it.
+func (p *Partition) floor() log.Floor {
+	f := log.Floor{Gate: math.MaxInt64}
+	if p.schedule != nil {
+		f.Gate = 0
+		if p.loaded.Load() {
+			f.Gate = p.schedule.Floor()
+		}
+	}
+	return f
+}

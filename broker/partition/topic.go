@@ -1,0 +1,119 @@
+package partition
+
+import (
+	"math"
+	"strings"
+	"time"
+
+	"github.com/morrowmq/morrow/cluster"
+	"github.com/morrowmq/morrow/cluster/config"
+	"github.com/morrowmq/morrow/delay"
+	"github.com/morrowmq/morrow/log"
+	"github.com/morrowmq/morrow/log/record"
+)
+
+// Topic is what a partition needs to know of its topic, worked out once per change of the metadata. It is immutable.
+type Topic struct {
+	Name     string
+	ID       cluster.TopicID
+	Internal bool
+	// Schedule marks a schedule topic: it holds the runs of another.
+	Schedule bool
+	Config   *config.TopicConfig
+	// Overrides are what is set on the topic itself.
+	Overrides config.Values
+	// Rules are the delay headers to look for, nil for topics that never delay.
+	Rules *delay.Rules
+
+	producerExpirationMs int64
+}
+
+func newTopic(t *cluster.Topic, producerExpirationMs int64) (*Topic, error) {
+	c := t.Resolved()
+	topic := &Topic{Name: t.Name, ID: t.ID, Internal: t.Internal, Schedule: t.IsSchedule(), Config: c, Overrides: t.Config, producerExpirationMs: producerExpirationMs}
+	if t.Internal {
+		return topic, nil
+	}
+	rules, err := delay.ParseRules(delay.RulesConfig{
+		Enable:          c.DelayEnable,
+		Dialects:        c.DelayDialects,
+		DefaultMs:       c.DelayDefaultMs,
+		MaxMs:           c.DelayMaxMs,
+		MaxPending:      c.DelayMaxPending,
+		Levels:          levels(c.DelayLevels),
+		MaxMessageBytes: int32(c.MaxMessageBytes),
+	})
+	if err != nil {
+		return nil, err
+	}
+	topic.Rules = rules
+	return topic, nil
+}
+
+func levels(ds []time.Duration) string {
+	parts := make([]string, len(ds))
+	for i, d := range ds {
+		parts[i] = d.String()
+	}
+	return strings.Join(parts, " ")
+}
+
+func (t *Topic) logConfig() log.Config {
+	c := t.Config
+	timestamps := log.CreateTime
+	if c.LogAppendTime {
+		timestamps = log.LogAppendTime
+	}
+	return log.Config{
+		SegmentBytes:           c.SegmentBytes,
+		SegmentMs:              c.SegmentMs,
+		SegmentJitterMs:        c.SegmentJitterMs,
+		SegmentIndexBytes:      c.SegmentIndexBytes,
+		IndexIntervalBytes:     c.IndexIntervalBytes,
+		Preallocate:            c.Preallocate,
+		TimestampType:          timestamps,
+		Delete:                 c.Delete,
+		Compact:                c.Compact,
+		RetentionMs:            c.RetentionMs,
+		RetentionBytes:         c.RetentionBytes,
+		LocalRetentionMs:       c.LocalRetentionMs,
+		LocalRetentionBytes:    c.LocalRetentionBytes,
+		FlushMessages:          c.FlushMessages,
+		FlushMs:                c.FlushMs,
+		ProducerIDExpirationMs: t.producerExpirationMs,
+	}
+}
+
+// checkOptions are the topic's demands of a batch received at now, in milliseconds.
+func (t *Topic) checkOptions(now int64) record.CheckOptions {
+	o := record.CheckOptions{
+		KeyRequired:   t.Config.Compact,
+		LogAppendTime: t.Config.LogAppendTime,
+		Now:           now,
+		BeforeMax:     t.Config.TimestampBeforeMaxMs,
+		AfterMax:      t.Config.TimestampAfterMaxMs,
+	}
+	if t.Internal {
+		o.BeforeMax, o.AfterMax = math.MaxInt64, math.MaxInt64
+	}
+	return o
+}
+
+// codec is the compression the topic wants, and whether that is another than the producer's.
+func (t *Topic) codec(producers record.Codec) (c record.Codec, other bool) {
+	switch t.Config.CompressionType {
+	case "uncompressed":
+		c = record.None
+	case "gzip":
+		c = record.Gzip
+	case "snappy":
+		c = record.Snappy
+	case "lz4":
+		c = record.LZ4
+	case "zstd":
+		c = record.Zstd
+	default:
+		return producers, false
+	}
+	return c, c != producers
+}

@@ -1,0 +1,118 @@
+package broker
+
+import (
+	"strings"
+	"time"
+
+	"github.com/morrowmq/morrow/broker/group"
+	"github.com/morrowmq/morrow/cluster"
+	"github.com/morrowmq/morrow/cluster/config"
+	"github.com/morrowmq/morrow/protocol"
+)
+
+func (b *broker) nodeID() int32 {
+	if !b.settings.IsNull("broker.id") {
+		return int32(b.settings.Int("broker.id"))
+	}
+	return int32(b.settings.Int("node.id"))
+}
+
+func (b *broker) dataDir() string {
+	if dirs := b.settings.List("log.dirs"); len(dirs) > 0 {
+		return dirs[0]
+	}
+	return b.settings.String("log.dir")
+}
+
+func millis(r *config.Resolved, name string) time.Duration {
+	return time.Duration(r.Int(name)) * time.Millisecond
+}
+
+func (b *broker) serverConfig() protocol.Config {
+	r := b.settings
+	return protocol.Config{
+		RequestMaxBytes:     int32(r.Int("socket.request.max.bytes")),
+		QueuedMaxBytes:      max(r.Int("queued.max.request.bytes"), 0),
+		IdleTimeout:         millis(r, "connections.max.idle.ms"),
+		MaxConnections:      int(r.Int("max.connections")),
+		MaxConnectionsPerIP: int(r.Int("max.connections.per.ip")),
+		SendBuffer:          int(r.Int("socket.send.buffer.bytes")),
+		ReceiveBuffer:       int(r.Int("socket.receive.buffer.bytes")),
+		TCPCongestion:       r.String("tcp.congestion"),
+		Features:            b.features,
+		Logger:              b.logger,
+		Registerer:          b.registry,
+	}
+}
+
+// features are what clients may rely on besides versions: group.version 1 is KIP-848. The metadata version tells consoles which
+// Kafka to treat us as.
+func (b *broker) features() protocol.Features {
+	return protocol.Features{Epoch: 0, All: []protocol.Feature{
+		{Name: "group.version", Min: 0, Max: 1, Finalized: 1},
+		{Name: "metadata.version", Min: 7, Max: metadataVersion, Finalized: metadataVersion},
+	}}
+}
+
+// metadataVersion is the level of Kafka 4.0's IBP_4_0_IV3.
+const metadataVersion = 25
+
+// groupConfig reads the limits of groups as they are now.
+func (b *broker) groupConfig() group.Config {
+	r := b.store.Image().BrokerConfig()
+	return group.Config{
+		MinSessionTimeout:             millis(r, "group.min.session.timeout.ms"),
+		MaxSessionTimeout:             millis(r, "group.max.session.timeout.ms"),
+		InitialRebalanceDelay:         millis(r, "group.initial.rebalance.delay.ms"),
+		MaxSize:                       int(r.Int("group.max.size")),
+		ConsumerSessionTimeout:        millis(r, "group.consumer.session.timeout.ms"),
+		ConsumerHeartbeatInterval:     millis(r, "group.consumer.heartbeat.interval.ms"),
+		ConsumerMaxSize:               int(r.Int("group.consumer.max.size")),
+		ConsumerAssignors:             r.List("group.consumer.assignors"),
+		ConsumerMigrationPolicy:       group.MigrationPolicy(strings.ToLower(r.String("group.consumer.migration.policy"))),
+		ConsumerRegexRefreshInterval:  millis(r, "group.consumer.regex.refresh.interval.ms"),
+		OffsetsRetention:              time.Duration(r.Int("offsets.retention.minutes")) * time.Minute,
+		OffsetsRetentionCheckInterval: millis(r, "offsets.retention.check.interval.ms"),
+		OffsetMetadataMaxBytes:        int(r.Int("offset.metadata.max.bytes")),
+		OffsetCommitTimeout:           millis(r, "offsets.commit.timeout.ms"),
+	}
+}
+
+// groupShards is the number of partitions of __consumer_offsets: what it has, or will have.
+func (b *broker) groupShards() int32 {
+	if t, ok := b.store.Image().Topic(cluster.OffsetsTopic); ok {
+		return int32(len(t.Partitions))
+	}
+	return int32(b.settings.Int("offsets.topic.num.partitions"))
+}
+
+// groupTopics is the cluster's topics as the group coordinator asks for them.
+type groupTopics struct{ store cluster.Store }
+
+func (g groupTopics) Partitions(name string) (n int32, id [16]byte, ok bool) {
+	t, ok := g.store.Image().Topic(name)
+	if !ok {
+		return 0, id, false
+	}
+	return int32(len(t.Partitions)), t.ID, true
+}
+
+func (g groupTopics) NameOf(id [16]byte) (name string, ok bool) {
+	t, ok := g.store.Image().TopicByID(id)
+	if !ok {
+		return "", false
+	}
+	return t.Name, true
+}
+
+func (g groupTopics) Names() []string {
+	var names []string
+	for _, t := range g.store.Image().Topics() {
+		if !t.Internal && !strings.HasPrefix(t.Name, cluster.SchedulePrefix) {
+			names = append(names, t.Name)
+		}
+	}
+	return names
+}
+
+func (g groupTopics) Version() int64 { return g.store.Image().Version() }

@@ -1,0 +1,104 @@
+package e2e
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/morrowmq/morrow/internal/testnet"
+)
+
+var (
+	rounds = flag.Int("rounds", 40, "how often the crash test kills the broker")
+	seed   = flag.Int64("seed", 0, "seed of random tests; 0 takes one from the clock and prints it")
+
+	bin string
+)
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	if *seed == 0 {
+		*seed = time.Now().UnixNano()
+	}
+	if bin = os.Getenv("MORROW_BIN"); bin == "" {
+		dir, err := os.MkdirTemp("", "morrow-e2e")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(dir)
+		bin = filepath.Join(dir, "morrow")
+		build := exec.Command("go", "build", "-o", bin, "../cmd/morrow")
+		build.Stderr = os.Stderr
+		if err := build.Run(); err != nil {
+			fmt.Fprintln(os.Stderr, "build the broker:", err)
+			return 1
+		}
+	}
+	return m.Run()
+}
+
+// start runs a broker for one test.
+func start(t *testing.T, args ...string) *testnet.Broker {
+	t.Helper()
+	return testnet.Start(t, bin, args...)
+}
+
+// client connects to a broker; it is closed when the test ends.
+func client(t *testing.T, b *testnet.Broker, opts ...kgo.Opt) *kgo.Client {
+	t.Helper()
+	cl, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(b.Addr()), kgo.MetadataMinAge(50 * time.Millisecond)}, opts...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cl.Close)
+	return cl
+}
+
+func createTopic(t *testing.T, b *testnet.Broker, name string, partitions int32, configs map[string]string) {
+	t.Helper()
+	set := make(map[string]*string, len(configs))
+	for k, v := range configs {
+		set[k] = &v
+	}
+	if _, err := kadm.NewClient(client(t, b)).CreateTopic(deadline(t, 20*time.Second), partitions, 1, set, name); err != nil {
+		t.Fatalf("create topic %s: %v", name, err)
+	}
+}
+
+// deadline is a context that ends with the test, or after d at the latest: how long a slow machine may take.
+func deadline(t *testing.T, d time.Duration) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// consume reads n records from the beginning of a topic.
+func consume(t *testing.T, b *testnet.Broker, topic string, n int, opts ...kgo.Opt) []*kgo.Record {
+	t.Helper()
+	cl := client(t, b, append([]kgo.Opt{kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(200 * time.Millisecond)}, opts...)...)
+	ctx := deadline(t, time.Minute)
+	var got []*kgo.Record
+	for len(got) < n {
+		fs := cl.PollFetches(ctx)
+		if err := fs.Err0(); err != nil {
+			t.Fatalf("consumed %d of %d records of %s: %v", len(got), n, topic, err)
+		}
+		fs.EachError(func(_ string, p int32, err error) { t.Fatalf("fetch %s-%d: %v", topic, p, err) })
+		got = append(got, fs.Records()...)
+	}
+	return got
+}
