@@ -211,9 +211,10 @@ func (l *Log) write(end, bytes, now int64) error {
 	}
 	l.end = end
 	l.recovery.size += bytes
+	lineage := l.lineage
 	l.mu.Unlock()
 	l.set.metrics.appendedBytes.Add(float64(bytes))
-	l.set.commits.add(l, active, pos, l.scratch, end)
+	l.set.commits.add(l, lineage, active, pos, bytes, l.scratch, end)
 	return nil
 }
 

@@ -2,6 +2,7 @@ package log
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -9,40 +10,93 @@ import (
 	"github.com/morrowmq/morrow/log/segment"
 )
 
-// syncWorkers is how many segments are synced at once. More do not make a disk faster.
-const syncWorkers = 8
+// Appends become durable in one of two ways. The segments of a log can be synced: good for large appends and for few
+// logs. Or the bytes of small appends of many logs go into one frame of the commit journal (journal.go): one
+// write and one sync for all. Either way, whatever is appended during a sync shares the next one.
+//
+// An append may be staged for the journal only if everything before it in its log is durable or staged too; otherwise the frame
+// would acknowledge a hole. So a log is in one of two modes at a time: staged, or direct.
+//
+// Invariant: a log's bytes in [Log.durableEnd, Log.end) are all in the stage or the frame being written, or the log is queued
+// or being synced.
+const (
+	// syncWorkers is how many segments are synced at once. More do not make a disk faster.
+	syncWorkers = 8
+	// smallAppend is up to how many bytes an append is staged.
+	smallAppend = 32 << 10
+	// stageBytes is how large a frame may grow; what comes on top is synced directly.
+	stageBytes = 4 << 20
+	// aloneBytes is how large the appends of a single log in a frame may be for the frame to be better than a sync of its segment.
+	aloneBytes = 64 << 10
+)
 
-// committer makes appends durable. Appends of any number of goroutines to a log share a sync: while one
-// is under way, the log is marked, and synced once more afterwards.
+// committer makes appends durable.
 type committer struct {
-	set *Set
+	set     *Set
+	journal *journal // nil if there is none
 
 	mu     sync.Mutex // guards what follows, and Log.commit
-	queue  []*Log     // logs to be synced
-	wake   sync.Cond  // the queue is not empty, or closed is set
+	queue  []*Log     // logs to be synced directly
+	queued sync.Cond  // the queue is not empty, or closed is set
+	stage  *stage     // frame being collected
+	spare  *stage     // the other one, while it is not being written
+	staged sync.Cond  // the stage is not empty, or closed is set
+	direct bool       // nothing is staged any more: there is no journal, or it has failed
 	closed bool
 }
 
 // commitState is what the committer knows of a log. Guarded by committer.mu.
 type commitState struct {
 	queued  bool // in the queue
-	syncing bool // a worker has it
+	syncing bool // being synced directly
 	again   bool // appended to meanwhile
+
+	durable  int64  // offset below which everything is durable
+	direct   int64  // end of the last append that was not staged
+	segments int64  // offset below which the segments themselves are durable
+	stage    *stage // that the log is in
+	slot     int    // of the log in stage.logs
 }
 
-func (c *committer) init(s *Set) {
-	c.set = s
-	c.wake.L = &c.mu
+func (c *committer) init(s *Set, j *journal) {
+	c.set, c.journal, c.direct = s, j, j == nil
+	c.queued.L, c.staged.L = &c.mu, &c.mu
+	c.stage, c.spare = new(stage), new(stage)
+	c.stage.reset()
+	c.spare.reset()
 }
 
-// add notes that batches were written to a log, at pos of segment s, and that the log ends at end now.
-func (c *committer) add(l *Log, s *segment.Segment, pos int64, batches []record.Batch, end int64) {
+// opened sets out from a log whose bytes up to end are durable in its segments.
+func (c *committer) opened(l *Log, end int64) {
 	c.mu.Lock()
-	c.enqueueLocked(l)
-	c.mu.Unlock()
+	defer c.mu.Unlock()
+	l.commit.durable, l.commit.direct, l.commit.segments = end, end, end
+	l.commit.stage = nil // what is staged has another lineage
 }
 
-// enqueue has a log looked at.
+// add notes that batches, bytes long, were written to a log at pos of its active segment, and that it ends at
+// end now. Called under appendMu.
+func (c *committer) add(l *Log, lineage uint64, s *segment.Segment, pos, bytes int64, batches []record.Batch, end int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	st := &l.commit
+	if c.direct || bytes > smallAppend || len(c.stage.buf) > stageBytes || st.durable < st.direct || l.config.Load().loose() {
+		st.direct = end
+		c.enqueueLocked(l)
+		return
+	}
+	if len(c.stage.logs) == 0 {
+		c.staged.Signal()
+	}
+	if st.stage != c.stage {
+		st.stage, st.slot = c.stage, len(c.stage.logs)
+		c.stage.logs = append(c.stage.logs, staged{log: l, lineage: lineage})
+	}
+	c.stage.logs[st.slot].end = end
+	c.stage.add(l, lineage, s.Base(), pos, batches)
+}
+
+// enqueue has a log synced directly, or looked at if it is loose.
 func (c *committer) enqueue(l *Log) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -56,42 +110,77 @@ func (c *committer) enqueueLocked(l *Log) {
 	case !st.queued:
 		st.queued = true
 		c.queue = append(c.queue, l)
-		c.wake.Signal()
+		c.queued.Signal()
 	}
 }
 
-// run syncs logs until ctx ends.
+// run makes appends durable until ctx ends.
 func (c *committer) run(ctx context.Context) {
-	stop := context.AfterFunc(ctx, func() {
-		c.mu.Lock()
-		c.closed = true
-		c.mu.Unlock()
-		c.wake.Broadcast()
-	})
+	stop := context.AfterFunc(ctx, c.stop)
 	defer stop()
-	var workers sync.WaitGroup
+	var loops sync.WaitGroup
 	for range syncWorkers {
-		workers.Go(func() {
-			for {
-				c.mu.Lock()
-				for len(c.queue) == 0 && !c.closed {
-					c.wake.Wait()
-				}
-				if c.closed {
-					c.mu.Unlock()
-					return
-				}
-				l := c.popLocked()
-				c.mu.Unlock()
-				c.sync(l)
+		loops.Go(c.syncQueued)
+	}
+	if c.journal != nil {
+		loops.Go(c.writeFrames)
+		loops.Go(c.trimJournal)
+		loops.Go(func() {
+			if err := c.journal.prepare(); err != nil {
+				c.set.logger.Warn("commit journal cannot be made, segments are synced instead", "err", err)
 			}
 		})
 	}
-	workers.Wait()
+	loops.Wait()
 }
 
-// drain syncs until nothing is queued.
+func (c *committer) stop() {
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
+	c.queued.Broadcast()
+	c.staged.Broadcast()
+	if c.journal != nil {
+		c.journal.stop()
+	}
+}
+
+// syncQueued syncs logs one after the other.
+func (c *committer) syncQueued() {
+	for {
+		c.mu.Lock()
+		for len(c.queue) == 0 && !c.closed {
+			c.queued.Wait()
+		}
+		if c.closed {
+			c.mu.Unlock()
+			return
+		}
+		l := c.popLocked()
+		c.mu.Unlock()
+		c.sync(l)
+	}
+}
+
+// writeFrames writes one frame after the other.
+func (c *committer) writeFrames() {
+	for {
+		c.mu.Lock()
+		for len(c.stage.logs) == 0 && !c.closed {
+			c.staged.Wait()
+		}
+		if c.closed {
+			c.mu.Unlock()
+			return
+		}
+		c.mu.Unlock()
+		c.writeFrame()
+	}
+}
+
+// drain does what the loops do, until nothing is left. The loops must not be running.
 func (c *committer) drain() {
+	c.writeFrame()
 	for {
 		c.mu.Lock()
 		if len(c.queue) == 0 {
@@ -106,17 +195,18 @@ func (c *committer) drain() {
 
 func (c *committer) popLocked() *Log {
 	l := c.queue[0]
+	c.queue[0] = nil
 	c.queue = c.queue[1:]
 	l.commit.queued, l.commit.syncing = false, true
 	return l
 }
 
-// sync makes a log durable and publishes that.
+// sync makes a log durable in its segments and publishes that; a loose log perhaps publishes only.
 func (c *committer) sync(l *Log) {
-	if end, loose := l.looseEnd(c.set.now()); loose {
-		l.publish(end, false)
-	} else if end, err := l.syncSegments(); err == nil {
-		l.publish(end, true)
+	if end, lineage, loose := l.looseEnd(c.set.now()); loose {
+		l.publish(staged{end: end, lineage: lineage}, false)
+	} else if s, err := l.syncSegments(); err == nil {
+		l.publish(s, true)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -127,25 +217,106 @@ func (c *committer) sync(l *Log) {
 	}
 }
 
+// writeFrame makes what is staged durable: in a frame, or log by log if that is better.
+func (c *committer) writeFrame() {
+	c.mu.Lock()
+	s := c.stage
+	if len(s.logs) == 0 {
+		c.mu.Unlock()
+		return
+	}
+	c.stage, c.spare = c.spare, nil
+	c.mu.Unlock()
+	if len(s.logs) == 1 && len(s.buf) > aloneBytes {
+		c.redirect(s)
+	} else if err := c.journal.write(s); err == nil {
+		for _, e := range s.logs {
+			e.log.publish(e, true)
+		}
+	} else if errors.Is(err, errJournalBusy) {
+		c.redirect(s)
+	} else {
+		c.journalFailed(s, err)
+	}
+	s.reset()
+	c.mu.Lock()
+	c.spare = s
+	c.mu.Unlock()
+}
+
+// redirect has the logs of a frame synced directly.
+func (c *committer) redirect(s *stage) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, e := range s.logs {
+		e.log.commit.direct = max(e.log.commit.direct, e.end)
+		c.enqueueLocked(e.log)
+	}
+}
+
+// journalFailed takes every log offline that may have something in the journal and nowhere else: what is on the
+// disk after a failed sync is unknown, for earlier frames of the file too.
+func (c *committer) journalFailed(s *stage, err error) {
+	for _, e := range s.logs {
+		_ = e.log.fail(err)
+	}
+	for _, l := range c.journal.users() {
+		_ = l.fail(err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.direct = true
+}
+
+// trimJournal frees journal files by syncing the segments they have entries of. It goes slowly, one by
+// one, in order not to be in the way of commits.
+func (c *committer) trimJournal() {
+	j := c.journal
+	for f := j.awaitFull(); f != nil; f = j.awaitFull() {
+		needed := false
+		for _, e := range j.entries(f) {
+			if !c.trim(e) {
+				needed = true
+			}
+		}
+		j.trimmed(f, needed)
+	}
+}
+
+// trim makes sure that the journal is not needed for a log any more. It fails if the log is offline.
+func (c *committer) trim(e staged) bool {
+	c.mu.Lock()
+	done := e.log.commit.segments >= e.end
+	c.mu.Unlock()
+	if done || e.log.gone.Load() {
+		return true
+	}
+	s, err := e.log.syncSegments()
+	if err == nil {
+		e.log.publish(s, true)
+	}
+	return err == nil || e.log.gone.Load()
+}
+
 // looseEnd is the log end, if that may be acknowledged without being durable.
-func (l *Log) looseEnd(now time.Time) (end int64, loose bool) {
+func (l *Log) looseEnd(now time.Time) (end int64, lineage uint64, loose bool) {
 	cfg := l.config.Load()
 	if !cfg.loose() {
-		return 0, false
+		return 0, 0, false
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.end, l.end-l.durableEnd < cfg.FlushMessages && now.UnixMilli()-l.flushedAt < cfg.FlushMs
+	return l.end, l.lineage, l.end-l.durableEnd < cfg.FlushMessages && now.UnixMilli()-l.flushedAt < cfg.FlushMs
 }
 
-// syncSegments syncs every segment that has bytes that are not durable, oldest first, and returns the offset below
-// which everything is durable then. A failure takes the log offline.
-func (l *Log) syncSegments() (end int64, err error) {
+// syncSegments syncs every segment that has bytes that are not durable, oldest first, and returns up to where the log is
+// durable in its segments now. A failure takes the log offline.
+func (l *Log) syncSegments() (staged, error) {
 	if err := l.Failure(); err != nil {
-		return 0, err
+		return staged{}, err
 	}
 	l.mu.Lock()
-	end = l.end
+	upTo := staged{log: l, end: l.end, lineage: l.lineage}
 	segments := l.segments
 	l.mu.Unlock()
 	first := len(segments)
@@ -155,25 +326,43 @@ func (l *Log) syncSegments() (end int64, err error) {
 	for _, s := range segments[first:] {
 		started := time.Now()
 		if err := s.Sync(); err != nil {
-			return 0, l.fail(err)
+			return staged{}, l.fail(err)
 		}
 		l.set.metrics.segmentSync.Observe(time.Since(started).Seconds())
 	}
-	return end, nil
+	c := &l.set.commits
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	l.commit.segments = max(l.commit.segments, upTo.end)
+	return upTo, nil
 }
 
-// publish moves the synced end, and tells the owner. durable says whether that is the truth or, in a loose log, a claim.
-func (l *Log) publish(end int64, durable bool) {
+// publish moves the synced end, and tells the owner. durable says whether that is the truth or, of a loose
+// log, a claim. What was synced before bytes were taken back says nothing about those that came in their place.
+func (l *Log) publish(s staged, durable bool) {
 	l.mu.Lock()
+	if s.lineage != l.lineage {
+		l.mu.Unlock()
+		return
+	}
 	if durable {
-		l.durableEnd = max(l.durableEnd, end)
+		l.durableEnd = max(l.durableEnd, s.end)
 		l.flushedAt = l.set.now().UnixMilli()
 	}
-	moved := end > l.syncedEnd
-	l.syncedEnd = max(l.syncedEnd, end)
+	moved := s.end > l.syncedEnd
+	l.syncedEnd = max(l.syncedEnd, s.end)
 	l.factsDirty = true
 	l.mu.Unlock()
-	if moved && l.synced != nil {
-		l.synced(end)
+	if durable {
+		l.set.commits.durable(l, s.end)
 	}
+	if moved && l.synced != nil {
+		l.synced(s.end)
+	}
+}
+
+func (c *committer) durable(l *Log, end int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	l.commit.durable = max(l.commit.durable, end)
 }

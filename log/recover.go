@@ -181,6 +181,7 @@ func (l *Log) adopt(f facts) {
 	}
 	l.recovery.at, l.recovery.synced = l.end, f.synced
 	l.factsDirty = l.end > f.synced
+	l.set.commits.opened(l, l.end)
 	l.drawJitter(l.config.Load())
 }
 

@@ -50,9 +50,10 @@ type Set struct {
 
 	full atomic.Bool // less than the reserve is free
 
-	mu      sync.Mutex  // guards what follows
-	logs    map[ID]*Log // open
-	opening map[ID]bool // being opened, created or removed
+	mu      sync.Mutex   // guards what follows
+	logs    map[ID]*Log  // open
+	opening map[ID]bool  // being opened, created or removed
+	broken  map[ID]error // the commit journal could not be replayed into them
 	closed  bool
 }
 
@@ -79,13 +80,18 @@ func Open(cfg SetConfig) (*Set, error) {
 	}
 	s.handles = segment.NewHandles(cfg.FS, cfg.IdleFiles)
 	s.metrics = newMetrics(cfg.Registerer)
-	s.commits.init(s)
 	if err := s.fsys.MkdirAll(s.dir); err != nil {
 		return nil, fmt.Errorf("log directory: %w", err)
 	}
 	if err := s.sweep(); err != nil {
 		return nil, fmt.Errorf("log directory: %w", err)
 	}
+	j, broken, err := s.openJournal(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("commit journal: %w", err)
+	}
+	s.broken = broken
+	s.commits.init(s, j)
 	s.watchSpace()
 	return s, nil
 }
@@ -209,6 +215,12 @@ func (s *Set) OpenLog(id ID, o Options) (*Log, error) {
 		return nil, err
 	}
 	defer release()
+	s.mu.Lock()
+	err = s.broken[id]
+	s.mu.Unlock()
+	if err != nil {
+		return nil, fmt.Errorf("open log %s: commit journal: %w", o.Name, err)
+	}
 	return s.open(id, o)
 }
 
@@ -253,6 +265,7 @@ func (s *Set) Remove(id ID) error {
 	s.mu.Unlock()
 	if l != nil {
 		l.appendMu.Lock()
+		l.gone.Store(true)
 		l.close()
 		l.appendMu.Unlock()
 	}
@@ -291,7 +304,7 @@ func (s *Set) Run(ctx context.Context) error {
 	return nil
 }
 
-// Sync makes everything appended before it durable, as Run does all the time.
+// Sync makes everything appended before it durable, as Run does all the time. It must not be called while Run runs.
 func (s *Set) Sync() { s.commits.drain() }
 
 // settle makes everything durable and takes checkpoints.
@@ -301,8 +314,8 @@ func (s *Set) settle() {
 		if l.Failure() != nil {
 			continue
 		}
-		if end, err := l.syncSegments(); err == nil {
-			l.publish(end, true)
+		if synced, err := l.syncSegments(); err == nil {
+			l.publish(synced, true)
 		}
 		if err := l.Checkpoint(); err == nil {
 			_ = l.storeFacts(true) // a failure was logged
@@ -321,5 +334,9 @@ func (s *Set) Close() error {
 		l.close()
 		l.appendMu.Unlock()
 	}
-	return s.handles.Close()
+	var err error
+	if s.commits.journal != nil {
+		err = s.commits.journal.close()
+	}
+	return errors.Join(err, s.handles.Close())
 }

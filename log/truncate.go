@@ -53,7 +53,7 @@ func (l *Log) cut(segments []*segment.Segment, i int, pos, end int64) error {
 	// Facts first: a synced end above the log end would be corruption.
 	l.mu.Lock()
 	l.end = end
-	l.syncedEnd, l.durableEnd = min(l.syncedEnd, end), min(l.durableEnd, end)
+	l.syncedEnd, l.durableEnd = end, end // newLineage has synced the segments
 	l.hw = min(l.hw, end)
 	l.reported = min(l.reported, end)
 	l.epochs = epochsTo(l.epochs, end)
@@ -91,7 +91,8 @@ func (l *Log) cut(segments []*segment.Segment, i int, pos, end int64) error {
 		received = max(received, s.Info().MaxReceived)
 	}
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.producers, l.visible, l.received = state, v, received
+	l.mu.Unlock()
+	l.set.commits.opened(l, end)
 	return nil
 }

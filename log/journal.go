@@ -1,0 +1,350 @@
+package log
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io/fs"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/morrowmq/morrow/internal/vfs"
+	"github.com/morrowmq/morrow/log/record"
+)
+
+// The commit journal makes small appends of many logs durable with one write and one sync, where syncing each
+// segment would take as many syncs as there are logs. It is redo only: a frame holds the bytes of appends and where they
+// lie, and after a crash they are written to the segments before anything reads those (replay.go).
+//
+// It is a few files of fixed size, written with zeros beforehand so that a frame changes no metadata, and used in turn. A file is
+// used again when the segments it has entries of have been synced themselves, which happens in the background. Nothing is
+// ever read from it but at the start.
+//
+// A frame begins at a multiple of frameAlign, so that no block that was acknowledged is written to again. Numbers are
+// big-endian.
+//
+//	 0  magic       "MJF1"
+//	 4  crc         uint32  CRC-32C of everything after it
+//	 8  length      uint32  of the frame, without the zeros that fill its last block
+//	12  entries     uint32
+//	16  generation  uint64  counts the uses of files: ascending in the order of writing
+//	24  salt        uint64  random per generation: no payload can look like a frame
+//	32  sequence    uint64  of the frame within the generation, from 0
+//	40  floor       uint64  generations below hold nothing that is needed
+//	48  entries:    topic 16 bytes, partition int32, lineage uint64, segment base int64, position int64,
+//	                length uint32, bytes
+//
+// Lineage is a fact of the log (facts.go). An entry with another one than the log has now is void: bytes were taken
+// back since. A segment that does not exist any more was deleted, and its entries are void as well.
+const (
+	frameMagic = "MJF1"
+	frameHead  = 48
+	entryHead  = 48
+	frameAlign = 4096
+)
+
+const (
+	defaultJournalFile = 32 << 20
+	defaultJournal     = 128 << 20
+	minJournalFile     = 64 << 10
+)
+
+// journal is the writing side. Frames are written by one goroutine at a time, files are prepared and trimmed by others.
+type journal struct {
+	fsys      vfs.FS
+	dir       string
+	fileBytes int64
+	metrics   *metrics
+
+	mu         sync.Mutex     // guards what follows, but not over I/O
+	files      []*journalFile // in the order they were used in
+	current    *journalFile   // being written, nil if none is free
+	generation uint64         // the last one used
+	failed     bool           // nothing is written any more
+	trim       sync.Cond      // a file waits to be trimmed, or closed is set
+	closed     bool
+}
+
+// journalFile is one file. Its position and salt are the writer's; the rest is guarded by journal.mu.
+type journalFile struct {
+	name       string
+	f          vfs.File
+	pos        int64
+	sequence   uint64
+	salt       uint64
+	generation uint64
+	state      fileState
+	logs       map[*Log]staged // what it has of which log
+}
+
+type fileState int8
+
+const (
+	unprepared fileState = iota // not written with zeros yet
+	free
+	writing
+	full   // waits to be trimmed
+	pinned // holds entries of a log that is offline: needed by the next start
+)
+
+// staged is how far a log is covered by a frame.
+type staged struct {
+	log     *Log
+	end     int64
+	lineage uint64
+}
+
+// stage is a frame being collected.
+type stage struct {
+	buf     []byte // frame, the head not filled in
+	entries uint32
+	logs    []staged
+	last    entryEnd // of the last entry
+}
+
+// entryEnd is where an entry ends, so that the next append can prolong it.
+type entryEnd struct {
+	log  *Log
+	base int64
+	pos  int64
+	at   int // position of its head in the stage
+}
+
+func (s *stage) reset() {
+	if cap(s.buf) < frameHead {
+		s.buf = make([]byte, frameHead, 64<<10)
+	}
+	s.buf = s.buf[:frameHead]
+	s.entries = 0
+	clear(s.logs)
+	s.logs = s.logs[:0]
+	s.last = entryEnd{}
+}
+
+// add collects batches that were written at pos of a segment of l.
+func (s *stage) add(l *Log, lineage uint64, base, pos int64, batches []record.Batch) {
+	be := binary.BigEndian
+	if s.last.log != l || s.last.base != base || s.last.pos != pos {
+		s.last = entryEnd{log: l, base: base, pos: pos, at: len(s.buf)}
+		s.buf = append(s.buf, l.id.Topic[:]...)
+		s.buf = be.AppendUint32(s.buf, uint32(l.id.Partition))
+		s.buf = be.AppendUint64(s.buf, lineage)
+		s.buf = be.AppendUint64(s.buf, uint64(base))
+		s.buf = be.AppendUint64(s.buf, uint64(pos))
+		s.buf = be.AppendUint32(s.buf, 0)
+		s.entries++
+	}
+	for _, b := range batches {
+		s.buf = append(s.buf, b...)
+		s.last.pos += int64(len(b))
+	}
+	be.PutUint32(s.buf[s.last.at+entryHead-4:], uint32(len(s.buf)-s.last.at-entryHead))
+}
+
+// seal fills in the head, and zeros up to the end of the last block.
+func (s *stage) seal(f *journalFile, floor uint64) {
+	be := binary.BigEndian
+	n := len(s.buf)
+	if pad := -n & (frameAlign - 1); pad > 0 {
+		s.buf = append(s.buf, zeros[:pad]...)
+	}
+	b := s.buf
+	copy(b, frameMagic)
+	be.PutUint32(b[8:], uint32(n))
+	be.PutUint32(b[12:], s.entries)
+	be.PutUint64(b[16:], f.generation)
+	be.PutUint64(b[24:], f.salt)
+	be.PutUint64(b[32:], f.sequence)
+	be.PutUint64(b[40:], floor)
+	be.PutUint32(b[4:], crc32.Checksum(b[8:n], castagnoli))
+}
+
+var zeros [frameAlign]byte
+
+// padded is the length of a frame of n bytes in the file.
+func padded(n int) int64 { return int64(n+frameAlign-1) &^ (frameAlign - 1) }
+
+// errJournalBusy says that no file has room at the moment: the segments have to be synced themselves.
+var errJournalBusy = errors.New("no journal file is free")
+
+// write makes a frame durable. Of the errors, errJournalBusy and a full disk leave everything as it was; after any other the
+// journal must not be used any more (see fail).
+func (j *journal) write(s *stage) error {
+	f, floor, err := j.room(padded(len(s.buf)))
+	if err != nil {
+		return err
+	}
+	s.seal(f, floor)
+	if _, err := f.f.WriteAt(s.buf, f.pos); err != nil {
+		if vfs.IsFull(err) {
+			return errors.Join(errJournalBusy, err)
+		}
+		return fmt.Errorf("write %s: %w", f.name, err)
+	}
+	started := time.Now()
+	if err := f.f.Sync(); err != nil {
+		return fmt.Errorf("sync %s: %w", f.name, err)
+	}
+	j.metrics.journalSync.Observe(time.Since(started).Seconds())
+	j.metrics.journalBytes.Add(float64(len(s.buf)))
+	f.pos += int64(len(s.buf))
+	f.sequence++
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, e := range s.logs {
+		f.logs[e.log] = e
+	}
+	return nil
+}
+
+// room returns a file that has bytes left, and the oldest generation that is still needed.
+func (j *journal) room(bytes int64) (f *journalFile, floor uint64, err error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.failed || bytes > j.fileBytes {
+		return nil, 0, errJournalBusy
+	}
+	if j.current != nil && j.current.pos+bytes > j.fileBytes {
+		j.current.state = full
+		j.current = nil
+		j.trim.Broadcast()
+	}
+	if j.current == nil {
+		i := slices.IndexFunc(j.files, func(f *journalFile) bool { return f.state == free })
+		if i < 0 {
+			return nil, 0, errJournalBusy
+		}
+		f = j.files[i]
+		j.files = append(slices.Delete(j.files, i, i+1), f)
+		j.generation++
+		f.state, f.pos, f.sequence, f.generation, f.salt = writing, 0, 0, j.generation, rand.Uint64()
+		f.logs = make(map[*Log]staged)
+		j.current = f
+	}
+	floor = j.current.generation
+	for _, f := range j.files {
+		if f.state == full || f.state == pinned {
+			floor = min(floor, f.generation)
+		}
+	}
+	return j.current, floor, nil
+}
+
+// users are the logs that have something in the journal that their segments may not have, after a failure that is not to
+// be got over.
+func (j *journal) users() []*Log {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.failed = true
+	j.trim.Broadcast()
+	var logs []*Log
+	for _, f := range j.files {
+		for l := range f.logs {
+			logs = append(logs, l)
+		}
+	}
+	return logs
+}
+
+// prepare makes the files that are missing, one after the other, so that the journal can be used while the rest is made.
+func (j *journal) prepare() error {
+	for {
+		j.mu.Lock()
+		i := slices.IndexFunc(j.files, func(f *journalFile) bool { return f.state == unprepared })
+		if i < 0 || j.closed {
+			j.mu.Unlock()
+			return nil
+		}
+		f := j.files[i]
+		j.mu.Unlock()
+		if err := j.fill(f); err != nil {
+			return fmt.Errorf("prepare %s: %w", f.name, err)
+		}
+		j.mu.Lock()
+		f.state = free
+		j.mu.Unlock()
+	}
+}
+
+// fill writes a file with zeros, all of it: blocks that were only reserved cost a sync as much as new ones.
+func (j *journal) fill(f *journalFile) (err error) {
+	if f.f == nil {
+		f.f, err = j.fsys.Open(f.name)
+		if errors.Is(err, fs.ErrNotExist) {
+			f.f, err = j.fsys.Create(f.name)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	buf := make([]byte, min(1<<20, j.fileBytes))
+	for pos := int64(0); pos < j.fileBytes; pos += int64(len(buf)) {
+		if _, err := f.f.WriteAt(buf[:min(int64(len(buf)), j.fileBytes-pos)], pos); err != nil {
+			return err
+		}
+	}
+	if err := f.f.Truncate(j.fileBytes); err != nil {
+		return err
+	}
+	if err := f.f.Sync(); err != nil {
+		return err
+	}
+	return j.fsys.SyncDir(j.dir)
+}
+
+// awaitFull returns the oldest file that waits to be trimmed; nil once the journal is closed or has failed.
+func (j *journal) awaitFull() *journalFile {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for !j.closed && !j.failed {
+		for _, f := range j.files {
+			if f.state == full {
+				return f
+			}
+		}
+		j.trim.Wait()
+	}
+	return nil
+}
+
+// entries are the logs a file has entries of.
+func (j *journal) entries(f *journalFile) []staged {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	all := make([]staged, 0, len(f.logs))
+	for _, e := range f.logs {
+		all = append(all, e)
+	}
+	return all
+}
+
+// trimmed frees a file, or keeps it as it is for the next start.
+func (j *journal) trimmed(f *journalFile, needed bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if f.state = free; needed {
+		f.state = pinned
+		return
+	}
+	f.logs = nil
+}
+
+func (j *journal) stop() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.closed = true
+	j.trim.Broadcast()
+}
+
+func (j *journal) close() error {
+	var errs []error
+	for _, f := range j.files {
+		if f.f != nil {
+			errs = append(errs, f.f.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
