@@ -8,16 +8,6 @@ import (
 	"github.com/morrowmq/morrow/log/record"
 )
 
-// ErrGone is what a [Source] answers for an offset below its start.
-var ErrGone = errors.New("no longer in the log")
-
-// Source reads a partition's log, wherever it lies.
-type Source interface {
-	// BatchAt returns the physical batch that holds an offset, hidden ones included. It may read into buf, and
-	// grow it; the batch is then valid until buf is used again. The error wraps ErrGone if the offset is below the start of the log.
-	BatchAt(ctx context.Context, offset int64, buf []byte) (record.Batch, error)
-}
-
 // ErrChanged means that what was decided outside the partition's append section is no longer so, and must be decided again.
 var ErrChanged = errors.New("schedule changed meanwhile")
 
@@ -173,38 +163,13 @@ func (p *Plan) cancelTicket(ctx context.Context, s *Schedule, src Source, it *it
 	case s.Contains(e):
 		p.hit(it, e)
 	default:
-		p.miss(it, fmt.Sprintf("the record at offset %d was already delivered or cancelled", ticket))
+		how, err := ending(ctx, src, e, s.End())
+		if err != nil {
+			return fmt.Errorf("looking up how ticket %d ended: %w", ticket, err)
+		}
+		p.miss(it, fmt.Sprintf("the record at offset %d was %s", ticket, how))
 	}
 	return nil
-}
-
-var errNotDelayed = errors.New("not a delayed record")
-
-// find reads from the log when a ticket is due.
-func find(ctx context.Context, src Source, ticket int64) (Entry, error) {
-	b, err := src.BatchAt(ctx, ticket, nil)
-	if err != nil {
-		return Entry{}, err
-	}
-	if !b.Hidden() {
-		return Entry{}, errNotDelayed
-	}
-	e, err := Entry{}, errNotDelayed
-	delta := ticket - b.BaseOffset()
-	werr := b.Walk(nil, func(v *record.View) error {
-		if int64(v.OffsetDelta) != delta {
-			return nil
-		}
-		r, rerr := readStored(v, b.MaxTimestamp())
-		if rerr != nil {
-			return rerr
-		}
-		if r.scheduled {
-			e, err = Entry{Due: r.due, Ticket: ticket}, nil
-		}
-		return nil
-	})
-	return e, errors.Join(werr, err)
 }
 
 // Admit decides, in the partition's append section and after duplicates were told, whether a plan may be
@@ -230,8 +195,8 @@ func (s *Schedule) Admit(p *Plan) error {
 		return &record.RecordErrors{Err: record.ErrInvalid, Records: p.refused, Count: len(p.refused)}
 	}
 	limit := p.splitter.rules.maxPending
-	if added := int64(p.scheduled - p.dropped - len(p.targets)); added > 0 && s.pending+added > limit {
-		return &TooManyPendingError{Pending: s.pending, Max: limit}
+	if added := int64(p.scheduled - p.dropped - len(p.targets)); added > 0 && s.pending+s.open.count+added > limit {
+		return &TooManyPendingError{Pending: s.pending + s.open.count, Max: limit}
 	}
 	return nil
 }

@@ -10,19 +10,32 @@ import (
 // Delivery is what a [Dispatcher] asks a partition to append: batches marked [record.Delivery], whose
 // records are due.
 type Delivery struct {
-	// Batches are valid until Deliver returns. Their base offsets are for the partition to set.
+	// Batches are valid until Deliver returns. Their base offsets, which count from the first one's, and leader epochs are for the
+	// partition to set.
 	Batches []record.Batch
 
-	flight  *Flight
-	changes int
-	latest  int64
+	flight *Flight
+	// first and next delimit the flight's entries that the batches hold, but for those that were gone by the
+	// state changes; the latest of them is due at latest.
+	first, next int
+	gone        []bool
+	changes     int
+	latest      int64
+}
+
+// Records is how many records are delivered.
+func (d *Delivery) Records() (n int) {
+	for _, b := range d.Batches {
+		n += int(b.Count())
+	}
+	return n
 }
 
 // ErrEarly means that the clock went back, and a delivery is not due any more.
 var ErrEarly = errors.New("not due yet")
 
 // AdmitDelivery decides, in the partition's append section, whether a delivery may be appended at time now. After
-// nil, its batches must be appended and applied before anything else is. Errors: [ErrChanged] if a record of it was cancelled
+// nil, its batches must be appended, and [Schedule.ApplyDelivery] called, before anything else is. Errors: [ErrChanged] if a record of it was cancelled
 // or is in no flight any more; [ErrEarly].
 func (s *Schedule) AdmitDelivery(d *Delivery, now int64) error {
 	s.mu.Lock()

@@ -8,13 +8,15 @@ import (
 	"runtime"
 	"sync"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Target is a partition that this broker leads.
 type Target interface {
 	Source
 	// Deliver appends the batches of a delivery, in order and in one step: in its append section it checks that it still
-	// leads, asks [Schedule.AdmitDelivery] with its clock, appends, and applies the batches to the schedule. It returns the
+	// leads, asks [Schedule.AdmitDelivery] with its clock, appends, and calls [Schedule.ApplyDelivery]. It returns the
 	// offset after the last. It does not wait for the commit. Any error means that nothing was appended.
 	Deliver(ctx context.Context, d *Delivery) (end int64, err error)
 	// Wait returns when everything below end is committed, or with an error if that cannot be.
@@ -23,9 +25,12 @@ type Target interface {
 
 // DispatcherConfig is what a dispatcher needs. The zero value will do.
 type DispatcherConfig struct {
-	Logger *slog.Logger
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer
 	// Now is the wall clock, time.Now if nil.
 	Now func() time.Time
+	// CacheBytes bounds the decoded batches that are kept because more of their records will be due; 0 means 64 MiB.
+	CacheBytes int
 	// Parallel is how many partitions are worked on at once; 0 means half of the processors.
 	Parallel int
 }
@@ -35,9 +40,11 @@ type DispatcherConfig struct {
 // Goroutines: Run's own waits for the next due time of all partitions. A partition that has something due gets a goroutine until
 // it has not; they take turns, a window of records each. A partition that is stuck in a call loses its turn to the others.
 type Dispatcher struct {
-	c DispatcherConfig
+	c       DispatcherConfig
+	metrics *metrics
 	// workspaces are the turns: who holds one may work.
 	workspaces chan *workspace
+	cache      cache
 	// poked tells Run that the head of the queue changed.
 	poked chan struct{}
 
@@ -61,7 +68,10 @@ func NewDispatcher(c DispatcherConfig) *Dispatcher {
 	if c.Parallel == 0 {
 		c.Parallel = max(1, runtime.GOMAXPROCS(0)/2)
 	}
-	d := &Dispatcher{c: c, workspaces: make(chan *workspace, c.Parallel), poked: make(chan struct{}, 1)}
+	if c.CacheBytes == 0 {
+		c.CacheBytes = 64 << 20
+	}
+	d := &Dispatcher{c: c, cache: cache{maxBytes: c.CacheBytes}, metrics: newMetrics(c.Registerer), workspaces: make(chan *workspace, c.Parallel), poked: make(chan struct{}, 1)}
 	for range c.Parallel {
 		d.workspaces <- new(workspace)
 	}
@@ -80,11 +90,16 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	d.mu.Unlock()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	var clock clockWatch
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
 		case <-d.poked:
 		case <-timer.C:
+		}
+		if jump := clock.look(d.c.Now(), time.Now()); jump != 0 {
+			d.metrics.clockSteps.Inc()
+			d.c.Logger.Warn("the wall clock jumped; delayed records are due by the new time", "by", jump)
 		}
 		if next := d.start(d.now()); next == math.MaxInt64 {
 			timer.Stop()
@@ -145,11 +160,13 @@ type Line struct {
 
 	// appended belongs to the goroutine, oldest first.
 	appended []appended
+	shelf    shelf
+	lateness latenessRecorder
 }
 
 // Attach begins to deliver what is due in a schedule, which must have been applied to the end of the log. Name is for the logs.
 func (d *Dispatcher) Attach(name string, s *Schedule, t Target) *Line {
-	l := &Line{d: d, schedule: s, target: t, log: d.c.Logger.With("partition", name), index: -1}
+	l := &Line{d: d, schedule: s, target: t, log: d.c.Logger.With("partition", name), index: -1, shelf: shelf{cache: &d.cache}}
 	s.onEarlier(l.wake)
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -173,6 +190,7 @@ func (l *Line) Detach() {
 	if done != nil {
 		<-done
 	}
+	l.shelf.clear()
 }
 
 // Stopped returns why nothing is delivered at the moment, nil if all is well.
@@ -181,6 +199,9 @@ func (l *Line) Stopped() error {
 	defer l.d.mu.Unlock()
 	return l.stopped
 }
+
+// Lateness tells how long after their due time records were appended since the line was attached.
+func (l *Line) Lateness() Lateness { return l.lateness.snapshot() }
 
 // wake is told that something is due earlier than all before.
 func (l *Line) wake(due int64) {
@@ -204,6 +225,9 @@ func (l *Line) enqueue(next int64) {
 	}
 }
 
+// keepCached is how long a line may be idle without losing what it has in the cache.
+const keepCached = 10 * time.Second
+
 // idle ends the goroutine's time and puts the line back into the queue.
 func (l *Line) idle() {
 	l.d.mu.Lock()
@@ -211,9 +235,14 @@ func (l *Line) idle() {
 	l.cancel()
 	close(l.done)
 	l.cancel, l.done = nil, nil
-	if !l.detached {
-		l.enqueue(l.schedule.NextDue())
+	if l.detached {
+		return
 	}
+	next := l.schedule.NextDue()
+	if next > l.d.now()+keepCached.Milliseconds() {
+		l.shelf.clear()
+	}
+	l.enqueue(next)
 }
 
 // queue is a heap of lines by next.

@@ -10,12 +10,13 @@ import (
 	"github.com/morrowmq/morrow/log/record"
 )
 
-// workspace is the memory of one delivery step.
+// workspace is the memory of one turn.
 type workspace struct {
 	// order is the positions in the flight by ticket.
 	order []int32
+	// found are the records, by position in the flight.
 	found []payload
-	// arena holds the records found.
+	// arena holds those that come from batches which are not kept.
 	arena   []byte
 	gone    []bool
 	batch   []byte
@@ -24,34 +25,34 @@ type workspace struct {
 	view    record.View
 }
 
-// payload is where a record lies in the arena, and what is known from its batch.
+// payload is an encoded record and what is known from its batch. Raw is nil if the record was not found.
 type payload struct {
-	from, to      int
+	raw           []byte
 	baseTimestamp int64
 	codec         record.Codec
 }
 
-// maxKeptArena is the largest arena kept between steps.
+// maxKeptArena is the largest arena kept between turns.
 const maxKeptArena = 16 << 20
 
 func (w *workspace) reset(n int) {
 	if cap(w.arena) > maxKeptArena {
 		w.arena = nil
 	}
-	if cap(w.batch) > maxKeptArena {
+	if cap(w.batch) > maxKeptBuffer {
 		w.batch = nil
 	}
 	w.arena = w.arena[:0]
+	clear(w.found)
 	w.order = slices.Grow(w.order[:0], n)[:n]
 	w.found = slices.Grow(w.found[:0], n)[:n]
 	w.gone = slices.Grow(w.gone[:0], n)[:n]
-	clear(w.found)
 	clear(w.gone)
 }
 
-// gather copies the records of entries out of the log, each batch read and decoded once. On an error, what was found
-// until then stays in w.found; the others' are empty there.
-func (w *workspace) gather(ctx context.Context, src Source, entries []Entry) error {
+// gather finds the records of entries in the log, wherever they lie, each batch decoded once. On an error, what could be
+// found is in w.found all the same.
+func (w *workspace) gather(ctx context.Context, src Source, shelf *shelf, entries []Entry) error {
 	w.reset(len(entries))
 	for i := range w.order {
 		w.order[i] = int32(i)
@@ -59,22 +60,25 @@ func (w *workspace) gather(ctx context.Context, src Source, entries []Entry) err
 	slices.SortFunc(w.order, func(i, j int32) int { return cmp.Compare(entries[i].Ticket, entries[j].Ticket) })
 	var first error
 	for rest := w.order; len(rest) > 0; {
-		n, err := w.gatherBatch(ctx, src, entries, rest)
+		n, err := w.gatherBatch(ctx, src, shelf, entries, rest)
 		if err != nil && first == nil {
-			first = fmt.Errorf("ticket %d: %w", entries[rest[0]].Ticket, err)
+			first = fmt.Errorf("ticket %d: %w", entries[rest[min(n, len(rest)-1)]].Ticket, err)
 		}
-		rest = rest[max(n, 1):]
+		if err != nil {
+			n++
+		}
+		rest = rest[n:]
 	}
 	return first
 }
 
-// errEnough ends a walk.
-var errEnough = errors.New("found all")
-
-// gatherBatch reads the batch of the first position of order, and takes as many records from it as follow in order. It
-// returns how many.
-func (w *workspace) gatherBatch(ctx context.Context, src Source, entries []Entry, order []int32) (n int, err error) {
+// gatherBatch finds the first record of order, and those that follow it in the same batch. It returns how many; after an error, the next
+// one is the one that was not found.
+func (w *workspace) gatherBatch(ctx context.Context, src Source, shelf *shelf, entries []Entry, order []int32) (n int, err error) {
 	ticket := entries[order[0]].Ticket
+	if d := shelf.find(ticket); d != nil {
+		return w.pick(d, entries, order)
+	}
 	b, err := src.BatchAt(ctx, ticket, w.batch)
 	if err != nil {
 		return 0, err
@@ -83,7 +87,45 @@ func (w *workspace) gatherBatch(ctx context.Context, src Source, entries []Entry
 	if !b.Hidden() {
 		return 0, errNotDelayed
 	}
-	base, codec, receive := b.BaseOffset(), b.Attributes().Codec(), b.MaxTimestamp()
+	wanted := 0
+	for wanted < len(order) && entries[order[wanted]].Ticket < b.EndOffset() {
+		wanted++
+	}
+	if wanted > int(b.Count())/2 {
+		return w.copyFrom(b, entries, order[:wanted])
+	}
+	// Most of the batch is due another time.
+	w.batch = nil
+	d, err := decode(b)
+	if err != nil {
+		return 0, err
+	}
+	shelf.add(d)
+	return w.pick(d, entries, order)
+}
+
+// pick finds records in a decoded batch.
+func (w *workspace) pick(d *decoded, entries []Entry, order []int32) (n int, err error) {
+	for ; n < len(order) && entries[order[n]].Ticket < d.end; n++ {
+		e := entries[order[n]]
+		raw := d.record(e.Ticket)
+		if raw == nil {
+			return n, errNotDelayed
+		}
+		if err := w.view.Load(raw, d.baseTimestamp); err != nil {
+			return n, err
+		}
+		if err := checkScheduled(&w.view, d.receive, e); err != nil {
+			return n, err
+		}
+		w.found[order[n]] = payload{raw: raw, baseTimestamp: d.baseTimestamp, codec: d.codec}
+	}
+	return n, nil
+}
+
+// copyFrom copies the records of order, all of which belong into b, to the arena.
+func (w *workspace) copyFrom(b record.Batch, entries []Entry, order []int32) (n int, err error) {
+	base, receive, codec := b.BaseOffset(), b.MaxTimestamp(), b.Attributes().Codec()
 	err = b.Walk(nil, func(v *record.View) error {
 		e := entries[order[n]]
 		at := base + int64(v.OffsetDelta)
@@ -93,17 +135,13 @@ func (w *workspace) gatherBatch(ctx context.Context, src Source, entries []Entry
 		if at > e.Ticket {
 			return errNotDelayed
 		}
-		r, err := readStored(v, receive)
-		if err != nil {
+		if err := checkScheduled(v, receive, e); err != nil {
 			return err
-		}
-		if !r.scheduled || r.due != e.Due {
-			return fmt.Errorf("the record is due at %d, the schedule says %d", r.due, e.Due)
 		}
 		from := len(w.arena)
 		w.arena = append(w.arena, v.Raw...)
-		w.found[order[n]] = payload{from: from, to: len(w.arena), baseTimestamp: b.BaseTimestamp(), codec: codec}
-		if n++; n == len(order) || entries[order[n]].Ticket >= b.EndOffset() {
+		w.found[order[n]] = payload{raw: w.arena[from:len(w.arena):len(w.arena)], baseTimestamp: b.BaseTimestamp(), codec: codec}
+		if n++; n == len(order) {
 			return errEnough
 		}
 		return nil
@@ -118,41 +156,56 @@ func (w *workspace) gatherBatch(ctx context.Context, src Source, entries []Entry
 	}
 }
 
-// build encodes what is found from position i of a flight on into batches of at most deliveryBytes, and
+// checkScheduled makes sure that a record is the one the schedule means.
+func checkScheduled(v *record.View, receive int64, e Entry) error {
+	r, err := readStored(v, receive)
+	if err != nil {
+		return err
+	}
+	if !r.scheduled || r.due != e.Due {
+		return fmt.Errorf("the record in the log is due at %d, the schedule says %d", r.due, e.Due)
+	}
+	return nil
+}
+
+// build encodes what is found from position i of a flight on into a batch of at most deliveryBytes, and
 // returns where it stopped: at the end, at what is not found, or at the limit. There is no batch if all before that is gone already.
 func (w *workspace) build(d *Delivery, i int, now int64) (next int, err error) {
 	entries := d.flight.Entries
-	d.Batches = d.Batches[:0]
-	codec, started := record.None, false
+	d.Batches, d.first, d.gone = d.Batches[:0], i, w.gone
+	codec := record.None
+	w.builder.Reset(record.Delivery, now)
 	for ; i < len(entries); i++ {
 		if w.gone[i] {
 			continue
 		}
 		p := &w.found[i]
-		if p.to == 0 {
+		if p.raw == nil || w.builder.Count() > 0 && w.full(len(p.raw)) {
 			break
 		}
-		size := p.to - p.from + addedLen
-		if started && (p.codec != codec || w.builder.Count() == deliveryRecords || w.builder.Len()+size > deliveryBytes) {
-			break
-		}
-		if !started {
-			codec, started = p.codec, true
-			w.builder.Reset(record.Delivery.WithCodec(codec), now)
-		}
-		if err := w.view.Load(w.arena[p.from:p.to], p.baseTimestamp); err != nil {
+		if err := w.view.Load(p.raw, p.baseTimestamp); err != nil {
 			return i, err
+		}
+		if codec == record.None {
+			codec = p.codec
 		}
 		d.latest = entries[i].Due
 		w.builder.AddEdited(&w.view, int32(w.builder.Count()), now, isDelayHeader, w.stamper.of(entries[i], w.view.CreateTime())...)
 	}
-	if !started {
+	d.next = i
+	if w.builder.Count() == 0 {
 		return i, nil
 	}
+	w.builder.SetAttributes(record.Delivery.WithCodec(codec))
 	b, err := w.builder.Finish()
 	if err != nil {
 		return i, err
 	}
 	d.Batches = append(d.Batches, b)
 	return i, nil
+}
+
+// full reports whether the batch being built has no room for another record.
+func (w *workspace) full(size int) bool {
+	return w.builder.Count() == deliveryRecords || w.builder.Len()+size+addedLen > deliveryBytes
 }

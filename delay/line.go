@@ -41,6 +41,7 @@ func (l *Line) run(ctx context.Context) {
 		if err != nil {
 			backoff = min(max(minBackoff, 2*backoff), maxBackoff)
 			l.pause(ctx, backoff, err)
+			window = minWindow
 			continue
 		}
 		l.resumed()
@@ -79,7 +80,9 @@ func (l *Line) turn(ctx context.Context, window int) (more bool, err error) {
 		return false, ctx.Err()
 	}
 	expired := time.AfterFunc(lease, func() { l.d.workspaces <- new(workspace) })
+	began := time.Now()
 	more, err = l.deliver(ctx, w, window)
+	l.d.metrics.turns.Observe(time.Since(began).Seconds())
 	if expired.Stop() {
 		l.d.workspaces <- w
 	}
@@ -93,7 +96,7 @@ func (l *Line) deliver(ctx context.Context, w *workspace, window int) (more bool
 		return more, nil
 	}
 	defer l.schedule.Return(f)
-	missing := w.gather(ctx, l.target, f.Entries)
+	missing := w.gather(ctx, l.target, &l.shelf, f.Entries)
 	d := Delivery{flight: f}
 	d.changes = l.schedule.remaining(f, w.gone)
 	for i := 0; i < len(f.Entries); {
@@ -105,13 +108,17 @@ func (l *Line) deliver(ctx context.Context, w *workspace, window int) (more bool
 			break
 		}
 		end, err := l.target.Deliver(ctx, &d)
-		if errors.Is(err, ErrChanged) {
+		switch {
+		case errors.Is(err, ErrChanged):
 			d.changes = l.schedule.remaining(f, w.gone)
 			continue
-		}
-		if err != nil {
+		case errors.Is(err, ErrEarly):
+			// The clock went back: what is left is due another time.
+			return false, nil
+		case err != nil:
 			return true, err
 		}
+		l.lateness.observe(f.Entries[d.first:d.next], w.gone[d.first:d.next], l.d.now())
 		l.appended = append(l.appended, appended{end, len(d.Batches[0])})
 		i = next
 	}
@@ -123,6 +130,7 @@ func (l *Line) pause(ctx context.Context, backoff time.Duration, err error) {
 	if ctx.Err() != nil {
 		return
 	}
+	l.d.metrics.failures.Inc()
 	l.d.mu.Lock()
 	first := l.stopped == nil
 	l.stopped = err

@@ -15,15 +15,17 @@ type partition struct {
 	rules *Rules
 	now   func() time.Time
 
-	mu        sync.Mutex
-	batches   []record.Batch
-	end       int64
-	schedule  *Schedule
-	wait      func(ctx context.Context, end int64) error
-	deliver   func() error
-	unread    func(offset int64) error
-	reads     int
-	delivered [][]byte
+	mu       sync.Mutex
+	batches  []record.Batch
+	end      int64
+	schedule *Schedule
+	reads    int
+	// wait, deliver and unread take the place of, or come before, what they are named for.
+	wait    func(ctx context.Context, end int64) error
+	deliver func() error
+	unread  func(offset int64) error
+	// early collects deliveries that were appended before they were due.
+	early []string
 }
 
 func newPartition(rules *Rules) *partition {
@@ -64,13 +66,15 @@ func (p *partition) append(plan *Plan) (int64, error) {
 			return 0, err
 		}
 	}
-	return base, nil
+	err := p.schedule.ApplyPlan(plan, base)
+	p.commit()
+	return base, err
 }
 
-// store appends a copy of b at base plus its own base offset. The caller holds mu.
+// store appends a copy of b at base plus its own base offset, which it sets in b too. The caller holds mu.
 func (p *partition) store(base int64, b record.Batch) error {
-	b = append(record.Batch(nil), b...)
 	b.SetBaseOffset(base + b.BaseOffset())
+	b = append(record.Batch(nil), b...)
 	if b.BaseOffset() != p.end {
 		return fmt.Errorf("batch at %d, log ends at %d", b.BaseOffset(), p.end)
 	}
@@ -79,7 +83,26 @@ func (p *partition) store(base int64, b record.Batch) error {
 	}
 	p.batches = append(p.batches, b)
 	p.end = b.EndOffset()
-	return p.schedule.Apply(b)
+	return nil
+}
+
+// commit moves the high watermark to the end, unless commits are held back. The caller holds mu.
+func (p *partition) commit() {
+	if p.wait == nil {
+		p.schedule.AdvanceHighWatermark(p.end)
+	}
+}
+
+func (p *partition) noteEarly(d *Delivery) {
+	now := p.now().UnixMilli()
+	for _, b := range d.Batches {
+		_ = b.Walk(nil, func(v *record.View) error {
+			if e, err := delivered(v); err != nil || e.Due > now || v.CreateTime() < e.Due {
+				p.early = append(p.early, fmt.Sprintf("%v at %d, stamped %d: %v", e, now, v.CreateTime(), err))
+			}
+			return nil
+		})
+	}
 }
 
 func (p *partition) BatchAt(_ context.Context, offset int64, buf []byte) (record.Batch, error) {
@@ -98,6 +121,31 @@ func (p *partition) BatchAt(_ context.Context, offset int64, buf []byte) (record
 	return append(buf[:0], p.batches[i]...), nil
 }
 
+func (p *partition) Scan(_ context.Context, from, to int64, visit func(record.Batch) error) error {
+	p.mu.Lock()
+	batches := p.batches
+	p.mu.Unlock()
+	for _, b := range batches {
+		if b.EndOffset() > from && b.BaseOffset() < to {
+			if err := visit(b); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (p *partition) OffsetForTimestamp(_ context.Context, ms int64) (int64, bool, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, b := range p.batches {
+		if !b.Hidden() && b.MaxTimestamp() >= ms {
+			return b.BaseOffset(), true, nil
+		}
+	}
+	return 0, false, nil
+}
+
 func (p *partition) Deliver(_ context.Context, d *Delivery) (int64, error) {
 	if p.deliver != nil {
 		if err := p.deliver(); err != nil {
@@ -109,11 +157,15 @@ func (p *partition) Deliver(_ context.Context, d *Delivery) (int64, error) {
 	if err := p.schedule.AdmitDelivery(d, p.now().UnixMilli()); err != nil {
 		return 0, err
 	}
+	base := p.end
 	for _, b := range d.Batches {
-		if err := p.store(p.end, b); err != nil {
+		if err := p.store(base, b); err != nil {
 			return 0, err
 		}
 	}
+	p.schedule.ApplyDelivery(d)
+	p.noteEarly(d)
+	p.commit()
 	return p.end, nil
 }
 

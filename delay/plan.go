@@ -14,7 +14,7 @@ const MaxPieces = 4096
 // pieces, each wholly visible or wholly hidden, with the original's offsets and sequences.
 //
 // The order of use is Prepare, outside the partition's append section; then inside it, after duplicates were
-// told, [Schedule.Admit], Stamp, the append, and [Schedule.Apply] for every piece. A Plan is
+// told, [Schedule.Admit], Stamp, the append, and [Schedule.ApplyPlan]. A Plan is
 // valid until its [Splitter] is released.
 type Plan struct {
 	splitter *Splitter
@@ -25,8 +25,9 @@ type Plan struct {
 	batches []record.Batch
 	// rebuild: the batch cannot be stored with its own payload.
 	rebuild bool
-	// Scheduled is how many records will be pending.
+	// scheduled is how many records will be pending, received when they came.
 	scheduled int
+	receive   int64
 	resolution
 }
 
@@ -173,7 +174,7 @@ func (p *Plan) addHidden(v *record.View, it *item) {
 // Stamp returns what to append: the pieces of one atomic group, all but the last marked continued, the hidden ones stamped with the time at
 // which the broker received them. Receive must not go back within a partition; delays count from it. The batches belong to the plan.
 func (p *Plan) Stamp(receive int64) []record.Batch {
-	p.batches = p.batches[:0]
+	p.batches, p.receive = p.batches[:0], receive
 	for i := range p.pieces {
 		pc := &p.pieces[i]
 		b := p.batch

@@ -71,6 +71,10 @@ const (
 
 func (k opKind) finishes() bool { return opDeliver <= k && k <= opReplace }
 
+func (k opKind) String() string {
+	return [...]string{"scheduled", "delivered", "cancelled", "replaced", "staged", "committed", "aborted"}[k]
+}
+
 // NewSchedule returns the schedule of an empty log that begins at offset start.
 func NewSchedule(start int64) *Schedule {
 	return &Schedule{near: newIndex(), end: start, highWatermark: start, earliest: math.MaxInt64, wake: func(int64) {}}
@@ -82,11 +86,63 @@ func (s *Schedule) Apply(b record.Batch) error {
 	if err := s.read(b); err != nil {
 		return fmt.Errorf("batch at offset %d: %w", b.BaseOffset(), err)
 	}
+	received := int64(math.MinInt64)
+	if b.Hidden() {
+		received = b.MaxTimestamp()
+	}
+	s.doAll(b.EndOffset(), received)
+	return nil
+}
+
+// ApplyPlan is Apply for the batches of a plan that was stamped and appended at base, without reading them again
+// where that can be avoided.
+func (s *Schedule) ApplyPlan(p *Plan, base int64) error {
+	if p.rebuild || p.Plain() {
+		for _, b := range p.batches {
+			if err := s.Apply(b); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	s.ops = s.ops[:0]
+	for i := range p.splitter.items {
+		it := &p.splitter.items[i]
+		o := op{kind: opSchedule, at: base + int64(it.index)}
+		o.entry = Entry{Due: it.value, Ticket: o.at, Size: storedSize(int(it.size))}
+		if it.relative {
+			o.entry.Due = dueAfter(p.receive, it.value)
+		}
+		if it.name > 0 {
+			o.name = p.name(it)
+		}
+		if p.batch.Transactional() {
+			o.kind, o.producerID = opStage, p.batch.ProducerID()
+		}
+		s.ops = append(s.ops, o)
+	}
+	s.doAll(base+int64(p.batch.Count()), p.receive)
+	return nil
+}
+
+// ApplyDelivery is Apply for the batches of a delivery that was admitted and appended.
+func (s *Schedule) ApplyDelivery(d *Delivery) {
+	s.ops = s.ops[:0]
+	at := d.Batches[0].BaseOffset()
+	for i := d.first; i < d.next; i++ {
+		if !d.gone[i] {
+			s.ops = append(s.ops, op{kind: opDeliver, at: at, entry: d.flight.Entries[i]})
+			at++
+		}
+	}
+	s.doAll(at, math.MinInt64)
+}
+
+// doAll carries out s.ops, which bring the schedule to the offset end.
+func (s *Schedule) doAll(end, received int64) {
 	s.mu.Lock()
 	due := int64(math.MaxInt64)
-	if b.Hidden() {
-		s.received = max(s.received, b.MaxTimestamp())
-	}
+	s.received = max(s.received, received)
 	for i := range s.ops {
 		if o := &s.ops[i]; s.do(o) {
 			if o.kind == opSchedule {
@@ -97,7 +153,7 @@ func (s *Schedule) Apply(b record.Batch) error {
 			}
 		}
 	}
-	s.end = b.EndOffset()
+	s.end = end
 	if s.open.releasing() {
 		due = math.MinInt64
 	}
@@ -110,7 +166,6 @@ func (s *Schedule) Apply(b record.Batch) error {
 	}
 	clear(s.ops)
 	s.ops = s.ops[:0]
-	return nil
 }
 
 // read fills s.ops with what a batch means.
@@ -148,7 +203,7 @@ func (s *Schedule) readHidden(b record.Batch, v *record.View) error {
 		return nil
 	}
 	o.kind = opSchedule
-	o.entry = Entry{Due: r.due, Ticket: o.at, Size: unpackSize(packSize(int32(len(v.Raw))))}
+	o.entry = Entry{Due: r.due, Ticket: o.at, Size: storedSize(len(v.Raw))}
 	if b.Transactional() {
 		o.kind, o.producerID = opStage, b.ProducerID()
 	}

@@ -7,7 +7,7 @@ type Stats struct {
 	// Pending records, and how many of them are overdue; both include those in flight. Bytes is
 	// what the pending ones occupy, uncompressed, to within a thousandth.
 	Pending, Overdue, Bytes int64
-	// Undecided records belong to transactions that are not over.
+	// Undecided records belong to transactions that are not over, or only just.
 	Undecided int64
 	// NextDue is when the first pending record is due; math.MaxInt64 if there is none.
 	NextDue int64
@@ -60,11 +60,9 @@ func (s *Schedule) Stats(now int64) Stats {
 	s.moveMark(now)
 	st := Stats{
 		Pending: s.pending, Overdue: s.overdue, Bytes: s.bytes,
+		Undecided: s.open.count,
 		NextDue:   math.MaxInt64,
 		Delivered: s.delivered, Cancelled: s.cancelled, Replaced: s.replaced,
-	}
-	for _, entries := range s.open.staged {
-		st.Undecided += int64(len(entries))
 	}
 	if e, ok := s.near.min(); ok {
 		st.NextDue = e.Due

@@ -15,6 +15,8 @@ const releaseStep = 4096
 type transactions struct {
 	staged map[int64][]Entry
 	ended  []ended
+	// count is how many entries there are in all.
+	count int64
 }
 
 type ended struct {
@@ -27,11 +29,13 @@ func (t *transactions) stage(producerID int64, e Entry) {
 		t.staged = make(map[int64][]Entry)
 	}
 	t.staged[producerID] = append(t.staged[producerID], e)
+	t.count++
 }
 
 // unstage takes back the producer's last entry.
 func (t *transactions) unstage(producerID int64) {
 	entries := t.staged[producerID]
+	t.count--
 	if n := len(entries) - 1; n > 0 {
 		t.staged[producerID] = entries[:n]
 	} else {
@@ -66,6 +70,7 @@ func (s *Schedule) release(n int) {
 			}
 		}
 		n -= step
+		s.open.count -= int64(step)
 		if t.entries = t.entries[step:]; len(t.entries) == 0 {
 			s.open.ended = s.open.ended[1:]
 		}

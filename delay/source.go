@@ -1,0 +1,101 @@
+package delay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/morrowmq/morrow/log/record"
+)
+
+// ErrGone is what a [Source] answers for an offset below its start.
+var ErrGone = errors.New("no longer in the log")
+
+// Source reads a partition's log, wherever it lies.
+type Source interface {
+	// BatchAt returns the physical batch that holds an offset, hidden ones included. It may read into buf, and
+	// grow it; the batch is then valid until buf is used again. The error wraps ErrGone if the offset is below the start of the log.
+	BatchAt(ctx context.Context, offset int64, buf []byte) (record.Batch, error)
+	// Scan calls visit for every batch, hidden ones included, from the one that holds offset from up to the offset to. The
+	// batch is valid during the call. It stops at the first error of visit and returns it.
+	Scan(ctx context.Context, from, to int64, visit func(record.Batch) error) error
+	// OffsetForTimestamp returns the offset of the first visible batch with a timestamp at or after ms; ok is false if there is none.
+	OffsetForTimestamp(ctx context.Context, ms int64) (offset int64, ok bool, err error)
+}
+
+var errNotDelayed = errors.New("not a delayed record")
+
+// find reads from the log when a ticket is due.
+func find(ctx context.Context, src Source, ticket int64) (Entry, error) {
+	b, err := src.BatchAt(ctx, ticket, nil)
+	if err != nil {
+		return Entry{}, err
+	}
+	if !b.Hidden() {
+		return Entry{}, errNotDelayed
+	}
+	e, found := Entry{Ticket: ticket}, false
+	err = b.Walk(nil, func(v *record.View) error {
+		if b.BaseOffset()+int64(v.OffsetDelta) != ticket {
+			return nil
+		}
+		r, err := readStored(v, b.MaxTimestamp())
+		e.Due, found = r.due, r.scheduled
+		return err
+	})
+	if err == nil && !found {
+		err = errNotDelayed
+	}
+	return e, err
+}
+
+// errEnough ends a walk or a scan.
+var errEnough = errors.New("found what was looked for")
+
+// endingBytes is how much of the log is searched for how a schedule ended, right behind the
+// record and right behind its due time.
+const endingBytes = 8 << 20
+
+// ending says in words how a schedule that is not pending any more ended, as far as it can be found with little effort.
+func ending(ctx context.Context, src Source, e Entry, end int64) (string, error) {
+	how, err := endingFrom(ctx, src, e, e.Ticket+1, end)
+	if how != "" || err != nil {
+		return how, err
+	}
+	// A delivery is visible, and stamped at or after it was due.
+	from, ok, err := src.OffsetForTimestamp(ctx, e.Due)
+	if err != nil {
+		return "", err
+	}
+	if ok && from > e.Ticket {
+		if how, err = endingFrom(ctx, src, e, from, end); how != "" || err != nil {
+			return how, err
+		}
+	}
+	return "already delivered or cancelled", nil
+}
+
+func endingFrom(ctx context.Context, src Source, e Entry, from, end int64) (how string, err error) {
+	// The schedule itself knows best what a batch means.
+	var reader Schedule
+	budget := endingBytes
+	err = src.Scan(ctx, from, end, func(b record.Batch) error {
+		if budget -= len(b); budget < 0 {
+			return errEnough
+		}
+		if err := reader.read(b); err != nil {
+			return err
+		}
+		for _, o := range reader.ops {
+			if o.kind.finishes() && o.entry.Ticket == e.Ticket {
+				how = fmt.Sprintf("%s at offset %d", o.kind, o.at)
+				return errEnough
+			}
+		}
+		return nil
+	})
+	if errors.Is(err, errEnough) {
+		err = nil
+	}
+	return how, err
+}
