@@ -54,8 +54,10 @@ var importMap = []edges{
 		"log", "log/record", "log/segment", "log/producer", "internal/vfs", "internal/assert",
 	}},
 
+	{"internal/bench", []string{"log/record", "internal/vfs"}},
 	{"cmd/morrow", []string{
 		"broker", "cluster/local", "cluster/etcd", "tier", "log", "log/segment", "log/record", "internal/vfs",
+		"internal/bench",
 	}},
 	{"e2e", []string{"internal/testnet", "log/record"}},
 	{"compat", []string{"internal/testnet"}},
