@@ -108,7 +108,7 @@ func TestLibrariesOutsideTheirHomesAreFound(t *testing.T) {
 		"broker/a.go:1: import of github.com/spf13/viper; its home is cmd: packages take a Config struct",
 		"broker/a_test.go:1: import of log; its home is nowhere: log/slog is the logger, passed in",
 		"log/a.go:1: import of log; its home is nowhere: log/slog is the logger, passed in",
-		"protocol/api/a.go:1: import of syscall; its home is internal/vfs, internal/testnet, protocol, cmd: system calls are files (vfs), sendfile (protocol) or the process (cmd)",
+		"protocol/api/a.go:1: import of syscall; its home is internal/vfs, internal/testnet, protocol, cmd, internal/bench: system calls are files (vfs), sockets (protocol, bench) or the process (cmd)",
 		"protocol/api/a.go:3: import of github.com/google/btree; its home is delay: it is the near index",
 	}
 	if !slices.Equal(got, want) {
