@@ -2,7 +2,6 @@ package coord
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -56,8 +55,16 @@ type Shard[S State] struct {
 // again, other records appended and committed to 110 must not make the first
 // answer look committed.
 type life struct {
-	committed atomic.Int64 // everything below was seen to be committed
-	over      atomic.Bool
+	committed atomic.Int64    // everything below was seen to be committed
+	ctx       context.Context // ends with the life, with the reason as its cause
+	end       context.CancelCauseFunc
+}
+
+func newLife(committed int64) *life {
+	l := &life{}
+	l.committed.Store(committed)
+	l.ctx, l.end = context.WithCancelCause(context.Background())
+	return l
 }
 
 type status int
@@ -105,7 +112,8 @@ func (s *Shard[S]) Run(ctx context.Context) error {
 // Call runs one command on the shard and returns its answer when everything the
 // answer may reveal is committed. The command must send reply, or keep it in
 // the state to be sent by a later command. Errors: [ErrLoading], [ErrNotLeader],
-// [ErrCommitTimeout], that of ctx, or one of [Journal.Wait].
+// [ErrCommitTimeout], that of ctx, or one of [Journal.Wait]. After each of them but
+// the first two the command may have happened or not.
 func Call[S State, R any](ctx context.Context, s *Shard[S], command func(state S, tx *Tx, reply *Reply[R])) (R, error) {
 	var zero R
 	reply := NewReply[R]()
@@ -190,8 +198,7 @@ func (s *Shard[S]) load(ctx context.Context) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.state, s.end, s.status, s.life = state, end, active, &life{}
-	s.life.committed.Store(end)
+	s.state, s.end, s.status, s.life = state, end, active, newLife(end)
 	s.runLocked(func(state S, tx *Tx) { state.Loaded(tx) })
 	s.cfg.Logger.Debug("coordinator shard loaded", "records", records, "end", end, "took", s.cfg.Now().Sub(start))
 	return nil
@@ -201,7 +208,7 @@ func (s *Shard[S]) unload(next status, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.status == active {
-		s.life.over.Store(true)
+		s.life.end(err)
 		s.state.Unloaded(err)
 		var none S
 		s.state = none
@@ -267,21 +274,25 @@ func (s *Shard[S]) expireDue(ctx context.Context) time.Time {
 	}
 }
 
+// waitCommitted waits until everything below end is committed, as long as the
+// life in which it was appended lasts: what the journal holds there afterwards
+// may be something else.
 func (s *Shard[S]) waitCommitted(ctx context.Context, life *life, end int64) error {
 	if end <= life.committed.Load() {
 		return nil
 	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(life.ctx, func() { cancel(context.Cause(life.ctx)) })()
 	if d := s.cfg.CommitTimeout(); d > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, d, ErrCommitTimeout)
-		defer cancel()
+		defer time.AfterFunc(d, func() { cancel(ErrCommitTimeout) }).Stop()
 	}
 	err := s.cfg.Journal.Wait(ctx, end)
-	if err != nil && errors.Is(context.Cause(ctx), ErrCommitTimeout) {
-		return ErrCommitTimeout
+	if life.ctx.Err() != nil {
+		return context.Cause(life.ctx)
 	}
-	if err == nil && life.over.Load() {
-		return ErrLoading
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
 	return err
 }

@@ -150,7 +150,10 @@ func TestFailedCommitDropsTheStateAndLoadsItAgain(t *testing.T) {
 		waiting := w.await("never")
 		said := w.say("lost")
 		w.journal.fail()
-		answered(t, said, "", errSync)
+		synctest.Wait()
+		if o := <-said; !errors.Is(o.err, errSync) && !errors.Is(o.err, ErrLoading) { // whoever notices first
+			t.Fatalf("answered %q, %v", o.value, o.err)
+		}
 		answered(t, waiting, "", ErrLoading)
 		answered(t, w.read(), "old", nil)
 	})
