@@ -3,6 +3,7 @@ package tier
 import (
 	"encoding/binary"
 	"fmt"
+	"sort"
 )
 
 // encode returns the index as it is stored, envelope included.
@@ -108,6 +109,20 @@ func (ix *Index) decodePoints(d *decoder) {
 		p.MaxTimestamp = timestamp + d.int()
 		offset, pos, timestamp = p.Offset, p.Pos, p.MaxTimestamp
 	}
+}
+
+// visibleAt is the place in Visible of the first range that ends above offset.
+func (ix *Index) visibleAt(offset int64) int {
+	return sort.Search(len(ix.Visible), func(i int) bool { return ix.Visible[i].End > offset })
+}
+
+// pointPos is a position of a batch at or below offset, and not far below if possible.
+func (ix *Index) pointPos(offset int64) int64 {
+	k := sort.Search(len(ix.Points), func(k int) bool { return ix.Points[k].Offset > offset }) - 1
+	if k < 0 {
+		return 0
+	}
+	return ix.Points[k].Pos
 }
 
 // check makes sure that what follows from the index stays within the data.

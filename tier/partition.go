@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"github.com/morrowmq/morrow/internal/vfs"
 )
 
@@ -37,13 +39,15 @@ type Partition struct {
 	failures  int       // consecutive, for the back-off
 	expireDue time.Time // when retention is looked at again
 
-	view  atomic.Pointer[view]
-	stats stats
+	view    atomic.Pointer[view]
+	stats   stats
+	streams streams
+	fetches *semaphore.Weighted
 
 	slot slot // the queue's
 }
 
-// view is what readers see: an immutable snapshot, replaced by whoever holds the turn.
+// view is what readers see: an immutable snapshot, replaced as a whole.
 type view struct {
 	manifest *Manifest // nil: not read yet
 	// The manifest is ours to extend: read at our leader epoch and nobody else's since.
@@ -63,6 +67,7 @@ func newPartition(t *Tier, id PartitionID, source Source, epoch int32, config fu
 	p := &Partition{
 		tier: t, id: id, source: source, config: config, epoch: epoch, state: st,
 		turn:    make(chan struct{}, 1),
+		fetches: semaphore.NewWeighted(fetchesPerPartition),
 		catalog: catalog{bucket: t.bucket, dir: partitionDir(t.cluster, id.Topic, id.Partition), decoded: t.decoded},
 	}
 	v := view{confirmed: NoOffset}
@@ -119,11 +124,16 @@ func (p *Partition) inTurn(ctx context.Context, do func() error) error {
 	return do()
 }
 
-// publish replaces the view. The caller has the turn.
+// publish replaces the view. The caller has the turn, or adds a manifest where there was none.
 func (p *Partition) publish(change func(*view)) {
-	v := *p.view.Load()
-	change(&v)
-	p.view.Store(&v)
+	for {
+		old := p.view.Load()
+		v := *old
+		change(&v)
+		if p.view.CompareAndSwap(old, &v) {
+			return
+		}
+	}
 }
 
 // ready makes sure that the manifest is known, that it is ours, and that the local bound says the same as the bucket (R9).

@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
+	"golang.org/x/time/rate"
 
 	"github.com/morrowmq/morrow/internal/vfs"
 )
@@ -35,6 +36,42 @@ type Options struct {
 	Uploads      int           // segments sent at the same time; default 4
 	PrepareTTL   time.Duration // after this an upload is begun anew under another key; default 6 h
 	DecodedBytes int64         // memory for indexes and manifest pages; default 32 MiB
+	Fetches      int           // blocks fetched at the same time; default 32
+	CacheBytes   int64         // disk for blocks that were fetched; default 1 GiB
+	CacheReserve int64         // free space that the cache leaves alone; default 1 GiB
+
+	// Bytes per second to and from the bucket; 0: no limit. (Kafka: remote.log.manager.{copy,fetch}.max.bytes.per.second)
+	CopyRate, FetchRate int64
+}
+
+// The defaults of Options.
+const (
+	DefaultUploads      = 4
+	DefaultPrepareTTL   = 6 * time.Hour
+	DefaultDecodedBytes = 32 << 20
+	DefaultFetches      = 32
+	DefaultCacheBytes   = 1 << 30
+	DefaultCacheReserve = 1 << 30
+)
+
+func (o Options) withDefaults() Options {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	o.Uploads = orDefault(o.Uploads, DefaultUploads)
+	o.PrepareTTL = orDefault(o.PrepareTTL, DefaultPrepareTTL)
+	o.DecodedBytes = orDefault(o.DecodedBytes, DefaultDecodedBytes)
+	o.Fetches = orDefault(o.Fetches, DefaultFetches)
+	o.CacheBytes = orDefault(o.CacheBytes, DefaultCacheBytes)
+	o.CacheReserve = orDefault(o.CacheReserve, DefaultCacheReserve)
+	return o
+}
+
+func orDefault[T int | int64 | time.Duration](v, def T) T {
+	if v <= 0 {
+		return def
+	}
+	return v
 }
 
 // ErrClosed: the Tier has been closed.
@@ -49,11 +86,16 @@ type Tier struct {
 	logger     *slog.Logger
 	now        func() time.Time
 	workers    int
-	slots      *semaphore.Weighted
+	uploads    *semaphore.Weighted
+	fetches    *semaphore.Weighted
+	copyLimit  *rate.Limiter
+	fetchLimit *rate.Limiter
 	prepareTTL time.Duration
 	queue      *queue
 	life       *lifetime
 	decoded    *decoded
+	manifests  *flights[string, *Manifest]
+	chunks     *chunkCache
 
 	mu         sync.Mutex
 	partitions map[partitionKey]*Partition // guarded by mu
@@ -66,30 +108,23 @@ type partitionKey struct {
 
 // Open prepares a Tier. It asks the bucket nothing and starts nothing.
 func Open(o Options) (*Tier, error) {
+	o = o.withDefaults()
 	t := &Tier{
 		bucket: o.Bucket, cluster: o.Cluster, fs: o.FS, dir: o.Dir, logger: o.Logger, now: o.Now,
 		workers: o.Uploads, prepareTTL: o.PrepareTTL,
-		queue: newQueue(), partitions: map[partitionKey]*Partition{},
+		uploads: semaphore.NewWeighted(int64(o.Uploads)), fetches: semaphore.NewWeighted(int64(o.Fetches)),
+		copyLimit: newLimiter(o.CopyRate), fetchLimit: newLimiter(o.FetchRate),
+		queue: newQueue(), life: newLifetime(), partitions: map[partitionKey]*Partition{},
 	}
-	if t.now == nil {
-		t.now = time.Now
-	}
-	if t.workers <= 0 {
-		t.workers = 4
-	}
-	if t.prepareTTL <= 0 {
-		t.prepareTTL = 6 * time.Hour
-	}
-	if o.DecodedBytes <= 0 {
-		o.DecodedBytes = 32 << 20
-	}
-	t.life = newLifetime()
+	t.manifests = newFlights[string, *Manifest](t.life)
 	var err error
 	if t.decoded, err = newDecoded(t.life, o.DecodedBytes); err != nil {
 		return nil, fmt.Errorf("open tier: %w", err)
 	}
-	t.slots = semaphore.NewWeighted(int64(t.workers))
 	if err := t.fs.MkdirAll(t.dir); err != nil {
+		return nil, fmt.Errorf("open tier: %w", err)
+	}
+	if t.chunks, err = openChunkCache(t.fs, vfs.Join(t.dir, "cache"), o.CacheBytes, o.CacheReserve, t.life); err != nil {
 		return nil, fmt.Errorf("open tier: %w", err)
 	}
 	return t, nil
@@ -122,8 +157,11 @@ func (t *Tier) forget(p *Partition) {
 	}
 }
 
-// Close ends what reads have begun in the background. Run must have ended.
-func (t *Tier) Close() { t.life.end() }
+// Close ends what reads have begun in the background. Run must have ended, and every Read must have been released.
+func (t *Tier) Close() error {
+	t.life.end()
+	return t.chunks.close()
+}
 
 // Run does the work of all partitions until ctx ends.
 func (t *Tier) Run(ctx context.Context) error {
@@ -150,8 +188,8 @@ func (t *Tier) work(ctx context.Context) error {
 
 // uploadSlot waits until another segment may be sent.
 func (t *Tier) uploadSlot(ctx context.Context) (release func(), err error) {
-	if err := t.slots.Acquire(ctx, 1); err != nil {
+	if err := t.uploads.Acquire(ctx, 1); err != nil {
 		return nil, err
 	}
-	return func() { t.slots.Release(1) }, nil
+	return func() { t.uploads.Release(1) }, nil
 }

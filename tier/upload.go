@@ -249,8 +249,10 @@ func (p *Partition) sendOne(ctx context.Context, u *upload) error {
 	}
 	defer release()
 	e := &u.sealed.entry
+	body := u.sealed.body
+	body.Pace = func(ctx context.Context, n int) error { return pace(ctx, p.tier.copyLimit, n) }
 	p.stats.copyRequests.Add(1)
-	obj, err := putConfirmed(ctx, p.tier.bucket, e.id().key(p.catalog.dir, segmentSuffix), u.sealed.body)
+	obj, err := putConfirmed(ctx, p.tier.bucket, e.id().key(p.catalog.dir, segmentSuffix), body)
 	if err != nil {
 		p.stats.copyErrors.Add(1)
 		return err
