@@ -21,6 +21,7 @@ type slot struct {
 	index   int
 	running bool
 	again   bool // became due while running
+	backOff bool // due is when a failure may be tried again
 	gone    bool
 }
 
@@ -32,7 +33,13 @@ func (q *queue) add(p *Partition, now time.Time) {
 	defer q.mu.Unlock()
 	s := &p.slot
 	switch {
-	case s.gone, s.queued:
+	case s.gone, s.queued && s.backOff:
+	case s.queued:
+		if now.Before(s.due) {
+			s.due = now
+			heap.Fix(&q.items, s.index)
+			q.signal()
+		}
 	case s.running:
 		s.again = true
 	default:
@@ -91,14 +98,19 @@ func (q *queue) sleep(ctx context.Context, wait time.Duration) error {
 	return nil
 }
 
-// done ends a worker's turn with p. It is due again after delay if it asked to be or delay ≥ 0.
-func (q *queue) done(p *Partition, now time.Time, delay time.Duration) {
+// done ends a worker's turn with p. It is due again after delay, or when there is news, which a failure puts off.
+// A negative delay waits for news alone.
+func (q *queue) done(p *Partition, now time.Time, delay time.Duration, failed bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	s := &p.slot
 	s.running = false
+	s.backOff = failed
 	if s.gone || delay < 0 && !s.again {
 		return
+	}
+	if s.again && !failed {
+		delay = 0
 	}
 	q.pushLocked(p, now.Add(max(delay, 0)))
 }

@@ -14,7 +14,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -28,6 +31,9 @@ import (
 type Options struct {
 	Bucket  Bucket
 	Cluster string // cluster id, the first part of every key
+	Name    string // of this broker, for people: who owns the bucket
+	// Instance tells this installation from a copy of it; the brokers of one cluster share it. Empty: one is made and kept in Dir.
+	Instance string
 	FS      vfs.FS
 	Dir     string // for the upload states and the chunk cache
 	Logger  *slog.Logger
@@ -81,6 +87,8 @@ var ErrClosed = errors.New("tier is closed")
 type Tier struct {
 	bucket     Bucket
 	cluster    string
+	instance   string
+	name       string
 	fs         vfs.FS
 	dir        string
 	logger     *slog.Logger
@@ -96,6 +104,8 @@ type Tier struct {
 	decoded    *decoded
 	manifests  *flights[string, *Manifest]
 	chunks     *chunkCache
+	deletion   chan struct{} // 1-buffered: a topic is to be deleted
+	admitted   atomic.Pointer[admission]
 
 	mu         sync.Mutex
 	partitions map[partitionKey]*Partition // guarded by mu
@@ -110,19 +120,25 @@ type partitionKey struct {
 func Open(o Options) (*Tier, error) {
 	o = o.withDefaults()
 	t := &Tier{
-		bucket: o.Bucket, cluster: o.Cluster, fs: o.FS, dir: o.Dir, logger: o.Logger, now: o.Now,
+		bucket: o.Bucket, cluster: o.Cluster, instance: o.Instance, name: o.Name, fs: o.FS, dir: o.Dir, logger: o.Logger, now: o.Now,
 		workers: o.Uploads, prepareTTL: o.PrepareTTL,
 		uploads: semaphore.NewWeighted(int64(o.Uploads)), fetches: semaphore.NewWeighted(int64(o.Fetches)),
 		copyLimit: newLimiter(o.CopyRate), fetchLimit: newLimiter(o.FetchRate),
-		queue: newQueue(), life: newLifetime(), partitions: map[partitionKey]*Partition{},
+		queue: newQueue(), life: newLifetime(), deletion: make(chan struct{}, 1), partitions: map[partitionKey]*Partition{},
 	}
+	t.admitted.Store(&admission{err: errNotAdmitted})
 	t.manifests = newFlights[string, *Manifest](t.life)
 	var err error
 	if t.decoded, err = newDecoded(t.life, o.DecodedBytes); err != nil {
 		return nil, fmt.Errorf("open tier: %w", err)
 	}
-	if err := t.fs.MkdirAll(t.dir); err != nil {
+	if err := t.fs.MkdirAll(t.deletionsDir()); err != nil {
 		return nil, fmt.Errorf("open tier: %w", err)
+	}
+	if t.instance == "" {
+		if t.instance, err = loadInstance(t.fs, t.dir); err != nil {
+			return nil, fmt.Errorf("open tier: %w", err)
+		}
 	}
 	if t.chunks, err = openChunkCache(t.fs, vfs.Join(t.dir, "cache"), o.CacheBytes, o.CacheReserve, t.life); err != nil {
 		return nil, fmt.Errorf("open tier: %w", err)
@@ -163,9 +179,27 @@ func (t *Tier) Close() error {
 	return t.chunks.close()
 }
 
-// Run does the work of all partitions until ctx ends.
+// all returns the open partitions.
+func (t *Tier) all() []*Partition {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Collect(maps.Values(t.partitions))
+}
+
+// lookup returns an open partition, nil if it is not.
+func (t *Tier) lookup(topic TopicID, partition int32) *Partition {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.partitions[partitionKey{topic, partition}]
+}
+
+// Run admits the store and then does the work of all partitions until ctx ends: uploads, retention, deletion of topics, and
+// once in a while a look for orphans and for damage.
 func (t *Tier) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return t.admit(ctx) })
+	g.Go(func() error { return t.deleteTopics(ctx) })
+	g.Go(func() error { return t.housekeep(ctx) })
 	for range t.workers {
 		g.Go(func() error { return t.work(ctx) })
 	}
@@ -182,7 +216,7 @@ func (t *Tier) work(ctx context.Context) error {
 			return err
 		}
 		delay := p.work(ctx)
-		t.queue.done(p, t.now(), delay)
+		t.queue.done(p, t.now(), delay, p.Err() != nil)
 	}
 }
 
