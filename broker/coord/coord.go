@@ -28,8 +28,7 @@ import (
 	"time"
 )
 
-// Record is one record of the journal. A nil Value is a tombstone. Neither
-// slice is modified after it was handed over, by either side.
+// Record is one record of the journal. A nil Value is a tombstone.
 type Record struct {
 	Key, Value []byte
 }
@@ -51,7 +50,7 @@ type Journal interface {
 
 	// Load replays every committed record in order and returns the offset after
 	// the last one. It stops at the first error of replay and returns it. The
-	// slices of a record stay valid after replay has returned.
+	// slices of a record are valid only until replay returns.
 	Load(ctx context.Context, replay func(offset int64, r Record) error) (end int64, err error)
 }
 
@@ -59,7 +58,8 @@ type Journal interface {
 // one at a time.
 type State interface {
 	// Replay applies one record, when it is loaded and when a command appended
-	// it. It is a function of the state and the record alone. An error means
+	// it. It is a function of the state and the record alone, and keeps neither
+	// slice of it. An error means
 	// that the journal holds something the state cannot stand for; the shard
 	// then stays unloaded.
 	Replay(r Record) error

@@ -19,6 +19,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"sync"
 	"time"
 	"unicode/utf16"
@@ -142,14 +143,21 @@ func (c *Coordinator) takeStarts() []*election {
 	return starts
 }
 
-// FindShard returns the shard that coordinates a group: Java's hash of the id,
-// made positive, modulo the number of shards, as every Kafka tool computes it.
+// FindShard returns the shard that coordinates a group, as every Kafka tool
+// computes it: the absolute value of Java's hash of the id, with 0 for the one
+// integer that has none, modulo the number of shards.
 func (c *Coordinator) FindShard(groupID string) int32 {
 	var h int32
 	for _, unit := range utf16.Encode([]rune(groupID)) {
 		h = 31*h + int32(unit)
 	}
-	return (h & 0x7fffffff) % int32(len(c.shards))
+	switch {
+	case h == math.MinInt32:
+		h = 0
+	case h < 0:
+		h = -h
+	}
+	return h % int32(len(c.shards))
 }
 
 func (c *Coordinator) shardOf(groupID string) *machineShard {

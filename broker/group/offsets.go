@@ -3,6 +3,7 @@ package group
 import (
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -167,15 +168,19 @@ func appendKeys(keys []offsetKey, group, topic string, t *topicOffsets) []offset
 
 // replayOffset applies an offset record. A commit for a topic id other than the
 // one known so far is the first for a re-created topic: the old offsets are void.
+// The strings of k are not kept.
 func (s *machine) replayOffset(k offsetKey, id [16]byte, c committed) {
-	g := s.ensure(k.group)
+	g := s.groups[k.group]
+	if g == nil {
+		g = s.ensure(strings.Clone(k.group))
+	}
 	t := g.offsets[k.topic]
 	if t == nil {
 		t = &topicOffsets{parts: map[int32]committed{}}
 		if g.offsets == nil {
 			g.offsets = map[string]*topicOffsets{}
 		}
-		g.offsets[k.topic] = t
+		g.offsets[strings.Clone(k.topic)] = t
 	}
 	if id != t.id && id != [16]byte{} {
 		if t.id != [16]byte{} {

@@ -524,4 +524,3 @@ func (w *scriptWorld) consumerHeartbeat(a args) string {
 	}
 	return s + "\n"
 }
-

@@ -1,0 +1,366 @@
+package group
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/morrowmq/morrow/broker/coord"
+)
+
+// broker is a running coordinator inside a synctest bubble.
+type broker struct {
+	*Coordinator
+	topics   *fakeTopics
+	journals []*memJournal
+	registry *prometheus.Registry
+	stop     func()
+}
+
+// startBroker runs a coordinator that leads all its shards but the last.
+func startBroker(t *testing.T, shards int32) *broker {
+	b := &broker{topics: newFakeTopics(), registry: prometheus.NewRegistry()}
+	b.Coordinator = New(DefaultConfig, b.topics, shards, slog.New(slog.DiscardHandler), b.registry, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- b.Run(ctx) }()
+	for i := range shards {
+		b.journals = append(b.journals, &memJournal{})
+		if i < shards-1 {
+			b.Elect(i, b.journals[i])
+		}
+	}
+	b.stop = func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
+	synctest.Wait()
+	return b
+}
+
+// groupIn returns a group id that belongs to the given shard.
+func (b *broker) groupIn(shard int32) string {
+	for i := 0; ; i++ {
+		if id := fmt.Sprint("group-", i); b.FindShard(id) == shard {
+			return id
+		}
+	}
+}
+
+func joinRequest(group, member string) *kmsg.JoinGroupRequest {
+	req := kmsg.NewPtrJoinGroupRequest()
+	req.Version, req.Group, req.MemberID = 9, group, member
+	req.SessionTimeoutMillis, req.RebalanceTimeoutMillis = 10_000, 30_000
+	req.ProtocolType, req.Protocols = consumerProtocol, protocols(args{"topics": "t"})
+	return req
+}
+
+func TestShardOfAGroupIsJavas(t *testing.T) {
+	c := New(DefaultConfig, newFakeTopics(), 50, slog.New(slog.DiscardHandler), prometheus.NewRegistry(), nil)
+	for id, want := range map[string]int32{ // computed with String.hashCode
+		"":                       0,
+		"a":                      47,
+		"test-group":             12,
+		"console-consumer-12345": 6,
+		"polygenelubricants":     0,  // the smallest integer
+		"grüppe-😀":               14, // negative, with a surrogate pair
+	} {
+		if got := c.FindShard(id); got != want {
+			t.Errorf("FindShard(%q) = %d, want %d", id, got, want)
+		}
+	}
+}
+
+func TestJoinAndSyncWaitForTheOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := startBroker(t, 3)
+		defer b.stop()
+		ctx, group := t.Context(), b.groupIn(0)
+		client := Client{ID: "c", Host: "/127.0.0.1"}
+		first := b.JoinGroup(ctx, client, joinRequest(group, ""))
+		if first.ErrorCode != kerr.MemberIDRequired.Code || first.Version != 9 {
+			t.Fatalf("first join: %+v", first)
+		}
+		start := time.Now()
+		resp := b.JoinGroup(ctx, client, joinRequest(group, first.MemberID))
+		if took := time.Since(start); resp.ErrorCode != 0 || took != 3*time.Second {
+			t.Fatalf("join after %v: %+v", took, resp)
+		}
+		req := kmsg.NewPtrSyncGroupRequest()
+		req.Version, req.Group, req.MemberID, req.Generation = 3, group, resp.MemberID, resp.Generation
+		if resp := b.SyncGroup(ctx, req); resp.ErrorCode != 0 {
+			t.Fatalf("sync: %+v", resp)
+		}
+		hb := kmsg.NewPtrHeartbeatRequest()
+		hb.Group, hb.MemberID, hb.Generation = group, resp.MemberID, resp.Generation
+		for range 5 {
+			time.Sleep(9 * time.Second)
+			if resp := b.Heartbeat(ctx, hb); resp.ErrorCode != 0 {
+				t.Fatalf("heartbeat: %+v", resp)
+			}
+		}
+		time.Sleep(11 * time.Second)
+		if resp := b.Heartbeat(ctx, hb); resp.ErrorCode != kerr.UnknownMemberID.Code {
+			t.Errorf("after the session timed out: %+v", resp)
+		}
+	})
+}
+
+func TestJoinThatIsGivenUpEndsWithItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := startBroker(t, 2)
+		defer b.stop()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		req := joinRequest(b.groupIn(0), "")
+		req.Version = 3
+		if resp := b.JoinGroup(ctx, Client{}, req); resp.ErrorCode != kerr.CoordinatorNotAvailable.Code {
+			t.Errorf("%+v", resp)
+		}
+	})
+}
+
+func TestResignedShardAnswersNotCoordinator(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := startBroker(t, 2)
+		defer b.stop()
+		req := joinRequest(b.groupIn(0), "")
+		req.Version = 3
+		waiting := make(chan *kmsg.JoinGroupResponse, 1)
+		go func() { waiting <- b.JoinGroup(t.Context(), Client{}, req) }()
+		synctest.Wait()
+		b.Resign(0)
+		if resp := <-waiting; resp.ErrorCode != kerr.NotCoordinator.Code {
+			t.Errorf("waiting join: %+v", resp)
+		}
+		if resp := b.JoinGroup(t.Context(), Client{}, req); resp.ErrorCode != kerr.NotCoordinator.Code {
+			t.Errorf("later join: %+v", resp)
+		}
+		b.Elect(0, b.journals[0])
+		synctest.Wait()
+		list := b.ListGroups(t.Context(), kmsg.NewPtrListGroupsRequest())
+		if list.ErrorCode != 0 || len(list.Groups) != 0 {
+			t.Errorf("elected again: %+v", list)
+		}
+	})
+}
+
+// stuckJournal never finishes loading.
+type stuckJournal struct{ memJournal }
+
+func (j *stuckJournal) Load(ctx context.Context, _ func(int64, coord.Record) error) (int64, error) {
+	<-ctx.Done()
+	return 0, ctx.Err()
+}
+
+func TestLoadingShardAsksToRetryButAcceptsHeartbeats(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := startBroker(t, 2)
+		defer b.stop()
+		b.Elect(1, &stuckJournal{})
+		synctest.Wait()
+		ctx, group := t.Context(), b.groupIn(1)
+		loading := kerr.CoordinatorLoadInProgress.Code
+		if resp := b.JoinGroup(ctx, Client{}, joinRequest(group, "")); resp.ErrorCode != loading {
+			t.Errorf("join: %+v", resp)
+		}
+		hb := kmsg.NewPtrHeartbeatRequest()
+		hb.Group, hb.MemberID = group, "m"
+		if resp := b.Heartbeat(ctx, hb); resp.ErrorCode != 0 {
+			t.Errorf("heartbeat: %+v", resp)
+		}
+		if resp := b.ListGroups(ctx, kmsg.NewPtrListGroupsRequest()); resp.ErrorCode != loading {
+			t.Errorf("list: %+v", resp)
+		}
+		fetch := kmsg.NewPtrOffsetFetchRequest()
+		fetch.Version, fetch.Group = 5, group
+		if resp := b.OffsetFetch(ctx, fetch); resp.ErrorCode != loading {
+			t.Errorf("fetch: %+v", resp)
+		}
+	})
+}
+
+func TestGroupsAndOffsetsAreListedAndDescribed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := startBroker(t, 3)
+		defer b.stop()
+		ctx := t.Context()
+		b.topics.set("t", 2)
+		consumer, simple := b.groupIn(0), b.groupIn(1)
+
+		hb := kmsg.NewPtrConsumerGroupHeartbeatRequest()
+		hb.Version, hb.Group, hb.MemberID, hb.RebalanceTimeoutMillis = 1, consumer, "m", 1000
+		hb.SubscribedTopicNames, hb.Topics = []string{"t"}, []kmsg.ConsumerGroupHeartbeatRequestTopic{}
+		if resp := b.ConsumerGroupHeartbeat(ctx, Client{ID: "c", Host: "/h"}, hb); resp.ErrorCode != 0 || *resp.MemberID != "m" || len(resp.Assignment.Topics) != 1 {
+			t.Fatalf("heartbeat: %+v", resp)
+		}
+		hb.SubscribedTopicRegex = pointer("(")
+		if resp := b.ConsumerGroupHeartbeat(ctx, Client{}, hb); resp.ErrorCode != kerr.InvalidRegularExpression.Code || resp.ErrorMessage == nil {
+			t.Errorf("heartbeat: %+v", resp)
+		}
+		commit := kmsg.NewPtrOffsetCommitRequest()
+		commit.Version, commit.Group, commit.Generation = 9, simple, -1
+		for _, topic := range []string{"t", "nowhere"} {
+			ct := kmsg.NewOffsetCommitRequestTopic()
+			ct.Topic = topic
+			for p := range int32(3) {
+				cp := kmsg.NewOffsetCommitRequestTopicPartition()
+				cp.Partition, cp.Offset = p, 7
+				ct.Partitions = append(ct.Partitions, cp)
+			}
+			commit.Topics = append(commit.Topics, ct)
+		}
+		commit.Topics[0].Partitions[0].Metadata = pointer(string(make([]byte, 5000)))
+		wantCommit := "t [OFFSET_METADATA_TOO_LARGE ok UNKNOWN_TOPIC_OR_PARTITION] nowhere [UNKNOWN_TOPIC_OR_PARTITION UNKNOWN_TOPIC_OR_PARTITION UNKNOWN_TOPIC_OR_PARTITION] "
+		got := ""
+		for _, rt := range b.OffsetCommit(ctx, commit).Topics {
+			var codes []string
+			for _, p := range rt.Partitions {
+				codes = append(codes, codeName(p.ErrorCode))
+			}
+			got += fmt.Sprint(rt.Topic, " ", codes, " ")
+		}
+		if got != wantCommit {
+			t.Errorf("commit: %s\nwant    %s", got, wantCommit)
+		}
+
+		list := func(states, types []string) (out []string) {
+			req := kmsg.NewPtrListGroupsRequest()
+			req.Version, req.StatesFilter, req.TypesFilter = 5, states, types
+			for _, g := range b.ListGroups(ctx, req).Groups {
+				out = append(out, fmt.Sprint(g.Group, " ", g.GroupState, " ", g.GroupType, " ", g.ProtocolType))
+			}
+			return out
+		}
+		inConsumer, inSimple := consumer+" Stable consumer consumer", simple+" Empty classic "
+		both := []string{inConsumer, inSimple}
+		slices.Sort(both)
+		for _, tc := range []struct{ states, types, want []string }{
+			{nil, nil, both},
+			{[]string{"stable"}, nil, []string{inConsumer}},
+			{[]string{"Empty", "dead"}, nil, []string{inSimple}},
+			{nil, []string{"Consumer"}, []string{inConsumer}},
+			{[]string{"stable"}, []string{"classic"}, nil},
+			{nil, []string{"share"}, nil},
+		} {
+			if got := list(tc.states, tc.types); !slices.Equal(got, tc.want) {
+				t.Errorf("list %v %v: %v, want %v", tc.states, tc.types, got, tc.want)
+			}
+		}
+
+		describe := kmsg.NewPtrDescribeGroupsRequest()
+		describe.Version, describe.Groups = 6, []string{simple, consumer, "none" + b.groupIn(2)}
+		got = ""
+		for _, g := range b.DescribeGroups(ctx, describe).Groups {
+			got += g.State + " " + codeName(g.ErrorCode) + " "
+		}
+		if want := "Empty ok Dead GROUP_ID_NOT_FOUND  NOT_COORDINATOR "; got != want && b.FindShard(describe.Groups[2]) == 2 {
+			t.Errorf("describe: %s\nwant      %s", got, want)
+		}
+		cd := kmsg.NewPtrConsumerGroupDescribeRequest()
+		cd.Version, cd.Groups = 1, []string{consumer, simple, ""}
+		resp := b.ConsumerGroupDescribe(ctx, cd)
+		if g := resp.Groups[0]; g.ErrorCode != 0 || g.State != "Stable" || g.AssignorName != "uniform" || len(g.Members) != 1 ||
+			g.Members[0].Assignment.TopicPartitions[0].Topic != "t" || g.Members[0].MemberType != memberTypeConsumer {
+			t.Errorf("describe consumer group: %+v", g)
+		}
+		if resp.Groups[1].ErrorCode != kerr.GroupIDNotFound.Code || resp.Groups[2].ErrorCode != kerr.InvalidGroupID.Code {
+			t.Errorf("describe others: %+v", resp.Groups[1:])
+		}
+
+		del := kmsg.NewPtrDeleteGroupsRequest()
+		del.Groups = []string{consumer, simple, "x" + simple}
+		got = ""
+		for _, g := range b.DeleteGroups(ctx, del).Groups[:2] {
+			got += codeName(g.ErrorCode) + " "
+		}
+		if got != "NON_EMPTY_GROUP ok " {
+			t.Errorf("delete: %s", got)
+		}
+	})
+}
+
+func TestOffsetsByTopicID(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := startBroker(t, 2)
+		defer b.stop()
+		ctx, group := t.Context(), b.groupIn(0)
+		b.topics.set("t", 1)
+		_, id, _ := b.topics.Partitions("t")
+		commit := kmsg.NewPtrOffsetCommitRequest()
+		commit.Version, commit.Group, commit.Generation = 10, group, -1
+		fetch := kmsg.NewPtrOffsetFetchRequest()
+		fetch.Version = 10
+		fg := kmsg.NewOffsetFetchRequestGroup()
+		fg.Group = group
+		for _, id := range []topicID{id, {9}} {
+			ct := kmsg.NewOffsetCommitRequestTopic()
+			ct.TopicID = id
+			ct.Partitions = []kmsg.OffsetCommitRequestTopicPartition{kmsg.NewOffsetCommitRequestTopicPartition()}
+			ct.Partitions[0].Offset = 3
+			commit.Topics = append(commit.Topics, ct)
+			ft := kmsg.NewOffsetFetchRequestGroupTopic()
+			ft.TopicID, ft.Partitions = id, []int32{0}
+			fg.Topics = append(fg.Topics, ft)
+		}
+		resp := b.OffsetCommit(ctx, commit)
+		if resp.Topics[0].Partitions[0].ErrorCode != 0 || resp.Topics[1].Partitions[0].ErrorCode != kerr.UnknownTopicID.Code {
+			t.Errorf("commit: %+v", resp)
+		}
+		all := fg
+		all.Topics = nil
+		fetch.Groups = []kmsg.OffsetFetchRequestGroup{fg, all}
+		groups := b.OffsetFetch(ctx, fetch).Groups
+		if ts := groups[0].Topics; ts[0].Partitions[0].Offset != 3 || ts[1].Partitions[0].ErrorCode != kerr.UnknownTopicID.Code {
+			t.Errorf("fetch: %+v", groups[0])
+		}
+		if ts := groups[1].Topics; len(ts) != 1 || ts[0].TopicID != id || ts[0].Partitions[0].Offset != 3 {
+			t.Errorf("fetch all: %+v", groups[1])
+		}
+		if err := b.TopicDeleted(ctx, id, "t"); err != nil {
+			t.Fatal(err)
+		}
+		if ts := b.OffsetFetch(ctx, fetch).Groups[1].Topics; len(ts) != 0 {
+			t.Errorf("after the topic was deleted: %+v", ts)
+		}
+	})
+}
+
+func TestRequestsAreRefusedBeforeTheyReachAShard(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := startBroker(t, 2)
+		defer b.stop()
+		ctx := t.Context()
+		join := joinRequest("g", "")
+		join.SessionTimeoutMillis = 5999
+		sync := kmsg.NewPtrSyncGroupRequest()
+		sync.Version, sync.Group = 5, "g"
+		leave := kmsg.NewPtrLeaveGroupRequest()
+		leave.Version, leave.Group, leave.MemberID = 1, b.groupIn(0), "m"
+		del := kmsg.NewPtrOffsetDeleteRequest()
+		for what, got := range map[string][2]int16{
+			"session too short":  {b.JoinGroup(ctx, Client{}, join).ErrorCode, kerr.InvalidSessionTimeout.Code},
+			"join no group":      {b.JoinGroup(ctx, Client{}, joinRequest("", "")).ErrorCode, kerr.InvalidGroupID.Code},
+			"sync no protocol":   {b.SyncGroup(ctx, sync).ErrorCode, kerr.InconsistentGroupProtocol.Code},
+			"sync no group":      {b.SyncGroup(ctx, kmsg.NewPtrSyncGroupRequest()).ErrorCode, kerr.InvalidGroupID.Code},
+			"heartbeat no group": {b.Heartbeat(ctx, kmsg.NewPtrHeartbeatRequest()).ErrorCode, kerr.InvalidGroupID.Code},
+			"leave no group":     {b.LeaveGroup(ctx, kmsg.NewPtrLeaveGroupRequest()).ErrorCode, kerr.InvalidGroupID.Code},
+			"leave unknown":      {b.LeaveGroup(ctx, leave).ErrorCode, kerr.UnknownMemberID.Code},
+			"delete no group":    {b.OffsetDelete(ctx, del).ErrorCode, kerr.InvalidGroupID.Code},
+		} {
+			if got[0] != got[1] {
+				t.Errorf("%s: %s, want %s", what, codeName(got[0]), codeName(got[1]))
+			}
+		}
+	})
+}
