@@ -31,7 +31,7 @@ type DispatcherConfig struct {
 	Now func() time.Time
 	// CacheBytes bounds the decoded batches that are kept because more of their records will be due; 0 means 64 MiB.
 	CacheBytes int
-	// Parallel is how many partitions are worked on at once; 0 means half of the processors.
+	// Parallel is how many partitions are worked on at once, and how many bursts besides; 0 means half of the processors.
 	Parallel int
 }
 
@@ -42,9 +42,10 @@ type DispatcherConfig struct {
 type Dispatcher struct {
 	c       DispatcherConfig
 	metrics *metrics
-	// workspaces are the turns: who holds one may work.
-	workspaces chan *workspace
-	cache      cache
+	// express and bulk are the turns: who holds one may work. Larger windows than the first of a burst have turns of their own,
+	// so that they do not delay what is due now and then.
+	express, bulk chan *workspace
+	cache         cache
 	// poked tells Run that the head of the queue changed.
 	poked chan struct{}
 
@@ -71,9 +72,10 @@ func NewDispatcher(c DispatcherConfig) *Dispatcher {
 	if c.CacheBytes == 0 {
 		c.CacheBytes = 64 << 20
 	}
-	d := &Dispatcher{c: c, cache: cache{maxBytes: c.CacheBytes}, metrics: newMetrics(c.Registerer), workspaces: make(chan *workspace, c.Parallel), poked: make(chan struct{}, 1)}
+	d := &Dispatcher{c: c, cache: cache{maxBytes: c.CacheBytes}, metrics: newMetrics(c.Registerer), express: make(chan *workspace, c.Parallel), bulk: make(chan *workspace, c.Parallel), poked: make(chan struct{}, 1)}
 	for range c.Parallel {
-		d.workspaces <- new(workspace)
+		d.express <- new(workspace)
+		d.bulk <- new(workspace)
 	}
 	return d
 }

@@ -129,7 +129,7 @@ func (p *partition) checkNothingEarly(t *testing.T) {
 	}
 }
 
-func TestBurstIsDeliveredInOrderOnceAndReadOnce(t *testing.T) {
+func TestBurstIsDeliveredOnceInOrderWithFewReads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPartition(testRules(t, nil))
 		rng := rand.New(rand.NewPCG(1, 2))
@@ -159,7 +159,8 @@ func TestBurstIsDeliveredInOrderOnceAndReadOnce(t *testing.T) {
 				t.Fatalf("delivery %d is of ticket %d, want %d", i, got[i], want[i].Ticket)
 			}
 		}
-		if p.reads > 2*batches {
+		// Once per window: of 1, 4, 16 and 39 thousand records.
+		if p.reads > 4*batches {
 			t.Errorf("%d batches were read %d times", batches, p.reads)
 		}
 		for _, b := range p.batches {

@@ -32,22 +32,36 @@ type payload struct {
 	codec         record.Codec
 }
 
-// maxKeptArena is the largest arena kept between turns.
-const maxKeptArena = 16 << 20
+const (
+	// maxKeptArena is the largest arena kept between turns.
+	maxKeptArena = 4 << 20
+	// maxKeptRecords likewise, for what is kept per record.
+	maxKeptRecords = 64 << 10
+	// minCached is the smallest batch that is worth keeping decoded, in bytes.
+	minCached = 16 << 10
+)
 
+// reset makes room for n records. What was found before is forgotten.
 func (w *workspace) reset(n int) {
+	w.arena = w.arena[:0]
+	w.order = slices.Grow(w.order[:0], n)[:n]
+	w.found = slices.Grow(w.found[:0], n)[:n]
+	w.gone = slices.Grow(w.gone[:0], n)[:n]
+	clear(w.gone)
+}
+
+// forget lets go of records, and of memory that only a burst needs.
+func (w *workspace) forget() {
+	clear(w.found)
+	if len(w.found) > maxKeptRecords {
+		w.found, w.order, w.gone = nil, nil, nil
+	}
 	if cap(w.arena) > maxKeptArena {
 		w.arena = nil
 	}
 	if cap(w.batch) > maxKeptBuffer {
 		w.batch = nil
 	}
-	w.arena = w.arena[:0]
-	clear(w.found)
-	w.order = slices.Grow(w.order[:0], n)[:n]
-	w.found = slices.Grow(w.found[:0], n)[:n]
-	w.gone = slices.Grow(w.gone[:0], n)[:n]
-	clear(w.gone)
 }
 
 // gather finds the records of entries in the log, wherever they lie, each batch decoded once. On an error, what could be
@@ -91,7 +105,7 @@ func (w *workspace) gatherBatch(ctx context.Context, src Source, shelf *shelf, e
 	for wanted < len(order) && entries[order[wanted]].Ticket < b.EndOffset() {
 		wanted++
 	}
-	if wanted > int(b.Count())/2 {
+	if wanted > int(b.Count())/2 || len(b) < minCached {
 		return w.copyFrom(b, entries, order[:wanted])
 	}
 	// Most of the batch is due another time.

@@ -11,9 +11,9 @@ const (
 	// minWindow is how many records the first window of a burst holds, so that its delivery begins at once; each
 	// following one may be four times as large, up to maxWindow, so that what lies together is read together.
 	minWindow = 1 << 10
-	maxWindow = 64 << 10
-	// windowBytes is about how much a window may hold.
-	windowBytes = 8 << 20
+	maxWindow = 256 << 10
+	// windowBytes is about how much a window may hold; and how much may be on its way to the disk.
+	windowBytes = 32 << 20
 	// maxUncommitted is how many appends may be on their way to the disk.
 	maxUncommitted = 32
 	// lease is how long a turn may last before another partition gets one too.
@@ -73,18 +73,22 @@ func (l *Line) await(ctx context.Context) error {
 
 // turn delivers one window, when it is this line's turn.
 func (l *Line) turn(ctx context.Context, window int) (more bool, err error) {
+	turns := l.d.express
+	if window > minWindow {
+		turns = l.d.bulk
+	}
 	var w *workspace
 	select {
-	case w = <-l.d.workspaces:
+	case w = <-turns:
 	case <-ctx.Done():
 		return false, ctx.Err()
 	}
-	expired := time.AfterFunc(lease, func() { l.d.workspaces <- new(workspace) })
+	expired := time.AfterFunc(lease, func() { turns <- new(workspace) })
 	began := time.Now()
 	more, err = l.deliver(ctx, w, window)
 	l.d.metrics.turns.Observe(time.Since(began).Seconds())
 	if expired.Stop() {
-		l.d.workspaces <- w
+		turns <- w
 	}
 	return more, err
 }
@@ -96,6 +100,7 @@ func (l *Line) deliver(ctx context.Context, w *workspace, window int) (more bool
 		return more, nil
 	}
 	defer l.schedule.Return(f)
+	defer w.forget()
 	missing := w.gather(ctx, l.target, &l.shelf, f.Entries)
 	d := Delivery{flight: f}
 	d.changes = l.schedule.remaining(f, w.gone)
