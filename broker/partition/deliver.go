@@ -21,6 +21,22 @@ func (s source) BatchAt(_ context.Context, offset int64, buf []byte) (record.Bat
 	return b, err
 }
 
+// Scan implements delay.Source.
+func (s source) Scan(ctx context.Context, from, to int64, visit func(record.Batch) error) error {
+	return s.p.log.Scan(from, to, func(b record.Batch) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		return visit(b)
+	})
+}
+
+// OffsetForTimestamp implements delay.Source.
+func (s source) OffsetForTimestamp(_ context.Context, ms int64) (offset int64, ok bool, err error) {
+	offset, _, ok, err = s.p.log.OffsetForTimestamp(ms)
+	return offset, ok, err
+}
+
 // target is where the dispatcher delivers to.
 type target struct{ source }
 
