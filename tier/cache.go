@@ -302,6 +302,12 @@ func (c *chunkCache) remove(ch *chunk) error {
 	return errors.Join(ch.file.Close(), err)
 }
 
+func (c *chunkCache) counts() (hits, misses, bytes int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.hits, c.misses, c.small.bytes + c.main.bytes
+}
+
 // close gives up everything. Nothing may be in use.
 func (c *chunkCache) close() error {
 	c.mu.Lock()

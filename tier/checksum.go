@@ -5,10 +5,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"hash"
 	"hash/crc32"
-	"io"
 
 	"github.com/minio/crc64nvme"
 )
@@ -91,19 +89,3 @@ func BytesBody(a Algorithm, b []byte) Body {
 
 // ErrCorrupt marks bytes that are not what was written: a checksum, a length or a structure is wrong.
 var ErrCorrupt = errors.New("corrupt")
-
-// verifyStream reads r to its end and compares it with size and sum.
-func verifyStream(r io.Reader, size int64, sum Checksum) error {
-	h := sum.Algorithm.New()
-	n, err := io.Copy(h, r)
-	if err != nil {
-		return err
-	}
-	if n != size {
-		return fmt.Errorf("%w: %d bytes instead of %d", ErrCorrupt, n, size)
-	}
-	if got := sumOf(sum.Algorithm, h); got != sum {
-		return fmt.Errorf("%w: checksum %v instead of %v", ErrCorrupt, got, sum)
-	}
-	return nil
-}

@@ -85,3 +85,12 @@ func topicDir(cluster string, topic TopicID) string { return cluster + "/" + top
 func partitionDir(cluster string, topic TopicID, partition int32) string {
 	return fmt.Sprintf("%s%d/", topicDir(cluster, topic), partition)
 }
+
+// ParseTopicID reads what TopicID.String wrote.
+func ParseTopicID(s string) (TopicID, error) {
+	b, err := hex.DecodeString(s)
+	if err != nil || len(b) != len(TopicID{}) {
+		return TopicID{}, fmt.Errorf("topic id %q: expected 32 hexadecimal digits", s)
+	}
+	return TopicID(b), nil
+}

@@ -1,10 +1,172 @@
 package tier
 
-import "sync/atomic"
+import (
+	"maps"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
 
 // stats counts what one partition asked of the bucket. The words are Kafka's (KIP-405, KIP-963).
 type stats struct {
 	copyRequests, copyErrors, copyBytes    atomic.Int64
 	fetchRequests, fetchErrors, fetchBytes atomic.Int64
 	deleteRequests, deleteErrors           atomic.Int64
+}
+
+// collector reads the live partitions at every scrape, so that no series outlives its topic.
+type collector struct{ t *Tier }
+
+// topicMetric is one family with a series per topic.
+type topicMetric struct {
+	desc  *prometheus.Desc
+	kind  prometheus.ValueType
+	value func(*topicSums) float64
+}
+
+// topicSums adds up the partitions of a topic.
+type topicSums struct {
+	stats [8]int64
+	lag   Lag
+	span  Span
+
+	garbageSegments int
+	garbageBytes    int64
+	metadata        int
+	failing         int
+	damaged         int
+}
+
+func topicFamily(kind prometheus.ValueType, name, help string, value func(*topicSums) float64) topicMetric {
+	return topicMetric{prometheus.NewDesc("morrow_tier_"+name, help, []string{"topic"}, nil), kind, value}
+}
+
+func statFamily(i int, name, help string) topicMetric {
+	return topicFamily(prometheus.CounterValue, name, help, func(s *topicSums) float64 { return float64(s.stats[i]) })
+}
+
+func gaugeFamily(name, help string, value func(*topicSums) float64) topicMetric {
+	return topicFamily(prometheus.GaugeValue, name, help, value)
+}
+
+var topicMetrics = []topicMetric{
+	statFamily(0, "copy_requests_total", "Segments that were begun to be copied to the bucket (Kafka: RemoteCopyRequestsPerSec)."),
+	statFamily(1, "copy_errors_total", "Copies that failed and are repeated (Kafka: RemoteCopyErrorsPerSec)."),
+	statFamily(2, "copy_bytes_total", "Bytes copied and confirmed (Kafka: RemoteCopyBytesPerSec)."),
+	statFamily(3, "fetch_requests_total", "Reads from the bucket for consumers (Kafka: RemoteFetchRequestsPerSec)."),
+	statFamily(4, "fetch_errors_total", "Reads from the bucket that failed (Kafka: RemoteFetchErrorsPerSec)."),
+	statFamily(5, "fetch_bytes_total", "Bytes read from the bucket for consumers (Kafka: RemoteFetchBytesPerSec)."),
+	statFamily(6, "delete_requests_total", "Segments deleted from the bucket (Kafka: RemoteDeleteRequestsPerSec)."),
+	statFamily(7, "delete_errors_total", "Deletions that failed and are repeated (Kafka: RemoteDeleteErrorsPerSec)."),
+	gaugeFamily("copy_lag_bytes", "Bytes of closed segments not confirmed in the bucket (Kafka: RemoteCopyLagBytes).",
+		func(s *topicSums) float64 { return float64(s.lag.Bytes) }),
+	gaugeFamily("copy_lag_segments", "Closed segments not confirmed in the bucket (Kafka: RemoteCopyLagSegments).",
+		func(s *topicSums) float64 { return float64(s.lag.Segments) }),
+	gaugeFamily("delete_lag_bytes", "Bytes that expired and are not deleted yet (Kafka: RemoteDeleteLagBytes).",
+		func(s *topicSums) float64 { return float64(s.garbageBytes) }),
+	gaugeFamily("delete_lag_segments", "Segments that expired and are not deleted yet (Kafka: RemoteDeleteLagSegments).",
+		func(s *topicSums) float64 { return float64(s.garbageSegments) }),
+	gaugeFamily("remote_size_bytes", "Bytes of confirmed segments (Kafka: RemoteLogSizeBytes).",
+		func(s *topicSums) float64 { return float64(s.span.Bytes) }),
+	gaugeFamily("remote_segments", "Confirmed segments (Kafka: RemoteLogMetadataCount).",
+		func(s *topicSums) float64 { return float64(s.metadata) }),
+	gaugeFamily("failing_partitions", "Partitions whose last step failed.",
+		func(s *topicSums) float64 { return float64(s.failing) }),
+	gaugeFamily("damaged_segments", "Segments that the last scrub found damaged and could not repair.",
+		func(s *topicSums) float64 { return float64(s.damaged) }),
+}
+
+var (
+	lagSecondsDesc = prometheus.NewDesc("morrow_tier_copy_lag_seconds", "How long the oldest closed segment has been waiting for its confirmation.", []string{"topic"}, nil)
+	admittedDesc   = prometheus.NewDesc("morrow_tier_store_usable", "1 if the store has passed the probe and belongs to this cluster.", nil, nil)
+	cacheDesc      = prometheus.NewDesc("morrow_tier_cache_chunks_total", "Chunks asked of the chunk cache.", []string{"result"}, nil)
+	cacheBytesDesc = prometheus.NewDesc("morrow_tier_cache_bytes", "Bytes in the chunk cache.", nil, nil)
+	sweptDesc      = prometheus.NewDesc("morrow_tier_swept_objects_total", "Orphaned objects deleted.", nil, nil)
+	sweptBytesDesc = prometheus.NewDesc("morrow_tier_swept_bytes_total", "Bytes of orphaned objects deleted.", nil, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (c collector) Describe(ch chan<- *prometheus.Desc) {
+	for _, m := range topicMetrics {
+		ch <- m.desc
+	}
+	for _, d := range []*prometheus.Desc{lagSecondsDesc, admittedDesc, cacheDesc, cacheBytesDesc, sweptDesc, sweptBytesDesc} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c collector) Collect(ch chan<- prometheus.Metric) {
+	topics := c.topics()
+	for _, name := range slices.Sorted(maps.Keys(topics)) {
+		s := topics[name]
+		for _, m := range topicMetrics {
+			ch <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value(s), name)
+		}
+		waited := time.Duration(0)
+		if !s.lag.Since.IsZero() {
+			waited = c.t.now().Sub(s.lag.Since)
+		}
+		ch <- prometheus.MustNewConstMetric(lagSecondsDesc, prometheus.GaugeValue, waited.Seconds(), name)
+	}
+	usable := 0.0
+	if c.t.Admitted() == nil {
+		usable = 1
+	}
+	hits, misses, bytes := c.t.chunks.counts()
+	ch <- prometheus.MustNewConstMetric(admittedDesc, prometheus.GaugeValue, usable)
+	ch <- prometheus.MustNewConstMetric(cacheDesc, prometheus.CounterValue, float64(hits), "hit")
+	ch <- prometheus.MustNewConstMetric(cacheDesc, prometheus.CounterValue, float64(misses), "miss")
+	ch <- prometheus.MustNewConstMetric(cacheBytesDesc, prometheus.GaugeValue, float64(bytes))
+	ch <- prometheus.MustNewConstMetric(sweptDesc, prometheus.CounterValue, float64(c.t.sweptOrphans.Load()))
+	ch <- prometheus.MustNewConstMetric(sweptBytesDesc, prometheus.CounterValue, float64(c.t.sweptBytes.Load()))
+}
+
+// topics sums up the open partitions by topic name.
+func (c collector) topics() map[string]*topicSums {
+	topics := map[string]*topicSums{}
+	for _, p := range c.t.all() {
+		s := topics[p.id.Name]
+		if s == nil {
+			s = &topicSums{}
+			topics[p.id.Name] = s
+		}
+		s.add(p)
+	}
+	return topics
+}
+
+func (s *topicSums) add(p *Partition) {
+	st := &p.stats
+	for i, v := range []*atomic.Int64{
+		&st.copyRequests, &st.copyErrors, &st.copyBytes, &st.fetchRequests, &st.fetchErrors, &st.fetchBytes,
+		&st.deleteRequests, &st.deleteErrors,
+	} {
+		s.stats[i] += v.Load()
+	}
+	if l, err := p.Lag(); err == nil {
+		s.lag.Segments += l.Segments
+		s.lag.Bytes += l.Bytes
+		if !l.Since.IsZero() && (s.lag.Since.IsZero() || l.Since.Before(s.lag.Since)) {
+			s.lag.Since = l.Since
+		}
+	}
+	v := p.view.Load()
+	if v.err != nil {
+		s.failing++
+	}
+	if m := v.manifest; m != nil {
+		sum := m.Summary()
+		s.span.Bytes += sum.Bytes
+		s.metadata += sum.Segments
+		for i := range m.Garbage {
+			s.garbageSegments += m.Garbage[i].Segments
+			s.garbageBytes += m.Garbage[i].Bytes
+		}
+	}
+	if sc := p.scrubbed.Load(); sc != nil {
+		s.damaged += len(sc.result.Damaged) - sc.result.Repaired
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -39,10 +40,14 @@ type Partition struct {
 	failures  int       // consecutive, for the back-off
 	expireDue time.Time // when retention is looked at again
 
-	view    atomic.Pointer[view]
-	stats   stats
-	streams streams
-	fetches *semaphore.Weighted
+	view     atomic.Pointer[view]
+	stats    stats
+	streams  streams
+	fetches  *semaphore.Weighted
+	scrubbed atomic.Pointer[scrubbed]
+
+	lagMu   sync.Mutex
+	waiting map[int64]time.Time // guarded by lagMu: base offsets of closed segments not confirmed, and when they were first seen
 
 	slot slot // the queue's
 }
@@ -139,6 +144,9 @@ func (p *Partition) publish(change func(*view)) {
 // ready makes sure that the manifest is known, that it is ours, and that the local bound says the same as the bucket (R9).
 // Afterwards catalog.current is nil only if there is none and none is wanted. The caller has the turn.
 func (p *Partition) ready(ctx context.Context) error {
+	if err := p.tier.Admitted(); err != nil {
+		return err
+	}
 	if p.catalog.current != nil {
 		return nil
 	}

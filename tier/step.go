@@ -25,6 +25,7 @@ func (p *Partition) work(ctx context.Context) (delay time.Duration) {
 			return nil
 		}
 		p.publish(func(v *view) { v.err = err })
+		_, _ = p.Lag() // for its memory of what has been waiting since when
 		switch {
 		case err != nil:
 			p.failures++

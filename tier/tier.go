@@ -20,6 +20,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/time/rate"
@@ -34,10 +35,12 @@ type Options struct {
 	Name    string // of this broker, for people: who owns the bucket
 	// Instance tells this installation from a copy of it; the brokers of one cluster share it. Empty: one is made and kept in Dir.
 	Instance string
-	FS      vfs.FS
-	Dir     string // for the upload states and the chunk cache
-	Logger  *slog.Logger
-	Now     func() time.Time // wall clock; nil: time.Now
+	FS       vfs.FS
+	Dir      string // for the upload states and the chunk cache
+	Logger   *slog.Logger
+	// Registerer gets the metrics; nil: none.
+	Registerer prometheus.Registerer
+	Now        func() time.Time // wall clock; nil: time.Now
 
 	Uploads      int           // segments sent at the same time; default 4
 	PrepareTTL   time.Duration // after this an upload is begun anew under another key; default 6 h
@@ -45,6 +48,11 @@ type Options struct {
 	Fetches      int           // blocks fetched at the same time; default 32
 	CacheBytes   int64         // disk for blocks that were fetched; default 1 GiB
 	CacheReserve int64         // free space that the cache leaves alone; default 1 GiB
+
+	SweepEvery time.Duration // between looks for orphans; default 6 h
+	SweepGrace time.Duration // how old an orphan must be; default 24 h
+	ScrubEvery time.Duration // between looks for damage; default 7 days
+	ScrubRate  int64         // bytes per second that the scrubber reads to compute checksums anew; 0: it only asks the store
 
 	// Bytes per second to and from the bucket; 0: no limit. (Kafka: remote.log.manager.{copy,fetch}.max.bytes.per.second)
 	CopyRate, FetchRate int64
@@ -58,6 +66,9 @@ const (
 	DefaultFetches      = 32
 	DefaultCacheBytes   = 1 << 30
 	DefaultCacheReserve = 1 << 30
+	DefaultSweepEvery   = 6 * time.Hour
+	DefaultSweepGrace   = 24 * time.Hour
+	DefaultScrubEvery   = 7 * 24 * time.Hour
 )
 
 func (o Options) withDefaults() Options {
@@ -70,6 +81,9 @@ func (o Options) withDefaults() Options {
 	o.Fetches = orDefault(o.Fetches, DefaultFetches)
 	o.CacheBytes = orDefault(o.CacheBytes, DefaultCacheBytes)
 	o.CacheReserve = orDefault(o.CacheReserve, DefaultCacheReserve)
+	o.SweepEvery = orDefault(o.SweepEvery, DefaultSweepEvery)
+	o.SweepGrace = orDefault(o.SweepGrace, DefaultSweepGrace)
+	o.ScrubEvery = orDefault(o.ScrubEvery, DefaultScrubEvery)
 	return o
 }
 
@@ -92,6 +106,7 @@ type Tier struct {
 	fs         vfs.FS
 	dir        string
 	logger     *slog.Logger
+	registerer prometheus.Registerer
 	now        func() time.Time
 	workers    int
 	uploads    *semaphore.Weighted
@@ -99,6 +114,10 @@ type Tier struct {
 	copyLimit  *rate.Limiter
 	fetchLimit *rate.Limiter
 	prepareTTL time.Duration
+	sweepEvery time.Duration
+	sweepGrace time.Duration
+	scrubEvery time.Duration
+	scrubRate  int64
 	queue      *queue
 	life       *lifetime
 	decoded    *decoded
@@ -106,6 +125,8 @@ type Tier struct {
 	chunks     *chunkCache
 	deletion   chan struct{} // 1-buffered: a topic is to be deleted
 	admitted   atomic.Pointer[admission]
+
+	sweptOrphans, sweptBytes atomic.Int64
 
 	mu         sync.Mutex
 	partitions map[partitionKey]*Partition // guarded by mu
@@ -122,6 +143,7 @@ func Open(o Options) (*Tier, error) {
 	t := &Tier{
 		bucket: o.Bucket, cluster: o.Cluster, instance: o.Instance, name: o.Name, fs: o.FS, dir: o.Dir, logger: o.Logger, now: o.Now,
 		workers: o.Uploads, prepareTTL: o.PrepareTTL,
+		sweepEvery: o.SweepEvery, sweepGrace: o.SweepGrace, scrubEvery: o.ScrubEvery, scrubRate: o.ScrubRate,
 		uploads: semaphore.NewWeighted(int64(o.Uploads)), fetches: semaphore.NewWeighted(int64(o.Fetches)),
 		copyLimit: newLimiter(o.CopyRate), fetchLimit: newLimiter(o.FetchRate),
 		queue: newQueue(), life: newLifetime(), deletion: make(chan struct{}, 1), partitions: map[partitionKey]*Partition{},
@@ -142,6 +164,12 @@ func Open(o Options) (*Tier, error) {
 	}
 	if t.chunks, err = openChunkCache(t.fs, vfs.Join(t.dir, "cache"), o.CacheBytes, o.CacheReserve, t.life); err != nil {
 		return nil, fmt.Errorf("open tier: %w", err)
+	}
+	t.registerer = o.Registerer
+	if o.Registerer != nil {
+		if err := o.Registerer.Register(collector{t}); err != nil {
+			return nil, fmt.Errorf("open tier: %w", err)
+		}
 	}
 	return t, nil
 }
@@ -176,6 +204,9 @@ func (t *Tier) forget(p *Partition) {
 // Close ends what reads have begun in the background. Run must have ended, and every Read must have been released.
 func (t *Tier) Close() error {
 	t.life.end()
+	if t.registerer != nil {
+		t.registerer.Unregister(collector{t})
+	}
 	return t.chunks.close()
 }
 

@@ -146,8 +146,7 @@ func (p *Partition) prepare(ctx context.Context, todo []upload) ([]upload, error
 func (p *Partition) pendingFor(u *upload) *pending {
 	for i := range p.state.pending {
 		x := &p.state.pending[i]
-		age := p.tier.now().UnixMilli() - x.Prepared
-		if x.Segment == u.segment && x.Entry.Base == u.from && x.Entry.Epoch == p.epoch && age >= 0 && age < p.tier.prepareTTL.Milliseconds() {
+		if x.Segment == u.segment && x.Entry.Base == u.from && x.Entry.Epoch == p.epoch && p.fresh(x) {
 			return x
 		}
 	}
@@ -304,12 +303,29 @@ func (p *Partition) stillWanted(sent []upload) ([]upload, error) {
 		have[s] = true
 	}
 	start := p.source.Offsets().Start
+	stale := p.stale()
 	for i := range sent {
-		if sent[i].to <= start || !sent[i].drop && !have[sent[i].segment] {
+		if sent[i].to <= start || !sent[i].drop && (!have[sent[i].segment] || stale[sent[i].sealed.entry.Token]) {
 			return sent[:i], nil
 		}
 	}
 	return sent, nil
+}
+
+// stale returns the tokens of attempts that are too old to be committed: a sweeper may take their objects for orphans.
+func (p *Partition) stale() map[Token]bool {
+	stale := map[Token]bool{}
+	for i := range p.state.pending {
+		if x := &p.state.pending[i]; !p.fresh(x) {
+			stale[x.Entry.Token] = true
+		}
+	}
+	return stale
+}
+
+func (p *Partition) fresh(x *pending) bool {
+	age := p.tier.now().UnixMilli() - x.Prepared
+	return age >= 0 && age < p.tier.prepareTTL.Milliseconds()
 }
 
 func closeFiles(todo []upload) error {

@@ -1,0 +1,78 @@
+package tier
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// admission is whether the tier may change anything in the bucket: the store has passed the probe, and the cluster id
+// there is ours. Reads need no admission.
+type admission struct {
+	ok  bool
+	err error // why not, or why the last renewal failed
+}
+
+// errNotAdmitted: the store has not been asked yet.
+var errNotAdmitted = errors.New("the store has not been probed yet")
+
+// Admitted returns nil if the store has passed the start-up probe and belongs to this cluster, else why it has not been put to use.
+func (t *Tier) Admitted() error {
+	if a := t.admitted.Load(); !a.ok {
+		return fmt.Errorf("tier %s: %w", t.bucket, a.err)
+	}
+	return nil
+}
+
+// admit probes the store until it passes, and then stays the owner, until ctx ends.
+func (t *Tier) admit(ctx context.Context) error {
+	probed := false
+	for failures := 0; ; {
+		err := t.admitOnce(ctx, &probed)
+		var owned *OwnedError
+		was := t.admitted.Load()
+		switch {
+		case err == nil:
+			failures = 0
+			t.admitted.Store(&admission{ok: true})
+			if !was.ok {
+				t.logger.Info("tier: the store is in use", "bucket", t.bucket.String())
+				t.wakeAll()
+			}
+		case was.ok && !errors.As(err, &owned):
+			t.admitted.Store(&admission{ok: true, err: err}) // out of reach: the steps will notice by themselves
+		default:
+			failures++
+			t.admitted.Store(&admission{err: err})
+			t.logger.Warn("tier: the store cannot be used", "bucket", t.bucket.String(), "err", err)
+		}
+		wait := ownerInterval
+		if failures > 0 {
+			wait = backOff(failures, err)
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (t *Tier) admitOnce(ctx context.Context, probed *bool) error {
+	if !*probed {
+		if err := Probe(ctx, t.bucket, t.cluster+"/", nil); err != nil {
+			return err
+		}
+		*probed = true
+	}
+	me := Owner{Instance: t.instance, Name: t.name, Seen: t.now().UnixMilli()}
+	return ClaimOwner(ctx, t.bucket, t.cluster, me, false)
+}
+
+// wakeAll lets every partition look whether there is something to do.
+func (t *Tier) wakeAll() {
+	for _, p := range t.all() {
+		p.Notify()
+	}
+}

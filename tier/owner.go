@@ -1,0 +1,96 @@
+package tier
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"time"
+
+	"github.com/morrowmq/morrow/internal/vfs"
+)
+
+// Owner is who writes below a cluster id in a bucket. The marker keeps two installations that believe to be the same
+// cluster from working on the same objects: a copy of a data directory, or a broker restored from the bucket while the old one still
+// runs. It is a warning system; what really excludes a second writer are the leader epochs in the manifests.
+type Owner struct {
+	Instance string `json:"instance"` // unique to one installation: lost with its data directory
+	Name     string `json:"name"`     // for people
+	Seen     int64  `json:"seen"`     // last sign of life, ms since the epoch
+}
+
+// OwnedError: another installation owns the cluster id in this bucket.
+type OwnedError struct {
+	Bucket string
+	Owner  Owner
+}
+
+func (e *OwnedError) Error() string {
+	return fmt.Sprintf("%s is in use by another broker with the same cluster id: %s, last seen %s",
+		e.Bucket, e.Owner.Name, time.UnixMilli(e.Owner.Seen).UTC().Format(time.RFC3339))
+}
+
+const (
+	ownerInterval = time.Minute
+	// An owner that has given no sign of life for so long is gone.
+	ownerTTL      = 5 * time.Minute
+	maxOwnerBytes = 64 << 10
+)
+
+func ownerKey(cluster string) string { return cluster + "/" + ownerName }
+
+// ReadOwner returns the owner of a cluster id and the ETag of the marker. ErrNotFound: nobody.
+func ReadOwner(ctx context.Context, b Bucket, cluster string) (Owner, string, error) {
+	data, obj, err := readObject(ctx, b, ownerKey(cluster), maxOwnerBytes)
+	if err != nil {
+		return Owner{}, "", err
+	}
+	var o Owner
+	if err := json.Unmarshal(data, &o); err != nil {
+		return Owner{}, "", fmt.Errorf("%s: %w: %w", ownerKey(cluster), ErrCorrupt, err)
+	}
+	return o, obj.ETag, nil
+}
+
+// ClaimOwner makes me the owner, or renews it. *OwnedError: somebody else is, and has been seen lately; takeOver does not mind.
+func ClaimOwner(ctx context.Context, b Bucket, cluster string, me Owner, takeOver bool) error {
+	for try := 0; ; try++ {
+		now, etag, err := ReadOwner(ctx, b, cluster)
+		o := PutOptions{IfMatch: etag}
+		switch {
+		case errors.Is(err, ErrNotFound):
+			o = PutOptions{IfNoneMatch: true}
+		case err != nil:
+			return err
+		case now == me:
+			return nil // renewed by an earlier try
+		case now.Instance != me.Instance && !takeOver && me.Seen-now.Seen < ownerTTL.Milliseconds():
+			return &OwnedError{Bucket: b.String(), Owner: now}
+		}
+		data, err := json.Marshal(me)
+		if err != nil {
+			return err
+		}
+		_, err = b.Put(ctx, ownerKey(cluster), BytesBody(b.Checksum(), data), o)
+		if err == nil || refused(err) || try == 3 {
+			return err
+		}
+		// Changed meanwhile, or not known: look again.
+	}
+}
+
+// loadInstance returns the installation's id, which it makes at the first start.
+func loadInstance(fsys vfs.FS, dir string) (string, error) {
+	name := vfs.Join(dir, "instance")
+	data, err := vfs.ReadFile(fsys, name)
+	if err == nil && len(strings.TrimSpace(string(data))) > 0 {
+		return strings.TrimSpace(string(data)), nil
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	id := NewToken().String()
+	return id, vfs.WriteFile(fsys, name, []byte(id+"\n"))
+}

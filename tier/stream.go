@@ -1,0 +1,83 @@
+package tier
+
+import (
+	"context"
+	"fmt"
+	"io"
+)
+
+// verifyStream reads r to its end and compares it with size and sum.
+func verifyStream(r io.Reader, size int64, sum Checksum) error {
+	h := sum.Algorithm.New()
+	n, err := io.Copy(h, r)
+	if err != nil {
+		return err
+	}
+	if n != size {
+		return fmt.Errorf("%w: %d bytes instead of %d", ErrCorrupt, n, size)
+	}
+	if got := sumOf(sum.Algorithm, h); got != sum {
+		return fmt.Errorf("%w: checksum %v instead of %v", ErrCorrupt, got, sum)
+	}
+	return nil
+}
+
+// withContext ends a stream when ctx ends.
+func withContext(ctx context.Context, r io.Reader) io.Reader { return contextReader{ctx, r} }
+
+type contextReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (r contextReader) Read(b []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.r.Read(b[:min(len(b), copyBytes)])
+}
+
+// paced reads a body at the pace it wants to be sent with.
+func paced(ctx context.Context, body Body) io.Reader {
+	r := withContext(ctx, io.NewSectionReader(body.At, 0, body.Size))
+	if body.Pace == nil {
+		return r
+	}
+	return pacedReader{ctx, r, body.Pace}
+}
+
+type pacedReader struct {
+	ctx  context.Context
+	r    io.Reader
+	pace func(context.Context, int) error
+}
+
+func (r pacedReader) Read(b []byte) (int, error) {
+	n, err := r.r.Read(b)
+	if n > 0 {
+		if perr := r.pace(r.ctx, n); perr != nil {
+			return n, perr
+		}
+	}
+	return n, err
+}
+
+// exactReader turns an early end into an error.
+type exactReader struct {
+	r    io.Reader
+	left int64
+}
+
+func (r *exactReader) Read(b []byte) (int, error) {
+	n, err := r.r.Read(b)
+	r.left -= int64(n)
+	if err == io.EOF && r.left > 0 {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
+}
+
+type readCloser struct {
+	io.Reader
+	io.Closer
+}

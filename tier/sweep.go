@@ -1,0 +1,265 @@
+package tier
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// SweepOptions say how thorough a sweep is.
+type SweepOptions struct {
+	DryRun bool
+	// Grace is how old an unreferenced object must be, by the store's clock; at least twice Options.PrepareTTL.
+	Grace time.Duration
+	// Found is told about every object that is, or with DryRun would be, deleted. It may be nil.
+	Found func(Orphan)
+}
+
+// Orphan is an object that no manifest names.
+type Orphan struct {
+	Object
+	Why string
+}
+
+// Swept is what a sweep found.
+type Swept struct {
+	Objects, Orphans int
+	OrphanBytes      int64
+	Uploads          int // unfinished multipart uploads
+}
+
+// Sweep looks through everything below the cluster id and deletes what nobody names and nobody can be about to name (R10):
+// uploads that were begun and given up, what is left of deleted topics. It touches only partitions that are open here and whose
+// manifest is ours, and deleted topics; the rest belongs to other brokers, or to nobody who could say.
+//
+// An object that is older than the grace period cannot become part of a manifest any more, since an upload is begun anew under another key when it
+// is older than Options.PrepareTTL. The manifest is read after the listing, so what was listed and committed since is in it.
+func (t *Tier) Sweep(ctx context.Context, o SweepOptions) (Swept, error) {
+	if err := t.Admitted(); err != nil {
+		return Swept{}, err
+	}
+	o.Grace = max(o.Grace, 2*t.prepareTTL)
+	s := &sweep{t: t, o: o, before: t.now().Add(-o.Grace)}
+	err := s.topics(ctx)
+	if err == nil && !o.DryRun {
+		err = s.uploads(ctx)
+	}
+	return s.result, err
+}
+
+// sweep is one run. Objects arrive in key order: topic by topic, within one partition by partition, the tombstone last.
+type sweep struct {
+	t      *Tier
+	o      SweepOptions
+	before time.Time // what is younger is left alone
+	result Swept
+
+	topic     TopicID
+	tombstone *Object // of topic, if it is deleted
+	left      int     // objects of topic beside the tombstone
+	dir       string  // of the partition that batch is of
+	batch     []Object
+}
+
+func (s *sweep) topics(ctx context.Context) error {
+	root := s.t.cluster + "/"
+	err := s.t.bucket.List(ctx, root, func(o Object) error {
+		s.result.Objects++
+		parts := strings.SplitN(strings.TrimPrefix(o.Key, root), "/", 3)
+		topic, err := ParseTopicID(parts[0])
+		if err != nil || len(parts) < 2 {
+			return nil // the owner marker, a probe, not ours
+		}
+		if topic != s.topic {
+			if err := s.enter(ctx, topic); err != nil {
+				return err
+			}
+		}
+		if o.Key == tombstoneKey(s.t.cluster, topic) {
+			return nil
+		}
+		if dir := topicDir(s.t.cluster, topic) + parts[1] + "/"; dir != s.dir {
+			if err := s.flush(ctx); err != nil {
+				return err
+			}
+			s.dir = dir
+		}
+		s.left++
+		s.batch = append(s.batch, o)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return s.leave(ctx)
+}
+
+// enter begins with a topic.
+func (s *sweep) enter(ctx context.Context, topic TopicID) error {
+	if err := s.leave(ctx); err != nil {
+		return err
+	}
+	s.topic, s.tombstone, s.left = topic, nil, 0
+	o, err := s.t.bucket.Head(ctx, tombstoneKey(s.t.cluster, topic))
+	switch {
+	case err == nil:
+		s.tombstone = &o
+	case !errors.Is(err, ErrNotFound):
+		return err
+	}
+	return nil
+}
+
+// leave ends with a topic. A tombstone goes when nothing has been found below it for long enough.
+func (s *sweep) leave(ctx context.Context) error {
+	if err := s.flush(ctx); err != nil {
+		return err
+	}
+	if s.tombstone != nil && s.left == 0 && s.tombstone.Modified.Before(s.before) {
+		return s.remove(ctx, Orphan{Object: *s.tombstone, Why: "nothing is left of the deleted topic"})
+	}
+	return nil
+}
+
+// flush looks through the objects of one partition.
+func (s *sweep) flush(ctx context.Context) error {
+	objects, dir := s.batch, s.dir
+	s.batch, s.dir = nil, ""
+	if len(objects) == 0 {
+		return nil
+	}
+	if s.tombstone != nil {
+		for _, o := range objects {
+			if err := s.remove(ctx, Orphan{Object: o, Why: "its topic is deleted"}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	number := strings.TrimSuffix(strings.TrimPrefix(dir, topicDir(s.t.cluster, s.topic)), "/")
+	n, err := strconv.ParseInt(number, 10, 32)
+	if err != nil {
+		return nil
+	}
+	if p := s.t.lookup(s.topic, int32(n)); p != nil {
+		return s.partition(ctx, p, objects)
+	}
+	return nil
+}
+
+// partition removes the orphans of one partition.
+func (s *sweep) partition(ctx context.Context, p *Partition, objects []Object) error {
+	var old []Object
+	for _, o := range objects {
+		if o.Modified.Before(s.before) {
+			old = append(old, o)
+		}
+	}
+	if len(old) == 0 {
+		return nil
+	}
+	named, err := p.named(ctx)
+	if err != nil || named == nil {
+		return err
+	}
+	for _, o := range old {
+		id, suffix, ok := parseObjectKey(p.catalog.dir, o.Key)
+		if !ok || named[id.Token] {
+			continue
+		}
+		why := fmt.Sprintf("no manifest names this %s", strings.TrimPrefix(suffix, "."))
+		if err := s.remove(ctx, Orphan{Object: o, Why: why}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *sweep) remove(ctx context.Context, o Orphan) error {
+	s.result.Orphans++
+	s.result.OrphanBytes += o.Size
+	if s.o.Found != nil {
+		s.o.Found(o)
+	}
+	if s.o.DryRun {
+		return nil
+	}
+	if err := s.t.bucket.Delete(ctx, o.Key); err != nil {
+		return err
+	}
+	s.t.logger.Info("tier: swept", "key", o.Key, "bytes", o.Size, "stored", o.Modified, "why", o.Why)
+	return nil
+}
+
+// uploads ends multipart uploads that nobody is going to finish.
+func (s *sweep) uploads(ctx context.Context) (err error) {
+	if b, ok := s.t.bucket.(interface {
+		AbortStale(ctx context.Context, prefix string, before time.Time) (int, error)
+	}); ok {
+		s.result.Uploads, err = b.AbortStale(ctx, s.t.cluster+"/", s.before)
+	}
+	return err
+}
+
+// named returns the tokens of all objects that the partition's manifest names or that are being uploaded. The manifest is read from the
+// bucket; if it is not ours to change, the result is nil.
+func (p *Partition) named(ctx context.Context) (map[Token]bool, error) {
+	var named map[Token]bool
+	err := p.inTurn(ctx, func() error {
+		if p.catalog.current == nil {
+			return nil
+		}
+		m, etag, err := readManifest(ctx, p.tier.bucket, p.catalog.dir)
+		if errors.Is(err, ErrNotFound) || err == nil && etag != p.catalog.etag {
+			p.catalog.current = nil // somebody else's; the next step finds out more
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		tokens := map[Token]bool{}
+		for i := range p.state.pending {
+			tokens[p.state.pending[i].Entry.Token] = true
+		}
+		err = p.eachObject(ctx, m, func(t Token) { tokens[t] = true })
+		if err == nil {
+			named = tokens
+		}
+		return err
+	})
+	return named, err
+}
+
+// eachObject visits the token of every object of the partition, garbage included.
+func (p *Partition) eachObject(ctx context.Context, m *Manifest, visit func(Token)) error {
+	entries := func(entries []Entry) {
+		for i := range entries {
+			visit(entries[i].Token)
+		}
+	}
+	for i := range m.Pages {
+		visit(m.Pages[i].Token)
+		page, err := p.catalog.page(ctx, &m.Pages[i])
+		if err != nil {
+			return err
+		}
+		entries(page)
+	}
+	entries(m.Tail)
+	for i := range m.Garbage {
+		g := &m.Garbage[i]
+		visit(g.Token)
+		if g.Kind != garbagePageAll {
+			continue
+		}
+		page, err := p.tier.decoded.page(ctx, p.tier.bucket, p.catalog.dir, g.ObjectID, g.Size, g.Sum)
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return err
+		}
+		entries(page)
+	}
+	return nil
+}

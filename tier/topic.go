@@ -1,0 +1,161 @@
+package tier
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"time"
+
+	"github.com/morrowmq/morrow/internal/vfs"
+)
+
+// A topic is deleted in steps that anyone can finish: the intention is recorded locally; a tombstone in the bucket makes everything of the
+// topic meaningless; manifests go, then the rest. The tombstone stays until the sweeper has found nothing below it for a grace
+// period, since a request that was under way may still land.
+
+// Tombstone marks a deleted topic in the bucket.
+type Tombstone struct {
+	Name string `json:"name"`
+	Time int64  `json:"time"` // ms since the epoch
+}
+
+func tombstoneKey(cluster string, topic TopicID) string {
+	return topicDir(cluster, topic) + tombstoneName
+}
+
+// DeleteTopic sees to it that nothing of a topic stays in the bucket. It returns when that is recorded durably; the work is
+// done by Run, now or after any number of restarts, once the bucket can be reached. The topic's partitions must have been stopped.
+func (t *Tier) DeleteTopic(topic TopicID, name string) error {
+	data, err := json.Marshal(Tombstone{Name: name, Time: t.now().UnixMilli()})
+	if err != nil {
+		return err
+	}
+	if err := vfs.WriteFile(t.fs, vfs.Join(t.deletionsDir(), topic.String()), data); err != nil {
+		return fmt.Errorf("record the deletion of topic %s: %w", name, err)
+	}
+	select {
+	case t.deletion <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+func (t *Tier) deletionsDir() string { return vfs.Join(t.dir, "deletions") }
+
+// deleteTopics carries out recorded deletions until ctx ends.
+func (t *Tier) deleteTopics(ctx context.Context) error {
+	for failures := 0; ; {
+		err := t.Admitted()
+		if err == nil {
+			err = t.deletePending(ctx)
+		}
+		wait := time.Duration(0)
+		if err != nil {
+			failures++
+			wait = backOff(failures, err)
+			t.logger.Warn("tier: a topic's remote data could not be deleted yet", "in", wait, "err", err)
+		} else {
+			failures = 0
+		}
+		if err := t.waitDeletion(ctx, wait); err != nil {
+			return err
+		}
+	}
+}
+
+// waitDeletion waits for a new deletion, or if wait is positive for that long.
+func (t *Tier) waitDeletion(ctx context.Context, wait time.Duration) error {
+	var again <-chan time.Time
+	if wait > 0 {
+		again = time.After(wait)
+	}
+	select {
+	case <-t.deletion:
+	case <-again:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return nil
+}
+
+// deletePending carries out the deletions that are recorded.
+func (t *Tier) deletePending(ctx context.Context) error {
+	names, err := t.fs.List(t.deletionsDir())
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, name := range names {
+		topic, err := ParseTopicID(name)
+		if err != nil {
+			continue // the temporary file of a record that was never finished
+		}
+		errs = append(errs, t.deleteRecorded(ctx, topic))
+	}
+	return errors.Join(errs...)
+}
+
+func (t *Tier) deleteRecorded(ctx context.Context, topic TopicID) error {
+	record := vfs.Join(t.deletionsDir(), topic.String())
+	data, err := vfs.ReadFile(t.fs, record)
+	if err != nil {
+		return err
+	}
+	_, err = t.bucket.Put(ctx, tombstoneKey(t.cluster, topic), BytesBody(t.bucket.Checksum(), data), PutOptions{IfNoneMatch: true})
+	if err != nil && !errors.Is(err, ErrExists) {
+		return err
+	}
+	if _, err := emptyTopic(ctx, t.bucket, t.cluster, topic); err != nil {
+		return err
+	}
+	if err := t.removeStates(topic); err != nil {
+		return err
+	}
+	if err := t.fs.Remove(record); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	t.logger.Info("tier: remote data of a deleted topic is gone", "topic", topic.String())
+	return t.fs.SyncDir(t.deletionsDir())
+}
+
+// emptyTopic deletes everything of a topic but its tombstone, manifests first. It returns how many objects there were.
+func emptyTopic(ctx context.Context, b Bucket, cluster string, topic TopicID) (int, error) {
+	dir := topicDir(cluster, topic)
+	n := 0
+	for _, manifests := range []bool{true, false} {
+		var keys []string
+		err := b.List(ctx, dir, func(o Object) error {
+			if o.Key != dir+tombstoneName && (!manifests || strings.HasSuffix(o.Key, "/"+manifestName)) {
+				keys = append(keys, o.Key)
+			}
+			return nil
+		})
+		if err != nil {
+			return n, err
+		}
+		if err := b.Delete(ctx, keys...); err != nil {
+			return n, err
+		}
+		n += len(keys)
+	}
+	return n, nil
+}
+
+// removeStates removes the upload states of a topic.
+func (t *Tier) removeStates(topic TopicID) error {
+	names, err := t.fs.List(t.dir)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if strings.HasPrefix(name, topic.String()+"-") {
+			if err := t.fs.Remove(vfs.Join(t.dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
+	}
+	return t.fs.SyncDir(t.dir)
+}
