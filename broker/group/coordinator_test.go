@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -363,4 +364,76 @@ func TestRequestsAreRefusedBeforeTheyReachAShard(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestMetricsReadLiveState(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := startBroker(t, 3)
+		defer b.stop()
+		b.topics.set("t", 2)
+		b.topics.set("u", 1)
+		group := b.groupIn(0)
+		hb := kmsg.NewPtrConsumerGroupHeartbeatRequest()
+		hb.Version, hb.Group, hb.MemberID, hb.RebalanceTimeoutMillis = 1, group, "m", 1000
+		hb.SubscribedTopicNames, hb.Topics = []string{"t"}, []kmsg.ConsumerGroupHeartbeatRequestTopic{}
+		epoch := b.ConsumerGroupHeartbeat(t.Context(), Client{}, hb).MemberEpoch
+		commit := kmsg.NewPtrOffsetCommitRequest()
+		commit.Version, commit.Group, commit.MemberID, commit.Generation = 9, group, "m", epoch
+		for _, topic := range []string{"t", "u"} {
+			ct := kmsg.NewOffsetCommitRequestTopic()
+			ct.Topic = topic
+			ct.Partitions = []kmsg.OffsetCommitRequestTopicPartition{kmsg.NewOffsetCommitRequestTopicPartition()}
+			ct.Partitions[0].Offset = 5
+			commit.Topics = append(commit.Topics, ct)
+		}
+		b.OffsetCommit(t.Context(), commit)
+
+		want := []string{
+			`morrow_group_members{classic}=0`,
+			`morrow_group_members{consumer}=1`,
+			`morrow_group_offset_commits_total=2`,
+			`morrow_group_offsets=2`,
+			`morrow_group_offsets_expired_total=0`,
+			`morrow_group_rebalances_total{classic}=0`,
+			`morrow_group_rebalances_total{consumer}=1`,
+			`morrow_groups{consumer,Stable}=1`,
+		}
+		if got := scrape(t, b.registry); !slices.Equal(got, want) {
+			t.Errorf("metrics %q,\nwant    %q", got, want)
+		}
+
+		_, id, _ := b.topics.Partitions("t")
+		b.topics.drop("u")
+		offsets := slices.Collect(b.Offsets())
+		if want := []CommittedOffset{{group, "t", id, 0, 5}}; !slices.Equal(offsets, want) {
+			t.Errorf("offsets %v, want %v: no series for what is gone", offsets, want)
+		}
+		b.Resign(0)
+		if n := len(slices.Collect(b.Groups())); n != 0 {
+			t.Errorf("%d groups after the shard was given up", n)
+		}
+	})
+}
+
+// scrape returns every series as name{label values}=value.
+func scrape(t *testing.T, registry *prometheus.Registry) (out []string) {
+	t.Helper()
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			series := f.GetName()
+			var labels []string
+			for _, l := range m.GetLabel() {
+				labels = append(labels, l.GetValue())
+			}
+			if len(labels) > 0 {
+				series += "{" + strings.Join(labels, ",") + "}"
+			}
+			out = append(out, fmt.Sprintf("%s=%v", series, m.GetGauge().GetValue()+m.GetCounter().GetValue()))
+		}
+	}
+	return out
 }

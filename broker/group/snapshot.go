@@ -1,0 +1,92 @@
+package group
+
+import "iter"
+
+// Summary is one group at a glance.
+type Summary struct {
+	Group    string
+	Protocol string // "classic" or "consumer"
+	State    string // as ListGroups names it
+	Members  int
+}
+
+// CommittedOffset is one position of one group. Lag is the distance to the
+// visible end of the partition, which this package does not know.
+type CommittedOffset struct {
+	Group     string
+	Topic     string // exists, and is the one the offset was committed for
+	TopicID   [16]byte
+	Partition int32
+	Offset    int64
+}
+
+// Groups yields the groups of the shards that are led here and loaded, in no
+// particular order. Each shard is looked at once, under its lock; the loop body
+// runs without it.
+func (c *Coordinator) Groups() iter.Seq[Summary] {
+	return perShard(c, func(m *machine) []Summary {
+		out := make([]Summary, 0, len(m.groups))
+		for _, g := range m.groups {
+			d := g.summary()
+			out = append(out, Summary{g.id, d.GroupType, d.GroupState, g.size()})
+		}
+		return out
+	})
+}
+
+// Offsets yields the committed offsets of the shards that are led here and
+// loaded. It is like [Coordinator.Groups] otherwise.
+func (c *Coordinator) Offsets() iter.Seq[CommittedOffset] {
+	return perShard(c, func(m *machine) (out []CommittedOffset) {
+		for _, g := range m.groups {
+			for name, t := range g.offsets {
+				_, id, ok := m.topics.Partitions(name)
+				if !ok || !m.alive(name, t) {
+					continue
+				}
+				for p, o := range t.parts {
+					out = append(out, CommittedOffset{g.id, name, id, p, o.offset})
+				}
+			}
+		}
+		return out
+	})
+}
+
+func perShard[T any](c *Coordinator, look func(*machine) []T) iter.Seq[T] {
+	return func(yield func(T) bool) {
+		for _, shard := range c.ledShards() {
+			var seen []T
+			shard.View(func(m *machine) { seen = look(m) })
+			for _, v := range seen {
+				if !yield(v) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func (c *Coordinator) countOffsets() int {
+	n := 0
+	for _, shard := range c.ledShards() {
+		shard.View(func(m *machine) {
+			for _, g := range m.groups {
+				for _, t := range g.offsets {
+					n += len(t.parts)
+				}
+			}
+		})
+	}
+	return n
+}
+
+func (g *group) size() int {
+	switch {
+	case g.classic != nil:
+		return len(g.classic.members)
+	case g.consumer != nil:
+		return len(g.consumer.members)
+	}
+	return 0
+}
