@@ -17,8 +17,8 @@ import (
 
 const (
 	clientID = "morrow-bench"
-	// readBuffer is what is read at once. It stays in a processor's cache.
-	readBuffer = 256 << 10
+	// readBuffer is what is read at once. Smaller ones make the sender of a large answer wait more often.
+	readBuffer = 1 << 20
 )
 
 // wire is a bare Kafka connection: frames go out as they were encoded, and what comes back is looked at as little as

@@ -1,8 +1,10 @@
 package bench
 
 import (
+	"errors"
 	"fmt"
 	"net"
+	"os"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -28,6 +30,36 @@ func congestion(c net.Conn) (name string) {
 		return err
 	})
 	return name
+}
+
+// sendFile sends head and then size bytes of f from pos, which must be there, without copying them.
+func sendFile(c net.Conn, head []byte, f *os.File, pos, size int64) error {
+	raw, err := c.(syscall.Conn).SyscallConn()
+	if err != nil {
+		return err
+	}
+	end := pos + size
+	var sendErr error
+	err = raw.Write(func(fd uintptr) bool {
+		for sendErr == nil && (len(head) > 0 || pos < end) {
+			var n int
+			if len(head) > 0 {
+				n, sendErr = unix.SendmsgN(int(fd), head, nil, nil, unix.MSG_MORE|unix.MSG_NOSIGNAL)
+				head = head[max(n, 0):]
+			} else {
+				_, sendErr = unix.Sendfile(int(fd), int(f.Fd()), &pos, int(end-pos))
+			}
+			switch {
+			case errors.Is(sendErr, unix.EAGAIN):
+				sendErr = nil
+				return false
+			case errors.Is(sendErr, unix.EINTR):
+				sendErr = nil
+			}
+		}
+		return true
+	})
+	return errors.Join(err, sendErr)
 }
 
 func onSocket(c net.Conn, do func(fd int) error) error {
