@@ -212,6 +212,9 @@ func (l *Log) write(end, bytes, now int64) error {
 	l.end = end
 	l.recovery.size += bytes
 	lineage := l.lineage
+	if n := len(l.dirty); n == 0 || l.dirty[n-1] != active {
+		l.dirty = append(l.dirty, active)
+	}
 	l.mu.Unlock()
 	l.set.metrics.appendedBytes.Add(float64(bytes))
 	l.set.commits.add(l, lineage, active, pos, bytes, l.scratch, end)

@@ -80,8 +80,12 @@ func (l *Log) storeCheckpoints() error {
 	}
 	pending := slices.Clone(l.recovery.pending[:n])
 	l.recovery.pending = slices.Delete(l.recovery.pending, 0, n)
+	local := l.local
 	l.mu.Unlock()
 	for _, c := range pending {
+		if c.segment.End <= local {
+			continue // removed; and the snapshot at the local start is no cache, see keepProducers
+		}
 		if err := l.storeCheckpoint(c); err != nil {
 			l.set.logger.Warn("checkpoint failed", "log", l.name, "err", err)
 		}

@@ -3,6 +3,7 @@ package log
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -51,11 +52,10 @@ type commitState struct {
 	syncing bool // being synced directly
 	again   bool // appended to meanwhile
 
-	durable  int64  // offset below which everything is durable
-	direct   int64  // end of the last append that was not staged
-	segments int64  // offset below which the segments themselves are durable
-	stage    *stage // that the log is in
-	slot     int    // of the log in stage.logs
+	durable  int64 // offset below which everything is durable
+	direct   int64 // end of the last append that was not staged
+	segments int64 // offset below which the segments themselves are durable
+	slot     int   // of the log in committer.stage.logs, if it is there
 }
 
 func (c *committer) init(s *Set, j *journal) {
@@ -71,7 +71,6 @@ func (c *committer) opened(l *Log, end int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	l.commit.durable, l.commit.direct, l.commit.segments = end, end, end
-	l.commit.stage = nil // what is staged has another lineage
 }
 
 // add notes that batches, bytes long, were written to a log at pos of its active segment, and that it ends at
@@ -88,11 +87,12 @@ func (c *committer) add(l *Log, lineage uint64, s *segment.Segment, pos, bytes i
 	if len(c.stage.logs) == 0 {
 		c.staged.Signal()
 	}
-	if st.stage != c.stage {
-		st.stage, st.slot = c.stage, len(c.stage.logs)
-		c.stage.logs = append(c.stage.logs, staged{log: l, lineage: lineage})
+	if e := (staged{log: l, lineage: lineage, end: end}); c.stage.has(st.slot, e) {
+		c.stage.logs[st.slot] = e
+	} else {
+		st.slot = len(c.stage.logs)
+		c.stage.logs = append(c.stage.logs, e)
 	}
-	c.stage.logs[st.slot].end = end
 	c.stage.add(l, lineage, s.Base(), pos, batches)
 }
 
@@ -317,19 +317,18 @@ func (l *Log) syncSegments() (staged, error) {
 	}
 	l.mu.Lock()
 	upTo := staged{log: l, end: l.end, lineage: l.lineage}
-	segments := l.segments
+	dirty := slices.Clone(l.dirty)
 	l.mu.Unlock()
-	first := len(segments)
-	for first > 0 && segments[first-1].Dirty() {
-		first--
-	}
-	for _, s := range segments[first:] {
+	for _, s := range dirty {
 		started := time.Now()
 		if err := s.Sync(); err != nil {
 			return staged{}, l.fail(err)
 		}
 		l.set.metrics.segmentSync.Observe(time.Since(started).Seconds())
 	}
+	l.mu.Lock()
+	l.dirty = slices.DeleteFunc(l.dirty, func(s *segment.Segment) bool { return !s.Dirty() })
+	l.mu.Unlock()
 	c := &l.set.commits
 	c.mu.Lock()
 	defer c.mu.Unlock()

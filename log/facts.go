@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io/fs"
+	"slices"
 
 	"github.com/morrowmq/morrow/internal/vfs"
 	"github.com/morrowmq/morrow/log/segment"
@@ -97,8 +98,9 @@ type factsFile struct {
 	fsys     vfs.FS
 	dir      string
 	sequence uint64
-	newest   int // slot with the newest facts
-	durable  int // slot known to be durable, -1 until the first store after load
+	newest   int  // slot with the newest facts
+	durable  int  // slot known to be durable, -1 until the first store after load
+	agree    bool // when they were loaded, both slots were whole and held the same but for lower bounds
 }
 
 var slotNames = [2]string{"facts-0", "facts-1"}
@@ -106,10 +108,9 @@ var slotNames = [2]string{"facts-0", "facts-1"}
 func (w *factsFile) name(slot int) string { return vfs.Join(w.dir, slotNames[slot]) }
 
 // load reads the newer of the slots that are whole.
-func (w *factsFile) load() (facts, error) {
+func (w *factsFile) load() (newest facts, err error) {
 	w.durable = -1
-	var newest facts
-	found := false
+	var found []facts
 	for slot := range slotNames {
 		b, err := vfs.ReadFile(w.fsys, w.name(slot))
 		if errors.Is(err, fs.ErrNotExist) {
@@ -119,15 +120,25 @@ func (w *factsFile) load() (facts, error) {
 			return facts{}, err
 		}
 		f, sequence, err := decodeFacts(b)
-		if err == nil && (!found || sequence > w.sequence) {
-			newest, found = f, true
-			w.sequence, w.newest = sequence, slot
+		if err != nil {
+			continue
 		}
+		if len(found) == 0 || sequence > w.sequence {
+			newest, w.sequence, w.newest = f, sequence, slot
+		}
+		found = append(found, f)
 	}
-	if !found {
+	if len(found) == 0 {
 		return facts{}, &CorruptError{File: w.name(0), Err: fmt.Errorf("%w, and so are those in %s", errFacts, slotNames[1])}
 	}
+	w.agree = len(found) == 2 && found[0].agree(found[1])
 	return newest, nil
+}
+
+// agree reports whether two versions differ in lower bounds only, which cost nothing but time if they are lost.
+func (f facts) agree(g facts) bool {
+	return f.lineage == g.lineage && f.start == g.start && f.reportedStart == g.reportedStart && f.localStart == g.localStart &&
+		f.deleteBound == g.deleteBound && slices.Equal(f.epochs, g.epochs)
 }
 
 // create makes both slots, the first with f in it. Their names are durable once the directory is synced.
@@ -145,7 +156,8 @@ func (w *factsFile) create(f facts) error {
 	return w.store(f, true)
 }
 
-// store writes the facts. If durable is set, they survive a power loss when it returns.
+// store writes the facts. If durable is set, they survive a power loss when it returns; they are in both slots then, so
+// that one that goes bad later costs nothing.
 func (w *factsFile) store(f facts, durable bool) error {
 	if w.durable < 0 {
 		if err := w.sync(w.newest); err != nil {
@@ -153,7 +165,17 @@ func (w *factsFile) store(f facts, durable bool) error {
 		}
 		w.durable = w.newest
 	}
-	slot := 1 - w.durable
+	if err := w.write(1-w.durable, f, durable); err != nil {
+		return err
+	}
+	if !durable {
+		return nil
+	}
+	w.durable = 1 - w.durable
+	return w.write(1-w.durable, f, false)
+}
+
+func (w *factsFile) write(slot int, f facts, durable bool) error {
 	file, err := w.open(slot)
 	if err != nil {
 		return err
@@ -167,9 +189,6 @@ func (w *factsFile) store(f facts, durable bool) error {
 		return fmt.Errorf("write %s: %w", w.name(slot), err)
 	}
 	w.newest = slot
-	if durable {
-		w.durable = slot
-	}
 	return nil
 }
 

@@ -107,10 +107,11 @@ type stage struct {
 
 // entryEnd is where an entry ends, so that the next append can prolong it.
 type entryEnd struct {
-	log  *Log
-	base int64
-	pos  int64
-	at   int // position of its head in the stage
+	log     *Log
+	lineage uint64
+	base    int64
+	pos     int64
+	at      int // position of its head in the stage
 }
 
 func (s *stage) reset() {
@@ -124,11 +125,16 @@ func (s *stage) reset() {
 	s.last = entryEnd{}
 }
 
+// has reports whether a slot is that of the log of e, in the same lineage.
+func (s *stage) has(slot int, e staged) bool {
+	return slot < len(s.logs) && s.logs[slot].log == e.log && s.logs[slot].lineage == e.lineage
+}
+
 // add collects batches that were written at pos of a segment of l.
 func (s *stage) add(l *Log, lineage uint64, base, pos int64, batches []record.Batch) {
 	be := binary.BigEndian
-	if s.last.log != l || s.last.base != base || s.last.pos != pos {
-		s.last = entryEnd{log: l, base: base, pos: pos, at: len(s.buf)}
+	if s.last.log != l || s.last.lineage != lineage || s.last.base != base || s.last.pos != pos {
+		s.last = entryEnd{log: l, lineage: lineage, base: base, pos: pos, at: len(s.buf)}
 		s.buf = append(s.buf, l.id.Topic[:]...)
 		s.buf = be.AppendUint32(s.buf, uint32(l.id.Partition))
 		s.buf = be.AppendUint64(s.buf, lineage)

@@ -90,11 +90,12 @@ type Log struct {
 	factsMu sync.Mutex
 	stored  factsFile // guarded by factsMu
 
-	mu         sync.Mutex // guards what follows
-	segments   []*segment.Segment
-	end        int64 // log end
-	syncedEnd  int64 // acknowledged as durable; ahead of durableEnd only if Config.loose
-	durableEnd int64 // on stable storage
+	mu         sync.Mutex         // guards what follows
+	segments   []*segment.Segment // replaced, never changed in place
+	dirty      []*segment.Segment // those that may have bytes that are not durable in the file itself
+	end        int64              // log end
+	syncedEnd  int64              // acknowledged as durable; ahead of durableEnd only if Config.loose
+	durableEnd int64              // on stable storage
 	hw         int64
 	start      int64
 	reported   int64 // reported log start
@@ -117,6 +118,13 @@ type Log struct {
 
 // active is the last segment, the one that is appended to.
 func (l *Log) activeLocked() *segment.Segment { return l.segments[len(l.segments)-1] }
+
+// ActiveBase is the first offset of the segment that is appended to: when it has moved, a segment was closed.
+func (l *Log) ActiveBase() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.activeLocked().Base()
+}
 
 // ID names the log.
 func (l *Log) ID() ID { return l.id }

@@ -107,7 +107,7 @@ func (l *Log) slice(read *Read, segments []*segment.Segment, q segment.Query) er
 			return err
 		}
 		before := len(read.Ranges)
-		ranges, bytes, _, err := s.Slice(read.Ranges, f, q)
+		ranges, bytes, full, err := s.Slice(read.Ranges, f, q)
 		if err != nil || len(ranges) == before {
 			release()
 		} else {
@@ -120,7 +120,7 @@ func (l *Log) slice(read *Read, segments []*segment.Segment, q segment.Query) er
 		read.Size += int(bytes)
 		q.MaxBytes -= bytes
 		q.MinOne = q.MinOne && bytes == 0
-		if bytes > 0 && q.MaxBytes < record.HeaderLen {
+		if full {
 			return nil
 		}
 	}

@@ -47,8 +47,10 @@ func (l *Log) recover() error {
 	if l.producers, err = l.loadProducers(l.segments, unknown, l.hw); err != nil {
 		return err
 	}
-	l.visible, err = loadVisible(l.segments, l.hw)
-	return err
+	if l.visible, err = loadVisible(l.segments, l.hw); err != nil || l.stored.agree {
+		return err
+	}
+	return l.storeFacts(true) // twice again
 }
 
 // sweep removes what a crash left half done, and lists the bases of the segments.
@@ -190,9 +192,7 @@ func (l *Log) adopt(f facts) {
 func (l *Log) loadProducers(segments []*segment.Segment, unknown, hw int64) (*producer.State, error) {
 	end := segments[len(segments)-1].End()
 	state, err := l.replay(segments, unknown, end, l.set.now().UnixMilli(), func(s *segment.Segment, done producer.Completed) {
-		if done.Last >= unknown {
-			s.AddAborted(aborted(done))
-		}
+		s.AddAborted(aborted(done))
 	})
 	if err != nil {
 		return nil, err

@@ -3,6 +3,7 @@ package log
 import (
 	"time"
 
+	"github.com/morrowmq/morrow/internal/vfs"
 	"github.com/morrowmq/morrow/log/segment"
 )
 
@@ -32,6 +33,11 @@ func (l *Log) Retain(now time.Time, f Floor) (removed int, err error) {
 			return 0, err
 		}
 		p = l.planRetention(cfg, now, f)
+	}
+	if p.local > 0 {
+		if err := l.keepProducers(p.local); err != nil {
+			return 0, err
+		}
 	}
 	l.mu.Lock()
 	confirmed := max(l.confirmed, l.deleteBoundOf(f))
@@ -66,6 +72,24 @@ func (l *Log) Retain(now time.Time, f Floor) (removed int, err error) {
 		}
 	}
 	return removed, nil
+}
+
+// keepProducers makes the snapshot durable that is taken where the log will begin. Until then snapshots are a
+// cache; this one will be all that is left of producers whose last batches go.
+func (l *Log) keepProducers(removed int) error {
+	l.mu.Lock()
+	segments := l.segments
+	l.mu.Unlock()
+	start := segments[removed].Base()
+	state, err := l.replay(segments, start, start, l.set.now().UnixMilli(), nil)
+	if err != nil || state.Empty() {
+		return err
+	}
+	err = vfs.WriteFile(l.set.fsys, l.snapshotName(start), state.Encode())
+	if err != nil && !vfs.IsFull(err) {
+		return l.fail(err)
+	}
+	return err
 }
 
 func (l *Log) deleteBoundOf(f Floor) int64 {

@@ -126,8 +126,8 @@ func (s *State) End() int64 { return s.end }
 // VisibleEnd is the end of the last visible batch applied, None if there was none.
 func (s *State) VisibleEnd() int64 { return s.visible }
 
-// Len is the number of producers remembered.
-func (s *State) Len() int { return len(s.entries) }
+// Empty reports whether there is nothing to remember.
+func (s *State) Empty() bool { return len(s.entries) == 0 && len(s.txns) == 0 }
 
 // Check judges a batch that is about to be appended: a duplicate of one of the
 // last five of its producer (where that was stored is returned), a continuation (nil error), a

@@ -139,11 +139,19 @@ func txnError(err error) error {
 	return fmt.Errorf("%w: %w", ErrTxnIndex, err)
 }
 
-// AddAborted records a transaction whose abort marker was appended.
+// AddAborted records a transaction whose abort marker lies in the segment. They are recorded in the order of their
+// markers; one that is known already is ignored.
 func (s *Segment) AddAborted(a AbortedTxn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.txns.tail = a.append(s.txns.tail)
+	s.addAbortedLocked(a)
+}
+
+func (s *Segment) addAbortedLocked(a AbortedTxn) {
+	if a.LastOffset >= s.decided {
+		s.txns.tail = a.append(s.txns.tail)
+		s.decided = a.LastOffset + 1
+	}
 }
 
 // ResetAborted replaces the aborted transactions.
@@ -151,8 +159,9 @@ func (s *Segment) ResetAborted(all []AbortedTxn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.txns.reset()
+	s.decided = s.base
 	for _, a := range all {
-		s.txns.tail = a.append(s.txns.tail)
+		s.addAbortedLocked(a)
 	}
 }
 

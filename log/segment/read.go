@@ -21,13 +21,17 @@ type Query struct {
 	MinOne   bool // one batch is returned even if it is larger than MaxBytes
 }
 
-// Slice appends to dst where the visible batches lie that a query asks for, and returns their bytes and the offset
-// after the last. Neighbours are merged. The caller holds the segment ([Segment.Hold]), which is f.
-func (s *Segment) Slice(dst []Range, f vfs.File, q Query) (_ []Range, bytes, next int64, err error) {
+// Slice appends to dst where the visible batches lie that a query asks for, and returns their bytes. Neighbours are merged. full means that
+// the next visible batch, here or in a later segment, is not to be returned. The caller holds the segment ([Segment.Hold]), whose
+// file is f.
+func (s *Segment) Slice(dst []Range, f vfs.File, q Query) (_ []Range, bytes int64, full bool, err error) {
 	sl := slice{s: s, q: q, f: f, dst: dst, next: q.Offset}
 	sl.h = headers{s: s, f: f, end: s.Size()}
-	err = s.repairing(sl.run)
-	return sl.dst, sl.bytes, sl.next, err
+	err = s.repairing(func() (err error) {
+		full, err = sl.run()
+		return err
+	})
+	return sl.dst, sl.bytes, full, err
 }
 
 // slice is a query at work.
@@ -59,32 +63,34 @@ func (s *Segment) span(offset int64) (Span, bool) {
 	return s.spans[lo], true
 }
 
-func (q *slice) run() error {
+func (q *slice) run() (full bool, err error) {
 	for q.next < q.q.End {
 		p, ok := q.s.span(q.next)
-		if !ok || p.Start >= q.q.End {
-			return nil
+		if !ok {
+			return false, nil
+		}
+		if p.Start >= q.q.End {
+			return true, nil
 		}
 		p.EndPos = min(p.EndPos, q.h.end) // it may have grown since
 		pos := p.Pos
 		if q.next > p.Start {
 			at, err := q.s.locate(&q.h, q.next)
 			if err != nil {
-				return err
+				return false, err
 			}
 			pos = max(pos, at)
 		}
-		full, err := false, error(nil)
 		if p.Pure {
 			full, err = q.pure(p, pos)
 		} else {
 			full, err = q.mixed(p, pos)
 		}
 		if err != nil || full {
-			return err
+			return full, err
 		}
 	}
-	return nil
+	return true, nil
 }
 
 // locate is the position of the batch that contains offset, or of the first after it.

@@ -26,6 +26,7 @@ type Segment struct {
 	offsets table // relative last offset of a batch uint32, its position uint32
 	times   table // max timestamp so far int64, relative offset uint32
 	txns    table // aborted transactions
+	decided int64 // aborted transactions whose markers lie below are in txns
 	spans   []Span
 	epochs  []Epoch
 
@@ -97,7 +98,7 @@ func Create(o Options, base int64, preallocate int64) (*Segment, error) {
 }
 
 func newSegment(o Options, base int64) *Segment {
-	s := &Segment{o: o, base: base, state: emptyState(base)}
+	s := &Segment{o: o, base: base, state: emptyState(base), decided: base}
 	s.log = handle{of: s, suffix: LogSuffix}
 	s.offsets.init(s, IndexSuffix, offsetWidth)
 	s.times.init(s, TimeSuffix, timeWidth)

@@ -139,6 +139,7 @@ func (s *Segment) decode(b []byte) error {
 		size: at(16), end: at(24), maxTimestamp: at(32), maxTimestampOffset: at(40), maxReceived: at(48), lastVisible: at(56),
 		hiddenBytes: at(64), firstTimestamp: at(72), created: at(80), unindexed: at(88), indexedTime: at(96), generation: at(104),
 	}
+	s.decided = s.state.end
 	for i, t := range []*table{&s.offsets, &s.times, &s.txns} {
 		t.restore(int(be.Uint32(b[112+8*i:])), be.Uint32(b[116+8*i:]))
 	}
@@ -161,7 +162,7 @@ func (s *Segment) decode(b []byte) error {
 // reset forgets everything but what is in the log file.
 func (s *Segment) reset() {
 	s.state = emptyState(s.base)
-	s.spans, s.epochs = nil, nil
+	s.spans, s.epochs, s.decided = nil, nil, s.base
 	for _, t := range []*table{&s.offsets, &s.times, &s.txns} {
 		t.reset()
 	}
