@@ -78,7 +78,7 @@ func TestDelayedRecordSurvivesKill9AndIsDeliveredOnce(t *testing.T) {
 func TestClosedSegmentsAreConfirmedInTheTier(t *testing.T) {
 	b := start(t)
 	createTopic(t, b, "cold", 1, map[string]string{"remote.storage.enable": "true", "segment.bytes": "16384"})
-	cl := client(t, b, kgo.DefaultProduceTopic("cold"))
+	cl := client(t, b, kgo.DefaultProduceTopic("cold"), kgo.ProducerBatchCompression(kgo.NoCompression()))
 	ctx := deadline(t, time.Minute)
 	for range 100 {
 		if err := cl.ProduceSync(ctx, kgo.SliceRecord(make([]byte, 1000))).FirstErr(); err != nil {

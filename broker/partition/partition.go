@@ -32,6 +32,8 @@ type Partition struct {
 	topic  atomic.Pointer[Topic]
 	epoch  atomic.Int32 // leader epoch
 	remote atomic.Pointer[tier.Partition]
+	// activeBase is what the tier was last told of: beyond it no segment was closed.
+	activeBase atomic.Int64
 
 	// schedule is nil for topics that never delay.
 	schedule *delay.Schedule
@@ -71,6 +73,11 @@ func (p *Partition) synced(end int64) {
 	p.log.AdvanceHighWatermark(end)
 	if p.schedule != nil && p.loaded.Load() {
 		p.schedule.AdvanceHighWatermark(end)
+	}
+	if r := p.remote.Load(); r != nil {
+		if base := p.log.ActiveBase(); p.activeBase.Swap(base) != base {
+			r.Notify()
+		}
 	}
 }
 

@@ -34,7 +34,7 @@ func (t *Table) retentionInterval() time.Duration {
 
 // retain deletes what the topic's retention allows, the schedule does not need, and, for a tiered topic, the tier has.
 func (p *Partition) retain(now time.Time) {
-	removed, err := p.log.Retain(now, p.floor())
+	removed, err := p.log.Retain(now, log.Floor{Gate: p.gate()})
 	if err != nil {
 		p.logger.Error("retention failed", "partition", p, "err", err)
 		return
@@ -44,14 +44,13 @@ func (p *Partition) retain(now time.Time) {
 	}
 }
 
-// floor is how far deletion may go: never past the lowest pending record, because the log is the only place that holds it.
-func (p *Partition) floor() log.Floor {
-	f := log.Floor{Gate: math.MaxInt64}
-	if p.schedule != nil {
-		f.Gate = 0
-		if p.loaded.Load() {
-			f.Gate = p.schedule.Floor()
-		}
+// gate is the offset that the log start may not pass: the lowest pending record, because the log is the only place that holds it.
+func (p *Partition) gate() int64 {
+	switch {
+	case p.schedule == nil:
+		return math.MaxInt64
+	case !p.loaded.Load():
+		return 0
 	}
-	return f
+	return p.schedule.Floor()
 }

@@ -75,8 +75,17 @@ func (s localSource) Open(seg tier.LocalSegment) (tier.SegmentFile, error) {
 	if i := f.Info(); i.End != seg.End || i.Size != seg.Size || i.Generation != seg.Generation {
 		return nil, errors.Join(tier.ErrGone, f.Close())
 	}
-	return f, nil
+	return segmentFile{f, s.p.log}, nil
 }
+
+// segmentFile is an open segment with what was known of producers at its end.
+type segmentFile struct {
+	*log.SegmentFile
+	log *log.Log
+}
+
+// ProducerSnapshot implements tier.SegmentFile.
+func (f segmentFile) ProducerSnapshot() ([]byte, error) { return f.log.ProducerSnapshot(f.Info().End) }
 
 // Aborted implements tier.Source.
 func (s localSource) Aborted(from, to int64) ([]tier.AbortedTxn, error) {
@@ -91,15 +100,15 @@ func (s localSource) Aborted(from, to int64) ([]tier.AbortedTxn, error) {
 	return aborted, nil
 }
 
-// ProducerSnapshot implements tier.Source.
-func (s localSource) ProducerSnapshot(end int64) ([]byte, error) {
-	return s.p.log.ProducerSnapshot(end)
-}
-
 // Offsets implements tier.Source.
 func (s localSource) Offsets() tier.LocalOffsets {
 	o := s.p.log.Offsets()
-	return tier.LocalOffsets{Start: o.RealStart, LocalStart: o.LocalStart, End: o.LogEnd}
+	return tier.LocalOffsets{Start: o.RealStart, LocalStart: o.LocalStart, LocalBytes: s.p.log.Size(), End: o.LogEnd, Gate: s.p.gate()}
+}
+
+// Advance implements tier.Source.
+func (s localSource) Advance(start, reported int64) error {
+	return s.p.log.AdvanceStart(start, reported)
 }
 
 // Dropped implements tier.Source. Nothing is ever dropped from the middle of these logs.
