@@ -14,6 +14,7 @@ type change struct {
 	g       *consumerGroup
 	records []coord.Record
 	seen    int64 // version of Topics the group has been compared with, then
+	moved   bool  // the member's position is another than before
 }
 
 // advance takes over what a member says about itself and leads it towards the
@@ -47,11 +48,11 @@ func (s *machine) advance(c *change, was *consumerMember, info memberInfo, repla
 			target = s.retarget(c, members, facts, epoch, replaced)[info.id]
 		}
 	}
-	now.memberPosition = was.reconcile(target, targetEpoch, held, func(id topicID, p int32) bool {
+	now.memberPosition, c.moved = was.reconcile(target, targetEpoch, held, func(id topicID, p int32) bool {
 		owner, taken := g.owner[id][p]
 		return !taken || owner == info.id || owner == replaced
 	})
-	if !now.memberPosition.equal(was.memberPosition) || was.id == "" {
+	if c.moved {
 		c.records = append(c.records, positionRecord(g.id, info.id, now.memberPosition))
 	}
 	return now

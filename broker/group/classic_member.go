@@ -51,7 +51,7 @@ func (s *machine) joinAsClassic(tx *coord.Tx, g *consumerGroup, client Client, r
 	if last != nil && s.mayDowngrade(g, last) {
 		err = s.downgradeReplacing(tx, c, last, m)
 	} else if err = tx.Append(c.records...); err == nil {
-		s.settle(tx, c, nil, was, m, replaced)
+		s.settle(tx, c, nil, m, replaced)
 		s.timers.Cancel(timerKey{timerMemberJoin, g.id, id})
 		s.setTimer(tx, timerKey{timerHeartbeat, g.id, id}, m.classic.sessionTimeout)
 		s.setTimer(tx, timerKey{timerMemberSync, g.id, id}, m.rebalanceTimeout)

@@ -26,6 +26,7 @@ const (
 var (
 	errCustomAssignor = errors.New("its assignor keeps data that would be lost")
 	errValueVersion   = errors.New("unknown value version")
+	errNoProtocols    = errors.New("member of the classic protocol without protocols")
 )
 
 func groupKey(kind int16, group string) []byte {
@@ -180,7 +181,9 @@ func (s *machine) replayConsumer(kind int16, r coord.Record) error {
 	if v := b.Int16(); v != consumerValueVersion {
 		return errValueVersion
 	}
-	g.consumer.restore(kind, member, &b)
+	if err := g.consumer.restore(kind, member, &b); err != nil {
+		return err
+	}
 	return b.Complete()
 }
 
@@ -203,9 +206,8 @@ func (s *machine) replayConsumerTombstone(g *group, kind int16, member string) {
 	}
 }
 
-// restore applies one value. What it reads past the end is zero, and found out
-// by the caller.
-func (g *consumerGroup) restore(kind int16, member string, b *kbin.Reader) {
+// restore applies one value. That it was too short is for the caller to find out.
+func (g *consumerGroup) restore(kind int16, member string, b *kbin.Reader) error {
 	m := consumerMember{memberInfo: memberInfo{id: member}}
 	if known := g.members[member]; known != nil {
 		m = *known
@@ -224,11 +226,15 @@ func (g *consumerGroup) restore(kind int16, member string, b *kbin.Reader) {
 		readTags(b, 0)
 	case keyConsumerMember:
 		m.memberInfo = readMember(member, b)
+		if m.classic != nil && len(m.classic.protocols) == 0 {
+			return errNoProtocols
+		}
 		g.put(&m)
 	case keyCurrentAssignment:
 		m.memberPosition = readPosition(b)
 		g.put(&m)
 	}
+	return nil
 }
 
 func readTarget(b *kbin.Reader) partitionSet {

@@ -94,13 +94,13 @@ func (s *machine) consumerHeartbeat(tx *coord.Tx, client Client, req *kmsg.Consu
 	if err := tx.Append(c.records...); err != nil {
 		return nil, err
 	}
-	s.settle(tx, c, formerly, was, m, replaced)
+	s.settle(tx, c, formerly, m, replaced)
 	s.setTimer(tx, timerKey{timerHeartbeat, req.Group, id}, s.cfg().ConsumerSessionTimeout)
 
 	resp := kmsg.NewPtrConsumerGroupHeartbeatResponse()
 	resp.MemberID, resp.MemberEpoch = &m.id, m.epoch
 	resp.HeartbeatIntervalMillis = durationMillis(s.cfg().ConsumerHeartbeatInterval)
-	if fullHeartbeat(req) || !m.assigned.samePartitions(was.assigned) {
+	if fullHeartbeat(req) || c.moved && !m.assigned.samePartitions(was.assigned) {
 		resp.Assignment = heartbeatAssignment(m.assigned)
 	}
 	return resp, nil
@@ -212,7 +212,7 @@ func heartbeatInfo(was *consumerMember, id string, client Client, req *kmsg.Cons
 
 // settle follows up on a change once it is written: timers, and calls that were
 // waiting in the group it was converted from.
-func (s *machine) settle(tx *coord.Tx, c *change, formerly *classicGroup, was, m *consumerMember, replaced string) {
+func (s *machine) settle(tx *coord.Tx, c *change, formerly *classicGroup, m *consumerMember, replaced string) {
 	g := s.groups[c.g.id].consumer
 	g.seen = c.seen
 	if replaced != "" {
@@ -225,7 +225,7 @@ func (s *machine) settle(tx *coord.Tx, c *change, formerly *classicGroup, was, m
 	switch revoke := (timerKey{timerRevoke, g.id, m.id}); {
 	case m.classic != nil || m.state != memberUnrevoked:
 		s.timers.Cancel(revoke)
-	case !m.memberPosition.equal(was.memberPosition):
+	case c.moved:
 		s.setTimer(tx, revoke, m.rebalanceTimeout)
 	}
 }

@@ -9,6 +9,10 @@ import (
 	"github.com/morrowmq/morrow/broker/coord"
 )
 
+// minRejoinWait keeps a static member that allows no time to rejoin from keeping
+// the shard busy until its session times out.
+const minRejoinWait = time.Second
+
 // rebalanceOrCompleteJoin starts a rebalance unless one has its join phase open;
 // then it ends that phase if everybody is there.
 func (s *machine) rebalanceOrCompleteJoin(tx *coord.Tx, g *classicGroup, reason string) {
@@ -85,7 +89,7 @@ func (s *machine) completeJoin(tx *coord.Tx, g *classicGroup) {
 		return
 	}
 	if !g.electJoined() {
-		s.setTimer(tx, timerKey{kind: timerJoin, group: g.id}, g.rebalanceTimeout())
+		s.setTimer(tx, timerKey{kind: timerJoin, group: g.id}, max(g.rebalanceTimeout(), minRejoinWait))
 		return
 	}
 	g.generation = nextGeneration(g.generation)

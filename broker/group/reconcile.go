@@ -7,7 +7,7 @@ import (
 )
 
 // reconcile leads a member one step towards the target and returns its new
-// position. held are the partitions the member says it holds; nil when it did
+// position, and whether that differs. held are the partitions the member says it holds; nil when it did
 // not say. free reports whether nobody else holds a partition.
 //
 //	          target moved, nothing to give up
@@ -20,14 +20,14 @@ import (
 // A member keeps its epoch until it has given up what it has to: the epoch of
 // its commits and heartbeats stays valid, and nobody is assigned a partition
 // that somebody else may still read.
-func (p memberPosition) reconcile(target partitionSet, targetEpoch int32, held partitionSet, free func(topicID, int32) bool) memberPosition {
+func (p memberPosition) reconcile(target partitionSet, targetEpoch int32, held partitionSet, free func(topicID, int32) bool) (next memberPosition, moved bool) {
 	switch {
 	case p.state == memberStable && p.epoch == targetEpoch:
-		return p
+		return p, false
 	case p.state == memberUnrevoked && holdsAny(held, p.revoking):
-		return p
+		return p, false
 	}
-	next := memberPosition{assigned: owned{}, revoking: owned{}}
+	next = memberPosition{assigned: owned{}, revoking: owned{}}
 	unreleased := false
 	var wanted []topicPartition
 	for id, parts := range target {
@@ -53,7 +53,7 @@ func (p memberPosition) reconcile(target partitionSet, targetEpoch int32, held p
 	if len(next.revoking) > 0 && holdsAny(held, next.revoking) {
 		next.state = memberUnrevoked
 		next.epoch, next.previous = p.epoch, p.previous
-		return next
+		return next, !next.equal(p)
 	}
 	next.revoking = owned{}
 	for _, w := range wanted {
@@ -67,7 +67,7 @@ func (p memberPosition) reconcile(target partitionSet, targetEpoch int32, held p
 	if p.epoch == targetEpoch {
 		next.previous = p.previous
 	}
-	return next
+	return next, !next.equal(p)
 }
 
 type topicPartition struct {
