@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/morrowmq/morrow/internal/bench"
+)
+
+func newBenchSuite() *cobra.Command {
+	var quick bool
+	var output string
+	s := bench.Suite{IdlePartitions: 1000}
+	cmd := &cobra.Command{
+		Use:   "suite",
+		Short: "Compare this broker with the bare machine and with the project's goals",
+		Long: `Compare this broker with the bare machine and with the project's goals.
+
+Starts brokers of this very program on free ports of the loopback interface and on a new
+directory below --dir, measures them and the bare machine in turn, several times over,
+and removes everything. It needs a machine with nothing else to do and takes about three
+minutes, or less than one with --quick, and then says less.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkOutput(output); err != nil {
+				return err
+			}
+			if quick {
+				s.Repetitions, s.Step, s.RecoverBytes = min(s.Repetitions, 2), min(s.Step, 500*time.Millisecond), min(s.RecoverBytes, 1e9)
+			}
+			bin, err := os.Executable()
+			if err != nil {
+				return err
+			}
+			s.Start = func(ctx context.Context, dataDir string, configs map[string]string) (bench.Instance, error) {
+				c, err := startChild(ctx, bin, dataDir, configs)
+				if err != nil {
+					return nil, err // not a nil *child in an interface
+				}
+				return c, nil
+			}
+			s.Began = suiteProgress(cmd.ErrOrStderr())
+			report, err := s.Run(cmd.Context())
+			if output == "text" {
+				err = errors.Join(err, printSuite(cmd.OutOrStdout(), report))
+			}
+			return errors.Join(err, printLine(cmd.OutOrStdout(), report))
+		},
+	}
+	fl := cmd.Flags()
+	fl.StringVar(&s.Dir, "dir", ".", "directory on the disk to measure")
+	fl.BoolVar(&quick, "quick", false, "measure less")
+	fl.IntVar(&s.Repetitions, "repetitions", 4, "how often everything is measured")
+	fl.DurationVar(&s.Step, "step", 1500*time.Millisecond, "how long each measurement takes")
+	fl.Int64Var(&s.RecoverBytes, "recover-bytes", 10e9, "bytes in the log of the broker that is killed and started again")
+	addOutputFlag(cmd, &output)
+	return cmd
+}
+
+// suiteProgress draws a bar, or writes a line per step if w is no terminal.
+func suiteProgress(w io.Writer) func(what string, step, steps int) {
+	bar := newBar(w, "suite", 1)
+	return func(what string, step, steps int) {
+		if bar == nil {
+			fmt.Fprintf(w, "%d/%d %s\n", step+1, steps, what)
+			return
+		}
+		bar.ChangeMax(steps)
+		bar.Describe(what)
+		_ = bar.Set(step)
+		if step+1 == steps {
+			_ = bar.Finish()
+		}
+	}
+}
+
+func printSuite(w io.Writer, r bench.SuiteReport) error {
+	tw := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(tw, "WHAT\tBROKER\tBARE\tREACHED\tRANGE\tGOAL\t")
+	for _, row := range r.Rows {
+		bare, unit := "", " "+row.Unit
+		if row.Relative {
+			bare, unit = fmt.Sprintf("%.3g %s", row.Bare, row.Unit), " ×"
+		}
+		fmt.Fprintf(tw, "%s\t%.3g %s\t%s\t%.3g%s\t%.3g – %.3g\t%s\t%s\n",
+			row.Name, row.Broker, row.Unit, bare, row.Figure, unit, row.Low, row.High, goalText(row.Goal), row.Verdict)
+	}
+	return tw.Flush()
+}
+
+func goalText(g bench.Goal) string {
+	switch {
+	case g.AtLeast != 0:
+		return fmt.Sprintf("≥ %g", g.AtLeast)
+	case g.AtMost != 0:
+		return fmt.Sprintf("≤ %g", g.AtMost)
+	}
+	return ""
+}

@@ -1,0 +1,218 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"time"
+
+	"github.com/morrowmq/morrow/internal/vfs"
+)
+
+// Suite compares a broker with the bare machine and with the project's goals. Every repetition measures broker and
+// machine in turn, so that what else the machine does meets both.
+type Suite struct {
+	// Dir is on the disk to be measured. All that is written there is removed when Run returns.
+	Dir string
+	// Start starts a broker on a data directory and returns when it is ready. configs are broker configs.
+	Start func(ctx context.Context, dataDir string, configs map[string]string) (Instance, error)
+
+	Repetitions int
+	Step        time.Duration // of each measurement
+
+	// RecoverBytes is what lies in the log when the broker is killed, to see how long it takes to start again.
+	RecoverBytes int64
+	// IdlePartitions is how many partitions an idle broker has whose memory is looked at.
+	IdlePartitions int32
+
+	// Began is told what is measured next, and after how many of how many steps. It may be nil.
+	Began func(what string, step, steps int)
+}
+
+// Instance is a broker process that the suite has started.
+type Instance interface {
+	Addr() string // host:port for clients
+	PID() int
+	// Kill ends the process at once, as a crash would, Stop as it wishes to end; both return when it is gone.
+	Kill() error
+	Stop() error
+}
+
+// SuiteReport is what a suite found.
+type SuiteReport struct {
+	Congestion  string   `json:"congestion"` // of client and broker, unless a row says otherwise
+	Repetitions int      `json:"repetitions"`
+	Rows        []Row    `json:"rows"`
+	Loads       []Report `json:"loads"` // every measurement of the broker, in order
+}
+
+// suiteRun is a suite while it runs.
+type suiteRun struct {
+	*Suite
+	dir       string
+	broker    Instance // uses congestion
+	other     Instance // uses otherCongestion; nil if the system has only one
+	fetchFrom map[Instance]string
+	dirs      int // made so far
+
+	congestion, otherCongestion string
+
+	order   []Goal // as they were first measured
+	samples map[string][]sample
+	loads   []Report
+}
+
+const (
+	// fetchBytes is the size of the topic, and of the bare file, that fetches read.
+	fetchBytes = 1 << 30
+	// warmBytes is about what the suite has on the disk at once.
+	warmBytes = 4 << 30
+	// suiteWarmup passes before each measurement of the broker.
+	suiteWarmup = 200 * time.Millisecond
+)
+
+// Run measures everything. With an error, the report holds what was measured until then.
+func (s *Suite) Run(ctx context.Context) (report SuiteReport, err error) {
+	r := &suiteRun{Suite: s, samples: map[string][]sample{}, fetchFrom: map[Instance]string{}}
+	r.dir = vfs.Join(s.Dir, TopicName())
+	if err := (vfs.OS{}).MkdirAll(r.dir); err != nil {
+		return report, err
+	}
+	defer func() {
+		for _, i := range []Instance{r.broker, r.other} {
+			if i != nil {
+				err = errors.Join(err, i.Stop())
+			}
+		}
+		err = errors.Join(err, vfs.OS{}.RemoveAll(r.dir))
+	}()
+	err = r.all(ctx)
+	report = SuiteReport{Congestion: r.congestion, Repetitions: s.Repetitions, Loads: r.loads}
+	for _, g := range r.order {
+		report.Rows = append(report.Rows, g.judge(r.samples[g.Name]))
+	}
+	return report, err
+}
+
+// all takes the steps in order.
+func (r *suiteRun) all(ctx context.Context) error {
+	once := []suiteStep{
+		{"warm the page cache", func(context.Context) error { return WarmPageCache(r.dir, warmBytes) }},
+		{"start brokers", r.startBrokers},
+	}
+	repeated := []suiteStep{
+		{"acks of one partition", r.acks},
+		{"acks of many partitions", r.manyAcks},
+		{"produce to the page cache", r.produceCached},
+		{"produce with syncs", r.produceSynced},
+		{"produce small records", r.produceSmall},
+		{"fetch", r.fetch},
+	}
+	last := []suiteStep{
+		{"start empty", r.startEmpty},
+		{"idle partitions", r.idle},
+		{"start after kill -9", r.startKilled},
+	}
+	steps := once
+	for range r.Repetitions {
+		steps = append(steps, repeated...)
+	}
+	steps = append(steps, last...)
+	for i, step := range steps {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if r.Began != nil {
+			r.Began(step.name, i, len(steps))
+		}
+		if err := step.run(ctx); err != nil {
+			return fmt.Errorf("%s: %w", step.name, err)
+		}
+	}
+	return nil
+}
+
+type suiteStep struct {
+	name string
+	run  func(context.Context) error
+}
+
+// note keeps one measurement of a goal.
+func (r *suiteRun) note(g Goal, broker, bare float64) {
+	if _, ok := r.samples[g.Name]; !ok {
+		r.order = append(r.order, g)
+	}
+	r.samples[g.Name] = append(r.samples[g.Name], sample{broker, bare})
+}
+
+func (r *suiteRun) startBrokers(ctx context.Context) (err error) {
+	usable := Congestions()
+	r.congestion = usable[0]
+	if r.broker, err = r.start(ctx, r.congestion); err != nil {
+		return err
+	}
+	if len(usable) > 1 {
+		r.otherCongestion = usable[1]
+		if r.other, err = r.start(ctx, r.otherCongestion); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// start starts a broker in a directory of its own.
+func (r *suiteRun) start(ctx context.Context, congestion string) (Instance, error) {
+	configs := map[string]string{}
+	if congestion != "" {
+		configs["tcp.congestion"] = congestion
+	}
+	return r.Start(ctx, r.newDir(), configs)
+}
+
+func (r *suiteRun) newDir() string {
+	r.dirs++
+	return vfs.Join(r.dir, strconv.Itoa(r.dirs))
+}
+
+// suiteLoad is one connection to one partition, with records of 1 KiB in batches of 1 MB, unless changed.
+func (r *suiteRun) load(to Instance) Load {
+	return Load{
+		Brokers: []string{to.Addr()}, Topic: TopicName(), RecordBytes: 1024, BatchBytes: 1_000_000, Acks: -1,
+		Connections: 1, InFlight: 5, FetchBytes: 8 << 20, Congestion: r.congestion,
+	}
+}
+
+// topicConfigs are those of the suite's topics: synced before every acknowledgement or left to the page cache, and gone
+// from the disk as soon as they are deleted.
+func topicConfigs(synced bool) map[string]*string {
+	messages, delay := "1", "0"
+	if !synced {
+		messages = strconv.FormatInt(math.MaxInt64, 10)
+	}
+	return map[string]*string{"flush.messages": &messages, "file.delete.delay.ms": &delay}
+}
+
+// produce measures a load on a topic of its own.
+func (r *suiteRun) produce(ctx context.Context, name string, l Load, partitions int32, synced bool) (rep Report, err error) {
+	topic, err := OpenTopic(ctx, l.Brokers, l.Topic, partitions, topicConfigs(synced))
+	if err != nil {
+		return rep, err
+	}
+	defer func() { err = errors.Join(err, topic.Delete(context.WithoutCancel(ctx))) }()
+	return r.drive(ctx, name, RawProduce(l), r.broker)
+}
+
+// drive measures one load for a step. An error that the broker answered is one of the suite's.
+func (r *suiteRun) drive(ctx context.Context, name string, d Drive, on Instance) (Report, error) {
+	rep, err := Run(ctx, name, d, Extent{Warmup: suiteWarmup, Duration: r.Step}, Process(on.PID()), NewMeter())
+	if err != nil {
+		return rep, err
+	}
+	if rep.Errors > 0 {
+		return rep, fmt.Errorf("%d requests failed, the last with: %s", rep.Errors, rep.LastError)
+	}
+	r.loads = append(r.loads, rep)
+	return rep, ctx.Err()
+}

@@ -1,0 +1,239 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/morrowmq/morrow/internal/vfs"
+)
+
+// acks measures how long one producer that waits for every acknowledgement waits.
+func (r *suiteRun) acks(ctx context.Context) error {
+	bare, err := AppendSync(r.dir, 4<<10, r.Step)
+	if err != nil {
+		return err
+	}
+	l := r.load(r.broker)
+	l.RecordBytes, l.BatchBytes, l.InFlight = 4000, 4096, 1
+	rep, err := r.produce(ctx, "acks of one partition", l, 1, true)
+	if err != nil {
+		return err
+	}
+	r.note(Goal{Name: "ack with fsync, one partition, 1 in flight: p50", Unit: "ms", Relative: true, AtMost: 3}, rep.Latency.P50, bare.Latency.P50)
+	r.note(Goal{Name: "ack with fsync, one partition, 1 in flight: p99", Unit: "ms", Relative: true, AtMost: 4}, rep.Latency.P99, bare.Latency.P99)
+	return nil
+}
+
+// manyAcks has many producers write small batches to many partitions.
+func (r *suiteRun) manyAcks(ctx context.Context) error {
+	const partitions, connections, inFlight = 256, 64, 4
+	bare, err := AppendSync(r.dir, 4<<10, r.Step/2)
+	if err != nil {
+		return err
+	}
+	l := r.load(r.broker)
+	l.RecordBytes, l.BatchBytes, l.Connections, l.InFlight = 1000, 1024, connections, inFlight
+	rep, err := r.produce(ctx, "acks of many partitions", l, partitions, true)
+	if err != nil {
+		return err
+	}
+	where := fmt.Sprintf("ack with fsync, %d partitions, %d in flight", partitions, connections*inFlight)
+	r.note(Goal{Name: where + ": p99", Unit: "ms", Relative: true, AtMost: 12}, rep.Latency.P99, bare.Latency.P99)
+	r.note(Goal{Name: where + ": p50", Unit: "ms", Relative: true}, rep.Latency.P50, bare.Latency.P50)
+	r.note(Goal{Name: where + ": thousand acks/s", Unit: "k/s"}, rep.RecordsPerSecond/1e3, 0)
+	return nil
+}
+
+func (r *suiteRun) produceCached(ctx context.Context) error {
+	rep, err := r.produceLarge(ctx, "produce 1 KiB records in 1 MB batches, page cache", false)
+	if err == nil {
+		r.note(Goal{Name: "produce 1 KiB records, page cache, per server CPU-second", Unit: "GB", AtLeast: 1.2}, rep.Server.GBPerCPUSecond, 0)
+	}
+	return err
+}
+
+func (r *suiteRun) produceSynced(ctx context.Context) error {
+	_, err := r.produceLarge(ctx, "produce 1 KiB records in 1 MB batches, fsync before ack", true)
+	return err
+}
+
+func (r *suiteRun) produceLarge(ctx context.Context, name string, synced bool) (Report, error) {
+	bare, err := IdealProduce{RequestBytes: 1 << 20, InFlight: 5, Sync: synced, Congestion: r.congestion}.Run(r.dir, r.Step)
+	if err != nil {
+		return Report{}, err
+	}
+	rep, err := r.produce(ctx, name, r.load(r.broker), 1, synced)
+	if err == nil {
+		r.note(Goal{Name: name, Unit: "GB/s", Relative: true, AtLeast: 0.8}, rep.BytesPerSecond/1e9, bare.BytesPerSecond/1e9)
+	}
+	return rep, err
+}
+
+func (r *suiteRun) produceSmall(ctx context.Context) error {
+	l := r.load(r.broker)
+	l.RecordBytes = 100
+	rep, err := r.produce(ctx, "produce small records", l, 1, false)
+	if err == nil {
+		r.note(Goal{Name: "produce 100 B records per server CPU-second", Unit: "M", AtLeast: 8}, rep.Server.MillionRecordsPerCPUSecond, 0)
+	}
+	return err
+}
+
+// fetch compares fetches of several sizes.
+func (r *suiteRun) fetch(ctx context.Context) error {
+	for _, f := range []struct {
+		on         Instance
+		congestion string
+		bytes      int
+		goal       bool
+	}{
+		{r.broker, r.congestion, 8 << 20, true},
+		{r.broker, r.congestion, 1 << 20, false},
+		{r.other, r.otherCongestion, 8 << 20, false},
+	} {
+		if f.on == nil {
+			continue
+		}
+		topic, err := r.filled(ctx, f.on)
+		if err != nil {
+			return err
+		}
+		bare, err := IdealFetch{AnswerBytes: f.bytes, FileBytes: fetchBytes, Congestion: f.congestion}.Run(r.dir, r.Step)
+		if err != nil {
+			return err
+		}
+		l := r.load(f.on)
+		l.Topic, l.FetchBytes = topic, int32(f.bytes)
+		name := withCongestion(fmt.Sprintf("fetch %d MiB", f.bytes>>20), f.congestion)
+		rep, err := r.drive(ctx, name, RawFetch(l), f.on)
+		if err != nil {
+			return err
+		}
+		rate, cpu := Goal{Name: name, Unit: "GB/s", Relative: true}, Goal{Name: name + ": server CPU-seconds per GB", Unit: "s"}
+		if f.goal {
+			rate.AtLeast, cpu.AtMost = 0.8, 0.2
+		}
+		r.note(rate, rep.BytesPerSecond/1e9, bare.BytesPerSecond/1e9)
+		r.note(cpu, rep.Server.CPUSecondsPerGB, 0)
+	}
+	return nil
+}
+
+// filled returns a topic of fetchBytes, which stays until the suite ends.
+func (r *suiteRun) filled(ctx context.Context, on Instance) (topic string, err error) {
+	if topic, ok := r.fetchFrom[on]; ok {
+		return topic, nil
+	}
+	l := r.load(on)
+	if err := r.fill(ctx, l, 1, fetchBytes, time.Minute); err != nil {
+		return "", err
+	}
+	r.fetchFrom[on] = l.Topic
+	return l.Topic, nil
+}
+
+// fill creates a topic and produces size bytes, synced, or what can be produced within d.
+func (r *suiteRun) fill(ctx context.Context, l Load, partitions int32, size int64, d time.Duration) error {
+	if _, err := OpenTopic(ctx, l.Brokers, l.Topic, partitions, topicConfigs(true)); err != nil {
+		return err
+	}
+	rep, err := Run(ctx, "fill", RawProduce(l), Extent{Records: size / int64(l.RecordBytes), Duration: d}, nil, NewMeter())
+	if err == nil && rep.Errors > 0 {
+		err = errors.New(rep.LastError)
+	}
+	return err
+}
+
+// startEmpty measures the start of a broker that has nothing.
+func (r *suiteRun) startEmpty(ctx context.Context) error {
+	for range 3 {
+		dir := r.newDir()
+		began := time.Now()
+		i, err := r.Start(ctx, dir, nil)
+		if err != nil {
+			return err
+		}
+		r.note(Goal{Name: "start, empty", Unit: "s", AtMost: 0.2}, time.Since(began).Seconds(), 0)
+		if err := errors.Join(i.Stop(), vfs.OS{}.RemoveAll(dir)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// idle measures the memory of a broker with many partitions and nothing to do.
+func (r *suiteRun) idle(ctx context.Context) (err error) {
+	i, err := r.Start(ctx, r.newDir(), nil)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, i.Stop()) }()
+	if _, err := OpenTopic(ctx, []string{i.Addr()}, TopicName(), r.IdlePartitions, nil); err != nil {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(r.Step):
+	}
+	u, err := Process(i.PID()).Usage(ctx)
+	if err == nil {
+		name := fmt.Sprintf("resident memory, idle with %d partitions", r.IdlePartitions)
+		r.note(Goal{Name: name, Unit: "MiB", AtMost: 64}, float64(u.ResidentBytes)/(1<<20), 0)
+	}
+	return err
+}
+
+// startKilled kills a broker that has acknowledged much, and measures how long the next takes to start on what is there.
+func (r *suiteRun) startKilled(ctx context.Context) error {
+	const partitions, connections = 8, 4
+	size, err := r.affordable()
+	if err != nil {
+		return err
+	}
+	dir := r.newDir()
+	first, err := r.Start(ctx, dir, nil)
+	if err != nil {
+		return err
+	}
+	l := r.load(first)
+	l.Connections = connections
+	if err := r.fill(ctx, l, partitions, size, time.Minute); err != nil {
+		return errors.Join(err, first.Kill())
+	}
+	before, err := findEnds(ctx, l.Brokers, l.Topic)
+	if err := errors.Join(err, first.Kill()); err != nil {
+		return err
+	}
+	began := time.Now()
+	second, err := r.Start(ctx, dir, nil)
+	if err != nil {
+		return err
+	}
+	took := time.Since(began)
+	after, err := findEnds(ctx, []string{second.Addr()}, l.Topic)
+	if err := errors.Join(err, second.Stop(), vfs.OS{}.RemoveAll(dir)); err != nil {
+		return err
+	}
+	bytes := float64(total(before)) * float64(l.RecordBytes)
+	if total(after) < total(before) {
+		return fmt.Errorf("%d records were there before the crash, %d after it", total(before), total(after))
+	}
+	r.note(Goal{Name: fmt.Sprintf("start after kill -9 with %.0f GB", bytes/1e9), Unit: "s", AtMost: 2}, took.Seconds(), 0)
+	return nil
+}
+
+// affordable is RecoverBytes, or what the disk has room for if that is less.
+func (r *suiteRun) affordable() (int64, error) {
+	u, err := vfs.OS{}.Usage(r.dir)
+	return min(r.RecoverBytes, u.Free/2), err
+}
+
+func total(ends []end) (n int64) {
+	for _, e := range ends {
+		n += e.offset
+	}
+	return n
+}
