@@ -177,7 +177,10 @@ func (f *benchFlags) run(cmd *cobra.Command, drive func(bench.Load) bench.Drive,
 	if err == nil && r.Records == 0 && r.Errors > 0 {
 		err = errors.New(r.LastError)
 	}
-	return errors.Join(printLine(cmd.OutOrStdout(), r), err)
+	if r.Seconds > 0 {
+		err = errors.Join(err, printLine(cmd.OutOrStdout(), r))
+	}
+	return err
 }
 
 // resolve turns the flags that are names into what they mean, and returns the configs of the topic.

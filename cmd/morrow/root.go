@@ -35,6 +35,7 @@ storage with confirmed uploads.
 		newTopic(),
 		newGroup(),
 		newConfig(),
+		newBench(),
 		newVersion(),
 	)
 	return root

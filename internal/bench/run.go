@@ -24,8 +24,11 @@ type Extent struct {
 const patience = 30 * time.Second
 
 // Run lets drive run and measures it. server may be nil. The end of ctx ends the measurement early and is no error. The
-// report is valid also with an error, and says how far the load came.
+// report is valid also with an error, and says how far the load came; its Seconds are 0 if it did not begin.
 func Run(ctx context.Context, name string, drive Drive, extent Extent, server Server, m *Meter) (Report, error) {
+	if _, err := usage(ctx, server); err != nil {
+		return Report{Load: name}, err
+	}
 	driving, stop := context.WithCancel(ctx)
 	defer stop()
 	m.goal = extent.Records
