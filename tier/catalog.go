@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"github.com/morrowmq/morrow/internal/vfs"
 )
 
 // catalog loads and commits the manifest of one partition. It is used by one goroutine at a time.
@@ -14,10 +16,12 @@ type catalog struct {
 	bucket  Bucket
 	dir     string // of the partition, ends with a slash
 	decoded *decoded
+	copy    localCopy
 
 	// The manifest as last read from or confirmed by the bucket. nil: not known, load first (R9).
 	current *Manifest
 	etag    string
+	damaged bool // what the bucket has cannot be read; current is the local copy of it
 }
 
 var (
@@ -36,14 +40,22 @@ func (c *catalog) load(ctx context.Context) (*Manifest, error) {
 	if errors.Is(err, ErrNotFound) {
 		return nil, nil
 	}
+	if errors.Is(err, ErrCorrupt) {
+		if m = c.copy.read(); m != nil {
+			// A store that answered 200 and kept something else. What we meant to store is still here; the next commit replaces
+			// exactly what we have just seen, and makes good what is missing.
+			c.current, c.etag, c.damaged = m, etag, true
+			return m, nil
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
-	c.current, c.etag = m, etag
+	c.current, c.etag, c.damaged = m, etag, false
 	return m, nil
 }
 
-// readManifest reads a manifest and its ETag.
+// readManifest reads a manifest and its ETag; the ETag also of one that is ErrCorrupt.
 func readManifest(ctx context.Context, b Bucket, dir string) (*Manifest, string, error) {
 	key := dir + manifestName
 	data, obj, err := readObject(ctx, b, key, maxManifestBytes)
@@ -52,7 +64,7 @@ func readManifest(ctx context.Context, b Bucket, dir string) (*Manifest, string,
 	}
 	m, err := decodeManifest(data)
 	if err != nil {
-		return nil, "", fmt.Errorf("%s: %w", key, err)
+		return nil, obj.ETag, fmt.Errorf("%s: %w", key, err)
 	}
 	return m, obj.ETag, nil
 }
@@ -68,14 +80,18 @@ func (c *catalog) commit(ctx context.Context, next *Manifest) error {
 		o = PutOptions{IfMatch: c.etag}
 	}
 	c.current, c.etag = nil, ""
-	body := BytesBody(c.bucket.Checksum(), next.encode())
+	data := next.encode()
+	if err := c.copy.write(data); err != nil {
+		return err
+	}
+	body := BytesBody(c.bucket.Checksum(), data)
 	put, err := c.bucket.Put(ctx, c.key(), body, o)
 	if refused(err) {
 		return err
 	}
 	if err == nil {
 		if obj, herr := confirm(ctx, c.bucket, c.key(), body); herr == nil && (put.ETag == "" || put.ETag == obj.ETag) {
-			c.current, c.etag = next, obj.ETag
+			c.current, c.etag, c.damaged = next, obj.ETag, false
 			return nil
 		}
 	}
@@ -92,7 +108,7 @@ func (c *catalog) resolve(ctx context.Context, next *Manifest, putErr error) err
 	}
 	switch {
 	case m.Commit == next.Commit:
-		c.current, c.etag = next, etag
+		c.current, c.etag, c.damaged = next, etag, false
 		return nil
 	case m.Epoch > next.Epoch:
 		return fmt.Errorf("%s: %w: %d > %d", c.key(), ErrFenced, m.Epoch, next.Epoch)
@@ -102,6 +118,38 @@ func (c *catalog) resolve(ctx context.Context, next *Manifest, putErr error) err
 		return fmt.Errorf("%s: %w: the store acknowledged version %d and has %d", c.key(), ErrConflict, next.Version, m.Version)
 	}
 	return putErr
+}
+
+// localCopy is a local file with the manifest that was last sent to the bucket. The zero value is none.
+type localCopy struct {
+	fs   vfs.FS
+	name string
+}
+
+func (l localCopy) write(data []byte) error {
+	if l.fs == nil {
+		return nil
+	}
+	if err := vfs.WriteFile(l.fs, l.name, data); err != nil {
+		return fmt.Errorf("keep a copy of the manifest: %w", err)
+	}
+	return nil
+}
+
+// read returns nil if there is no usable copy.
+func (l localCopy) read() *Manifest {
+	if l.fs == nil {
+		return nil
+	}
+	data, err := vfs.ReadFile(l.fs, l.name)
+	if err != nil {
+		return nil
+	}
+	m, err := decodeManifest(data)
+	if err != nil {
+		return nil
+	}
+	return m
 }
 
 // pageOut moves the oldest entries of the tail into a page object of their own if the tail has grown long.

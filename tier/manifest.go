@@ -1,7 +1,7 @@
 package tier
 
 import (
-	"cmp"
+	"context"
 	"errors"
 	"maps"
 	"slices"
@@ -105,6 +105,38 @@ const (
 // ErrVersion marks data written by a newer Morrow in a way this one must not read.
 var ErrVersion = errors.New("unknown format version")
 
+// Key is where the object of one of the manifest's segments lies in the bucket.
+func (m *Manifest) Key(e *Entry) string {
+	return e.id().key(partitionDir(m.Cluster, m.Topic, m.PartitionID.Partition), segmentSuffix)
+}
+
+// EachSegment visits the remote segments in order, reading pages from the bucket as needed, until visit returns an error.
+func (m *Manifest) EachSegment(ctx context.Context, b Bucket, visit func(*Entry) error) error {
+	each := func(entries []Entry) error {
+		for i := range entries {
+			if entries[i].isDrop() {
+				continue
+			}
+			if err := visit(&entries[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	dir := partitionDir(m.Cluster, m.Topic, m.PartitionID.Partition)
+	for i := range m.Pages {
+		p := &m.Pages[i]
+		entries, err := readPage(ctx, b, dir, p.id(), p.Size, p.Sum)
+		if err == nil {
+			err = each(entries)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return each(m.Tail)
+}
+
 // isDrop reports whether the entry stands for dropped offsets and has no object.
 func (e *Entry) isDrop() bool { return e.Segments == 0 }
 
@@ -165,20 +197,4 @@ func summarise(entries []Entry) Span {
 		s = s.join(e.Span)
 	}
 	return s
-}
-
-// epochEnd answers OffsetForLeaderEpoch (KIP-101, KIP-279) within the remote range: the largest known epoch
-// that is not above epoch, and where the next one begins (End for the last).
-func (m *Manifest) epochEnd(epoch int32) (found int32, end int64, ok bool) {
-	i, exact := slices.BinarySearchFunc(m.Epochs, epoch, func(x EpochStart, e int32) int { return cmp.Compare(x.Epoch, e) })
-	if !exact {
-		i--
-	}
-	if i < 0 {
-		return -1, NoOffset, false
-	}
-	if i+1 < len(m.Epochs) {
-		return m.Epochs[i].Epoch, m.Epochs[i+1].Start, true
-	}
-	return m.Epochs[i].Epoch, m.End, true
 }

@@ -119,12 +119,11 @@ func (s *s3Settings) set(name, value string) (err error) {
 	return nil
 }
 
-// Limits of one request. A request that moves bytes may take as long as it needs, so long as they move.
+// Limits of one request.
 const (
 	s3Attempts    = 3
 	s3MaxBackoff  = 5 * time.Second
 	s3AnswerLimit = 60 * time.Second // from the last byte of the request to the first of the answer
-	s3IdleLimit   = 60 * time.Second
 )
 
 func openS3(ctx context.Context, u *url.URL) (*S3Bucket, error) {
@@ -157,7 +156,7 @@ func openS3(ctx context.Context, u *url.URL) (*S3Bucket, error) {
 	}
 	cfg.Credentials = aws.NewCredentialsCache(signer{cfg.Credentials})
 	b := &S3Bucket{
-		bucket: s.bucket, prefix: s.prefix, url: u.Redacted(), partSize: s.partSize, idle: s3IdleLimit,
+		bucket: s.bucket, prefix: s.prefix, url: u.Redacted(), partSize: s.partSize,
 		chosen: s.algorithm != NoChecksum,
 		client: s3.NewFromConfig(cfg, func(o *s3.Options) {
 			o.UsePathStyle = s.pathStyle

@@ -65,7 +65,7 @@ type view struct {
 var ErrRolledBack = errors.New("manifest in the bucket is older than the last one committed")
 
 func newPartition(t *Tier, id PartitionID, source Source, epoch int32, config func() Config) (*Partition, error) {
-	st, err := openState(t.fs, t.statePath(id))
+	st, err := openState(t.fs, t.statePath(id, ".state"))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", id, err)
 	}
@@ -73,7 +73,10 @@ func newPartition(t *Tier, id PartitionID, source Source, epoch int32, config fu
 		tier: t, id: id, source: source, config: config, epoch: epoch, state: st,
 		turn:    make(chan struct{}, 1),
 		fetches: semaphore.NewWeighted(fetchesPerPartition),
-		catalog: catalog{bucket: t.bucket, dir: partitionDir(t.cluster, id.Topic, id.Partition), decoded: t.decoded},
+		catalog: catalog{
+			bucket: t.bucket, dir: partitionDir(t.cluster, id.Topic, id.Partition), decoded: t.decoded,
+			copy: localCopy{t.fs, t.statePath(id, ".manifest")},
+		},
 	}
 	v := view{confirmed: NoOffset}
 	if st.bound.Epoch == epoch {
@@ -161,7 +164,7 @@ func (p *Partition) ready(ctx context.Context) error {
 	if m == nil && !p.config().Copy {
 		return nil // nothing is remote, and nothing is to be
 	}
-	if m == nil || m.Epoch < p.epoch {
+	if m == nil || m.Epoch < p.epoch || p.catalog.damaged {
 		if err := p.claim(ctx, m); err != nil {
 			return err
 		}
@@ -262,6 +265,7 @@ func (p *Partition) contains(ctx context.Context, e *Entry) (bool, error) {
 	return false, nil
 }
 
-func (t *Tier) statePath(id PartitionID) string {
-	return vfs.Join(t.dir, fmt.Sprintf("%s-%d.state", id.Topic, id.Partition))
+// statePath is the name of a file about a partition in the tier's own directory.
+func (t *Tier) statePath(id PartitionID, suffix string) string {
+	return vfs.Join(t.dir, fmt.Sprintf("%s-%d%s", id.Topic, id.Partition, suffix))
 }

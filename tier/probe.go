@@ -21,7 +21,7 @@ func Probe(ctx context.Context, b Bucket, dir string, said func(check string, er
 		said = func(string, error) {}
 	}
 	algorithms := []Algorithm{b.Checksum()}
-	s, choose := b.(*S3Bucket)
+	s, choose := underlying(b).(*S3Bucket)
 	if choose = choose && !s.chosen; choose {
 		algorithms = []Algorithm{CRC64NVME, CRC32C, SHA256}
 	}
@@ -30,7 +30,7 @@ func Probe(ctx context.Context, b Bucket, dir string, said func(check string, er
 		if choose {
 			s.algorithm.Store(uint32(a))
 		}
-		p := probe{bucket: b, algorithm: a, key: dir + "probe-" + NewToken().String(), said: said}
+		p := probe{bucket: b, algorithm: a, key: dir + probePrefix + NewToken().String(), said: said}
 		err := p.run(ctx)
 		if err == nil || !errors.Is(err, ErrUnfit) && !errors.Is(err, ErrConfig) {
 			return err // fit, or unreachable
@@ -41,6 +41,8 @@ func Probe(ctx context.Context, b Bucket, dir string, said func(check string, er
 	}
 	return first
 }
+
+const probePrefix = "probe-"
 
 // probe is one run with one checksum algorithm.
 type probe struct {

@@ -27,7 +27,6 @@ type S3Bucket struct {
 	prefix    string // of every key; empty or ends with a slash
 	url       string // for messages
 	partSize  int64
-	idle      time.Duration
 	algorithm atomic.Uint32 // an Algorithm
 	chosen    bool          // the configuration names the algorithm
 }
@@ -50,24 +49,22 @@ func (b *S3Bucket) key(key string) *string { return aws.String(b.prefix + key) }
 
 // Put implements [Bucket]. An object that is larger than a part is sent in parts and becomes visible as a whole.
 func (b *S3Bucket) Put(ctx context.Context, key string, body Body, o PutOptions) (Object, error) {
-	ctx, w := watch(ctx, b.idle)
-	defer w.stop()
 	etag, err := "", error(nil)
 	if body.Size > b.partSize && body.Sum.Algorithm != SHA256 {
-		etag, err = b.putParts(ctx, key, body, o, w)
+		etag, err = b.putParts(ctx, key, body, o)
 	} else {
-		etag, err = b.putWhole(ctx, key, body, o, w)
+		etag, err = b.putWhole(ctx, key, body, o)
 	}
 	if err != nil {
-		return Object{}, s3Error("put", key, w.cause(err), o)
+		return Object{}, s3Error("put", key, err, o)
 	}
 	return Object{Key: key, Size: body.Size, ETag: etag, Sum: body.Sum}, nil
 }
 
-func (b *S3Bucket) putWhole(ctx context.Context, key string, body Body, o PutOptions, w *watchdog) (etag string, err error) {
+func (b *S3Bucket) putWhole(ctx context.Context, key string, body Body, o PutOptions) (etag string, err error) {
 	in := &s3.PutObjectInput{
 		Bucket: &b.bucket, Key: b.key(key),
-		Body: w.reader(ctx, body, 0, body.Size), ContentLength: &body.Size,
+		Body: newBodyReader(ctx, body, 0, body.Size), ContentLength: &body.Size,
 		IfNoneMatch: ifNoneMatch(o), IfMatch: optional(o.IfMatch),
 	}
 	switch sum := encodeSum(body.Sum); body.Sum.Algorithm {
@@ -86,7 +83,7 @@ func (b *S3Bucket) putWhole(ctx context.Context, key string, body Body, o PutOpt
 }
 
 // putParts is a multipart upload with one checksum over the whole object, which the store verifies at the end.
-func (b *S3Bucket) putParts(ctx context.Context, key string, body Body, o PutOptions, w *watchdog) (etag string, err error) {
+func (b *S3Bucket) putParts(ctx context.Context, key string, body Body, o PutOptions) (etag string, err error) {
 	created, err := b.client.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{
 		Bucket: &b.bucket, Key: b.key(key),
 		ChecksumAlgorithm: checksumName(body.Sum.Algorithm), ChecksumType: types.ChecksumTypeFullObject,
@@ -94,7 +91,7 @@ func (b *S3Bucket) putParts(ctx context.Context, key string, body Body, o PutOpt
 	if err != nil {
 		return "", err
 	}
-	parts, err := b.sendParts(ctx, key, created.UploadId, body, w)
+	parts, err := b.sendParts(ctx, key, created.UploadId, body)
 	if err != nil {
 		return "", errors.Join(err, b.abort(ctx, b.prefix+key, created.UploadId))
 	}
@@ -118,7 +115,7 @@ func (b *S3Bucket) putParts(ctx context.Context, key string, body Body, o PutOpt
 	return aws.ToString(out.ETag), nil
 }
 
-func (b *S3Bucket) sendParts(ctx context.Context, key string, id *string, body Body, w *watchdog) ([]types.CompletedPart, error) {
+func (b *S3Bucket) sendParts(ctx context.Context, key string, id *string, body Body) ([]types.CompletedPart, error) {
 	const mib = 1 << 20
 	size := max(b.partSize, (body.Size/maxParts/mib+1)*mib)
 	parts := make([]types.CompletedPart, (body.Size+size-1)/size)
@@ -127,14 +124,14 @@ func (b *S3Bucket) sendParts(ctx context.Context, key string, id *string, body B
 	for i := range parts {
 		pos := int64(i) * size
 		g.Go(func() (err error) {
-			parts[i], err = b.sendPart(ctx, key, id, int32(i+1), body, pos, min(size, body.Size-pos), w)
+			parts[i], err = b.sendPart(ctx, key, id, int32(i+1), body, pos, min(size, body.Size-pos))
 			return err
 		})
 	}
 	return parts, g.Wait()
 }
 
-func (b *S3Bucket) sendPart(ctx context.Context, key string, id *string, number int32, body Body, pos, n int64, w *watchdog) (types.CompletedPart, error) {
+func (b *S3Bucket) sendPart(ctx context.Context, key string, id *string, number int32, body Body, pos, n int64) (types.CompletedPart, error) {
 	h := body.Sum.Algorithm.New()
 	if _, err := io.Copy(h, withContext(ctx, io.NewSectionReader(body.At, pos, n))); err != nil {
 		return types.CompletedPart{}, err
@@ -142,7 +139,7 @@ func (b *S3Bucket) sendPart(ctx context.Context, key string, id *string, number 
 	sum := encodeSum(sumOf(body.Sum.Algorithm, h))
 	in := &s3.UploadPartInput{
 		Bucket: &b.bucket, Key: b.key(key), UploadId: id, PartNumber: &number,
-		Body: w.reader(ctx, body, pos, n), ContentLength: &n,
+		Body: newBodyReader(ctx, body, pos, n), ContentLength: &n,
 	}
 	part := types.CompletedPart{PartNumber: &number}
 	switch body.Sum.Algorithm {
@@ -275,6 +272,34 @@ func (b *S3Bucket) Delete(ctx context.Context, keys ...string) error {
 	}
 	return g.Wait()
 }
+
+// bodyReader is a range of a body as the HTTP client wants it: it can be rewound for another try.
+type bodyReader struct {
+	*io.SectionReader
+	ctx  context.Context
+	pace func(context.Context, int) error
+}
+
+func newBodyReader(ctx context.Context, body Body, pos, n int64) io.ReadSeeker {
+	section := io.NewSectionReader(body.At, pos, n)
+	if body.Pace == nil {
+		return section
+	}
+	return &bodyReader{section, ctx, body.Pace}
+}
+
+func (r *bodyReader) Read(b []byte) (int, error) {
+	n, err := r.SectionReader.Read(b)
+	if n > 0 {
+		if perr := r.pace(r.ctx, n); perr != nil {
+			return n, perr
+		}
+	}
+	return n, err
+}
+
+// WriteTo exists so that the section's own does not bypass the pace.
+func (r *bodyReader) WriteTo(w io.Writer) (int64, error) { return io.Copy(w, struct{ io.Reader }{r}) }
 
 func ifNoneMatch(o PutOptions) *string {
 	if o.IfNoneMatch {

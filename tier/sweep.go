@@ -70,8 +70,11 @@ func (s *sweep) topics(ctx context.Context) error {
 		s.result.Objects++
 		parts := strings.SplitN(strings.TrimPrefix(o.Key, root), "/", 3)
 		topic, err := ParseTopicID(parts[0])
+		if strings.HasPrefix(parts[0], probePrefix) && o.Modified.Before(s.before) {
+			return s.remove(ctx, Orphan{Object: o, Why: "left behind by a probe"})
+		}
 		if err != nil || len(parts) < 2 {
-			return nil // the owner marker, a probe, not ours
+			return nil // the owner marker, not ours
 		}
 		if topic != s.topic {
 			if err := s.enter(ctx, topic); err != nil {
@@ -196,7 +199,7 @@ func (s *sweep) remove(ctx context.Context, o Orphan) error {
 
 // uploads ends multipart uploads that nobody is going to finish.
 func (s *sweep) uploads(ctx context.Context) (err error) {
-	if b, ok := s.t.bucket.(interface {
+	if b, ok := underlying(s.t.bucket).(interface {
 		AbortStale(ctx context.Context, prefix string, before time.Time) (int, error)
 	}); ok {
 		s.result.Uploads, err = b.AbortStale(ctx, s.t.cluster+"/", s.before)

@@ -1,57 +1,69 @@
-package tier
+package tier_test
 
 import (
-	"context"
-	"io"
-	"log/slog"
+	"fmt"
 	"testing"
-	"time"
+	"testing/synctest"
 
-	"github.com/morrowmq/morrow/internal/vfs"
+	"github.com/morrowmq/morrow/tier"
+	"github.com/morrowmq/morrow/tier/tiertest"
 )
 
-var testID = PartitionID{Topic: TopicID{1, 2, 3}, Name: "orders", Partition: 3}
-
-func testConfig() Config { return Config{Copy: true, RetentionMs: -1, RetentionBytes: -1} }
-
-func openTestTier(t *testing.T, b Bucket, dir string) *Tier {
-	t.Helper()
-	tr, err := Open(Options{
-		Bucket: b, Cluster: "c1", FS: vfs.OS{}, Dir: dir,
-		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+func TestClosedSegmentsAreConfirmed(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.log.fill(20)
+		w.start()
+		if got := w.p.Confirmed(); got != tier.NoOffset {
+			w.t.Fatalf("confirmed %d before the bucket was asked", got)
+		}
+		w.settle()
+		w.confirmedAll()
+		w.log.fill(1) // scenario 19: the last rolled segment after traffic stops
+		w.p.Notify()
+		w.settle()
+		w.confirmedAll()
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tr
 }
 
-func TestClosedSegmentsAreConfirmedInADirectory(t *testing.T) {
-	bucket, err := OpenFileBucket(vfs.OS{}, t.TempDir(), time.Now())
-	if err != nil {
-		t.Fatal(err)
+// TestUploadSweep fails every single request in every way that a store or a network can, one at a time, and lets the tier go on.
+// Whatever happens, nothing unconfirmed is called confirmed, in the end everything is, and no orphan stays. (Scenarios 2, 3, 5-10, 62; D2)
+func TestUploadSweep(t *testing.T) {
+	for _, f := range []tiertest.Fault{
+		tiertest.Refuse, tiertest.LoseReply, tiertest.Late, tiertest.Truncate, tiertest.Vanish, tiertest.Stall, tiertest.Short, tiertest.Flip,
+	} {
+		t.Run(f.String(), func(t *testing.T) {
+			for n, fired := 0, true; fired; n++ {
+				synctest.Test(t, func(t *testing.T) { fired = sweepUpload(t, tiertest.Rule{Fault: f, After: n, Times: 1 + n%3}) })
+			}
+		})
 	}
-	dir := t.TempDir()
-	var log fakeLog
-	log.fill(3)
-	p, err := openTestTier(t, bucket, dir).Partition(testID, &log, 0, testConfig)
-	if err != nil {
-		t.Fatal(err)
+}
+
+func sweepUpload(t *testing.T, r tiertest.Rule) bool {
+	w := newWorld(t)
+	w.log.fill(10)
+	rule := w.bucket.Add(r)
+	w.start()
+	defer w.stop()
+	w.settle()
+	w.bucket.DeliverLate()
+	w.log.fill(1)
+	w.p.Notify()
+	w.settle()
+	fired := w.bucket.Fired(rule) > 0
+	w.bucket.Heal()
+	w.settle()
+	if t.Failed() {
+		return false
 	}
-	if got := p.Confirmed(); got != NoOffset {
-		t.Fatalf("confirmed %d before the manifest was read", got)
-	}
-	if _, _, err := p.step(context.Background()); err != nil {
-		t.Fatal(err)
-	}
-	if got := p.Confirmed(); got != log.end() {
-		t.Fatalf("confirmed %d, want %d", got, log.end())
-	}
-	again, err := openTestTier(t, bucket, dir).Partition(testID, &log, 0, testConfig)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := again.Confirmed(); got != log.end() {
-		t.Fatalf("confirmed %d after a restart, want %d", got, log.end())
-	}
+	func() {
+		defer func() {
+			if t.Failed() {
+				t.Log(fmt.Sprintf("after %+v", r))
+			}
+		}()
+		w.confirmedAll()
+		w.noOrphans()
+	}()
+	return fired
 }

@@ -110,8 +110,16 @@ func (b *Bucket) DeliverLate() {
 	}
 }
 
+// Unharmed returns a context whose requests no rule applies to, and that are not noted: for looking at what is really there.
+func Unharmed(ctx context.Context) context.Context { return context.WithValue(ctx, unharmed{}, true) }
+
+type unharmed struct{}
+
 // begin notes a request and finds the rule that applies to it, nil for none.
 func (b *Bucket) begin(ctx context.Context, op Op, key string) *Rule {
+	if ctx.Value(unharmed{}) != nil {
+		return nil
+	}
 	b.mu.Lock()
 	b.log = append(b.log, op.String()+" "+key)
 	var hit *Rule
