@@ -70,7 +70,6 @@ func (b *broker) groupConfig() group.Config {
 		ConsumerMaxSize:               int(r.Int("group.consumer.max.size")),
 		ConsumerAssignors:             r.List("group.consumer.assignors"),
 		ConsumerMigrationPolicy:       group.MigrationPolicy(strings.ToLower(r.String("group.consumer.migration.policy"))),
-		ConsumerRegexRefreshInterval:  millis(r, "group.consumer.regex.refresh.interval.ms"),
 		OffsetsRetention:              time.Duration(r.Int("offsets.retention.minutes")) * time.Minute,
 		OffsetsRetentionCheckInterval: millis(r, "offsets.retention.check.interval.ms"),
 		OffsetMetadataMaxBytes:        int(r.Int("offset.metadata.max.bytes")),

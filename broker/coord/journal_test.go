@@ -115,7 +115,9 @@ func (w *words) Deadline() time.Time { return w.timers.Next() }
 
 func (w *words) Expire(tx *Tx) {
 	if key, ok := w.timers.Pop(tx.Now()); ok {
-		w.say(tx, key)
+		if err := w.say(tx, key); err != nil {
+			panic(err)
+		}
 	}
 }
 

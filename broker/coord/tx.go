@@ -92,12 +92,12 @@ func (r *Reply[R]) deliver(end int64) { r.result <- result[R]{value: r.value, en
 
 // Poll returns the answer without waiting for it or for its commit; ok is false
 // when there is none yet.
-func (r *Reply[R]) Poll() (v R, err error, ok bool) {
+func (r *Reply[R]) Poll() (v R, ok bool, err error) {
 	select {
 	case a := <-r.result:
-		return a.value, a.err, true
+		return a.value, true, a.err
 	default:
-		return v, nil, false
+		return v, false, nil
 	}
 }
 

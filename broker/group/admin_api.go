@@ -118,7 +118,7 @@ func (g *classicGroup) describe(d *kmsg.DescribeGroupsResponseGroup) {
 		dm := kmsg.NewDescribeGroupsResponseGroupMember()
 		dm.MemberID, dm.InstanceID, dm.ClientID, dm.ClientHost = m.id, m.instance, m.clientID, m.host
 		if g.state == stateStable {
-			dm.ProtocolMetadata, _ = m.metadata(*g.protocol)
+			dm.ProtocolMetadata = m.metadata(*g.protocol)
 			dm.MemberAssignment = m.assignment
 		}
 		d.Members = append(d.Members, dm)

@@ -107,4 +107,3 @@ func BenchmarkTarget(b *testing.B) {
 		})
 	}
 }
-

@@ -289,7 +289,7 @@ func (g *classicGroup) learnTopics() {
 	}
 	topics := map[string]bool{}
 	for _, m := range g.members {
-		metadata, _ := m.metadata(*g.protocol)
+		metadata := m.metadata(*g.protocol)
 		names, err := subscribedTopics(metadata)
 		if err != nil {
 			return
@@ -314,13 +314,13 @@ func (g *classicGroup) failWaiting(err error) {
 }
 
 // metadata returns what a member said about itself under a protocol.
-func (m *member) metadata(protocol string) ([]byte, bool) {
+func (m *member) metadata(protocol string) []byte {
 	for _, p := range m.protocols {
 		if p.Name == protocol {
-			return p.Metadata, true
+			return p.Metadata
 		}
 	}
-	return nil, false
+	return nil
 }
 
 // sameProtocols reports whether a rejoining member says what it said before.

@@ -14,12 +14,11 @@ type Config struct {
 	InitialRebalanceDelay time.Duration // group.initial.rebalance.delay.ms
 	MaxSize               int           // group.max.size: members of a classic group
 
-	ConsumerSessionTimeout       time.Duration   // group.consumer.session.timeout.ms
-	ConsumerHeartbeatInterval    time.Duration   // group.consumer.heartbeat.interval.ms
-	ConsumerMaxSize              int             // group.consumer.max.size
-	ConsumerAssignors            []string        // group.consumer.assignors; the first is the default
-	ConsumerMigrationPolicy      MigrationPolicy // group.consumer.migration.policy
-	ConsumerRegexRefreshInterval time.Duration   // group.consumer.regex.refresh.interval.ms
+	ConsumerSessionTimeout    time.Duration   // group.consumer.session.timeout.ms
+	ConsumerHeartbeatInterval time.Duration   // group.consumer.heartbeat.interval.ms
+	ConsumerMaxSize           int             // group.consumer.max.size
+	ConsumerAssignors         []string        // group.consumer.assignors; the first is the default
+	ConsumerMigrationPolicy   MigrationPolicy // group.consumer.migration.policy
 
 	OffsetsRetention              time.Duration // offsets.retention.minutes
 	OffsetsRetentionCheckInterval time.Duration // offsets.retention.check.interval.ms
@@ -35,12 +34,11 @@ func DefaultConfig() Config {
 		InitialRebalanceDelay: 3 * time.Second,
 		MaxSize:               math.MaxInt32,
 
-		ConsumerSessionTimeout:       45 * time.Second,
-		ConsumerHeartbeatInterval:    5 * time.Second,
-		ConsumerMaxSize:              math.MaxInt32,
-		ConsumerAssignors:            []string{AssignorUniform, AssignorRange},
-		ConsumerMigrationPolicy:      MigrationBidirectional,
-		ConsumerRegexRefreshInterval: 10 * time.Minute,
+		ConsumerSessionTimeout:    45 * time.Second,
+		ConsumerHeartbeatInterval: 5 * time.Second,
+		ConsumerMaxSize:           math.MaxInt32,
+		ConsumerAssignors:         []string{AssignorUniform, AssignorRange},
+		ConsumerMigrationPolicy:   MigrationBidirectional,
 
 		OffsetsRetention:              7 * 24 * time.Hour,
 		OffsetsRetentionCheckInterval: 10 * time.Minute,
@@ -54,6 +52,7 @@ func DefaultConfig() Config {
 // group always may.
 type MigrationPolicy string
 
+// The values of group.consumer.migration.policy.
 const (
 	MigrationDisabled      MigrationPolicy = "disabled"
 	MigrationUpgrade       MigrationPolicy = "upgrade"

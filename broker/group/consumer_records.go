@@ -16,13 +16,6 @@ import (
 // consumerValueVersion starts every value of a consumer group record.
 const consumerValueVersion int16 = 0
 
-// Tags of consumer group records.
-const (
-	tagTopicsHash       = 0 // of a group: int64
-	tagClassicMember    = 0 // of a member: what a classic member adds
-	tagAssignmentEpochs = 0 // of the partitions of a topic: their epochs
-)
-
 var (
 	errCustomAssignor = errors.New("its assignor keeps data that would be lost")
 	errValueVersion   = errors.New("unknown value version")
@@ -49,19 +42,21 @@ func newValue() []byte { return kbin.AppendInt16(nil, consumerValueVersion) }
 
 func noTags(b []byte) []byte { return kbin.AppendUvarint(b, 0) }
 
-// oneTag appends a tag section with a single field.
-func oneTag(b []byte, tag uint32, field []byte) []byte {
+// tagZero appends a tag section with a single field, under the tag 0. The
+// records of consumer groups use no other.
+func tagZero(b, field []byte) []byte {
 	b = kbin.AppendUvarint(b, 1)
-	b = kbin.AppendUvarint(b, tag)
+	b = kbin.AppendUvarint(b, 0)
 	b = kbin.AppendUvarint(b, uint32(len(field)))
 	return append(b, field...)
 }
 
-// readTags reads a tag section and returns one of its fields.
-func readTags(b *kbin.Reader, wanted uint32) (field []byte) {
+// readTags reads a tag section and returns the field under the tag 0, if there
+// is one.
+func readTags(b *kbin.Reader) (field []byte) {
 	for n := b.Uvarint(); n > 0 && b.Ok(); n-- {
 		tag, size := b.Uvarint(), b.Uvarint()
-		if span := b.Span(int(size)); tag == wanted {
+		if span := b.Span(int(size)); tag == 0 {
 			field = span
 		}
 	}
@@ -70,7 +65,7 @@ func readTags(b *kbin.Reader, wanted uint32) (field []byte) {
 
 func consumerRecord(group string, epoch int32, topicsHash uint64) coord.Record {
 	b := kbin.AppendInt32(newValue(), epoch)
-	b = oneTag(b, tagTopicsHash, kbin.AppendInt64(nil, int64(topicsHash)))
+	b = tagZero(b, kbin.AppendInt64(nil, int64(topicsHash)))
 	return coord.Record{Key: groupKey(keyConsumerGroup, group), Value: b}
 }
 
@@ -102,7 +97,7 @@ func memberRecord(group string, m memberInfo) coord.Record {
 	if m.classic == nil {
 		b = noTags(b)
 	} else {
-		b = oneTag(b, tagClassicMember, m.classic.appendTo(nil))
+		b = tagZero(b, m.classic.appendTo(nil))
 	}
 	return coord.Record{Key: memberKey(keyConsumerMember, group, m.id), Value: b}
 }
@@ -136,7 +131,7 @@ func (o owned) appendTo(b []byte) []byte {
 		for _, p := range set[id] {
 			epochs = append(epochs, o[id][p])
 		}
-		b = oneTag(b, tagAssignmentEpochs, appendPartitions(nil, epochs))
+		b = tagZero(b, appendPartitions(nil, epochs))
 	}
 	return b
 }
@@ -215,15 +210,15 @@ func (g *consumerGroup) restore(kind int16, member string, b *kbin.Reader) error
 	switch kind {
 	case keyConsumerGroup:
 		g.epoch = b.Int32()
-		if hash := readTags(b, tagTopicsHash); len(hash) == 8 {
+		if hash := readTags(b); len(hash) == 8 {
 			g.topicsHash = binary.BigEndian.Uint64(hash)
 		}
 	case keyTargetEpoch:
 		g.targetEpoch = b.Int32()
-		readTags(b, 0)
+		readTags(b)
 	case keyTargetMember:
 		g.target[member] = readTarget(b)
-		readTags(b, 0)
+		readTags(b)
 	case keyConsumerMember:
 		m.memberInfo = readMember(member, b)
 		if m.classic != nil && len(m.classic.protocols) == 0 {
@@ -242,7 +237,7 @@ func readTarget(b *kbin.Reader) partitionSet {
 	for n := b.CompactArrayLen(); n > 0 && b.Ok(); n-- {
 		id := b.Uuid()
 		target[id] = readPartitions(b)
-		readTags(b, 0)
+		readTags(b)
 	}
 	return target
 }
@@ -257,7 +252,7 @@ func readMember(id string, b *kbin.Reader) memberInfo {
 	m.regex = stringOf(b.CompactNullableString())
 	m.rebalanceTimeout = millis(b.Int32())
 	m.assignor = stringOf(b.CompactNullableString())
-	if field := readTags(b, tagClassicMember); len(field) > 0 && field[0] == 1 {
+	if field := readTags(b); len(field) > 0 && field[0] == 1 {
 		m.classic = readClassicMember(&kbin.Reader{Src: field[1:]})
 	}
 	return m
@@ -268,7 +263,7 @@ func readClassicMember(b *kbin.Reader) *classicMember {
 	for n := b.CompactArrayLen(); n > 0 && b.Ok(); n-- {
 		p := kmsg.NewJoinGroupRequestProtocol()
 		p.Name, p.Metadata = b.CompactString(), b.CompactBytes()
-		readTags(b, 0)
+		readTags(b)
 		c.protocols = append(c.protocols, p)
 	}
 	return c
@@ -277,7 +272,7 @@ func readClassicMember(b *kbin.Reader) *classicMember {
 func readPosition(b *kbin.Reader) memberPosition {
 	p := memberPosition{epoch: b.Int32(), previous: b.Int32(), state: memberState(b.Int8())}
 	p.assigned, p.revoking = readOwned(b, p.epoch), readOwned(b, p.epoch)
-	readTags(b, 0)
+	readTags(b)
 	return p
 }
 
@@ -287,7 +282,7 @@ func readOwned(b *kbin.Reader, epoch int32) owned {
 	out := owned{}
 	for n := b.CompactArrayLen(); n > 0 && b.Ok(); n-- {
 		id, parts := b.Uuid(), readPartitions(b)
-		epochs := readPartitions(&kbin.Reader{Src: readTags(b, tagAssignmentEpochs)})
+		epochs := readPartitions(&kbin.Reader{Src: readTags(b)})
 		for i, p := range parts {
 			since := epoch
 			if len(epochs) == len(parts) {

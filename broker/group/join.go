@@ -225,7 +225,7 @@ func (g *classicGroup) joined(m *member, withMembers bool) *kmsg.JoinGroupRespon
 		for _, m := range g.sorted() {
 			rm := kmsg.NewJoinGroupResponseMember()
 			rm.MemberID, rm.InstanceID = m.id, m.instance
-			rm.ProtocolMetadata, _ = m.metadata(*g.protocol)
+			rm.ProtocolMetadata = m.metadata(*g.protocol)
 			r.Members = append(r.Members, rm)
 		}
 	}

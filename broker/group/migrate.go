@@ -56,7 +56,7 @@ func cannotUpgrade(id, why string) error {
 func (s *machine) upgradeMember(from *classicGroup, m *member) (*consumerMember, error) {
 	metadata := m.protocols[0].Metadata
 	if from.protocol != nil {
-		metadata, _ = m.metadata(*from.protocol)
+		metadata = m.metadata(*from.protocol)
 	}
 	subscription, err := parseSubscription(metadata)
 	if err != nil {
@@ -141,7 +141,7 @@ func (s *machine) downgrade(tx *coord.Tx, g *consumerGroup, records []coord.Reco
 	protocol := to.vote()
 	to.protocol = &protocol
 	for _, m := range to.sorted() {
-		metadata, _ := m.metadata(protocol)
+		metadata := m.metadata(protocol)
 		m.assignment = s.formatAssignment(target[m.id], metadata)
 	}
 	if err := tx.Append(append(records, to.record(tx.Now()))...); err != nil {

@@ -59,7 +59,7 @@ func (c *classicClient) step(w *world) {
 }
 
 func (c *classicClient) joined(w *world) {
-	resp, err, ok := c.join.Poll()
+	resp, ok, err := c.join.Poll()
 	if !ok {
 		return
 	}
@@ -107,7 +107,7 @@ func (c *classicClient) startSync(w *world, joined *kmsg.JoinGroupResponse) {
 }
 
 func (c *classicClient) synced(w *world) {
-	resp, err, ok := c.sync.Poll()
+	resp, ok, err := c.sync.Poll()
 	if !ok {
 		return
 	}

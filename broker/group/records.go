@@ -136,7 +136,7 @@ func (g *classicGroup) recordAssigned(assignment map[string][]byte, now time.Tim
 		vm.ClientID, vm.ClientHost = m.clientID, m.host
 		vm.RebalanceTimeoutMillis = durationMillis(m.rebalanceTimeout)
 		vm.SessionTimeoutMillis = durationMillis(m.sessionTimeout)
-		vm.Subscription, _ = m.metadata(*g.protocol)
+		vm.Subscription = m.metadata(*g.protocol)
 		vm.Assignment = m.assignment
 		if assignment != nil {
 			vm.Assignment = assignment[m.id]

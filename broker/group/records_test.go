@@ -227,4 +227,3 @@ func FuzzReplay(f *testing.F) {
 		_ = w.machine.dump()
 	})
 }
-

@@ -268,7 +268,7 @@ func (w *scriptWorld) join(a args) {
 	reply := coord.NewReply[*kmsg.JoinGroupResponse]()
 	w.do(func(m *machine, tx *coord.Tx) { m.joinGroup(tx, client(a), req, reply) })
 	w.wait(a.or("as", "join"), func() (string, bool) {
-		r, err, ok := reply.Poll()
+		r, ok, err := reply.Poll()
 		if !ok || err != nil {
 			return errName(err), ok
 		}
@@ -309,7 +309,7 @@ func (w *scriptWorld) sync(a args) {
 	reply := coord.NewReply[*kmsg.SyncGroupResponse]()
 	w.do(func(m *machine, tx *coord.Tx) { m.syncGroup(tx, req, reply) })
 	w.wait(a.or("as", "sync"), func() (string, bool) {
-		r, err, ok := reply.Poll()
+		r, ok, err := reply.Poll()
 		if !ok || err != nil {
 			return errName(err), ok
 		}
