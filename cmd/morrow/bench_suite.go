@@ -17,7 +17,7 @@ import (
 func newBenchSuite() *cobra.Command {
 	var quick bool
 	var output string
-	s := bench.Suite{IdlePartitions: 1000}
+	s := bench.Suite{IdlePartitions: 1000, WarmBytes: 4 << 30, FetchBytes: 1 << 30}
 	cmd := &cobra.Command{
 		Use:   "suite",
 		Short: "Compare this broker with the bare machine and with the project's goals",
@@ -34,6 +34,7 @@ minutes, or less than one with --quick, and then says less.`,
 			}
 			if quick {
 				s.Repetitions, s.Step, s.RecoverBytes = min(s.Repetitions, 2), min(s.Step, 500*time.Millisecond), min(s.RecoverBytes, 1e9)
+				s.WarmBytes, s.FetchBytes = 1<<30, 256<<20
 			}
 			bin, err := os.Executable()
 			if err != nil {

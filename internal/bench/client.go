@@ -91,8 +91,8 @@ func (l *Load) producing() []kgo.Opt {
 		kgo.DefaultProduceTopic(l.Topic),
 		kgo.ProducerBatchMaxBytes(int32(max(l.BatchBytes, l.RecordBytes+1024))),
 		kgo.ProducerBatchCompression(l.compression()),
-		kgo.MaxBufferedRecords(1<<17),
-		kgo.MaxBufferedBytes(64<<20),
+		kgo.MaxBufferedRecords(1<<18),
+		kgo.MaxBufferedBytes(2*(l.InFlight+1)*(l.BatchBytes+l.RecordBytes)), // more would only wait
 		kgo.RecordDeliveryTimeout(patience),
 	)
 	switch l.Acks {

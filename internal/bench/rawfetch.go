@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kbin"
@@ -24,21 +25,24 @@ const fetchVersion = 11
 const fetchMaxWaitMillis = 500
 
 // RawFetch reads partitions from their beginning, one fetch at a time on each connection, and drops what it reads after
-// a look at each batch's header. At the end of a partition it begins again. An empty partition is an error.
+// a look at each batch's header. At the end of a partition it begins again; an empty one is left alone.
 func RawFetch(l Load) Drive {
 	return func(ctx context.Context, m *Meter) error {
 		layout, err := findLayout(ctx, l.Brokers, l.Topic)
 		if err != nil {
 			return notOurs(ctx, err)
 		}
-		g, ctx := errgroup.WithContext(ctx)
+		g, fetching := errgroup.WithContext(ctx)
 		for _, lane := range layout.lanes(l.Connections) {
 			g.Go(func() error {
 				f := fetcher{load: &l, meter: m}
-				return notOurs(ctx, f.run(ctx, lane))
+				return notOurs(fetching, f.run(fetching, lane))
 			})
 		}
-		return g.Wait()
+		if err := g.Wait(); err != nil || ctx.Err() != nil {
+			return err
+		}
+		return fmt.Errorf("topic %s is empty", l.Topic)
 	}
 }
 
@@ -55,6 +59,7 @@ type position struct {
 	offset    int64
 }
 
+// run fetches from the partitions of a lane in turn until ctx ends, or none of them holds anything.
 func (f *fetcher) run(ctx context.Context, lane lane) error {
 	w, err := dial(ctx, lane.addr, f.load.Congestion)
 	if err != nil {
@@ -69,36 +74,40 @@ func (f *fetcher) run(ctx context.Context, lane lane) error {
 	for i, p := range lane.partitions {
 		positions[i].partition = p
 	}
-	for id := uint32(0); ctx.Err() == nil; id++ {
-		if err := f.fetch(id, &positions[int(id)%len(positions)]); err != nil {
+	for id := uint32(0); ctx.Err() == nil && len(positions) > 0; id++ {
+		i := int(id) % len(positions)
+		empty, err := f.fetch(id, &positions[i])
+		if err != nil {
 			return err
+		}
+		if empty {
+			positions = slices.Delete(positions, i, i+1)
 		}
 	}
 	return nil
 }
 
-// fetch reads once from a position and moves it on, back to the beginning if there was nothing.
-func (f *fetcher) fetch(id uint32, at *position) error {
+// fetch reads once from a position and moves it on, back to the beginning if there was nothing. It reports whether there
+// is nothing at the beginning either.
+func (f *fetcher) fetch(id uint32, at *position) (empty bool, err error) {
 	frame := encode(f.request(*at), fetchVersion)
 	binary.BigEndian.PutUint32(frame[8:], id)
 	start := time.Now()
 	if _, err := f.wire.conn.Write(frame); err != nil {
-		return fmt.Errorf("send fetch request: %w", err)
+		return false, fmt.Errorf("send fetch request: %w", err)
 	}
 	got, err := f.answer()
 	if err != nil {
-		return fmt.Errorf("fetch from partition %d at %d: %w", at.partition, at.offset, err)
+		return false, fmt.Errorf("fetch from partition %d at %d: %w", at.partition, at.offset, err)
 	}
-	switch {
-	case got.bytes > 0:
-		f.meter.Done(got.records, got.bytes, time.Since(start))
-		at.offset = got.next
-	case at.offset == 0:
-		return fmt.Errorf("partition %d is empty", at.partition)
-	default:
+	if got.bytes == 0 {
+		empty = at.offset == 0
 		at.offset = 0
+		return empty, nil
 	}
-	return nil
+	f.meter.Done(got.records, got.bytes, time.Since(start))
+	at.offset = got.next
+	return false, nil
 }
 
 func (f *fetcher) request(at position) kmsg.Request {

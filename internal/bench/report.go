@@ -1,6 +1,9 @@
 package bench
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // Report is what one Run measured. GB are 10^9 bytes. Bytes are those of record batches as they travel for the raw
 // drives, and those of keys and values for the others.
@@ -68,7 +71,7 @@ func newReport(m *Meter, elapsed time.Duration) Report {
 
 // serverUsage relates what a server used to what it did.
 func (r *Report) serverUsage(before, after Usage) *ServerUsage {
-	cpu := after.CPUSeconds - before.CPUSeconds
+	cpu := hundredths(after.CPUSeconds - before.CPUSeconds)
 	gb, million := float64(r.Bytes)/1e9, float64(r.Records)/1e6
 	return &ServerUsage{
 		CPUSeconds:                  cpu,
@@ -79,6 +82,9 @@ func (r *Report) serverUsage(before, after Usage) *ServerUsage {
 		MillionRecordsPerCPUSecond:  per(million, cpu),
 	}
 }
+
+// hundredths drops what is below the resolution of processor times, and above that of their difference.
+func hundredths(seconds float64) float64 { return math.Round(seconds*100) / 100 }
 
 // per is a/b, and 0 if b is 0: JSON knows no infinity.
 func per(a, b float64) float64 {

@@ -56,6 +56,11 @@ func measure(ctx context.Context, extent Extent, server Server, m *Meter, ended 
 	if extent.Warmup > 0 {
 		await(ctx, nil, ended, extent.Warmup)
 	}
+	select {
+	case <-ended:
+		return newReport(m, 0), nil // Run knows why
+	default:
+	}
 	before, err := usage(ctx, server)
 	if err != nil {
 		return newReport(m, 0), err
@@ -66,7 +71,7 @@ func measure(ctx context.Context, extent Extent, server Server, m *Meter, ended 
 	await(ctx, m.reached, ended, extent.Duration)
 	m.measuring.Store(false)
 	r := newReport(m, time.Since(start))
-	r.ClientCPUSeconds = self().CPUSeconds - clientBefore.CPUSeconds
+	r.ClientCPUSeconds = hundredths(self().CPUSeconds - clientBefore.CPUSeconds)
 	if server == nil {
 		return r, nil
 	}

@@ -22,6 +22,9 @@ type Suite struct {
 	Repetitions int
 	Step        time.Duration // of each measurement
 
+	// WarmBytes are written and removed first: about what the suite has on the disk at once. FetchBytes is the size of the
+	// topic, and of the bare file, that fetches read.
+	WarmBytes, FetchBytes int64
 	// RecoverBytes is what lies in the log when the broker is killed, to see how long it takes to start again.
 	RecoverBytes int64
 	// IdlePartitions is how many partitions an idle broker has whose memory is looked at.
@@ -64,14 +67,8 @@ type suiteRun struct {
 	loads   []Report
 }
 
-const (
-	// fetchBytes is the size of the topic, and of the bare file, that fetches read.
-	fetchBytes = 1 << 30
-	// warmBytes is about what the suite has on the disk at once.
-	warmBytes = 4 << 30
-	// suiteWarmup passes before each measurement of the broker.
-	suiteWarmup = 200 * time.Millisecond
-)
+// suiteWarmup passes before each measurement of the broker.
+const suiteWarmup = 200 * time.Millisecond
 
 // Run measures everything. With an error, the report holds what was measured until then.
 func (s *Suite) Run(ctx context.Context) (report SuiteReport, err error) {
@@ -99,7 +96,7 @@ func (s *Suite) Run(ctx context.Context) (report SuiteReport, err error) {
 // all takes the steps in order.
 func (r *suiteRun) all(ctx context.Context) error {
 	once := []suiteStep{
-		{"warm the page cache", func(context.Context) error { return WarmPageCache(r.dir, warmBytes) }},
+		{"warm the page cache", func(context.Context) error { return WarmPageCache(r.dir, r.WarmBytes) }},
 		{"start brokers", r.startBrokers},
 	}
 	repeated := []suiteStep{
@@ -176,7 +173,7 @@ func (r *suiteRun) newDir() string {
 	return vfs.Join(r.dir, strconv.Itoa(r.dirs))
 }
 
-// suiteLoad is one connection to one partition, with records of 1 KiB in batches of 1 MB, unless changed.
+// load is one connection to one partition, with records of 1 KiB in batches of 1 MB, unless changed.
 func (r *suiteRun) load(to Instance) Load {
 	return Load{
 		Brokers: []string{to.Addr()}, Topic: TopicName(), RecordBytes: 1024, BatchBytes: 1_000_000, Acks: -1,

@@ -100,7 +100,7 @@ func (r *suiteRun) fetch(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		bare, err := IdealFetch{AnswerBytes: f.bytes, FileBytes: fetchBytes, Congestion: f.congestion}.Run(r.dir, r.Step)
+		bare, err := IdealFetch{AnswerBytes: f.bytes, FileBytes: r.FetchBytes, Congestion: f.congestion}.Run(r.dir, r.Step)
 		if err != nil {
 			return err
 		}
@@ -121,13 +121,13 @@ func (r *suiteRun) fetch(ctx context.Context) error {
 	return nil
 }
 
-// filled returns a topic of fetchBytes, which stays until the suite ends.
+// filled returns a topic of FetchBytes, which stays until the suite ends.
 func (r *suiteRun) filled(ctx context.Context, on Instance) (topic string, err error) {
 	if topic, ok := r.fetchFrom[on]; ok {
 		return topic, nil
 	}
 	l := r.load(on)
-	if err := r.fill(ctx, l, 1, fetchBytes, time.Minute); err != nil {
+	if err := r.fill(ctx, l, 1, r.FetchBytes, time.Minute); err != nil {
 		return "", err
 	}
 	r.fetchFrom[on] = l.Topic
