@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"path/filepath"
 	"sync/atomic"
@@ -153,14 +154,28 @@ func (b *broker) openTier(ctx context.Context) error {
 		return fmt.Errorf("tier.url %s: %w", url, err)
 	}
 	b.tier, err = tier.Open(tier.Options{
-		Bucket:  bucket,
-		Cluster: b.store.Image().ClusterID(),
-		FS:      b.cfg.FS,
-		Dir:     vfs.Join(b.dataDir(), "remote"),
-		Logger:  b.logger,
-		Now:     b.cfg.Now,
+		Bucket:     bucket,
+		Cluster:    b.store.Image().ClusterID(),
+		Name:       b.addresses()[0],
+		FS:         b.cfg.FS,
+		Dir:        vfs.Join(b.dataDir(), "remote"),
+		Logger:     b.logger,
+		Registerer: b.registry,
+		Now:        b.cfg.Now,
+		Uploads:    int(b.settings.Int("remote.log.manager.copier.thread.pool.size")),
+		CacheBytes: b.settings.Int("tier.cache.bytes"),
+		CopyRate:   limit(b.settings.Int("remote.log.manager.copy.max.bytes.per.second")),
+		FetchRate:  limit(b.settings.Int("remote.log.manager.fetch.max.bytes.per.second")),
 	})
 	return err
+}
+
+// limit is a config's bytes per second as the tier takes it: 0 for none.
+func limit(rate int64) int64 {
+	if rate == math.MaxInt64 {
+		return 0
+	}
+	return rate
 }
 
 // openParts makes the coordinators, the partitions and the server, and opens every partition assigned here.
@@ -239,6 +254,9 @@ func (b *broker) run(ctx context.Context) error {
 // close releases what open took, in reverse.
 func (b *broker) close() error {
 	var errs []error
+	if b.tier != nil {
+		errs = append(errs, b.tier.Close())
+	}
 	if b.logs != nil {
 		errs = append(errs, b.logs.Close())
 	}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/morrowmq/morrow/broker/partition"
 	"github.com/morrowmq/morrow/cluster"
+	"github.com/morrowmq/morrow/tier"
 )
 
 // partitionOpened hands a partition of __consumer_offsets to the group coordinator.
@@ -20,10 +21,16 @@ func (b *broker) partitionClosed(p *partition.Partition) {
 	}
 }
 
-// topicDeleted removes what groups have committed for a deleted topic (P5), and confirms what is gone.
+// topicDeleted removes what groups have committed for a deleted topic (P5), and confirms what is gone. The tier has its own durable
+// list of what it has still to delete: the bucket may be down for long.
 func (b *broker) topicDeleted(ctx context.Context, d *cluster.Deletion) error {
 	if err := b.groups.TopicDeleted(ctx, d.ID, d.Name); err != nil {
 		return err
+	}
+	if b.tier != nil {
+		if err := b.tier.DeleteTopic(tier.TopicID(d.ID), d.Name); err != nil {
+			return err
+		}
 	}
 	for _, what := range []cluster.Cleanup{cluster.CleanupData(b.nodeID()), cluster.CleanupOffsets, cluster.CleanupTier} {
 		if _, err := b.store.Apply(ctx, cluster.ConfirmDeleted{IDs: []cluster.TopicID{d.ID}, What: what}); err != nil {

@@ -20,6 +20,7 @@ type collector struct {
 	partitions                                                    *prometheus.Desc
 	logBytes, logSegments, logStart, logEnd                       *prometheus.Desc
 	pending, overdue, pendingBytes, nextDue, delivered, cancelled *prometheus.Desc
+	committed, lag                                                *prometheus.Desc
 }
 
 func newCollector(b *broker, handlers *api.API) *collector {
@@ -43,6 +44,8 @@ func newCollector(b *broker, handlers *api.API) *collector {
 		pendingBytes: desc("schedule_pending_bytes", "Size of the delayed records that are pending.", "topic"),
 		nextDue:      desc("schedule_next_due_timestamp_seconds", "When the next delayed record is due; absent if none is pending.", "topic"),
 		delivered:    desc("schedule_delivered_records_total", "Delayed records delivered since the broker started.", "topic"),
+		committed:    desc("group_committed_offset", "Offset a group has committed.", "group", "topic", "partition"),
+		lag:          desc("group_lag_records", "Offsets between a group's commit and the end a consumer can read; records waiting for their due time are no lag.", "group", "topic", "partition"),
 		cancelled:    desc("schedule_cancelled_records_total", "Delayed records cancelled or replaced since the broker started.", "topic"),
 	}
 }
@@ -93,6 +96,13 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		counter(c.cancelled, float64(t.cancelled), name)
 		if t.nextDue != math.MaxInt64 {
 			gauge(c.nextDue, float64(t.nextDue)/1000, name)
+		}
+	}
+	for o := range c.b.groups.Offsets() {
+		labels := []string{o.Group, o.Topic, strconv.Itoa(int(o.Partition))}
+		gauge(c.committed, float64(o.Offset), labels...)
+		if p, err := c.b.partitions.Get(o.TopicID, o.Partition); err == nil {
+			gauge(c.lag, float64(max(p.Log().Offsets().VisibleEnd-o.Offset, 0)), labels...)
 		}
 	}
 }

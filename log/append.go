@@ -85,7 +85,7 @@ func (l *Log) Append(leaderEpoch int32, now time.Time, groups ...Group) (Appende
 	}
 	cfg := l.config.Load()
 	bytes := l.stamp(&a, cfg, leaderEpoch, now.UnixMilli(), groups)
-	if err := l.fit(cfg, bytes, a.EndOffset, now, groups); err != nil {
+	if err := l.fit(cfg, bytes, a.EndOffset, now); err != nil {
 		return Appended{}, err
 	}
 	if err := l.write(a.EndOffset, bytes, now.UnixMilli()); err != nil {

@@ -21,8 +21,8 @@ type (
 var (
 	// ErrNoSpace refuses an append for want of disk space. Nothing of it was stored; it may be tried again.
 	ErrNoSpace = errors.New("no space left for appends")
-	// ErrTooLarge refuses a group that is larger than a segment.
-	ErrTooLarge = errors.New("group of batches is larger than a segment")
+	// ErrTooLarge refuses groups that are larger than any segment can be.
+	ErrTooLarge = errors.New("batches are larger than a segment can be")
 	// ErrClosed is returned once the set was closed or the log removed.
 	ErrClosed = errors.New("log is closed")
 	// ErrExists is returned by Create for a log that is there.

@@ -9,15 +9,9 @@ import (
 	"github.com/morrowmq/morrow/log/segment"
 )
 
-// fit makes sure that the active segment takes bytes up to the offset end, and rolls if it does not.
-func (l *Log) fit(cfg *Config, bytes, end int64, now time.Time, groups []Group) error {
-	if bytes > cfg.SegmentBytes {
-		for i := range groups {
-			if !groups[i].Reserved && len(groups) == 1 {
-				return fmt.Errorf("%w: %d bytes, segments have %d", ErrTooLarge, bytes, cfg.SegmentBytes)
-			}
-		}
-	}
+// fit makes sure that the active segment takes bytes up to the offset end, and rolls if it does not. What is larger than
+// segment.bytes gets a segment of its own; Kafka refuses it.
+func (l *Log) fit(cfg *Config, bytes, end int64, now time.Time) error {
 	if bytes > segment.MaxBytes {
 		return fmt.Errorf("%w: %d bytes at once", ErrTooLarge, bytes)
 	}

@@ -49,11 +49,34 @@ func (p *Partition) ListOffset(ctx context.Context, timestamp int64, committed b
 		}
 		return p.at(min(max(o.LogStart, p.confirmed()), o.VisibleEnd)), nil
 	case MaxTimestamp:
-		offset, ts, ok, err := p.log.MaxTimestamp()
-		return p.found(offset, ts, ok && offset < end), err
+		return p.maxTimestamp(ctx, end)
+	}
+	if r := p.remote.Load(); r != nil && o.LocalStart > o.LogStart {
+		offset, ts, ok, err := r.OffsetForTimestamp(ctx, timestamp, o.LogStart)
+		if err != nil || ok && offset < o.LocalStart {
+			return p.found(offset, ts, ok && offset < end), err
+		}
 	}
 	offset, ts, ok, err := p.log.OffsetForTimestamp(timestamp)
 	return p.found(offset, ts, ok && offset < end), err
+}
+
+// maxTimestamp finds the visible record with the newest timestamp, here or in the tier.
+func (p *Partition) maxTimestamp(ctx context.Context, end int64) (FoundOffset, error) {
+	offset, ts, ok, err := p.log.MaxTimestamp()
+	if err != nil {
+		return notFound, err
+	}
+	if r, o := p.remote.Load(), p.log.Offsets(); r != nil && o.LocalStart > o.LogStart {
+		older, olderTs, found, err := r.MaxTimestamp(ctx)
+		if err != nil {
+			return notFound, err
+		}
+		if found && older >= o.LogStart && (!ok || olderTs > ts) {
+			offset, ts, ok = older, olderTs, true
+		}
+	}
+	return p.found(offset, ts, ok && offset < end), nil
 }
 
 // at is the answer for an offset whose record has no part in the question.

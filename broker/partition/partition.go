@@ -28,6 +28,7 @@ type Partition struct {
 	now        func() time.Time
 	logger     *slog.Logger
 	dispatcher *delay.Dispatcher
+	tier       *tier.Tier // nil if tiering is switched off
 
 	topic  atomic.Pointer[Topic]
 	epoch  atomic.Int32 // leader epoch
@@ -48,7 +49,7 @@ type Partition struct {
 
 // openPartition opens a partition's log, or makes it if the partition is new here.
 func openPartition(cfg Config, k key, topic *Topic, epoch int32) (*Partition, error) {
-	p := &Partition{number: k.number, now: cfg.Now, logger: cfg.Logger, dispatcher: cfg.Dispatcher}
+	p := &Partition{number: k.number, now: cfg.Now, logger: cfg.Logger, dispatcher: cfg.Dispatcher, tier: cfg.Tier}
 	p.topic.Store(topic)
 	p.epoch.Store(epoch)
 	id := log.ID{Topic: k.topic, Partition: k.number}
@@ -65,7 +66,7 @@ func openPartition(cfg Config, k key, topic *Topic, epoch int32) (*Partition, er
 	if topic.Rules != nil {
 		p.schedule = delay.NewSchedule(o.RealStart)
 	}
-	return p, p.openRemote(cfg.Tier)
+	return p, p.openRemote()
 }
 
 // synced is told by the log that everything below end is on stable storage. With one replica, that is committed.
@@ -85,6 +86,9 @@ func (p *Partition) synced(end int64) {
 func (p *Partition) setTopic(t *Topic) {
 	p.topic.Store(t)
 	p.log.SetConfig(t.logConfig())
+	if err := p.openRemote(); err != nil {
+		p.logger.Error("partition cannot be tiered", "partition", p.String(), "err", err)
+	}
 	if r := p.remote.Load(); r != nil {
 		r.Notify()
 	}

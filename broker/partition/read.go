@@ -23,9 +23,8 @@ type ReadRequest struct {
 
 // Read is what was found. Release must be called once its bytes have been sent.
 type Read struct {
-	// Ranges, or Bytes if the records came from the tier, hold whole visible batches in order, Size bytes in all.
+	// Ranges hold whole visible batches in order, Size bytes in all: of segments, or of the cache of the tier.
 	Ranges []log.Range
-	Bytes  [][]byte
 	Size   int
 	// HighWatermark and LastStable are the visible ends; LogStart is the reported one.
 	HighWatermark, LastStable, LogStart int64
@@ -34,7 +33,7 @@ type Read struct {
 	// Diverging is where the client's log leaves ours: its epoch is -1 if it does not.
 	Diverging EpochEnd
 
-	local *log.Read
+	release func() // nil once called
 }
 
 // EpochEnd is a leader epoch and the offset after its last record.
@@ -46,11 +45,11 @@ type EpochEnd struct {
 // Diverged reports whether the client must truncate before it goes on.
 func (r *Read) Diverged() bool { return r.Diverging.Epoch >= 0 }
 
-// Release gives back the segments that Ranges lie in. More than one call is one.
+// Release gives back the files that Ranges lie in. More than one call is one.
 func (r *Read) Release() {
-	if r.local != nil {
-		r.local.Release()
-		r.local = nil
+	if r.release != nil {
+		r.release()
+		r.release = nil
 	}
 }
 
@@ -76,14 +75,15 @@ func (p *Partition) CheckLeaderEpoch(epoch int32) error {
 }
 
 // Read finds visible batches in the local log. It returns a *log.TieredError if they lie
-// in the tier only. It does not wait.
+// in the tier only: see ReadRemote. It does not wait.
 func (p *Partition) Read(r ReadRequest) (*Read, error) {
 	if err := p.CheckLeaderEpoch(r.LeaderEpoch); err != nil {
 		return nil, err
 	}
 	if d := p.diverging(r); d.Epoch >= 0 {
-		o := p.log.Offsets()
-		return &Read{HighWatermark: o.VisibleEnd, LastStable: o.LastStable, LogStart: o.LogStart, Diverging: d}, nil
+		nothing := p.Nothing()
+		nothing.Diverging = d
+		return nothing, nil
 	}
 	found, err := p.log.Read(log.ReadRequest{Offset: r.Offset, MaxBytes: r.MaxBytes, MinOne: r.MinOne, Committed: r.Committed})
 	if err != nil {
@@ -92,8 +92,14 @@ func (p *Partition) Read(r ReadRequest) (*Read, error) {
 	return &Read{
 		Ranges: found.Ranges, Size: found.Size, Aborted: found.Aborted,
 		HighWatermark: found.Offsets.VisibleEnd, LastStable: found.Offsets.LastStable, LogStart: found.Offsets.LogStart,
-		Diverging: EpochEnd{Epoch: -1}, local: found,
+		Diverging: EpochEnd{Epoch: -1}, release: found.Release,
 	}, nil
+}
+
+// Nothing is a read that found no records, with the offsets of the moment.
+func (p *Partition) Nothing() *Read {
+	o := p.log.Offsets()
+	return &Read{HighWatermark: o.VisibleEnd, LastStable: o.LastStable, LogStart: o.LogStart, Diverging: EpochEnd{Epoch: -1}}
 }
 
 // diverging finds where the client's log leaves ours, by the epoch of its last record.

@@ -34,7 +34,7 @@ func (t *Table) retentionInterval() time.Duration {
 
 // retain deletes what the topic's retention allows, the schedule does not need, and, for a tiered topic, the tier has.
 func (p *Partition) retain(now time.Time) {
-	removed, err := p.log.Retain(now, log.Floor{Gate: p.gate()})
+	removed, err := p.log.Retain(now, p.floor())
 	if err != nil {
 		p.logger.Error("retention failed", "partition", p, "err", err)
 		return
@@ -42,6 +42,16 @@ func (p *Partition) retain(now time.Time) {
 	if removed > 0 {
 		p.logger.Info("retention removed segments", "partition", p, "segments", removed, "logStart", p.log.Offsets().LogStart)
 	}
+}
+
+// floor is how far deletion may go. In a tiered topic local bytes go only once the tier has confirmed them, and those of pending
+// records stay here, where they are delivered from.
+func (p *Partition) floor() log.Floor {
+	f := log.Floor{Gate: p.gate()}
+	if p.remote.Load() != nil && p.Topic().Config.RemoteStorageEnable {
+		f.Tiered, f.Confirmed = true, min(p.confirmed(), f.Gate)
+	}
+	return f
 }
 
 // gate is the offset that the log start may not pass: the lowest pending record, because the log is the only place that holds it.

@@ -1,6 +1,7 @@
 package partition
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -8,14 +9,17 @@ import (
 	"github.com/morrowmq/morrow/tier"
 )
 
-// openRemote takes the partition into the tier, if its topic is tiered or ever was.
-func (p *Partition) openRemote(t *tier.Tier) error {
-	topic := p.Topic()
-	if t == nil || !topic.Config.RemoteStorageEnable {
+// openRemote takes the partition into the tier, if its topic is tiered or once was: what lies there must stay readable.
+func (p *Partition) openRemote() error {
+	topic, o := p.Topic(), p.log.Offsets()
+	if p.tier == nil || p.remote.Load() != nil {
+		return nil
+	}
+	if !topic.Config.RemoteStorageEnable && o.DeleteBound < 0 && o.LocalStart <= o.RealStart {
 		return nil
 	}
 	id := tier.PartitionID{Topic: tier.TopicID(topic.ID), Name: topic.Name, Partition: p.number}
-	remote, err := t.Partition(id, localSource{p}, p.epoch.Load(), p.tierConfig)
+	remote, err := p.tier.Partition(id, localSource{p}, p.epoch.Load(), p.tierConfig)
 	if err != nil {
 		return fmt.Errorf("remote part of %s: %w", p, err)
 	}
@@ -28,6 +32,7 @@ func (p *Partition) tierConfig() tier.Config {
 	c := p.Topic().Config
 	return tier.Config{
 		Copy:           c.RemoteStorageEnable && !c.RemoteCopyDisable,
+		Discard:        !c.RemoteStorageEnable && c.RemoteDeleteOnDisable,
 		RetentionMs:    c.RetentionMs,
 		RetentionBytes: c.RetentionBytes,
 		Topic:          p.Topic().Overrides,
@@ -41,6 +46,58 @@ func (p *Partition) confirmed() int64 {
 	}
 	return tier.NoOffset
 }
+
+// ReadRemote finds visible batches in the tier, or behind its end in the local log. It waits for the store until ctx ends; what was
+// begun then goes on, so that the client's next try finds it.
+func (p *Partition) ReadRemote(ctx context.Context, r ReadRequest) (*Read, error) {
+	remote := p.remote.Load()
+	if remote == nil {
+		return nil, errNotRemote
+	}
+	for {
+		o := p.log.Offsets()
+		if r.Offset < o.LogStart {
+			return nil, &log.OutOfRangeError{Offset: r.Offset, Start: o.LogStart, End: o.LogEnd}
+		}
+		if r.Offset >= o.LocalStart {
+			return p.Read(r)
+		}
+		found, err := remote.Read(ctx, tier.ReadRequest{Offset: r.Offset, MaxBytes: int64(r.MaxBytes), MinOne: r.MinOne, Committed: r.Committed})
+		if err != nil {
+			return nil, err
+		}
+		if len(found.Ranges) == 0 && found.Next > r.Offset {
+			r.Offset = found.Next // only hidden batches were there
+			if err := found.Release(); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		return p.remoteRead(found, o), nil
+	}
+}
+
+func (p *Partition) remoteRead(found *tier.Read, o log.Offsets) *Read {
+	read := &Read{
+		Size: int(found.Bytes), HighWatermark: o.VisibleEnd, LastStable: o.LastStable, LogStart: o.LogStart,
+		Diverging: EpochEnd{Epoch: -1},
+		release: func() {
+			if err := found.Release(); err != nil {
+				p.logger.Warn("cached part of a remote segment could not be given back", "partition", p.String(), "err", err)
+			}
+		},
+	}
+	for _, r := range found.Ranges {
+		read.Ranges = append(read.Ranges, log.Range{File: r.File, Pos: r.Pos, Len: r.Len})
+	}
+	for _, t := range found.Aborted {
+		read.Aborted = append(read.Aborted, log.AbortedTxn{ProducerID: t.ProducerID, FirstOffset: t.First, LastOffset: t.Last})
+	}
+	return read
+}
+
+// errNotRemote means that records are missing here and the partition has no remote part: the tier is switched off.
+var errNotRemote = errors.New("records lie in the tier, which is switched off on this broker")
 
 // localSource is the partition's log as the tier sees it.
 type localSource struct{ p *Partition }

@@ -41,6 +41,7 @@ var kinds = []struct {
 	{record.ErrInvalid, kerr.InvalidRecord},
 
 	{partition.ErrTooLarge, kerr.MessageTooLarge},
+	{log.ErrTooLarge, kerr.RecordListTooLarge},
 	{partition.ErrTransaction, kerr.InvalidTxnState},
 	{partition.ErrFencedEpoch, kerr.FencedLeaderEpoch},
 	{partition.ErrUnknownEpoch, kerr.UnknownLeaderEpoch},

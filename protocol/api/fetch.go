@@ -74,7 +74,7 @@ func (f *fetching) run(ctx context.Context) {
 	}()
 	f.lookup()
 	for {
-		n, failed := f.readAll()
+		n, failed := f.readAll(ctx)
 		if n >= int(f.req.MinBytes) || failed || f.req.MaxWaitMillis <= 0 || len(f.parts) == 0 && ctx.Err() != nil {
 			return
 		}
@@ -105,8 +105,9 @@ func (f *fetching) lookup() {
 
 // readAll reads every partition within the request's limits, in order, and returns the bytes found and whether one has an error.
 // What an earlier pass read is given back first.
-func (f *fetching) readAll() (total int, failed bool) {
+func (f *fetching) readAll(ctx context.Context) (total int, failed bool) {
 	left := f.maxBytes
+	var remote []*fetchPart
 	for i := range f.parts {
 		fp := &f.parts[i]
 		fp.release()
@@ -116,6 +117,9 @@ func (f *fetching) readAll() (total int, failed bool) {
 		}
 		fp.readLocal(f.req, left, total == 0)
 		switch {
+		case inTier(fp.err):
+			remote = append(remote, fp)
+			continue
 		case fp.err != nil:
 			failed = true
 			continue
@@ -124,6 +128,10 @@ func (f *fetching) readAll() (total int, failed bool) {
 		}
 		total += fp.read.Size
 		left -= fp.read.Size
+	}
+	if len(remote) > 0 {
+		n, bad := f.readRemote(ctx, remote, max(left, 0), total == 0)
+		total, failed = total+n, failed || bad
 	}
 	return total, failed
 }

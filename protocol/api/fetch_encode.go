@@ -78,9 +78,6 @@ func (e *fetchEncoder) partition(fp *fetchPart) {
 	e.bytesLen(r.Size)
 	if r.Size > 0 {
 		e.flush()
-		for _, b := range r.Bytes {
-			e.body.Write(b)
-		}
 		for _, fr := range r.Ranges {
 			e.body.File(fr.File, fr.Pos, fr.Len)
 		}
