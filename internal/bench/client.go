@@ -20,7 +20,7 @@ const maxIdempotentInFlight = 5
 // Produce sends records through franz-go, with as many clients as the load has connections. The producers are
 // idempotent where acks and requests in flight allow it.
 func Produce(l Load) Drive {
-	return l.eachClient(l.producing(), func(ctx context.Context, cl *kgo.Client, seed uint64, m *Meter) error {
+	return l.eachProducer(func(ctx context.Context, cl *kgo.Client, seed uint64, m *Meter) error {
 		values := newValues(l.RecordBytes, seed)
 		return l.produce(ctx, cl, m, values.next, func(r *kgo.Record, since time.Time) {
 			m.Done(1, len(r.Value), time.Since(since))
@@ -69,7 +69,7 @@ func EndToEnd(l Load) Drive {
 			case <-ctx.Done():
 				return nil
 			}
-			return l.eachClient(l.producing(), func(ctx context.Context, cl *kgo.Client, seed uint64, m *Meter) error {
+			return l.eachProducer(func(ctx context.Context, cl *kgo.Client, seed uint64, m *Meter) error {
 				values := newValues(l.RecordBytes, seed)
 				return l.produce(ctx, cl, m, values.next, func(*kgo.Record, time.Time) {})
 			})(ctx, m)
@@ -123,13 +123,13 @@ func (l *Load) compression() kgo.CompressionCodec {
 	return kgo.NoCompression()
 }
 
-// eachClient runs work with each of the load's clients until it returns.
-func (l *Load) eachClient(opts []kgo.Opt, work func(ctx context.Context, cl *kgo.Client, seed uint64, m *Meter) error) Drive {
+// eachProducer runs work with each of the load's clients until it returns.
+func (l *Load) eachProducer(work func(ctx context.Context, cl *kgo.Client, seed uint64, m *Meter) error) Drive {
 	return func(ctx context.Context, m *Meter) error {
 		g, ctx := errgroup.WithContext(ctx)
 		for i := range l.Connections {
 			g.Go(func() error {
-				cl, err := kgo.NewClient(opts...)
+				cl, err := kgo.NewClient(l.producing()...) // options of its own: clients write to some
 				if err != nil {
 					return err
 				}

@@ -56,7 +56,7 @@ func (p IdealProduce) Run(dir string, d time.Duration) (b Bare, err error) {
 }
 
 // closing closes a connection when its user has ended, so that the peer ends too.
-func closing(c io.Closer, use func() error) func() error {
+func closing(c net.Conn, use func() error) func() error {
 	return func() error {
 		defer c.Close()
 		return use()
