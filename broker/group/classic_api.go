@@ -1,7 +1,9 @@
 package group
 
 import (
+	"bytes"
 	"context"
+	"slices"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -28,9 +30,20 @@ func (c *Coordinator) joinGroup(ctx context.Context, client Client, req *kmsg.Jo
 	case session < cfg.MinSessionTimeout || session > cfg.MaxSessionTimeout:
 		return nil, kerr.InvalidSessionTimeout
 	}
+	own := *req
+	own.Protocols = ownProtocols(req.Protocols)
 	return park(ctx, c.shardOf(req.Group), func(m *machine, tx *coord.Tx, reply *joinReply) {
-		m.joinGroup(tx, client, req, reply)
+		m.joinGroup(tx, client, &own, reply)
 	})
+}
+
+// ownProtocols copies what a member's state keeps of its request.
+func ownProtocols(protocols []kmsg.JoinGroupRequestProtocol) []kmsg.JoinGroupRequestProtocol {
+	own := slices.Clone(protocols)
+	for i := range own {
+		own[i].Metadata = bytes.Clone(own[i].Metadata)
+	}
+	return own
 }
 
 // SyncGroup serves key 14, versions 0 to 5. It returns when the leader of the

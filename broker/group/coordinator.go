@@ -34,7 +34,8 @@ import (
 // Coordinator answers the group requests of this broker. Its methods are safe
 // for concurrent use and, unless they say otherwise, never return nil. JoinGroup
 // and SyncGroup may wait for other members; all methods wait for what they wrote
-// to be committed, and give up when ctx ends.
+// to be committed, and give up when ctx ends. Strings of a request are kept, its
+// byte slices are not.
 type Coordinator struct {
 	cfg     func() Config
 	topics  Topics
@@ -219,7 +220,9 @@ func (c *Coordinator) TopicDeleted(ctx context.Context, id [16]byte, name string
 		_, err := call(ctx, shard, func(m *machine, tx *coord.Tx) (struct{}, error) {
 			return struct{}{}, m.deleteTopicOffsets(tx, id, name)
 		})
-		errs = append(errs, err)
+		if !errors.Is(err, coord.ErrNotLeader) { // else it was given up meanwhile
+			errs = append(errs, err)
+		}
 	}
 	return errors.Join(errs...)
 }

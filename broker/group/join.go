@@ -41,10 +41,15 @@ func (s *machine) joinGroup(tx *coord.Tx, c Client, req *kmsg.JoinGroupRequest, 
 		return
 	}
 	g = s.ensure(req.Group)
-	if g.classic == nil {
+	created := g.classic == nil
+	if created {
 		g.classic = newClassicGroup(g.id, tx.Now())
 	}
 	s.joinClassic(tx, g.classic, c, req, reply)
+	if created && len(g.classic.members) == 0 && len(g.classic.pendingJoin) == 0 {
+		g.classic = nil // the member was refused
+		s.dropIfVoid(g)
+	}
 }
 
 func (s *machine) joinClassic(tx *coord.Tx, g *classicGroup, c Client, req *kmsg.JoinGroupRequest, reply *joinReply) {
