@@ -194,6 +194,25 @@ func (b *bucket) remove(i int) {
 	}
 }
 
+// removeBelow removes the entries with a lower ticket, and returns how many they were.
+func (b *bucket) removeBelow(ticket int64, forget func(Entry)) (removed int) {
+	kept := newBucket(b.low, b.high)
+	kept.base = b.base
+	for i := range b.n {
+		e := b.at(i)
+		if e.Ticket < ticket {
+			forget(e)
+			removed++
+			continue
+		}
+		kept.add(e)
+	}
+	if removed > 0 {
+		*b = *kept
+	}
+	return removed
+}
+
 // comparePacked orders entries of one bucket.
 func comparePacked(p, q packed) int {
 	if c := cmp.Compare(p.dueDelta(), q.dueDelta()); c != 0 {

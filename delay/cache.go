@@ -53,6 +53,11 @@ func (d *decoded) record(offset int64) []byte {
 	if i == len(d.offsets) || int64(d.offsets[i]) != delta {
 		return nil
 	}
+	return d.at(i)
+}
+
+// at returns the i-th encoded record.
+func (d *decoded) at(i int) []byte {
 	end := len(d.records)
 	if i+1 < len(d.positions) {
 		end = int(d.positions[i+1])

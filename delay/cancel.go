@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/morrowmq/morrow/log/record"
 )
@@ -192,7 +193,7 @@ func (s *Schedule) Admit(p *Plan) error {
 		}
 	}
 	if len(p.refused) > 0 {
-		return &record.RecordErrors{Err: record.ErrInvalid, Records: p.refused, Count: len(p.refused)}
+		return &record.RecordErrors{Err: record.ErrInvalid, Records: slices.Clone(p.refused), Count: len(p.refused)}
 	}
 	limit := p.splitter.rules.maxPending
 	if added := int64(p.scheduled - p.dropped - len(p.targets)); added > 0 && s.pending+s.open.count+added > limit {

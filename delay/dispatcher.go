@@ -3,6 +3,7 @@ package delay
 import (
 	"container/heap"
 	"context"
+	"errors"
 	"log/slog"
 	"math"
 	"runtime"
@@ -51,7 +52,7 @@ type Dispatcher struct {
 
 	// mu guards queue, running and the lines' fields. A schedule's lock may be taken under it, never the reverse.
 	mu sync.Mutex
-	// queue holds the idle lines by next.
+	// queue holds the idle lines by when to look at them.
 	queue queue
 	// running is the context of Run while it runs.
 	running context.Context
@@ -120,7 +121,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 func (d *Dispatcher) start(now int64) (next int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for len(d.queue) > 0 && d.queue[0].next <= now && d.running.Err() == nil {
+	for len(d.queue) > 0 && d.queue[0].at <= now && d.running.Err() == nil {
 		l := heap.Pop(&d.queue).(*Line)
 		ctx, cancel := context.WithCancel(d.running)
 		l.cancel, l.done = cancel, make(chan struct{})
@@ -132,7 +133,7 @@ func (d *Dispatcher) start(now int64) (next int64) {
 	if len(d.queue) == 0 {
 		return math.MaxInt64
 	}
-	return d.queue[0].next
+	return d.queue[0].at
 }
 
 func (d *Dispatcher) poke() {
@@ -151,16 +152,21 @@ type Line struct {
 
 	// Guarded by Dispatcher.mu:
 
-	// next is when to look again, and index where the line is in the queue, -1 if it runs.
-	next  int64
+	// at is when to look again, and index where the line is in the queue, -1 if it runs.
+	at    int64
 	index int
 	// cancel ends the goroutine, done is closed when it ended; nil while idle.
 	cancel   context.CancelFunc
 	done     chan struct{}
 	detached bool
-	stopped  error
+	// stop rests the whole line, near only what is in the partition's log. They are written by the goroutine.
+	stop, near stop
 
-	// appended belongs to the goroutine, oldest first.
+	// The following belongs to the goroutine.
+
+	// readers are those of runs that have something due soon. Their stops are guarded as the line's are.
+	readers []*reader
+	// appended is what may not be committed, oldest first.
 	appended []appended
 	shelf    shelf
 	lateness latenessRecorder
@@ -169,6 +175,7 @@ type Line struct {
 // Attach begins to deliver what is due in a schedule, which must have been applied to the end of the log. Name is for the logs.
 func (d *Dispatcher) Attach(name string, s *Schedule, t Target) *Line {
 	l := &Line{d: d, schedule: s, target: t, log: d.c.Logger.With("partition", name), index: -1, shelf: shelf{cache: &d.cache}}
+	s.forgetReaders()
 	s.onEarlier(l.wake)
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -195,11 +202,15 @@ func (l *Line) Detach() {
 	l.shelf.clear()
 }
 
-// Stopped returns why nothing is delivered at the moment, nil if all is well.
+// Stopped returns why nothing, or not everything that is due, is delivered at the moment; nil if all is well.
 func (l *Line) Stopped() error {
 	l.d.mu.Lock()
 	defer l.d.mu.Unlock()
-	return l.stopped
+	err := errors.Join(l.stop.err, l.near.err)
+	for _, d := range l.readers {
+		err = errors.Join(err, d.stop.err)
+	}
+	return err
 }
 
 // Lateness tells how long after their due time records were appended since the line was attached.
@@ -209,8 +220,8 @@ func (l *Line) Lateness() Lateness { return l.lateness.snapshot() }
 func (l *Line) wake(due int64) {
 	l.d.mu.Lock()
 	defer l.d.mu.Unlock()
-	if l.index >= 0 && l.stopped == nil && due < l.next {
-		l.next = due
+	if l.index >= 0 && l.stop.err == nil && due < l.at {
+		l.at = due
 		heap.Fix(&l.d.queue, l.index)
 		if l.index == 0 {
 			l.d.poke()
@@ -218,16 +229,16 @@ func (l *Line) wake(due int64) {
 	}
 }
 
-// enqueue makes the line idle until next.
+// enqueue makes the line idle until a time.
 func (l *Line) enqueue(next int64) {
-	l.next = next
+	l.at = next
 	heap.Push(&l.d.queue, l)
 	if l.index == 0 {
 		l.d.poke()
 	}
 }
 
-// keepCached is how long a line may be idle without losing what it has in the cache.
+// keepCached is how long a line may be idle without losing what it has read.
 const keepCached = 10 * time.Second
 
 // idle ends the goroutine's time and puts the line back into the queue.
@@ -240,18 +251,19 @@ func (l *Line) idle() {
 	if l.detached {
 		return
 	}
-	next := l.schedule.NextDue()
+	next := l.next()
 	if next > l.d.now()+keepCached.Milliseconds() {
 		l.shelf.clear()
+		l.readers = nil
 	}
 	l.enqueue(next)
 }
 
-// queue is a heap of lines by next.
+// queue is a heap of lines by when to look at them.
 type queue []*Line
 
 func (q queue) Len() int           { return len(q) }
-func (q queue) Less(i, j int) bool { return q[i].next < q[j].next }
+func (q queue) Less(i, j int) bool { return q[i].at < q[j].at }
 func (q queue) Swap(i, j int) {
 	q[i], q[j] = q[j], q[i]
 	q[i].index, q[j].index = i, j

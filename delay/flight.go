@@ -9,6 +9,8 @@ import "sort"
 type Flight struct {
 	// Entries in the order of delivery.
 	Entries []Entry
+	// payloads are the records that were read from runs, by position; nil if there are none.
+	payloads []payload
 
 	gone []bool
 	left int
@@ -16,10 +18,13 @@ type Flight struct {
 	next int
 	// changes counts entries that ended otherwise than by the taker's own delivery.
 	changes int
+	// returned says that something was not delivered.
+	returned bool
 }
 
-func newFlight(entries []Entry) *Flight {
-	return &Flight{Entries: entries, gone: make([]bool, len(entries)), left: len(entries)}
+// depart ends the loading.
+func (f *Flight) depart() {
+	f.gone, f.left = make([]bool, len(f.Entries)), len(f.Entries)
 }
 
 // find returns the position of an entry that is still pending, or -1.

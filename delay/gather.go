@@ -30,6 +30,8 @@ type payload struct {
 	raw           []byte
 	baseTimestamp int64
 	codec         record.Codec
+	// ready: it has the headers of a delivery, and not those of a delay.
+	ready bool
 }
 
 const (
@@ -44,7 +46,7 @@ const (
 // reset makes room for n records. What was found before is forgotten.
 func (w *workspace) reset(n int) {
 	w.arena = w.arena[:0]
-	w.order = slices.Grow(w.order[:0], n)[:n]
+	w.order = slices.Grow(w.order[:0], n)
 	w.found = slices.Grow(w.found[:0], n)[:n]
 	w.gone = slices.Grow(w.gone[:0], n)[:n]
 	clear(w.gone)
@@ -64,12 +66,16 @@ func (w *workspace) forget() {
 	}
 }
 
-// gather finds the records of entries in the log, wherever they lie, each batch decoded once. On an error, what could be
+// gather finds the records of a flight in the log, wherever they lie, each batch decoded once. On an error, what could be
 // found is in w.found all the same.
-func (w *workspace) gather(ctx context.Context, src Source, shelf *shelf, entries []Entry) error {
+func (w *workspace) gather(ctx context.Context, src Source, shelf *shelf, f *Flight) error {
+	entries := f.Entries
 	w.reset(len(entries))
-	for i := range w.order {
-		w.order[i] = int32(i)
+	copy(w.found, f.payloads)
+	for i := range entries {
+		if w.found[i].raw == nil {
+			w.order = append(w.order, int32(i))
+		}
 	}
 	slices.SortFunc(w.order, func(i, j int32) int { return cmp.Compare(entries[i].Ticket, entries[j].Ticket) })
 	var first error
@@ -204,6 +210,10 @@ func (w *workspace) build(d *Delivery, i int, now int64) (next int, err error) {
 			codec = p.codec
 		}
 		d.latest = entries[i].Due
+		if p.ready {
+			w.builder.AddEdited(&w.view, int32(w.builder.Count()), now, keepAll)
+			continue
+		}
 		w.builder.AddEdited(&w.view, int32(w.builder.Count()), now, isDelayHeader, w.stamper.of(entries[i], w.view.CreateTime())...)
 	}
 	d.next = i

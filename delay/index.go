@@ -191,10 +191,15 @@ func (x *index) min() (Entry, bool) {
 // popDue moves entries due at or before now to dst, in order, until there are maxCount of them or
 // their sizes exceed maxBytes.
 func (x *index) popDue(dst []Entry, now int64, maxCount, maxBytes int) []Entry {
+	return x.popBefore(dst, Entry{Due: now + 1, Ticket: math.MinInt64}, maxCount, maxBytes)
+}
+
+// popBefore is popDue for entries before another.
+func (x *index) popBefore(dst []Entry, end Entry, maxCount, maxBytes int) []Entry {
 	for b := x.first(); b != nil; b = x.first() {
 		for b.n > 0 {
 			e := b.at(0)
-			if e.Due > now || maxCount == 0 || maxBytes <= 0 {
+			if !e.less(end) || maxCount == 0 || maxBytes <= 0 {
 				return dst
 			}
 			b.remove(0)
@@ -206,6 +211,21 @@ func (x *index) popDue(dst []Entry, now int64, maxCount, maxBytes int) []Entry {
 		x.unlink(b)
 	}
 	return dst
+}
+
+// removeBelow removes all entries with a lower ticket, and calls forget for each.
+func (x *index) removeBelow(ticket int64, forget func(Entry)) {
+	var empty []*bucket
+	x.tree.Ascend(func(l leaf) bool {
+		x.count -= l.removeBelow(ticket, forget)
+		if l.n == 0 {
+			empty = append(empty, l.bucket)
+		}
+		return true
+	})
+	for _, b := range empty {
+		x.unlink(b)
+	}
 }
 
 // ascend calls yield for the entries from a key on, in order, until it returns false. It may

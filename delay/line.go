@@ -18,9 +18,6 @@ const (
 	maxUncommitted = 32
 	// lease is how long a turn may last before another partition gets one too.
 	lease = 100 * time.Millisecond
-
-	minBackoff = 50 * time.Millisecond
-	maxBackoff = 5 * time.Second
 )
 
 // appended is a delivery that may not be committed yet.
@@ -29,9 +26,8 @@ type appended struct {
 	bytes int
 }
 
-// run delivers until nothing is due, and makes the line idle then.
+// run delivers until nothing is due, or everything that is has to rest.
 func (l *Line) run(ctx context.Context) {
-	var backoff time.Duration
 	window := minWindow
 	for ctx.Err() == nil {
 		more, err := l.turn(ctx, window)
@@ -39,16 +35,16 @@ func (l *Line) run(ctx context.Context) {
 			err = l.await(ctx)
 		}
 		if err != nil {
-			backoff = min(max(minBackoff, 2*backoff), maxBackoff)
-			l.pause(ctx, backoff, err)
-			window = minWindow
-			continue
+			if ctx.Err() == nil {
+				l.fail(&l.stop, err)
+			}
+			return
 		}
-		l.resumed()
+		l.resumed(&l.stop)
 		if !more {
 			return
 		}
-		backoff, window = 0, min(4*window, maxWindow)
+		window = min(4*window, maxWindow)
 	}
 }
 
@@ -93,71 +89,143 @@ func (l *Line) turn(ctx context.Context, window int) (more bool, err error) {
 	return more, err
 }
 
-// deliver takes a window of due records and appends what it can of it. What it cannot returns to the schedule.
+// deliver takes a window of due records and appends what it can of it. What it cannot is due as before.
 func (l *Line) deliver(ctx context.Context, w *workspace, window int) (more bool, err error) {
-	f, more := l.schedule.Take(l.d.now(), window, windowBytes)
+	now := l.d.now()
+	version := l.read(ctx, now, window)
+	near := l.near.rest() <= 0
+	f, more, err := l.schedule.take(now, window, windowBytes, l.ready(), version, near)
+	if errors.Is(err, errRunsChanged) {
+		return true, nil
+	}
+	defer l.schedule.settle(l.readers)
 	if f == nil {
 		return more, nil
 	}
-	defer l.schedule.Return(f)
 	defer w.forget()
-	missing := w.gather(ctx, l.target, &l.shelf, f.Entries)
+	missing := w.gather(ctx, l.target, &l.shelf, f)
+	err = l.append(ctx, w, f)
+	l.schedule.giveBack(f)
+	if f.returned {
+		l.schedule.rewind(l.readers)
+	}
+	switch {
+	case missing != nil:
+		l.fail(&l.near, missing)
+	case near:
+		l.resumed(&l.near)
+	}
+	return more && ctx.Err() == nil, ignoreEarly(err)
+}
+
+// ignoreEarly: if the clock went back, what is left is due another time.
+func ignoreEarly(err error) error {
+	if errors.Is(err, ErrEarly) {
+		return nil
+	}
+	return err
+}
+
+// read brings the readers up to the present runs and lets them read what will be due soon. A run that cannot be read, or not in time, is
+// left out; the others go on.
+func (l *Line) read(ctx context.Context, now int64, window int) (version int) {
+	until := now + horizon.Milliseconds()
+	readers, version := l.schedule.readers(l.readers, until)
+	l.d.mu.Lock()
+	l.readers = readers
+	l.d.mu.Unlock()
+	for _, d := range l.readers {
+		if d.stop.rest() > 0 {
+			continue
+		}
+		reading, cancel := context.WithTimeout(ctx, patience)
+		err := d.fill(reading, until, window, windowBytes)
+		cancel()
+		switch {
+		case err == nil:
+			l.resumed(&d.stop)
+		case ctx.Err() == nil:
+			l.fail(&d.stop, err)
+		}
+	}
+	return version
+}
+
+// ready are the readers that need not rest.
+func (l *Line) ready() []*reader {
+	if !slices.ContainsFunc(l.readers, func(d *reader) bool { return d.stop.err != nil }) {
+		return l.readers
+	}
+	return slices.DeleteFunc(slices.Clone(l.readers), func(d *reader) bool { return d.stop.err != nil })
+}
+
+// append delivers a flight, batch by batch, up to what is missing.
+func (l *Line) append(ctx context.Context, w *workspace, f *Flight) error {
 	d := Delivery{flight: f}
 	d.changes = l.schedule.remaining(f, w.gone)
 	for i := 0; i < len(f.Entries); {
 		next, err := w.build(&d, i, l.d.now())
 		if err != nil {
-			return true, err
+			return err
 		}
 		if len(d.Batches) == 0 {
-			break
+			return nil
 		}
 		end, err := l.target.Deliver(ctx, &d)
-		switch {
-		case errors.Is(err, ErrChanged):
+		if errors.Is(err, ErrChanged) {
 			d.changes = l.schedule.remaining(f, w.gone)
 			continue
-		case errors.Is(err, ErrEarly):
-			// The clock went back: what is left is due another time.
-			return false, nil
-		case err != nil:
-			return true, err
+		}
+		if err != nil {
+			return err
 		}
 		l.lateness.observe(f.Entries[d.first:d.next], w.gone[d.first:d.next], l.d.now())
 		l.appended = append(l.appended, appended{end, len(d.Batches[0])})
 		i = next
 	}
-	return more, missing
+	return nil
 }
 
-// pause waits before the next try, and remembers why.
-func (l *Line) pause(ctx context.Context, backoff time.Duration, err error) {
-	if ctx.Err() != nil {
-		return
-	}
+// fail lets the line, or one of its sources, rest, and says so once.
+func (l *Line) fail(s *stop, err error) {
 	l.d.metrics.failures.Inc()
 	l.d.mu.Lock()
-	first := l.stopped == nil
-	l.stopped = err
+	first := s.err == nil
+	s.fail(err)
 	l.d.mu.Unlock()
 	if first {
 		l.log.Error("delayed records cannot be delivered; trying again until they can", "err", err)
 	}
-	t := time.NewTimer(backoff)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-t.C:
-	}
 }
 
-// resumed notes that all is well again.
-func (l *Line) resumed() {
-	l.d.mu.Lock()
-	was := l.stopped
-	l.stopped = nil
-	l.d.mu.Unlock()
-	if was != nil {
-		l.log.Info("delivering delayed records again")
+// resumed notes that the line, or one of its sources, goes on.
+func (l *Line) resumed(s *stop) {
+	if s.err == nil {
+		return
 	}
+	l.d.mu.Lock()
+	*s = stop{}
+	l.d.mu.Unlock()
+	l.log.Info("delivering delayed records again")
+}
+
+// next is when the line has to be looked at again, in milliseconds since the epoch.
+func (l *Line) next() int64 {
+	near, runs := l.schedule.nextDues()
+	now := l.d.now()
+	next := min(resting(near, &l.near, now), runs)
+	for _, d := range l.readers {
+		if d.stop.err != nil {
+			next = min(next, resting(now, &d.stop, now))
+		}
+	}
+	return resting(next, &l.stop, now)
+}
+
+// resting puts a due time off until a stop is over.
+func resting(due int64, s *stop, now int64) int64 {
+	if s.err == nil {
+		return due
+	}
+	return max(due, now+s.rest().Milliseconds()+1)
 }

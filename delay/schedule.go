@@ -22,6 +22,17 @@ type Schedule struct {
 	// mu guards everything below. It is held for memory operations only.
 	mu   sync.Mutex
 	near *index
+	// floor: what is pending below it is in runs, the rest in near.
+	floor int64
+	runs  runs
+	// folded is the offset up to which a committed progress record has folded in the proofs; namesRuns says that it names any
+	// runs, which need the proofs above.
+	folded    int64
+	namesRuns bool
+	// journal is where the runs are, nil without any.
+	journal Journal
+	// rewrite is the run being written, nil mostly.
+	rewrite *rewrite
 	// flights are the windows taken and not yet finished, oldest first.
 	flights []*Flight
 	pins    pins
@@ -75,9 +86,10 @@ func (k opKind) String() string {
 	return [...]string{"scheduled", "delivered", "cancelled", "replaced", "staged", "committed", "aborted"}[k]
 }
 
-// NewSchedule returns the schedule of an empty log that begins at offset start.
+// NewSchedule returns the schedule of a log that begins at offset start, and of which nothing was applied yet. [OpenKeeper] makes
+// one that also knows what lies in runs.
 func NewSchedule(start int64) *Schedule {
-	return &Schedule{near: newIndex(), end: start, highWatermark: start, earliest: math.MaxInt64, wake: func(int64) {}}
+	return &Schedule{near: newIndex(), floor: start, end: start, highWatermark: start, earliest: math.MaxInt64, wake: func(int64) {}}
 }
 
 // Apply takes in the next batch of the log, of whatever kind. An error means that a batch of ours cannot be
@@ -150,6 +162,8 @@ func (s *Schedule) doAll(end, received int64) {
 			}
 			if o.at >= s.highWatermark {
 				s.undo = append(s.undo, *o)
+			} else {
+				s.fold(o)
 			}
 		}
 	}
@@ -215,19 +229,52 @@ func (s *Schedule) readHidden(b record.Batch, v *record.View) error {
 func (s *Schedule) do(o *op) bool {
 	switch o.kind {
 	case opSchedule:
+		if o.entry.Ticket < s.floor {
+			return false
+		}
 		s.pins.add(o.entry.Ticket)
 		s.place(o.entry, o.name)
 		return true
 	case opStage:
+		if o.entry.Ticket < s.floor {
+			return false
+		}
 		s.pins.add(o.entry.Ticket)
 		s.open.stage(o.producerID, o.entry)
 		return true
 	case opCommit, opAbort:
-		return s.open.end(o.producerID, o.kind == opCommit)
-	default:
 		var ok bool
-		o.entry, o.name, ok = s.finish(o.entry, o.kind)
+		o.entry, ok = s.open.end(o.producerID, o.kind == opCommit)
 		return ok
+	}
+	var ok bool
+	if o.entry.Ticket < s.floor {
+		ok = o.at >= s.folded && s.runs.finish(o.entry)
+		if ok {
+			s.land(o.entry, o.kind)
+		}
+	} else if o.entry, ok = s.remove(o.entry, o.kind); ok {
+		s.pins.remove(o.entry.Ticket)
+		s.tally.remove(o.entry)
+		o.name = s.names.remove(o.entry.Ticket)
+	}
+	if ok {
+		s.tally.finished(o.kind)
+	}
+	return ok
+}
+
+// fold notes that a change is below the high watermark and will not be undone.
+func (s *Schedule) fold(o *op) {
+	if !o.kind.finishes() {
+		return
+	}
+	r := s.runs.of(o.entry.Ticket)
+	if s.rewrite != nil && s.rewrite.includes(o.entry, r) {
+		s.rewrite.collected = append(s.rewrite.collected, o.entry)
+	}
+	if o.entry.Ticket < s.floor {
+		s.runs.fold(o.entry)
 	}
 }
 
@@ -240,20 +287,21 @@ func (s *Schedule) place(e Entry, name string) {
 	}
 }
 
-// finish ends a pending entry, and returns it as it was.
-func (s *Schedule) finish(e Entry, kind opKind) (_ Entry, name string, ok bool) {
-	e, ok = s.remove(e, kind)
-	if !ok {
-		return e, "", false
+// remove takes a pending entry out of the near index, or out of a flight.
+func (s *Schedule) remove(e Entry, kind opKind) (Entry, bool) {
+	if e, ok := s.land(e, kind); ok {
+		return e, true
 	}
-	s.pins.remove(e.Ticket)
-	s.tally.remove(e)
-	s.tally.finished(kind)
-	return e, s.names.remove(e.Ticket), true
+	found, ok := s.near.remove(e)
+	if !ok && s.open.releasing() {
+		s.release(math.MaxInt)
+		found, ok = s.near.remove(e)
+	}
+	return found, ok
 }
 
-// remove takes a pending entry out of where it is.
-func (s *Schedule) remove(e Entry, kind opKind) (Entry, bool) {
+// land takes an entry out of a flight, if it is in one.
+func (s *Schedule) land(e Entry, kind opKind) (Entry, bool) {
 	for i, f := range s.flights {
 		j := f.find(e)
 		if j < 0 {
@@ -268,16 +316,14 @@ func (s *Schedule) remove(e Entry, kind opKind) (Entry, bool) {
 		}
 		return e, true
 	}
-	found, ok := s.near.remove(e)
-	if !ok && s.open.releasing() {
-		s.release(math.MaxInt)
-		found, ok = s.near.remove(e)
-	}
-	return found, ok
+	return e, false
 }
 
 // contains reports whether an entry is pending.
 func (s *Schedule) contains(e Entry) bool {
+	if e.Ticket < s.floor {
+		return s.runs.contains(e)
+	}
 	for _, f := range s.flights {
 		if f.find(e) >= 0 {
 			return true
@@ -299,6 +345,7 @@ func (s *Schedule) AdvanceHighWatermark(end int64) {
 	s.highWatermark = end
 	n := 0
 	for n < len(s.undo) && s.undo[n].at < end {
+		s.fold(&s.undo[n])
 		n++
 	}
 	if n == len(s.undo) {
@@ -342,39 +389,56 @@ func (s *Schedule) revert(o *op) error {
 	case opCommit, opAbort:
 		return ErrRebuild
 	default:
+		s.tally.unfinished(o.kind)
+		if o.entry.Ticket < s.floor {
+			s.runs.unfinish(o.entry)
+			return nil
+		}
 		s.pins.add(o.entry.Ticket)
 		s.place(o.entry, o.name)
 		s.earliest = min(s.earliest, o.entry.Due)
-		s.tally.unfinished(o.kind)
 	}
 	return nil
 }
 
-// Take moves entries due at or before now into a flight: up to maxCount of them, or about maxBytes of encoded records. It
-// returns nil if nothing is due. More tells whether more is due.
-func (s *Schedule) Take(now int64, maxCount, maxBytes int) (f *Flight, more bool) {
+// errRunsChanged means that the readers given to take are not those of the present runs.
+var errRunsChanged = errors.New("runs changed")
+
+// take moves entries due at or before now into a flight: up to maxCount of them, or about maxBytes of encoded records. They
+// come from the readers, which readers returned with the version, and from the near index if near is set. There is no flight if nothing is due. More tells
+// whether more is due.
+func (s *Schedule) take(now int64, maxCount, maxBytes int, readers []*reader, version int, near bool) (f *Flight, more bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if version != s.runs.installs {
+		return nil, true, errRunsChanged
+	}
 	s.release(releaseStep)
 	s.moveMark(now)
-	entries := s.near.popDue(nil, now, maxCount, maxBytes)
+	f = new(Flight)
+	switch {
+	case len(readers) > 0:
+		more = s.takeRuns(f, now, maxCount, maxBytes, readers, near)
+	case near:
+		f.Entries = s.near.popDue(nil, now, maxCount, maxBytes)
+	}
 	s.earliest = math.MaxInt64
 	if s.open.releasing() {
 		s.earliest = math.MinInt64
 	} else if e, ok := s.near.min(); ok {
 		s.earliest = e.Due
 	}
-	more = s.earliest <= now
-	if len(entries) == 0 {
-		return nil, more
+	more = more || near && s.earliest <= now
+	if len(f.Entries) == 0 {
+		return nil, more, nil
 	}
-	f = newFlight(entries)
+	f.depart()
 	s.flights = append(s.flights, f)
-	return f, more
+	return f, more, nil
 }
 
-// Return gives what is left of a flight back to the near index.
-func (s *Schedule) Return(f *Flight) {
+// giveBack ends a flight; what is left of it is due as before.
+func (s *Schedule) giveBack(f *Flight) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	i := slices.Index(s.flights, f)
@@ -382,8 +446,9 @@ func (s *Schedule) Return(f *Flight) {
 		return
 	}
 	s.flights = slices.Delete(s.flights, i, i+1)
+	f.returned = true
 	for i, e := range f.Entries {
-		if !f.gone[i] {
+		if !f.gone[i] && e.Ticket >= s.floor {
 			s.near.insert(e)
 			s.earliest = min(s.earliest, e.Due)
 		}
@@ -394,7 +459,16 @@ func (s *Schedule) Return(f *Flight) {
 func (s *Schedule) NextDue() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.earliest
+	return s.nextDue()
+}
+
+func (s *Schedule) nextDue() int64 { return min(s.earliest, s.runs.next()) }
+
+// nextDues is NextDue for the near index and for the runs.
+func (s *Schedule) nextDues() (near, runs int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.earliest, s.runs.next()
 }
 
 // onEarlier sets the function that is told when something is due earlier than all before.
@@ -404,12 +478,11 @@ func (s *Schedule) onEarlier(wake func(due int64)) {
 	s.wake = wake
 }
 
-// Floor is a ticket at or below the lowest one pending; math.MaxInt64 if nothing is pending. What
-// lies below it is not needed for any delivery.
+// Floor is a ticket at or below every one that is pending in the near index; math.MaxInt64 if nothing is.
 func (s *Schedule) Floor() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.pins.floor()
+	return s.settledFloor()
 }
 
 // Receive turns the time of an append into its receive time, which never goes back.

@@ -238,8 +238,8 @@ func TestRecordThatWouldNotFitWhenDeliveredIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	var w workspace
-	f := newFlight([]Entry{{Due: testReceive + 1000}})
-	if err := w.gather(nil, oneBatch{b: stored[0]}, &shelf{cache: new(cache)}, f.Entries); err != nil {
+	f := &Flight{Entries: []Entry{{Due: testReceive + 1000}}}
+	if err := w.gather(nil, oneBatch{b: stored[0]}, &shelf{cache: new(cache)}, f); err != nil {
 		t.Fatal(err)
 	}
 	d := Delivery{flight: f}

@@ -11,6 +11,9 @@ type Stats struct {
 	Undecided int64
 	// NextDue is when the first pending record is due; math.MaxInt64 if there is none.
 	NextDue int64
+	// Runs is how many runs there are, Spilled how many of the pending records are in them.
+	Runs    int
+	Spilled int64
 	// Delivered, Cancelled and Replaced count since the schedule was made.
 	Delivered, Cancelled, Replaced int64
 }
@@ -74,6 +77,14 @@ func (s *Schedule) Stats(now int64) Stats {
 				break
 			}
 		}
+	}
+	for _, r := range s.runs.list {
+		st.Runs++
+		st.Spilled += r.pending
+		st.Pending += r.pending
+		st.Bytes += r.pendingBytes
+		st.Overdue += r.overdue(now)
+		st.NextDue = min(st.NextDue, r.nextDue())
 	}
 	return st
 }

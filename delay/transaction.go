@@ -3,6 +3,7 @@ package delay
 import (
 	"encoding/binary"
 	"errors"
+	"math"
 
 	"github.com/morrowmq/morrow/log/record"
 )
@@ -43,15 +44,27 @@ func (t *transactions) unstage(producerID int64) {
 	}
 }
 
-// end decides about a producer's transaction. It reports whether that had scheduled anything.
-func (t *transactions) end(producerID int64, commit bool) bool {
+// end decides about a producer's transaction. It returns the first that was scheduled in it, if anything was.
+func (t *transactions) end(producerID int64, commit bool) (first Entry, ok bool) {
 	entries, ok := t.staged[producerID]
 	if !ok {
-		return false
+		return first, false
 	}
 	delete(t.staged, producerID)
 	t.ended = append(t.ended, ended{entries, commit})
-	return true
+	return entries[0], true
+}
+
+// floor is at or below every ticket that waits here.
+func (t *transactions) floor() int64 {
+	floor := int64(math.MaxInt64)
+	for _, entries := range t.staged {
+		floor = min(floor, entries[0].Ticket)
+	}
+	for _, e := range t.ended {
+		floor = min(floor, e.entries[0].Ticket)
+	}
+	return floor
 }
 
 // releasing reports whether ended transactions wait to be moved.

@@ -1,0 +1,184 @@
+package delay
+
+import (
+	"math"
+	"slices"
+)
+
+// change is what a progress record brings about besides the proofs it folds in.
+type change struct {
+	// run takes the place of old runs, or of what the near index holds below floor. Each may be missing.
+	run   *run
+	old   []*run
+	floor int64
+}
+
+// capture describes the state by the proofs below the high watermark, as a progress record does, with a change that is about to be
+// made. Finished are the runs left out because nothing is live in them. A record that is not complete holds the exceptions that
+// no earlier record held; if it gets lost, the next one must be complete.
+func (s *Schedule) capture(complete bool, c change) (p *progress, finished []*run) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p = &progress{complete: complete, folded: min(s.highWatermark, s.end), received: s.received}
+	p.floor = max(s.floor, c.floor, min(s.settledFloor(), p.folded))
+	for _, r := range s.runs.list {
+		switch {
+		case slices.Contains(c.old, r):
+		case r.live == 0:
+			finished = append(finished, r)
+		default:
+			p.runs = append(p.runs, r.progress(complete))
+		}
+	}
+	if c.run != nil {
+		s.rewrite.fold(c.run)
+		p.runs = append(p.runs, c.run.progress(true))
+	}
+	if len(p.runs) > 0 && !s.namesRuns {
+		// From the moment the record may be durable, the proofs above it are needed.
+		s.namesRuns, s.folded = true, p.folded
+	}
+	return p, finished
+}
+
+// fold notes in the run that was written what was finished meanwhile.
+func (w *rewrite) fold(r *run) {
+	for _, e := range w.collected {
+		r.finish(e)
+	}
+	w.collected = nil
+}
+
+// progress describes what is finished of the run: all of it, or only the exceptions that are new.
+func (r *run) progress(complete bool) runProgress {
+	p := runProgress{from: r.from, to: r.to, trailer: r.trailer, cursor: r.cursor, live: r.live, exceptions: r.fresh}
+	r.fresh = nil
+	if complete {
+		p.exceptions = nil
+		r.exceptions.ascend(firstEntry, func(e Entry) bool {
+			p.exceptions = append(p.exceptions, Entry{Due: e.Due, Ticket: e.Ticket})
+			return true
+		})
+	}
+	return p
+}
+
+// progressed takes note that a progress record is committed, and makes the change that it announced.
+func (s *Schedule) progressed(p *progress, finished []*run, c change) {
+	s.mu.Lock()
+	s.folded, s.namesRuns = p.folded, len(p.runs) > 0
+	if len(finished) > 0 {
+		s.runs.replace(finished, nil)
+	}
+	if c.run != nil {
+		s.rewrite.fold(c.run)
+		s.overlay(c.run)
+	}
+	if c.run != nil || c.old != nil {
+		s.runs.replace(c.old, c.run)
+	}
+	if c.floor > s.floor {
+		s.forgetBelow(c.floor)
+	}
+	s.floor = max(s.floor, p.floor)
+	wake, next := s.wake, s.nextDue()
+	s.mu.Unlock()
+	wake(next)
+}
+
+// overlay notes what was finished of a new run at or above the high watermark.
+func (s *Schedule) overlay(r *run) {
+	above := s.finishedAbove(r.low, r.high)
+	for ticket := range above {
+		s.runs.mark(ticket)
+	}
+	r.pending = r.live - int64(len(above))
+	r.pendingBytes = r.bytes / max(1, r.count) * r.pending
+}
+
+// finishedAbove returns the tickets of a range that were finished at or above the high watermark.
+func (s *Schedule) finishedAbove(low, high int64) map[int64]struct{} {
+	var above map[int64]struct{}
+	for i := range s.undo {
+		if o := &s.undo[i]; o.kind.finishes() && low <= o.entry.Ticket && o.entry.Ticket < high {
+			if above == nil {
+				above = make(map[int64]struct{})
+			}
+			above[o.entry.Ticket] = struct{}{}
+		}
+	}
+	return above
+}
+
+// forgetBelow takes everything that is pending below a ticket, and not yet in runs, out of memory.
+func (s *Schedule) forgetBelow(ticket int64) {
+	forget := func(e Entry) {
+		s.pins.remove(e.Ticket)
+		s.names.remove(e.Ticket)
+		s.tally.remove(e)
+	}
+	s.near.removeBelow(ticket, forget)
+	for _, f := range s.flights {
+		for i, e := range f.Entries {
+			if !f.gone[i] && s.floor <= e.Ticket && e.Ticket < ticket {
+				forget(e)
+			}
+		}
+	}
+	s.earliest = math.MaxInt64
+	if e, ok := s.near.min(); ok {
+		s.earliest = e.Due
+	}
+}
+
+// settledFloor is at or below every ticket that is pending by the proofs below the high watermark and not in a run.
+func (s *Schedule) settledFloor() int64 {
+	floor := min(s.pins.floor(), s.undecidedFloor())
+	for i := range s.undo {
+		if o := &s.undo[i]; o.kind.finishes() && o.entry.Ticket >= s.floor {
+			floor = min(floor, o.entry.Ticket)
+		}
+	}
+	return floor
+}
+
+// undecidedFloor is at or below every ticket that belongs to a transaction whose end is not below the high watermark.
+func (s *Schedule) undecidedFloor() int64 {
+	floor := int64(math.MaxInt64)
+	for i := range s.undo {
+		if o := &s.undo[i]; o.kind == opCommit || o.kind == opAbort {
+			floor = min(floor, o.entry.Ticket)
+		}
+	}
+	return floor
+}
+
+// Gate is the offset that the start of the partition's log may not pass: below it lies neither a record that is pending in
+// the near index nor a proof that no committed progress record has folded in.
+func (s *Schedule) Gate() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	gate := s.settledFloor()
+	if s.namesRuns {
+		gate = min(gate, s.folded)
+	}
+	return gate
+}
+
+// CaughtUp says that the log up to end holds nothing that concerns the schedule and was not applied. It
+// lets progress go on when only ordinary records are appended.
+func (s *Schedule) CaughtUp(end int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.end = max(s.end, end)
+}
+
+// ranges are the ranges of the journal that live runs occupy.
+func (s *Schedule) ranges() (ranges []dropped) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range s.runs.list {
+		ranges = append(ranges, dropped{r.from, r.to})
+	}
+	return ranges
+}

@@ -1,0 +1,220 @@
+package delay
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/morrowmq/morrow/internal/vfs"
+	"github.com/morrowmq/morrow/log/record"
+)
+
+// KeeperConfig is what a keeper needs.
+type KeeperConfig struct {
+	Journal Journal
+	// Topic and Partition are whose schedule this is.
+	Topic     [16]byte
+	Partition int32
+	// FS and Dir are where temporary files go. The directory is the keeper's own; it is emptied.
+	FS  vfs.FS
+	Dir string
+	// SortBytes is how much is sorted in memory while a run is written; 0 means 32 MiB.
+	SortBytes int
+	Logger    *slog.Logger
+	// Now is the wall clock, time.Now if nil.
+	Now func() time.Time
+}
+
+// Keeper moves what is pending out of memory, for one partition that this broker leads: it writes runs and progress into the
+// partition's journal, and deletes what is not needed there any more. It starts no goroutine; its methods are called one at a
+// time, and may take long.
+type Keeper struct {
+	c        KeeperConfig
+	schedule *Schedule
+	header   runHeader
+	builder  record.Builder
+	// segment is the base offset of the segment of the last complete progress record, -1 without one; written is how
+	// many bytes of others followed it.
+	segment int64
+	written int
+	// complete says that the next progress record must be complete.
+	complete bool
+	drops    []dropped
+}
+
+// maxProgressBytes is how much is read, beyond a complete progress record, to know the state of a schedule.
+const maxProgressBytes = 1 << 20
+
+// OpenKeeper reads what a journal knows of a partition's schedule. The schedule must then be applied the partition's
+// log from [Schedule.End] on. LogStart is where that log begins, if the journal knows nothing yet.
+func OpenKeeper(ctx context.Context, c KeeperConfig, logStart int64) (*Keeper, *Schedule, error) {
+	if c.SortBytes == 0 {
+		c.SortBytes = 32 << 20
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	k := &Keeper{c: c, header: runHeader{c.Topic, c.Partition}, segment: -1, complete: true}
+	if err := tempDir(c.FS, c.Dir); err != nil {
+		return nil, nil, err
+	}
+	p, err := k.load(ctx)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read the schedule log: %w", err)
+	}
+	if p == nil {
+		k.schedule = NewSchedule(logStart)
+	} else if k.schedule, err = k.restore(ctx, p); err != nil {
+		return nil, nil, err
+	}
+	k.schedule.journal = c.Journal
+	return k, k.schedule, nil
+}
+
+// load finds the last complete progress record, which begins a segment, and folds in those that follow it. It returns nil if there is none.
+func (k *Keeper) load(ctx context.Context) (*progress, error) {
+	bases, end, err := k.c.Journal.Segments(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for i, base := range slices.Backward(bases) {
+		if base == end {
+			continue
+		}
+		b, err := k.c.Journal.BatchAt(ctx, base, nil)
+		if err != nil {
+			return nil, err
+		}
+		if kind, _, err := kindOf(b); err != nil || kind != kindProgress {
+			if err != nil {
+				return nil, err
+			}
+			continue
+		}
+		k.segment = base
+		if i+1 < len(bases) {
+			end = bases[i+1]
+		}
+		return k.fold(ctx, base, end)
+	}
+	return nil, nil
+}
+
+// fold reads the progress records of one segment.
+func (k *Keeper) fold(ctx context.Context, from, to int64) (*progress, error) {
+	var p *progress
+	err := k.c.Journal.Scan(ctx, from, to, func(b record.Batch) error {
+		kind, value, err := kindOf(b)
+		if err != nil || kind != kindProgress {
+			return err
+		}
+		next, err := decodeProgress(value)
+		if err != nil {
+			return fmt.Errorf("progress record at offset %d: %w", b.BaseOffset(), err)
+		}
+		if p == nil {
+			p = next
+		} else {
+			p.fold(next)
+		}
+		return nil
+	})
+	if err == nil && !p.complete {
+		err = fmt.Errorf("progress record at offset %d: %w: not complete", from, errUnreadable)
+	}
+	return p, err
+}
+
+// restore makes the schedule that a progress record describes.
+func (k *Keeper) restore(ctx context.Context, p *progress) (*Schedule, error) {
+	s := NewSchedule(p.floor)
+	s.floor, s.folded, s.received = p.floor, p.folded, p.received
+	s.highWatermark, s.namesRuns = p.folded, len(p.runs) > 0
+	for i := range p.runs {
+		r, err := loadRun(ctx, k.c.Journal, &p.runs[i])
+		if err != nil {
+			return nil, err
+		}
+		s.runs.replace(nil, r)
+	}
+	return s, nil
+}
+
+// Progress writes down what is finished, so that the partition's log need not keep the proofs, and forgets runs that are
+// finished as a whole. LogStart is the log's reported start. When it returns nil, [Schedule.Gate] has moved.
+func (k *Keeper) Progress(ctx context.Context, logStart int64) error {
+	return k.commit(ctx, k.complete || k.written > maxProgressBytes, change{}, logStart)
+}
+
+// commit writes a progress record and, when it is committed, makes the change that it announces. A complete one begins a segment.
+func (k *Keeper) commit(ctx context.Context, complete bool, c change, logStart int64) error {
+	p, finished := k.schedule.capture(complete, c)
+	p.logStart, p.drops = logStart, k.drops
+	value := p.encode()
+	// Until this one is known to be committed, the next one must not build on it.
+	k.complete = true
+	offset, end, err := appendHidden(ctx, k.c.Journal, &k.builder, complete, k.c.Now().UnixMilli(), kindProgress, value)
+	if err == nil {
+		err = k.c.Journal.Wait(ctx, end)
+	}
+	if err != nil {
+		return fmt.Errorf("write progress: %w", err)
+	}
+	if complete {
+		k.segment, k.written = offset, 0
+	}
+	k.written += len(value)
+	k.complete = false
+	k.schedule.progressed(p, finished, c)
+	return nil
+}
+
+// Tidy deletes what lies in the journal and is needed no more: finished and replaced runs, runs that were not finished before a
+// crash, and old progress. The deletion is recorded before it is carried out.
+func (k *Keeper) Tidy(ctx context.Context, logStart int64) error {
+	if k.segment < 0 {
+		return nil
+	}
+	bases, _, err := k.c.Journal.Segments(ctx)
+	if err != nil {
+		return err
+	}
+	k.drops = k.garbage(bases)
+	if len(k.drops) == 0 {
+		return nil
+	}
+	if err := k.Progress(ctx, logStart); err != nil {
+		return err
+	}
+	for _, d := range k.drops {
+		if err := k.c.Journal.Drop(ctx, d.from, d.to); err != nil {
+			return fmt.Errorf("drop [%d, %d) of the schedule log: %w", d.from, d.to, err)
+		}
+	}
+	return nil
+}
+
+// garbage returns the ranges of segments that belong neither to a run nor to the present progress.
+func (k *Keeper) garbage(bases []int64) (drops []dropped) {
+	live := k.schedule.ranges()
+	for i, base := range bases {
+		if i+1 == len(bases) || base == k.segment {
+			continue
+		}
+		end := bases[i+1]
+		if slices.ContainsFunc(live, func(r dropped) bool { return r.from < end && base < r.to }) {
+			continue
+		}
+		if n := len(drops); n > 0 && drops[n-1].to == base {
+			drops[n-1].to = end
+		} else {
+			drops = append(drops, dropped{base, end})
+		}
+	}
+	return drops
+}

@@ -1,0 +1,158 @@
+package delay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/morrowmq/morrow/log/record"
+)
+
+// rewrite is a run being written. What it will hold is what was pending, by the proofs below the high watermark, at the
+// moment each part was looked at; what is finished afterwards is collected for the footer.
+type rewrite struct {
+	low, high int64
+	// scanned is the ticket up to which a spill has looked; positions, the entries up to which a merge has looked in each run.
+	scanned   int64
+	positions map[*run]Entry
+	collected []Entry
+}
+
+// includes reports whether an entry is in the run being written, if it was pending when that part was looked at.
+func (w *rewrite) includes(e Entry, from *run) bool {
+	if e.Ticket < w.low || e.Ticket >= w.high {
+		return false
+	}
+	if w.positions == nil {
+		return e.Ticket < w.scanned
+	}
+	position, ok := w.positions[from]
+	return ok && !position.less(e)
+}
+
+// Spill writes everything that is pending in the near index with a ticket below the given one into a run, and forgets it there. It
+// stops at what is not committed, and at transactions that are not over. The log from the schedule's floor on must still be there.
+// If it fails, all is as before.
+func (k *Keeper) Spill(ctx context.Context, src Source, below, logStart int64) (err error) {
+	s := k.schedule
+	low, high := s.beginSpill(below)
+	defer s.endRewrite()
+	if low >= high {
+		return nil
+	}
+	w := newRunWriter(ctx, k, low, high)
+	defer func() { err = errors.Join(err, w.close()) }()
+	if err := k.scan(ctx, src, w, low, high); err != nil {
+		return fmt.Errorf("spill tickets %d to %d: %w", low, high, err)
+	}
+	return k.finish(ctx, w, nil, logStart)
+}
+
+// finish ends a run with its footer, a progress record that names it, and installs it in the place of old ones. It
+// does without the run if nothing is in it.
+func (k *Keeper) finish(ctx context.Context, w *runWriter, old []*run, logStart int64) error {
+	c := change{old: old}
+	if old == nil {
+		c.floor = w.info.high
+	}
+	if w.begun {
+		info, err := w.finish()
+		if err != nil {
+			return fmt.Errorf("write run: %w", err)
+		}
+		c.run = newRun(info)
+	}
+	return k.commit(ctx, true, c, logStart)
+}
+
+// candidate is a record of the log that may be pending.
+type candidate struct {
+	entry   Entry
+	name    string
+	payload payload
+}
+
+// scan adds what is pending in a range of the log to a run.
+func (k *Keeper) scan(ctx context.Context, src Source, w *runWriter, low, high int64) error {
+	var found []candidate
+	var arena []byte
+	var live []bool
+	return src.Scan(ctx, low, high, func(b record.Batch) error {
+		if !b.Hidden() {
+			return nil
+		}
+		found, arena = found[:0], arena[:0]
+		receive, base, codec := b.MaxTimestamp(), b.BaseOffset(), b.Attributes().Codec()
+		err := b.Walk(nil, func(v *record.View) error {
+			ticket := base + int64(v.OffsetDelta)
+			r, err := readStored(v, receive)
+			if err != nil || !r.scheduled || ticket < low || ticket >= high {
+				return err
+			}
+			from := len(arena)
+			arena = append(arena, v.Raw...)
+			found = append(found, candidate{
+				entry: Entry{Due: r.due, Ticket: ticket}, name: string(r.key),
+				payload: payload{raw: arena[from:len(arena):len(arena)], baseTimestamp: b.BaseTimestamp(), codec: codec},
+			})
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("batch at offset %d: %w", base, err)
+		}
+		live = k.schedule.filterScanned(found, min(b.EndOffset(), high), live)
+		return addLive(w, found, live)
+	})
+}
+
+func addLive(w *runWriter, found []candidate, live []bool) error {
+	for i := range found {
+		c := &found[i]
+		if !live[i] {
+			continue
+		}
+		if err := w.ticket(c.entry); err != nil {
+			return err
+		}
+		if c.name != "" {
+			if err := w.key(c.name, c.entry); err != nil {
+				return err
+			}
+		}
+		if err := w.record(c.entry, c.payload); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// beginSpill fixes the range of tickets to spill.
+func (s *Schedule) beginSpill(below int64) (low, high int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	low, high = s.floor, min(below, s.highWatermark, s.end, s.open.floor(), s.undecidedFloor())
+	s.rewrite = &rewrite{low: low, high: high, scanned: low}
+	return low, high
+}
+
+func (s *Schedule) endRewrite() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.rewrite = nil
+}
+
+// filterScanned tells which records of a batch are pending by the proofs below the high watermark, and notes that
+// the spill has looked at them.
+func (s *Schedule) filterScanned(found []candidate, end int64, live []bool) []bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	above := s.finishedAbove(s.rewrite.scanned, end)
+	live = live[:0]
+	for i := range found {
+		e := found[i].entry
+		_, gone := above[e.Ticket]
+		live = append(live, gone || s.contains(e))
+	}
+	s.rewrite.scanned = end
+	return live
+}
