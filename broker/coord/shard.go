@@ -112,8 +112,8 @@ func (s *Shard[S]) Run(ctx context.Context) error {
 // Call runs one command on the shard and returns its answer when everything the
 // answer may reveal is committed. The command must send reply, or keep it in
 // the state to be sent by a later command. Errors: [ErrLoading], [ErrNotLeader],
-// [ErrCommitTimeout], that of ctx, or one of [Journal.Wait]. After each of them but
-// the first two the command may have happened or not.
+// [ErrCommitTimeout], that of ctx, or one of [Journal.Wait]. After an error the
+// command may have happened or not.
 func Call[S State, R any](ctx context.Context, s *Shard[S], command func(state S, tx *Tx, reply *Reply[R])) (R, error) {
 	var zero R
 	reply := NewReply[R]()

@@ -98,7 +98,7 @@ func (s *machine) assignorOf(members []*consumerMember) string {
 	for _, m := range members {
 		votes[m.assignor]++
 	}
-	configured := s.cfg().ConsumerAssignors
+	configured := s.cfg().assignors()
 	best := configured[0]
 	for _, name := range configured[1:] {
 		if votes[name] > votes[best] {

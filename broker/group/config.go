@@ -2,6 +2,7 @@ package group
 
 import (
 	"math"
+	"slices"
 	"time"
 )
 
@@ -45,6 +46,15 @@ func DefaultConfig() Config {
 		OffsetMetadataMaxBytes:        4096,
 		OffsetCommitTimeout:           5 * time.Second,
 	}
+}
+
+// assignors returns the assignors members may choose from, the default first.
+func (c Config) assignors() []string {
+	known := slices.DeleteFunc(slices.Clone(c.ConsumerAssignors), func(name string) bool { return assignors[name] == nil })
+	if len(known) == 0 {
+		return []string{AssignorUniform}
+	}
+	return known
 }
 
 // MigrationPolicy says in which direction a group with members may change

@@ -45,7 +45,7 @@ type Coordinator struct {
 	metrics *metrics
 
 	mu     sync.Mutex    // guards what follows
-	shards []*election   // by shard; nil: not led here
+	shards []*election   // the latest term of each shard; nil: there was none
 	starts []*election   // elected, waiting for Run
 	wake   chan struct{} // 1-buffered: starts has grown
 }
@@ -57,6 +57,17 @@ type election struct {
 	shard  *machineShard
 	ctx    context.Context // ends with the term
 	resign context.CancelFunc
+	former *election     // has to end first: what it appends last must be loaded
+	ended  chan struct{} // closed when nothing of the term is left
+}
+
+func (e *election) run() error {
+	defer close(e.ended)
+	if e.former != nil {
+		<-e.former.ended
+		e.former = nil
+	}
+	return e.shard.Run(e.ctx)
 }
 
 // New returns a coordinator that leads no shard. shards is the number of
@@ -85,7 +96,7 @@ func New(cfg func() Config, topics Topics, shards int32, log *slog.Logger, reg p
 func (c *Coordinator) Elect(shard int32, j coord.Journal) {
 	ctx, cancel := context.WithCancel(context.Background())
 	log := c.log.With("shard", shard)
-	e := &election{ctx: ctx, resign: cancel}
+	e := &election{ctx: ctx, resign: cancel, ended: make(chan struct{})}
 	e.shard = coord.NewShard(coord.Config[*machine]{
 		Journal:       j,
 		New:           func() *machine { return newMachine(c.cfg, c.topics, log, c.newID, c.metrics) },
@@ -94,8 +105,8 @@ func (c *Coordinator) Elect(shard int32, j coord.Journal) {
 		CommitTimeout: func() time.Duration { return c.cfg().OffsetCommitTimeout },
 	})
 	c.mu.Lock()
-	if old := c.shards[shard]; old != nil {
-		old.resign()
+	if e.former = c.shards[shard]; e.former != nil {
+		e.former.resign()
 	}
 	c.shards[shard] = e
 	c.starts = append(c.starts, e)
@@ -113,7 +124,6 @@ func (c *Coordinator) Resign(shard int32) {
 	defer c.mu.Unlock()
 	if e := c.shards[shard]; e != nil {
 		e.resign()
-		c.shards[shard] = nil
 	}
 }
 
@@ -125,7 +135,7 @@ func (c *Coordinator) Run(ctx context.Context) error {
 		for _, e := range c.takeStarts() {
 			g.Go(func() error {
 				defer context.AfterFunc(ctx, e.resign)()
-				return e.shard.Run(e.ctx)
+				return e.run()
 			})
 		}
 		select {
@@ -169,7 +179,7 @@ func (c *Coordinator) shardOf(groupID string) *machineShard {
 func (c *Coordinator) shard(i int32) *machineShard {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if e := c.shards[i]; e != nil {
+	if e := c.shards[i]; e != nil && e.ctx.Err() == nil {
 		return e.shard
 	}
 	return nil
@@ -181,7 +191,7 @@ func (c *Coordinator) ledShards() []*machineShard {
 	defer c.mu.Unlock()
 	var led []*machineShard
 	for _, e := range c.shards {
-		if e != nil {
+		if e != nil && e.ctx.Err() == nil {
 			led = append(led, e.shard)
 		}
 	}

@@ -24,7 +24,7 @@ func (c *Coordinator) ConsumerGroupHeartbeat(ctx context.Context, client Client,
 }
 
 func (c *Coordinator) consumerHeartbeat(ctx context.Context, client Client, req *kmsg.ConsumerGroupHeartbeatRequest) (*kmsg.ConsumerGroupHeartbeatResponse, error) {
-	if err := checkHeartbeat(req, c.cfg().ConsumerAssignors); err != nil {
+	if err := checkHeartbeat(req, c.cfg().assignors()); err != nil {
 		return nil, err
 	}
 	return call(ctx, c.shardOf(req.Group), func(m *machine, tx *coord.Tx) (*kmsg.ConsumerGroupHeartbeatResponse, error) {

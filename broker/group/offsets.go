@@ -89,8 +89,7 @@ func (s *machine) validateCommit(g *group, who commitClaim, positions []position
 	return kerr.UnknownMemberID // a simple group has no members
 }
 
-// fetchedTopic is one topic of an OffsetFetch request; no partitions means all
-// that have an offset.
+// fetchedOffset is what a group stored for one partition of a topic.
 type fetchedOffset struct {
 	partition int32
 	committed

@@ -500,7 +500,7 @@ func (w *scriptWorld) consumerHeartbeat(a args) string {
 		}
 	}
 	var resp *kmsg.ConsumerGroupHeartbeatResponse
-	err := checkHeartbeat(req, w.cfg.ConsumerAssignors)
+	err := checkHeartbeat(req, w.cfg.assignors())
 	if err == nil {
 		w.do(func(m *machine, tx *coord.Tx) {
 			if req.MemberEpoch < 0 {

@@ -66,8 +66,10 @@ type matcher struct {
 	topics  []string
 }
 
-// maxMatchers bounds how many expressions are remembered with what they match.
-const maxMatchers = 1000
+const (
+	maxMatchers   = 1000     // expressions remembered with what they match
+	maxExpression = 64 << 10 // bytes: matching and compiling hold up the shard
+)
 
 // match returns the topics whose whole name an expression matches, sorted;
 // nothing for the empty one. KIP-848 defines expressions as RE2, which Go's are.
@@ -102,6 +104,9 @@ func (s *machine) match(expression string) []string {
 // compile makes an expression match whole names. It has to be valid by itself:
 // otherwise "a)|(b" would be.
 func compile(expression string) (*regexp.Regexp, error) {
+	if len(expression) > maxExpression {
+		return nil, refuse(kerr.InvalidRegularExpression, "SubscribedTopicRegex is too long.")
+	}
 	if _, err := regexp.Compile(expression); err != nil {
 		return nil, refuse(kerr.InvalidRegularExpression, "SubscribedTopicRegex is not valid: "+err.Error())
 	}
