@@ -87,18 +87,38 @@ func deadline(t *testing.T, d time.Duration) context.Context {
 }
 
 // consume reads n records from the beginning of a topic.
-func consume(t *testing.T, b *testnet.Broker, topic string, n int, opts ...kgo.Opt) []*kgo.Record {
+func consume(t *testing.T, b *testnet.Broker, topic string, n int) []*kgo.Record {
 	t.Helper()
-	cl := client(t, b, append([]kgo.Opt{kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(200 * time.Millisecond)}, opts...)...)
-	ctx := deadline(t, time.Minute)
 	var got []*kgo.Record
-	for len(got) < n {
+	each(t, b, topic, n, func(r *kgo.Record) { got = append(got, r) })
+	return got
+}
+
+// each calls fn for n records or a few more from the beginning of a topic.
+func each(t *testing.T, b *testnet.Broker, topic string, n int, fn func(*kgo.Record)) {
+	t.Helper()
+	cl := client(t, b, kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(200*time.Millisecond))
+	defer cl.Close()
+	ctx := deadline(t, time.Minute+time.Duration(n)*20*time.Microsecond)
+	for got := 0; got < n; {
 		fs := cl.PollFetches(ctx)
 		if err := fs.Err0(); err != nil {
-			t.Fatalf("consumed %d of %d records of %s: %v", len(got), n, topic, err)
+			t.Fatalf("consumed %d of %d records of %s: %v", got, n, topic, err)
 		}
 		fs.EachError(func(_ string, p int32, err error) { t.Fatalf("fetch %s-%d: %v", topic, p, err) })
-		got = append(got, fs.Records()...)
+		fs.EachRecord(func(r *kgo.Record) {
+			got++
+			fn(r)
+		})
 	}
-	return got
+}
+
+// writeFile makes a file for one test and returns its name.
+func writeFile(t *testing.T, name, contents string) string {
+	t.Helper()
+	name = filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(name, []byte(contents), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return name
 }
