@@ -83,10 +83,17 @@ func (c *Coordinator) DescribeGroups(ctx context.Context, req *kmsg.DescribeGrou
 			d.ErrorCode = codeOf(err)
 		}
 		d.Group = id
+		if req.IncludeAuthorizedOperations && d.ErrorCode == 0 {
+			d.AuthorizedOperations = groupOperations
+		}
 		resp.Groups = append(resp.Groups, d)
 	}
 	return resp
 }
+
+// groupOperations is the bit field of KIP-430 with what everybody may do to a
+// group: READ, DELETE and DESCRIBE.
+const groupOperations = int32(1<<3 | 1<<6 | 1<<8)
 
 func (s *machine) describeClassic(id string, version int16) kmsg.DescribeGroupsResponseGroup {
 	d := kmsg.NewDescribeGroupsResponseGroup()

@@ -20,6 +20,9 @@ func (c *Coordinator) ConsumerGroupDescribe(ctx context.Context, req *kmsg.Consu
 			d.ErrorCode, d.ErrorMessage = codeOf(err), messageOf(err)
 		}
 		d.Group = id
+		if req.IncludeAuthorizedOperations && d.ErrorCode == 0 {
+			d.AuthorizedOperations = groupOperations
+		}
 		resp.Groups = append(resp.Groups, d)
 	}
 	return resp

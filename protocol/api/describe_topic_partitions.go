@@ -99,6 +99,8 @@ func (a *API) describedPartition(t *cluster.Topic, n int32) kmsg.DescribeTopicPa
 	rp := kmsg.NewDescribeTopicPartitionsResponseTopicPartition()
 	rp.Partition, rp.LeaderID, rp.LeaderEpoch = n, p.Leader, p.LeaderEpoch
 	rp.Replicas, rp.ISR = p.Replicas, p.ISR
+	// Empty, not null: the Java admin client does not look for null here.
+	rp.EligibleLeaderReplicas, rp.LastKnownELR = []int32{}, []int32{}
 	if a.offline(t.ID, n) {
 		rp.ErrorCode, rp.LeaderID = kerr.LeaderNotAvailable.Code, -1
 		rp.OfflineReplicas = []int32{a.nodeID}
