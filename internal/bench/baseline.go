@@ -78,6 +78,9 @@ func MeasureBaseline(ctx context.Context, dir string, probes []Probe, d time.Dur
 		if began != nil {
 			began(p.Name)
 		}
+		if err := settle(dir); err != nil {
+			return b, err
+		}
 		bare, err := p.Run(dir, d)
 		if err != nil {
 			return b, fmt.Errorf("%s: %w", p.Name, err)

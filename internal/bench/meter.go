@@ -18,8 +18,8 @@ type Meter struct {
 	first sync.Once
 	began chan struct{} // closed at the first answer, measured or not
 
-	goal    int64         // records, 0: none
-	reached chan struct{} // receives once when goal is reached
+	extent  Extent        // set by Run
+	reached chan struct{} // receives when enough records or bytes were counted
 
 	mu        sync.Mutex
 	lastError error // guarded by mu
@@ -37,8 +37,8 @@ func (m *Meter) Done(records, bytes int, latency time.Duration) {
 		return
 	}
 	m.latency.Observe(latency)
-	m.bytes.Add(int64(bytes))
-	if n := m.records.Add(int64(records)); m.goal > 0 && n >= m.goal {
+	allBytes, allRecords := m.bytes.Add(int64(bytes)), m.records.Add(int64(records))
+	if e := &m.extent; e.Records > 0 && allRecords >= e.Records || e.Bytes > 0 && allBytes >= e.Bytes {
 		select {
 		case m.reached <- struct{}{}:
 		default:

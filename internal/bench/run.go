@@ -11,13 +11,14 @@ import (
 // ended, and an error if it cannot go on; either way, everything it started has ended by then.
 type Drive func(ctx context.Context, m *Meter) error
 
-// Extent is how much of a load is measured: until Duration has passed or at least Records were answered, whichever
+// Extent is how much of a load is measured: until Duration has passed, or at least Records or Bytes were answered, whichever
 // comes first. Zero means no such bound; without any, Run lasts until its context ends.
 type Extent struct {
 	// Warmup passes, after the first answer, before anything counts.
 	Warmup   time.Duration
 	Duration time.Duration
 	Records  int64
+	Bytes    int64
 }
 
 // patience is how long the first answer may take.
@@ -31,7 +32,7 @@ func Run(ctx context.Context, name string, drive Drive, extent Extent, server Se
 	}
 	driving, stop := context.WithCancel(ctx)
 	defer stop()
-	m.goal = extent.Records
+	m.extent = extent
 	var driveErr error
 	ended := make(chan struct{})
 	go func() {

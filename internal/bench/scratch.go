@@ -10,8 +10,9 @@ import (
 	"github.com/morrowmq/morrow/internal/vfs"
 )
 
-// scratchMax bounds what one measurement leaves on the disk until it has ended.
-const scratchMax = 4 << 30
+// scratchMax bounds what one measurement leaves on the disk until it has ended. It stays well below what Linux lets lie in
+// the page cache before it makes writers wait (a fifth of the memory).
+const scratchMax = 2 << 30
 
 // scratch is a file that is only appended to. Appends come from one goroutine; syncs may run at the same time.
 type scratch struct {
@@ -63,6 +64,16 @@ func WarmPageCache(dir string, size int64) (err error) {
 		}
 	}
 	return nil
+}
+
+// settle waits until the disk has nothing left to do, at least for what was written and removed before, so that the next
+// measurement does not pay for it.
+func settle(dir string) (err error) {
+	s, err := newScratch(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(syncAll(s.osFile()), s.remove())
 }
 
 // AppendSync appends size bytes at a time to a new file in dir, each made durable by an fdatasync before the next, for d.

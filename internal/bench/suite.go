@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"time"
 
@@ -59,6 +60,7 @@ type suiteRun struct {
 	other     Instance // uses otherCongestion; nil if the system has only one
 	fetchFrom map[Instance]string
 	dirs      int // made so far
+	turns     int // of compare
 
 	congestion, otherCongestion string
 
@@ -193,17 +195,54 @@ func topicConfigs(synced bool) map[string]*string {
 
 // produce measures a load on a topic of its own.
 func (r *suiteRun) produce(ctx context.Context, name string, l Load, partitions int32, synced bool) (rep Report, err error) {
+	before, err := vfs.OS{}.Usage(r.dir)
+	if err != nil {
+		return rep, err
+	}
 	topic, err := OpenTopic(ctx, l.Brokers, l.Topic, partitions, topicConfigs(synced))
 	if err != nil {
 		return rep, err
 	}
-	defer func() { err = errors.Join(err, topic.Delete(context.WithoutCancel(ctx))) }()
-	return r.drive(ctx, name, RawProduce(l), r.broker)
+	defer func() {
+		err = errors.Join(err, topic.Delete(context.WithoutCancel(ctx)), r.awaitFree(ctx, before.Free))
+	}()
+	return r.drive(ctx, name, RawProduce(l), scratchMax, r.broker)
 }
 
-// drive measures one load for a step. An error that the broker answered is one of the suite's.
-func (r *suiteRun) drive(ctx context.Context, name string, d Drive, on Instance) (Report, error) {
-	rep, err := Run(ctx, name, d, Extent{Warmup: suiteWarmup, Duration: r.Step}, Process(on.PID()), NewMeter())
+// awaitFree waits until about as much is free as once was: brokers remove files after they have answered. It gives up
+// after some seconds, since others use the disk too.
+func (r *suiteRun) awaitFree(ctx context.Context, once int64) error {
+	const about = 64 << 20
+	for range 50 {
+		now, err := vfs.OS{}.Usage(r.dir)
+		if err != nil || now.Free >= once-about || ctx.Err() != nil {
+			return err
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	return nil
+}
+
+// compare takes two measurements, of the bare machine and of the broker, each on a disk that has settled. Which is first
+// changes from call to call.
+func (r *suiteRun) compare(bare, broker func() error) error {
+	r.turns++
+	order := []func() error{bare, broker}
+	if r.turns%2 == 0 {
+		slices.Reverse(order)
+	}
+	for _, measure := range order {
+		if err := errors.Join(settle(r.dir), measure()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// drive measures one load for a step, or until maxBytes if that is not 0. An error that the broker answered is one of the
+// suite's.
+func (r *suiteRun) drive(ctx context.Context, name string, d Drive, maxBytes int64, on Instance) (Report, error) {
+	rep, err := Run(ctx, name, d, Extent{Warmup: suiteWarmup, Duration: r.Step, Bytes: maxBytes}, Process(on.PID()), NewMeter())
 	if err != nil {
 		return rep, err
 	}

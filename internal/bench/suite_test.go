@@ -38,7 +38,7 @@ func startInProcess(_ context.Context, dataDir string, _ map[string]string) (Ins
 
 func TestSuiteMeasuresEveryGoalAndLeavesNothing(t *testing.T) {
 	s := Suite{
-		Dir: t.TempDir(), Start: startInProcess, Repetitions: 2, Step: 20 * time.Millisecond,
+		Dir: t.TempDir(), Start: startInProcess, Repetitions: 1, Step: 20 * time.Millisecond,
 		WarmBytes: 1 << 20, FetchBytes: 16 << 20, RecoverBytes: 4 << 20, IdlePartitions: 10,
 	}
 	r, err := s.Run(t.Context())

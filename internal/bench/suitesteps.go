@@ -11,45 +11,49 @@ import (
 
 // acks measures how long one producer that waits for every acknowledgement waits.
 func (r *suiteRun) acks(ctx context.Context) error {
-	bare, err := AppendSync(r.dir, 4<<10, r.Step)
-	if err != nil {
-		return err
-	}
 	l := r.load(r.broker)
 	l.RecordBytes, l.BatchBytes, l.InFlight = 4000, 4096, 1
-	rep, err := r.produce(ctx, "acks of one partition", l, 1, true)
+	bare, rep, err := r.compareSyncs(ctx, "ack with fsync, one partition, 1 in flight", l, 1)
 	if err != nil {
 		return err
 	}
-	r.note(Goal{Name: "ack with fsync, one partition, 1 in flight: p50", Unit: "ms", Relative: true, AtMost: 3}, rep.Latency.P50, bare.Latency.P50)
-	r.note(Goal{Name: "ack with fsync, one partition, 1 in flight: p99", Unit: "ms", Relative: true, AtMost: 4}, rep.Latency.P99, bare.Latency.P99)
+	r.note(Goal{Name: rep.Load + ": p50", Unit: "ms", Relative: true, AtMost: 3}, rep.Latency.P50, bare.Latency.P50)
+	r.note(Goal{Name: rep.Load + ": p99", Unit: "ms", Relative: true, AtMost: 4}, rep.Latency.P99, bare.Latency.P99)
 	return nil
 }
 
 // manyAcks has many producers write small batches to many partitions.
 func (r *suiteRun) manyAcks(ctx context.Context) error {
-	const partitions, connections, inFlight = 256, 64, 4
-	bare, err := AppendSync(r.dir, 4<<10, r.Step/2)
-	if err != nil {
-		return err
-	}
+	const partitions = 256
 	l := r.load(r.broker)
-	l.RecordBytes, l.BatchBytes, l.Connections, l.InFlight = 1000, 1024, connections, inFlight
-	rep, err := r.produce(ctx, "acks of many partitions", l, partitions, true)
+	l.RecordBytes, l.BatchBytes, l.Connections, l.InFlight = 1000, 1024, 64, 4
+	name := fmt.Sprintf("ack with fsync, %d partitions, %d in flight", partitions, l.Connections*l.InFlight)
+	bare, rep, err := r.compareSyncs(ctx, name, l, partitions)
 	if err != nil {
 		return err
 	}
-	where := fmt.Sprintf("ack with fsync, %d partitions, %d in flight", partitions, connections*inFlight)
-	r.note(Goal{Name: where + ": p99", Unit: "ms", Relative: true, AtMost: 12}, rep.Latency.P99, bare.Latency.P99)
-	r.note(Goal{Name: where + ": p50", Unit: "ms", Relative: true}, rep.Latency.P50, bare.Latency.P50)
-	r.note(Goal{Name: where + ": thousand acks/s", Unit: "k/s"}, rep.RecordsPerSecond/1e3, 0)
+	r.note(Goal{Name: name + ": p99", Unit: "ms", Relative: true, AtMost: 12}, rep.Latency.P99, bare.Latency.P99)
+	r.note(Goal{Name: name + ": p50", Unit: "ms", Relative: true}, rep.Latency.P50, bare.Latency.P50)
+	r.note(Goal{Name: name + ": thousand acks/s", Unit: "k/s"}, rep.RecordsPerSecond/1e3, 0)
 	return nil
+}
+
+// compareSyncs compares a load with bare appends of 4 KiB, each synced.
+func (r *suiteRun) compareSyncs(ctx context.Context, name string, l Load, partitions int32) (bare Bare, rep Report, err error) {
+	err = r.compare(func() (err error) {
+		bare, err = AppendSync(r.dir, 4<<10, r.Step)
+		return err
+	}, func() (err error) {
+		rep, err = r.produce(ctx, name, l, partitions, true)
+		return err
+	})
+	return bare, rep, err
 }
 
 func (r *suiteRun) produceCached(ctx context.Context) error {
 	rep, err := r.produceLarge(ctx, "produce 1 KiB records in 1 MB batches, page cache", false)
 	if err == nil {
-		r.note(Goal{Name: "produce 1 KiB records, page cache, per server CPU-second", Unit: "GB", AtLeast: 1.2}, rep.Server.GBPerCPUSecond, 0)
+		r.note(Goal{Name: rep.Load + ", per server CPU-second", Unit: "GB", AtLeast: 1.2}, rep.Server.GBPerCPUSecond, 0)
 	}
 	return err
 }
@@ -59,12 +63,15 @@ func (r *suiteRun) produceSynced(ctx context.Context) error {
 	return err
 }
 
-func (r *suiteRun) produceLarge(ctx context.Context, name string, synced bool) (Report, error) {
-	bare, err := IdealProduce{RequestBytes: 1 << 20, InFlight: 5, Sync: synced, Congestion: r.congestion}.Run(r.dir, r.Step)
-	if err != nil {
-		return Report{}, err
-	}
-	rep, err := r.produce(ctx, name, r.load(r.broker), 1, synced)
+func (r *suiteRun) produceLarge(ctx context.Context, name string, synced bool) (rep Report, err error) {
+	var bare Bare
+	err = r.compare(func() (err error) {
+		bare, err = IdealProduce{RequestBytes: 1 << 20, InFlight: 5, Sync: synced, Congestion: r.congestion}.Run(r.dir, r.Step)
+		return err
+	}, func() (err error) {
+		rep, err = r.produce(ctx, name, r.load(r.broker), 1, synced)
+		return err
+	})
 	if err == nil {
 		r.note(Goal{Name: name, Unit: "GB/s", Relative: true, AtLeast: 0.8}, rep.BytesPerSecond/1e9, bare.BytesPerSecond/1e9)
 	}
@@ -72,52 +79,56 @@ func (r *suiteRun) produceLarge(ctx context.Context, name string, synced bool) (
 }
 
 func (r *suiteRun) produceSmall(ctx context.Context) error {
+	if err := settle(r.dir); err != nil {
+		return err
+	}
 	l := r.load(r.broker)
 	l.RecordBytes = 100
-	rep, err := r.produce(ctx, "produce small records", l, 1, false)
+	rep, err := r.produce(ctx, "produce 100 B records in 1 MB batches", l, 1, false)
 	if err == nil {
-		r.note(Goal{Name: "produce 100 B records per server CPU-second", Unit: "M", AtLeast: 8}, rep.Server.MillionRecordsPerCPUSecond, 0)
+		r.note(Goal{Name: rep.Load + ", per server CPU-second", Unit: "M", AtLeast: 8}, rep.Server.MillionRecordsPerCPUSecond, 0)
 	}
 	return err
 }
 
-// fetch compares fetches of several sizes.
+// fetch compares fetches of two sizes, and with both congestion controls.
 func (r *suiteRun) fetch(ctx context.Context) error {
-	for _, f := range []struct {
-		on         Instance
-		congestion string
-		bytes      int
-		goal       bool
-	}{
-		{r.broker, r.congestion, 8 << 20, true},
-		{r.broker, r.congestion, 1 << 20, false},
-		{r.other, r.otherCongestion, 8 << 20, false},
-	} {
-		if f.on == nil {
-			continue
-		}
-		topic, err := r.filled(ctx, f.on)
-		if err != nil {
-			return err
-		}
-		bare, err := IdealFetch{AnswerBytes: f.bytes, FileBytes: r.FetchBytes, Congestion: f.congestion}.Run(r.dir, r.Step)
-		if err != nil {
-			return err
-		}
-		l := r.load(f.on)
-		l.Topic, l.FetchBytes = topic, int32(f.bytes)
-		name := withCongestion(fmt.Sprintf("fetch %d MiB", f.bytes>>20), f.congestion)
-		rep, err := r.drive(ctx, name, RawFetch(l), f.on)
-		if err != nil {
-			return err
-		}
-		rate, cpu := Goal{Name: name, Unit: "GB/s", Relative: true}, Goal{Name: name + ": server CPU-seconds per GB", Unit: "s"}
-		if f.goal {
-			rate.AtLeast, cpu.AtMost = 0.8, 0.2
-		}
-		r.note(rate, rep.BytesPerSecond/1e9, bare.BytesPerSecond/1e9)
-		r.note(cpu, rep.Server.CPUSecondsPerGB, 0)
+	err := r.fetchOf(ctx, r.broker, r.congestion, 8<<20, true)
+	if err == nil {
+		err = r.fetchOf(ctx, r.broker, r.congestion, 1<<20, false)
 	}
+	if err == nil && r.other != nil {
+		err = r.fetchOf(ctx, r.other, r.otherCongestion, 8<<20, false)
+	}
+	return err
+}
+
+func (r *suiteRun) fetchOf(ctx context.Context, from Instance, congestion string, size int, isGoal bool) error {
+	topic, err := r.filled(ctx, from)
+	if err != nil {
+		return err
+	}
+	l := r.load(from)
+	l.Topic, l.FetchBytes = topic, int32(size)
+	name := withCongestion(fmt.Sprintf("fetch %d MiB", size>>20), congestion)
+	var bare Bare
+	var rep Report
+	err = r.compare(func() (err error) {
+		bare, err = IdealFetch{AnswerBytes: size, FileBytes: r.FetchBytes, Congestion: congestion}.Run(r.dir, r.Step)
+		return err
+	}, func() (err error) {
+		rep, err = r.drive(ctx, name, RawFetch(l), 0, from)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	rate, cpu := Goal{Name: name, Unit: "GB/s", Relative: true}, Goal{Name: name + ": server CPU-seconds per GB", Unit: "s"}
+	if isGoal {
+		rate.AtLeast, cpu.AtMost = 0.8, 0.2
+	}
+	r.note(rate, rep.BytesPerSecond/1e9, bare.BytesPerSecond/1e9)
+	r.note(cpu, rep.Server.CPUSecondsPerGB, 0)
 	return nil
 }
 
