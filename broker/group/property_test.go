@@ -64,6 +64,8 @@ func (c *consumer) heartbeat(w *world, lost bool) {
 		c.epoch, c.holds = 0, partitionSet{}
 	case kerr.FencedInstanceID.Code, kerr.UnreleasedInstanceID.Code:
 		c.gone = true
+	default:
+		c.full = true
 	}
 }
 
@@ -128,6 +130,9 @@ func TestConsumersAgreeWithTheCoordinator(t *testing.T) {
 				c.leave(w, epochStaticLeave)
 			},
 			"restart": func(*rapid.T) { w.reload() },
+			"disk full": func(t *rapid.T) {
+				w.journal.refuse = rapid.SampledFrom([]error{nil, errDiskFull}).Draw(t, "error")
+			},
 			"pass": func(t *rapid.T) {
 				w.pass(time.Duration(rapid.SampledFrom([]int{1, 10, 31, 46}).Draw(t, "seconds")) * time.Second)
 			},
@@ -144,6 +149,7 @@ func TestConsumersAgreeWithTheCoordinator(t *testing.T) {
 				checkReplay(t, w)
 			},
 		})
+		w.journal.refuse = nil
 		for range 12 {
 			for _, c := range clients {
 				if !c.gone {
