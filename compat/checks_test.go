@@ -1,0 +1,78 @@
+package compat
+
+import (
+	"slices"
+	"testing"
+)
+
+// check is one thing every client is asked to do. A topic, a group and whatever else a check uses is its own.
+type check struct {
+	name string
+	what string // what passes, in one sentence for the report card
+}
+
+// checks is what a suite reports, each exactly once, in the order of the report card.
+var checks = slices.Concat(produceChecks(), []check{
+	{"produce/idempotent", "An idempotent producer writes 100 records; they are read back in order."},
+
+	{"consume/beginning", "A consumer at the beginning reads every record in order."},
+	{"consume/end", "A consumer at the end reads what is produced after it got there, and nothing before."},
+	{"consume/timestamp", "A consumer at a timestamp starts with the first record at or after it."},
+
+	{"group/rebalance", "A member of a classic group has 4 partitions; a second one joins and each has 2; it leaves and the first has 4 again. Nothing is missed."},
+	{"group/resume", "A member of a classic group commits and leaves; the next one starts where it stopped."},
+	{"group848/rebalance", "The same as group/rebalance with the consumer protocol of KIP-848."},
+	{"group848/resume", "The same as group/resume with the consumer protocol of KIP-848."},
+
+	{"admin/create-topic", "A topic is created with 3 partitions and a config; creating it again is refused with TOPIC_ALREADY_EXISTS."},
+	{"admin/describe-topic", "A topic is described with its partitions and their leader."},
+	{"admin/create-partitions", "A topic grows from 1 partition to 3."},
+	{"admin/delete-topic", "A topic is deleted and gone from the metadata."},
+	{"admin/describe-configs", "A topic's retention.ms and cleanup.policy are described with their values."},
+	{"admin/alter-configs", "retention.ms is set (incrementally where the client can) and read back."},
+	{"admin/list-offsets", "The earliest and latest offset of a partition are right."},
+	{"admin/delete-records", "After deleting below offset 4, 4 is the earliest offset and the first record read."},
+	{"admin/list-groups", "A group with a committed offset is listed."},
+	{"admin/describe-group", "A group with one member is described with its state and that member."},
+	{"admin/delete-group", "An empty group is deleted and no longer listed."},
+	{"admin/describe-log-dirs", "A log directory is described, and the topic in it with a size above 0."},
+	{"admin/describe-cluster", "The cluster is described with one broker at the address the client was given."},
+
+	{"delay/delivered", "A record with morrow-delay 2s arrives, not before, with key, value and other headers as produced, morrow-ticket being the offset its producer was told, morrow-due, and no morrow-delay."},
+	{"delay/refused", "A record with morrow-delay soon is refused with INVALID_RECORD, and nothing is stored."},
+
+	{"hidden/bounded", "After 10 visible and 5 pending records, latest is 10 and a read up to it ends at once with exactly the 10."},
+	{"hidden/read-committed", "The same as hidden/bounded with isolation.level read_committed."},
+	{"hidden/only", "A topic with nothing but 5 pending records reads as empty; a visible record after them is read, at offset 5."},
+	{"hidden/hole", "A visible record, 100,000 pending ones, a visible record: exactly the two are read, 100,001 apart."},
+	{"hidden/lag", "A group that has read all visible records before a pending tail and committed has lag 0."},
+	{"hidden/commit-inside", "A group whose committed offset lies inside the pending tail neither resets nor fails, and reads the next visible record."},
+	{"hidden/caught-up", "While a pending batch arrives every 250 ms a caught-up consumer gets nothing and sends at most 30 fetches in 3 s; then it reads the next visible record."},
+})
+
+func produceChecks() []check {
+	var all []check
+	for _, codec := range []string{"none", "gzip", "snappy", "lz4", "zstd"} {
+		for _, acks := range []string{"0", "1", "all"} {
+			all = append(all, check{
+				name: "produce/" + codec + "/acks=" + acks,
+				what: "100 records with key, value and header are produced with this codec and acks, and read back in order.",
+			})
+		}
+	}
+	return all
+}
+
+func isCheck(name string) bool {
+	return slices.ContainsFunc(checks, func(c check) bool { return c.name == name })
+}
+
+func TestChecksAreNamedOnce(t *testing.T) {
+	seen := map[string]bool{}
+	for _, c := range checks {
+		if seen[c.name] {
+			t.Errorf("%s is listed twice", c.name)
+		}
+		seen[c.name] = true
+	}
+}

@@ -1,0 +1,18 @@
+// Package compat runs Morrow against the clients people have: one suite per client, each a small program in the
+// client's own language, all doing the same checks.
+//
+// A suite is a directory with
+//
+//	install    makes the client available, prints what it installs, does nothing when that has been done
+//	run        does every check of checks_test.go and prints one JSON line per check
+//	allow      the checks that may have another result than pass, each with its reason
+//	README.md  what the client is, how its version is pinned, what is particular about its suite
+//	FINDINGS.md  what the checks taught about client or broker
+//
+// Both scripts work alone; run needs COMPAT_BOOTSTRAP (host:port of a broker) and COMPAT_PREFIX (in front of every
+// topic and group it makes, so that suites can share a broker).
+//
+// `make compat` starts one broker, runs all suites against it and writes README.md, the report card. The tests that do
+// so have the build tag compat, because they need the network to install clients; the rest of the package tests the
+// machinery. With COMPAT_BOOTSTRAP set the suites run against that broker instead and no report card is written.
+package compat

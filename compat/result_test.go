@@ -1,0 +1,127 @@
+package compat
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+)
+
+// outcome is how a check ended.
+type outcome string
+
+const (
+	pass        outcome = "pass"
+	fail        outcome = "fail"
+	unsupported outcome = "unsupported" // the client has no way to do it
+)
+
+// result is what a suite printed for one check.
+type result struct {
+	outcome outcome
+	detail  string // of a failure
+}
+
+// report is what one suite printed.
+type report struct {
+	client  string
+	version string
+	results map[string]result // by name of the check
+}
+
+// line is one JSON line of a suite: {"client","version"} first, then {"check","result","detail"} for each check.
+type line struct {
+	Client  string  `json:"client"`
+	Version string  `json:"version"`
+	Check   string  `json:"check"`
+	Result  outcome `json:"result"`
+	Detail  string  `json:"detail"`
+}
+
+// readReport reads the output of a suite. It is an error if a line is malformed, or a check is unknown, reported twice
+// or missing; the report then holds what could be read.
+func readReport(r io.Reader) (*report, error) {
+	rep := &report{results: map[string]result{}}
+	var errs []error
+	scanner := bufio.NewScanner(r)
+	for scanner.Scan() {
+		var l line
+		if err := json.Unmarshal(scanner.Bytes(), &l); err != nil {
+			errs = append(errs, fmt.Errorf("not a JSON line: %q", scanner.Text()))
+			continue
+		}
+		if err := rep.add(l); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	errs = append(errs, scanner.Err())
+	if rep.client == "" || rep.version == "" {
+		errs = append(errs, errors.New("client and version were not reported"))
+	}
+	for _, c := range checks {
+		if _, ok := rep.results[c.name]; !ok {
+			errs = append(errs, fmt.Errorf("%s was not reported", c.name))
+		}
+	}
+	return rep, errors.Join(errs...)
+}
+
+func (r *report) add(l line) error {
+	if l.Client != "" {
+		r.client, r.version = l.Client, l.Version
+		return nil
+	}
+	if !isCheck(l.Check) {
+		return fmt.Errorf("%q is not a check", l.Check)
+	}
+	if _, ok := r.results[l.Check]; ok {
+		return fmt.Errorf("%s was reported twice", l.Check)
+	}
+	switch l.Result {
+	case pass, fail, unsupported:
+		r.results[l.Check] = result{l.Result, l.Detail}
+		return nil
+	default:
+		return fmt.Errorf("%s has the unknown result %q", l.Check, l.Result)
+	}
+}
+
+// completeOutput is the output of a suite in which every check passes.
+func completeOutput() string {
+	var b strings.Builder
+	fmt.Fprintln(&b, `{"client":"c","version":"1.0"}`)
+	for _, c := range checks {
+		fmt.Fprintf(&b, `{"check":%q,"result":"pass"}`+"\n", c.name)
+	}
+	return b.String()
+}
+
+func TestReportOfACompleteSuite(t *testing.T) {
+	rep, err := readReport(strings.NewReader(completeOutput()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rep.client != "c" || rep.version != "1.0" || len(rep.results) != len(checks) {
+		t.Errorf("report of %s %s with %d results", rep.client, rep.version, len(rep.results))
+	}
+}
+
+func TestReportFindsWhatASuiteDidWrong(t *testing.T) {
+	first := fmt.Sprintf(`{"check":%q,"result":"pass"}`+"\n", checks[0].name)
+	for _, tc := range []struct{ output, want string }{
+		{strings.Replace(completeOutput(), first, "", 1), checks[0].name + " was not reported"},
+		{completeOutput() + first, checks[0].name + " was reported twice"},
+		{completeOutput() + `{"check":"nope","result":"pass"}`, `"nope" is not a check`},
+		{completeOutput() + "Traceback", `not a JSON line: "Traceback"`},
+		{strings.Replace(completeOutput(), `"pass"`, `"maybe"`, 1), `unknown result "maybe"`},
+		{strings.Replace(completeOutput(), `"1.0"`, `""`, 1), "client and version were not reported"},
+	} {
+		_, err := readReport(strings.NewReader(tc.output))
+		if err == nil || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("error = %v, want one with %q", err, tc.want)
+		}
+	}
+}
