@@ -18,7 +18,7 @@ type recovery struct {
 	pending []checkpoint // taken, but not everything below them is durable yet
 	at      int64        // offset of the last one taken
 	size    int64        // bytes appended since
-	latest  int64        // offset of the newest snapshot stored since the start
+	latest  int64        // offset of the newest snapshot
 	synced  int64        // synced end in the durable facts
 }
 
@@ -150,6 +150,24 @@ func (l *Log) removeSnapshots(from, to int64) error {
 	var errs []error
 	for _, o := range offsets {
 		if o >= from && o < to {
+			errs = append(errs, l.removeSnapshot(o))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// tidySnapshots removes the snapshots that were taken in the middle of a segment, but for the newest, and those below the local start.
+func (l *Log) tidySnapshots() error {
+	offsets, err := l.snapshots()
+	if err != nil || len(offsets) == 0 {
+		return err
+	}
+	newest := offsets[len(offsets)-1]
+	l.recovery.latest = newest
+	var errs []error
+	for _, o := range offsets {
+		boundary := slices.ContainsFunc(l.segments, func(s *segment.Segment) bool { return s.Base() == o })
+		if !boundary && o != newest {
 			errs = append(errs, l.removeSnapshot(o))
 		}
 	}

@@ -52,10 +52,11 @@ type commitState struct {
 	syncing bool // being synced directly
 	again   bool // appended to meanwhile
 
-	durable  int64 // offset below which everything is durable
-	direct   int64 // end of the last append that was not staged
-	segments int64 // offset below which the segments themselves are durable
-	slot     int   // of the log in committer.stage.logs, if it is there
+	lineage  uint64 // what the following are true of
+	durable  int64  // offset below which everything is durable
+	direct   int64  // end of the last append that was not staged
+	segments int64  // offset below which the segments themselves are durable
+	slot     int    // of the log in committer.stage.logs, if it is there
 }
 
 func (c *committer) init(s *Set, j *journal) {
@@ -67,10 +68,23 @@ func (c *committer) init(s *Set, j *journal) {
 }
 
 // opened sets out from a log whose bytes up to end are durable in its segments.
-func (c *committer) opened(l *Log, end int64) {
+func (c *committer) opened(l *Log, lineage uint64, end int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	l.commit.durable, l.commit.direct, l.commit.segments = end, end, end
+	st := &l.commit
+	st.lineage, st.durable, st.direct, st.segments = lineage, end, end, end
+}
+
+// reachedLocked notes that a log is durable up to some end, in its segments or only in the journal.
+func (c *committer) reachedLocked(e staged, segments bool) {
+	st := &e.log.commit
+	if st.lineage != e.lineage {
+		return
+	}
+	st.durable = max(st.durable, e.end)
+	if segments {
+		st.segments = max(st.segments, e.end)
+	}
 }
 
 // add notes that batches, bytes long, were written to a log at pos of its active segment, and that it ends at
@@ -126,7 +140,7 @@ func (c *committer) run(ctx context.Context) {
 		loops.Go(c.writeFrames)
 		loops.Go(c.trimJournal)
 		loops.Go(func() {
-			if err := c.journal.prepare(); err != nil {
+			if err := c.journal.prepareWanted(); err != nil {
 				c.set.logger.Warn("commit journal cannot be made, segments are synced instead", "err", err)
 			}
 		})
@@ -230,6 +244,11 @@ func (c *committer) writeFrame() {
 	if len(s.logs) == 1 && len(s.buf) > aloneBytes {
 		c.redirect(s)
 	} else if err := c.journal.write(s); err == nil {
+		c.mu.Lock()
+		for _, e := range s.logs {
+			c.reachedLocked(e, false)
+		}
+		c.mu.Unlock()
 		for _, e := range s.logs {
 			e.log.publish(e, true)
 		}
@@ -249,8 +268,10 @@ func (c *committer) redirect(s *stage) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, e := range s.logs {
-		e.log.commit.direct = max(e.log.commit.direct, e.end)
-		c.enqueueLocked(e.log)
+		if st := &e.log.commit; st.lineage == e.lineage {
+			st.direct = max(st.direct, e.end)
+			c.enqueueLocked(e.log)
+		}
 	}
 }
 
@@ -275,9 +296,11 @@ func (c *committer) trimJournal() {
 	for f := j.awaitFull(); f != nil; f = j.awaitFull() {
 		needed := false
 		for _, e := range j.entries(f) {
+			started := time.Now()
 			if !c.trim(e) {
 				needed = true
 			}
+			j.pause(time.Since(started))
 		}
 		j.trimmed(f, needed)
 	}
@@ -286,7 +309,7 @@ func (c *committer) trimJournal() {
 // trim makes sure that the journal is not needed for a log any more. It fails if the log is offline.
 func (c *committer) trim(e staged) bool {
 	c.mu.Lock()
-	done := e.log.commit.segments >= e.end
+	done := e.log.commit.segments >= e.end || e.log.commit.lineage != e.lineage
 	c.mu.Unlock()
 	if done || e.log.gone.Load() {
 		return true
@@ -332,7 +355,7 @@ func (l *Log) syncSegments() (staged, error) {
 	c := &l.set.commits
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	l.commit.segments = max(l.commit.segments, upTo.end)
+	c.reachedLocked(upTo, true)
 	return upTo, nil
 }
 
@@ -352,16 +375,7 @@ func (l *Log) publish(s staged, durable bool) {
 	l.syncedEnd = max(l.syncedEnd, s.end)
 	l.factsDirty = true
 	l.mu.Unlock()
-	if durable {
-		l.set.commits.durable(l, s.end)
-	}
 	if moved && l.synced != nil {
 		l.synced(s.end)
 	}
-}
-
-func (c *committer) durable(l *Log, end int64) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	l.commit.durable = max(l.commit.durable, end)
 }

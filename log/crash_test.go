@@ -40,7 +40,9 @@ func (c *crashTest) open(t *rapid.T) {
 	var err error
 	c.set, err = Open(SetConfig{FS: c.fsys, Dir: "data", Now: func() time.Time { return c.now }, JournalSegmentBytes: minJournalFile, JournalMaxBytes: 2 * minJournalFile})
 	must(t, err)
-	must(t, c.set.commits.journal.prepare())
+	for range c.set.commits.journal.files {
+		must(t, c.set.commits.journal.prepare())
+	}
 	c.logs = make([]*Log, crashLogs)
 	for i := range c.logs {
 		c.logs[i], err = tryOpenLog(c.set, ID{Topic: [16]byte{9}, Partition: int32(i)}, crashConfig(i))

@@ -47,8 +47,8 @@ const (
 )
 
 const (
-	defaultJournalFile = 32 << 20
-	defaultJournal     = 128 << 20
+	defaultJournalFile = 64 << 20
+	defaultJournal     = 256 << 20
 	minJournalFile     = 64 << 10
 )
 
@@ -64,8 +64,9 @@ type journal struct {
 	current    *journalFile   // being written, nil if none is free
 	generation uint64         // the last one used
 	failed     bool           // nothing is written any more
-	trim       sync.Cond      // a file waits to be trimmed, or closed is set
-	closed     bool
+	wanted     bool           // a file should be prepared
+	changed    sync.Cond      // one of the above, or a file's state
+	closed     chan struct{}
 }
 
 // journalFile is one file. Its position and salt are the writer's; the rest is guarded by journal.mu.
@@ -216,9 +217,13 @@ func (j *journal) room(bytes int64) (f *journalFile, floor uint64, err error) {
 	if j.current != nil && j.current.pos+bytes > j.fileBytes {
 		j.current.state = full
 		j.current = nil
-		j.trim.Broadcast()
+		j.changed.Broadcast()
 	}
 	if j.current == nil {
+		if j.countLocked(free) < 2 && j.countLocked(unprepared) > 0 {
+			j.wanted = true
+			j.changed.Broadcast()
+		}
 		i := slices.IndexFunc(j.files, func(f *journalFile) bool { return f.state == free })
 		if i < 0 {
 			return nil, 0, errJournalBusy
@@ -245,7 +250,7 @@ func (j *journal) users() []*Log {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.failed = true
-	j.trim.Broadcast()
+	j.changed.Broadcast()
 	var logs []*Log
 	for _, f := range j.files {
 		for l := range f.logs {
@@ -255,24 +260,52 @@ func (j *journal) users() []*Log {
 	return logs
 }
 
-// prepare makes the files that are missing, one after the other, so that the journal can be used while the rest is made.
-func (j *journal) prepare() error {
+// countLocked is how many files are in a state.
+func (j *journal) countLocked(state fileState) (n int) {
+	for _, f := range j.files {
+		if f.state == state {
+			n++
+		}
+	}
+	return n
+}
+
+// prepareWanted makes files as they are needed, one ahead, until the journal is closed. A broker that nobody
+// writes to makes none.
+func (j *journal) prepareWanted() error {
 	for {
 		j.mu.Lock()
-		i := slices.IndexFunc(j.files, func(f *journalFile) bool { return f.state == unprepared })
-		if i < 0 || j.closed {
-			j.mu.Unlock()
+		for !j.wanted && !j.stopped() {
+			j.changed.Wait()
+		}
+		j.wanted = false
+		j.mu.Unlock()
+		if j.stopped() {
 			return nil
 		}
-		f := j.files[i]
-		j.mu.Unlock()
-		if err := j.fill(f); err != nil {
-			return fmt.Errorf("prepare %s: %w", f.name, err)
+		if err := j.prepare(); err != nil {
+			return err
 		}
-		j.mu.Lock()
-		f.state = free
-		j.mu.Unlock()
 	}
+}
+
+// prepare makes one file that can be used, if one is missing.
+func (j *journal) prepare() error {
+	j.mu.Lock()
+	i := slices.IndexFunc(j.files, func(f *journalFile) bool { return f.state == unprepared })
+	if i < 0 {
+		j.mu.Unlock()
+		return nil
+	}
+	f := j.files[i]
+	j.mu.Unlock()
+	if err := j.fill(f); err != nil {
+		return fmt.Errorf("prepare %s: %w", f.name, err)
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	f.state = free
+	return nil
 }
 
 // fill writes a file with zeros, all of it: blocks that were only reserved cost a sync as much as new ones.
@@ -305,15 +338,38 @@ func (j *journal) fill(f *journalFile) (err error) {
 func (j *journal) awaitFull() *journalFile {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	for !j.closed && !j.failed {
+	for !j.stopped() && !j.failed {
 		for _, f := range j.files {
 			if f.state == full {
 				return f
 			}
 		}
-		j.trim.Wait()
+		j.changed.Wait()
 	}
 	return nil
+}
+
+// pause waits after a sync that took so long, in order to leave the disk to commits: the longer, the more files are free.
+func (j *journal) pause(took time.Duration) {
+	j.mu.Lock()
+	room := j.countLocked(free)
+	j.mu.Unlock()
+	if room == 0 {
+		return
+	}
+	select {
+	case <-time.After(min(took*time.Duration(room+1), 20*time.Millisecond)):
+	case <-j.closed:
+	}
+}
+
+func (j *journal) stopped() bool {
+	select {
+	case <-j.closed:
+		return true
+	default:
+		return false
+	}
 }
 
 // entries are the logs a file has entries of.
@@ -341,8 +397,8 @@ func (j *journal) trimmed(f *journalFile, needed bool) {
 func (j *journal) stop() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.closed = true
-	j.trim.Broadcast()
+	close(j.closed)
+	j.changed.Broadcast()
 }
 
 func (j *journal) close() error {

@@ -47,6 +47,9 @@ func (l *Log) recover() error {
 	if l.producers, err = l.loadProducers(l.segments, unknown, l.hw); err != nil {
 		return err
 	}
+	if err := l.tidySnapshots(); err != nil {
+		return err
+	}
 	if l.visible, err = loadVisible(l.segments, l.hw); err != nil || l.stored.agree {
 		return err
 	}
@@ -183,7 +186,7 @@ func (l *Log) adopt(f facts) {
 	}
 	l.recovery.at, l.recovery.synced = l.end, f.synced
 	l.factsDirty = l.end > f.synced
-	l.set.commits.opened(l, l.end)
+	l.set.commits.opened(l, l.lineage, l.end)
 	l.drawJitter(l.config.Load())
 }
 

@@ -52,7 +52,8 @@ func (s *Set) openJournal(cfg SetConfig) (j *journal, broken map[ID]error, err e
 		return nil, broken, err
 	}
 	j = &journal{fsys: s.fsys, dir: dir, metrics: s.metrics, fileBytes: cfg.JournalSegmentBytes, generation: r.last()}
-	j.trim.L = &j.mu
+	j.changed.L = &j.mu
+	j.closed = make(chan struct{})
 	if j.fileBytes <= 0 {
 		j.fileBytes = defaultJournalFile
 	}

@@ -92,7 +92,8 @@ func (l *Log) cut(segments []*segment.Segment, i int, pos, end int64) error {
 	}
 	l.mu.Lock()
 	l.producers, l.visible, l.received = state, v, received
+	lineage := l.lineage
 	l.mu.Unlock()
-	l.set.commits.opened(l, end)
+	l.set.commits.opened(l, lineage, end)
 	return nil
 }

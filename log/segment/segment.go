@@ -334,8 +334,8 @@ func (s *Segment) Seal() {
 	s.indexTimeLocked()
 }
 
-// Trim cuts preallocated space and stale index entries off a sealed segment's files.
-func (s *Segment) Trim() error {
+// trim cuts preallocated space and stale index entries off a sealed segment's files.
+func (s *Segment) trim() error {
 	f, err := s.log.acquire()
 	if err != nil {
 		return err

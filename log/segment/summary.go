@@ -14,7 +14,7 @@ import (
 // index files belongs to them. Numbers are big-endian.
 //
 //	  0  magic                "MSS1"
-//	  4  crc                  uint32   CRC-32C of everything after it
+//	  4  crc                  uint32   CRC-32C of everything after it, up to the last span
 //	  8  base offset          int64
 //	 16  size                 int64    position it was taken at
 //	 24  end offset           int64
@@ -49,8 +49,9 @@ type Checkpoint struct {
 	s *Segment
 	// End is the offset it was taken at. It may be stored once everything below is durable,
 	// and is believed only if it is not above what is known to be durable.
-	End   int64
-	bytes []byte
+	End    int64
+	bytes  []byte
+	sealed bool
 }
 
 // Checkpoint flushes the indexes and takes a summary. Nothing in it is synced: it is a cache. It must not be called
@@ -61,29 +62,30 @@ func (s *Segment) Checkpoint() (Checkpoint, error) {
 	if err := errors.Join(s.offsets.flush(), s.times.flush(), s.txns.flush()); err != nil {
 		return Checkpoint{}, err
 	}
-	return Checkpoint{s: s, End: s.state.end, bytes: s.encodeLocked()}, nil
+	return Checkpoint{s: s, End: s.state.end, bytes: s.encodeLocked(), sealed: s.sealed}, nil
 }
 
-// Store writes the summary.
+// Store writes the summary. Files of a segment that was sealed lose what they do not need any more.
 func (c Checkpoint) Store() error {
+	if c.sealed {
+		if err := c.s.trim(); err != nil {
+			return err
+		}
+	}
 	return WriteCache(c.s.o.FS, vfs.Join(c.s.o.Dir, FileName(c.s.base, SummarySuffix)), c.bytes)
 }
 
-// WriteCache replaces a file that carries its own checksum and can be made again: in one step, but unsynced.
+// WriteCache writes a file that carries its own length and checksum and can be made again: in place and unsynced.
 func WriteCache(fsys vfs.FS, name string, b []byte) error {
-	tmp := name + ".tmp"
-	if err := fsys.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+	f, err := fsys.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		f, err = fsys.Create(name)
 	}
-	f, err := fsys.Create(tmp)
 	if err != nil {
 		return err
 	}
 	_, err = f.WriteAt(b, 0)
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	return fsys.Rename(tmp, name)
+	return errors.Join(err, f.Close())
 }
 
 func (s *Segment) encodeLocked() []byte {
@@ -124,12 +126,17 @@ func (s *Segment) encodeLocked() []byte {
 // decode makes s what the summary says. s is untouched if the summary is not to be believed.
 func (s *Segment) decode(b []byte) error {
 	be := binary.BigEndian
-	if len(b) < summaryHead || string(b[:4]) != summaryMagic || be.Uint32(b[4:]) != crc32.Checksum(b[8:], castagnoli) {
+	if len(b) < summaryHead || string(b[:4]) != summaryMagic {
 		return errSummary
 	}
 	epochs, spans := int64(be.Uint32(b[136:])), int64(be.Uint32(b[140:]))
-	if int64(len(b)) != summaryHead+epochs*epochLen+spans*spanLen {
-		return fmt.Errorf("%w: wrong length", errSummary)
+	size := summaryHead + epochs*epochLen + spans*spanLen
+	if int64(len(b)) < size {
+		return fmt.Errorf("%w: cut short", errSummary)
+	}
+	b = b[:size] // what follows is left over from a longer one
+	if be.Uint32(b[4:]) != crc32.Checksum(b[8:], castagnoli) {
+		return fmt.Errorf("%w: checksum does not match", errSummary)
 	}
 	at := func(pos int) int64 { return int64(be.Uint64(b[pos:])) }
 	if at(8) != s.base {

@@ -1,0 +1,165 @@
+package log
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/morrowmq/morrow/internal/vfs"
+	"github.com/morrowmq/morrow/log/record"
+)
+
+// Every benchmark here measures the bare file system in the same run, because the same disk differs from minute to minute: what
+// counts is the ratio, reported as x-bare.
+
+// bareSync appends size bytes to a new file and syncs it, n times, and returns how long each took, sorted.
+func bareSync(b *testing.B, dir string, size, n int) []time.Duration {
+	b.Helper()
+	f, err := vfs.OS{}.Create(filepath.Join(dir, fmt.Sprint("bare-", rand.Uint64())))
+	check(b, err)
+	defer f.Close()
+	buf := make([]byte, size)
+	took := make([]time.Duration, n)
+	for i := range took {
+		started := time.Now()
+		_, err := f.WriteAt(buf, int64(i*size))
+		check(b, err)
+		check(b, f.Sync())
+		took[i] = time.Since(started)
+	}
+	slices.Sort(took)
+	check(b, vfs.OS{}.Remove(f.Name()))
+	return took
+}
+
+func percentile(sorted []time.Duration, p float64) time.Duration {
+	return sorted[min(len(sorted)-1, int(p*float64(len(sorted))))]
+}
+
+// payload is a batch of about size bytes.
+func payload(size int) record.Batch {
+	return batch(now.UnixMilli(), 0, string(make([]byte, size-record.HeaderLen-12)))
+}
+
+// benchLogs opens n logs in a running set.
+func benchLogs(b *testing.B, n int, edit ...func(*SetConfig)) []*Log {
+	b.Helper()
+	s, err := openBench(b.TempDir(), edit...)
+	check(b, err)
+	logs := make([]*Log, n)
+	for i := range logs {
+		logs[i], err = tryOpenLog(s, ID{Partition: int32(i)})
+		check(b, err)
+	}
+	for range s.commits.journal.files {
+		check(b, s.commits.journal.prepare())
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	b.Cleanup(func() {
+		cancel()
+		check(b, <-done)
+		check(b, s.Close())
+	})
+	return logs
+}
+
+func openBench(dir string, edit ...func(*SetConfig)) (*Set, error) {
+	cfg := SetConfig{FS: vfs.OS{}, Dir: dir}
+	fmt.Sscan(os.Getenv("JF"), &cfg.JournalSegmentBytes)
+	fmt.Sscan(os.Getenv("JM"), &cfg.JournalMaxBytes)
+	for _, f := range edit {
+		f(&cfg)
+	}
+	return Open(cfg)
+}
+
+// produce appends and waits, from as many goroutines as there are writers, for n appends in all. It returns the latencies, sorted.
+func produce(b *testing.B, logs []*Log, writers, n, size int) []time.Duration {
+	b.Helper()
+	took := make([]time.Duration, n)
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for w := range writers {
+		wg.Go(func() {
+			p := payload(size)
+			l := logs[w%len(logs)]
+			for i := next.Add(1) - 1; i < int64(n); i = next.Add(1) - 1 {
+				p.SetBaseOffset(0)
+				started := time.Now()
+				a, err := l.Append(1, started, plain(p))
+				if err == nil {
+					err = l.Wait(context.Background(), a.EndOffset)
+				}
+				if err != nil {
+					b.Error(err)
+					return
+				}
+				took[i] = time.Since(started)
+			}
+		})
+	}
+	wg.Wait()
+	slices.Sort(took)
+	return took
+}
+
+// BenchmarkAck is the time to a durable acknowledgement, against a bare append and fdatasync.
+func BenchmarkAck(b *testing.B) {
+	for _, bench := range []struct{ logs, writers int }{{1, 1}, {4, 4}, {16, 16}, {256, 256}, {1, 512}, {256, 512}} {
+		b.Run(fmt.Sprintf("logs=%d/writers=%d", bench.logs, bench.writers), func(b *testing.B) {
+			logs := benchLogs(b, bench.logs)
+			sz := 4096
+			fmt.Sscan(os.Getenv("SZ"), &sz)
+			produce(b, logs, bench.writers, 4*bench.writers, 4096)
+			n := max(b.N, 4*bench.writers)
+			bare := bareSync(b, b.TempDir(), 4096, 500)
+			started := time.Now()
+			b.ResetTimer()
+			took := produce(b, logs, bench.writers, n, sz)
+			b.StopTimer()
+			dump(logs[0].set)
+			elapsed := time.Since(started)
+			bare = append(bare, bareSync(b, b.TempDir(), 4096, 500)...)
+			slices.Sort(bare)
+			p50, p99 := percentile(bare, 0.5), percentile(bare, 0.99)
+			b.ReportMetric(float64(percentile(took, 0.5))/float64(p50), "p50/bare")
+			b.ReportMetric(float64(percentile(took, 0.99))/float64(p50), "p99/bare50")
+			b.ReportMetric(float64(percentile(took, 0.99))/float64(p99), "p99/bare99")
+			b.ReportMetric(float64(n)/elapsed.Seconds(), "appends/s")
+			b.ReportMetric(float64(p50.Microseconds()), "bare50-us")
+		})
+	}
+}
+
+// BenchmarkBulk is the rate of 1 MiB appends that are durable when they are acknowledged, against writing and syncing as much.
+func BenchmarkBulk(b *testing.B) {
+	const size = 1 << 20
+	for _, writers := range []int{1, 5} {
+		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) {
+			logs := benchLogs(b, 1)
+			n := max(b.N, 64)
+			produce(b, logs, writers, 64, size)
+			var ours, bare time.Duration
+			b.ResetTimer()
+			for done := 0; done < n; done += 64 {
+				started := time.Now()
+				bareSync(b, b.TempDir(), size, 64)
+				bare += time.Since(started)
+				started = time.Now()
+				produce(b, logs, writers, 64, size)
+				ours += time.Since(started)
+			}
+			b.ReportMetric(float64(bare)/float64(ours), "rate/bare")
+			b.ReportMetric(float64(n)*size/ours.Seconds()/1e6, "MB/s")
+		})
+	}
+}
