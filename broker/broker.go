@@ -180,7 +180,7 @@ func limit(rate int64) int64 {
 
 // openParts makes the coordinators, the partitions and the server, and opens every partition assigned here.
 func (b *broker) openParts(ctx context.Context) (err error) {
-	b.dispatcher = delay.NewDispatcher(delay.DispatcherConfig{Now: b.cfg.Now, Logger: b.logger})
+	b.dispatcher = delay.NewDispatcher(delay.DispatcherConfig{Logger: b.logger, Registerer: b.registry, Now: b.cfg.Now})
 	b.groups = group.New(b.groupConfig, groupTopics{b.store}, b.groupShards(), b.logger, b.registry, b.cfg.Now)
 	b.partitions = partition.NewTable(partition.Config{
 		NodeID:       b.nodeID(),

@@ -137,23 +137,36 @@ func (p *Partition) appendPlan(b record.Batch, plan *delay.Plan, now time.Time) 
 	if err := p.schedule.Admit(plan); err != nil {
 		return Pending{}, err
 	}
-	g.Pieces = plan.Stamp(p.schedule.Receive(now.UnixMilli()))
+	receive := p.schedule.Receive(now.UnixMilli())
+	g.Pieces = plan.Stamp(receive)
 	a, err := p.log.Append(p.epoch.Load(), now, g)
 	if err != nil {
 		return Pending{}, err
 	}
-	return p.pending(a), p.applyLocked(g.Pieces)
+	if a.ReceiveTime != receive {
+		// The log remembers a later one, of records that retention has removed since. What it stamped is what counts.
+		return p.pending(a), p.applied(p.applyLocked(g.Pieces))
+	}
+	return p.pending(a), p.applied(p.schedule.ApplyPlan(plan, a.BaseOffset))
 }
 
-// applyLocked tells the schedule of batches just appended. That it cannot read what was built for it is a bug; the partition stops rather than
-// go on with a schedule that differs from its log.
+// applyLocked tells the schedule of batches just appended.
 func (p *Partition) applyLocked(batches []record.Batch) error {
 	for _, b := range batches {
 		if err := p.schedule.Apply(b); err != nil {
-			return p.log.Fail(fmt.Errorf("schedule cannot follow the log: %w", err))
+			return err
 		}
 	}
 	return nil
+}
+
+// applied handles what should never be: that the schedule cannot read what was built for it. The partition stops rather
+// than go on with a schedule that differs from its log.
+func (p *Partition) applied(err error) error {
+	if err == nil {
+		return nil
+	}
+	return p.log.Fail(fmt.Errorf("schedule cannot follow the log: %w", err))
 }
 
 func (p *Partition) pending(a log.Appended) Pending {

@@ -60,7 +60,8 @@ func (t target) Deliver(_ context.Context, d *delay.Delivery) (end int64, err er
 	if err != nil {
 		return 0, err
 	}
-	return a.EndOffset, p.applyLocked(d.Batches)
+	p.schedule.ApplyDelivery(d)
+	return a.EndOffset, nil
 }
 
 // Wait implements delay.Target.

@@ -56,10 +56,8 @@ func (j *Journal) Load(ctx context.Context, replay func(offset int64, r coord.Re
 		if b.Control() {
 			return nil
 		}
-		// The state keeps what it is handed, so the batch is copied once rather than each field.
-		own := append(record.Batch(nil), b...)
-		return own.Walk(d, func(v *record.View) error {
-			return replay(own.BaseOffset()+int64(v.OffsetDelta), coord.Record{Key: v.Key, Value: v.Value})
+		return b.Walk(d, func(v *record.View) error {
+			return replay(b.BaseOffset()+int64(v.OffsetDelta), coord.Record{Key: v.Key, Value: v.Value})
 		})
 	})
 	if err != nil && !errors.Is(err, context.Canceled) {

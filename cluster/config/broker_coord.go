@@ -28,8 +28,6 @@ var brokerCoordinatorDefs = []Def{
 		Doc: "Smallest consumer.heartbeat.interval.ms a group can set."},
 	{Name: "group.consumer.min.session.timeout.ms", Type: Int, Default: "45000", Valid: atLeast(1),
 		Doc: "Smallest consumer.session.timeout.ms a group can set."},
-	{Name: "group.consumer.regex.refresh.interval.ms", Type: Int, Default: "600000", Internal: true, Valid: atLeast(10_000),
-		Doc: "Milliseconds after which subscriptions by pattern are matched against the topics again."},
 	{Name: "group.consumer.session.timeout.ms", Type: Int, Default: "45000", Valid: atLeast(1),
 		Doc: "Milliseconds without a heartbeat after which a member is removed, for groups that set no consumer.session.timeout.ms."},
 	{Name: "offset.metadata.max.bytes", Type: Int, Default: "4096", Valid: atLeast(0),
