@@ -71,6 +71,7 @@ type broker struct {
 	server     *protocol.Server
 
 	started time.Time
+	limits  atomic.Pointer[groupLimits]
 	ready   atomic.Bool
 }
 

@@ -57,10 +57,30 @@ func (b *broker) features() protocol.Features {
 // metadataVersion is the level of Kafka 4.0's IBP_4_0_IV3.
 const metadataVersion = 25
 
-// groupConfig reads the limits of groups as they are now.
+// groupLimits is the limits of groups as one image has them.
+type groupLimits struct {
+	image  *cluster.Image
+	config group.Config
+}
+
+// groupConfig is the limits of groups as they are now. They are parsed once per change of the metadata.
 func (b *broker) groupConfig() group.Config {
-	r := b.store.Image().BrokerConfig()
+	img := b.store.Image()
+	if l := b.limits.Load(); l != nil && l.image == img {
+		return l.config
+	}
+	c := groupConfigOf(img)
+	b.limits.Store(&groupLimits{img, c})
+	return c
+}
+
+func groupConfigOf(img *cluster.Image) group.Config {
+	r := img.BrokerConfig()
 	return group.Config{
+		OfGroup: func(id string) (session, heartbeat time.Duration) {
+			g := img.GroupConfig(id)
+			return millis(g, "consumer.session.timeout.ms"), millis(g, "consumer.heartbeat.interval.ms")
+		},
 		MinSessionTimeout:             millis(r, "group.min.session.timeout.ms"),
 		MaxSessionTimeout:             millis(r, "group.max.session.timeout.ms"),
 		InitialRebalanceDelay:         millis(r, "group.initial.rebalance.delay.ms"),

@@ -17,6 +17,9 @@ type Config struct {
 
 	ConsumerSessionTimeout    time.Duration   // group.consumer.session.timeout.ms
 	ConsumerHeartbeatInterval time.Duration   // group.consumer.heartbeat.interval.ms
+	// OfGroup returns a consumer group's own consumer.session.timeout.ms and
+	// consumer.heartbeat.interval.ms; nil: no group has its own.
+	OfGroup func(group string) (session, heartbeat time.Duration)
 	ConsumerMaxSize           int             // group.consumer.max.size
 	ConsumerAssignors         []string        // group.consumer.assignors; the first is the default
 	ConsumerMigrationPolicy   MigrationPolicy // group.consumer.migration.policy
@@ -55,6 +58,14 @@ func (c Config) assignors() []string {
 		return []string{AssignorUniform}
 	}
 	return known
+}
+
+// consumer returns the session timeout and the heartbeat interval of a consumer group.
+func (c Config) consumer(group string) (session, heartbeat time.Duration) {
+	if c.OfGroup != nil {
+		return c.OfGroup(group)
+	}
+	return c.ConsumerSessionTimeout, c.ConsumerHeartbeatInterval
 }
 
 // MigrationPolicy says in which direction a group with members may change

@@ -56,18 +56,19 @@ func (s *machine) raised(g *consumerGroup, without ...*consumerMember) coord.Rec
 // resumeConsumer sets the deadlines of a group that was just loaded or converted.
 func (s *machine) resumeConsumer(tx *coord.Tx, g *consumerGroup) {
 	for _, m := range g.sorted() {
-		s.setTimer(tx, timerKey{timerHeartbeat, g.id, m.id}, s.sessionOf(m))
+		s.setTimer(tx, timerKey{timerHeartbeat, g.id, m.id}, s.sessionOf(g.id, m))
 		if m.state == memberUnrevoked && m.classic == nil {
 			s.setTimer(tx, timerKey{timerRevoke, g.id, m.id}, m.rebalanceTimeout)
 		}
 	}
 }
 
-func (s *machine) sessionOf(m *consumerMember) time.Duration {
+func (s *machine) sessionOf(group string, m *consumerMember) time.Duration {
 	if m.classic != nil {
 		return m.classic.sessionTimeout
 	}
-	return s.cfg().ConsumerSessionTimeout
+	session, _ := s.cfg().consumer(group)
+	return session
 }
 
 // cancelMember removes every deadline a member of a consumer group may have.

@@ -95,11 +95,12 @@ func (s *machine) consumerHeartbeat(tx *coord.Tx, client Client, req *kmsg.Consu
 		return nil, err
 	}
 	s.settle(tx, c, formerly, m, replaced)
-	s.setTimer(tx, timerKey{timerHeartbeat, req.Group, id}, s.cfg().ConsumerSessionTimeout)
+	session, heartbeat := s.cfg().consumer(req.Group)
+	s.setTimer(tx, timerKey{timerHeartbeat, req.Group, id}, session)
 
 	resp := kmsg.NewPtrConsumerGroupHeartbeatResponse()
 	resp.MemberID, resp.MemberEpoch = &m.id, m.epoch
-	resp.HeartbeatIntervalMillis = durationMillis(s.cfg().ConsumerHeartbeatInterval)
+	resp.HeartbeatIntervalMillis = durationMillis(heartbeat)
 	if fullHeartbeat(req) || c.moved && !m.assigned.samePartitions(was.assigned) {
 		resp.Assignment = heartbeatAssignment(m.assigned)
 	}
