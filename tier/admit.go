@@ -38,6 +38,7 @@ func (t *Tier) admit(ctx context.Context) error {
 			t.admitted.Store(&admission{ok: true})
 			if !was.ok {
 				t.logger.Info("tier: the store is in use", "bucket", t.bucket.String())
+				t.begin()
 				t.wakeAll()
 			}
 		case was.ok && !errors.As(err, &owned):

@@ -76,6 +76,9 @@ func (c *catalog) commit(ctx context.Context, next *Manifest) error {
 	next.Version, next.Commit = 1, NewToken()
 	o := PutOptions{IfNoneMatch: true}
 	if c.current != nil {
+		if c.current.Epoch > next.Epoch {
+			return fmt.Errorf("%s: %w: %d > %d", c.key(), ErrFenced, c.current.Epoch, next.Epoch)
+		}
 		next.Version = c.current.Version + 1
 		o = PutOptions{IfMatch: c.etag}
 	}

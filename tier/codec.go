@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"slices"
 )
 
 // Everything the package stores beside record batches is an envelope:
@@ -73,9 +74,11 @@ func (e *encoder) bool(v bool) {
 
 // nested appends what fill writes, preceded by its length.
 func (e *encoder) nested(fill func(*encoder)) {
-	var in encoder
-	fill(&in)
-	e.string(string(in.b))
+	start := len(e.b)
+	fill(e)
+	var prefix [binary.MaxVarintLen64]byte
+	n := binary.PutUvarint(prefix[:], uint64(len(e.b)-start))
+	e.b = slices.Insert(e.b, start, prefix[:n]...)
 }
 
 // decoder reads b from the front. After the first error every method returns zero values.

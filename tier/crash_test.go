@@ -15,6 +15,7 @@ import (
 // TestCrashSweep cuts the power before every single write to disk, and before and after every single request to the bucket, and starts
 // again from what is left, as the same leader or as the next. (Scenarios 1-4, 34; rules R2, R4)
 func TestCrashSweep(t *testing.T) {
+	tier.SetPageEntries(t, 3)
 	for _, c := range []struct {
 		name  string
 		crash func(w *world, n int, rnd *rand.Rand) (fired func() bool)

@@ -137,8 +137,8 @@ func (p *Partition) expireStep(ctx context.Context) error {
 		return nil
 	}
 	start := gone.End
-	if cfg.Discard {
-		start = max(start, min(o.LocalStart, o.Gate))
+	if cfg.Discard && (gone.End == m.End || start > o.LocalStart) {
+		start = o.LocalStart // what is local stays readable
 	}
 	if start > o.Start {
 		if err := p.source.Advance(start, gone.VisibleEnd); err != nil {

@@ -112,6 +112,8 @@ func advice(err error) string {
 	return err.Error()
 }
 
+const maxForecast = 10 * 365 * 24 * time.Hour
+
 // DiskFull estimates when the disk that holds dir is full if the bucket stays away: at the pace at which what waits
 // for it has grown. ok is false if nothing is waiting.
 func (t *Tier) DiskFull(dir string) (in time.Duration, ok bool) {
@@ -135,5 +137,9 @@ func (t *Tier) DiskFull(dir string) (in time.Duration, ok bool) {
 	if bytes == 0 || waited <= 0 {
 		return 0, false
 	}
-	return time.Duration(float64(u.Free) / float64(bytes) * float64(waited)), true
+	in = maxForecast
+	if f := float64(u.Free) / float64(bytes) * float64(waited); f < float64(maxForecast) {
+		in = time.Duration(f)
+	}
+	return in, true
 }

@@ -96,14 +96,15 @@ const (
 	pageMagic       = "MRWPAGE\x00"
 	pageVersion     = 1
 
-	// The tail holds fewer than 2 × pageEntries entries: then the first pageEntries become a page.
-	pageEntries = 256
-
 	maxManifestBytes = 64 << 20
 )
 
 // ErrVersion marks data written by a newer Morrow in a way this one must not read.
 var ErrVersion = errors.New("unknown format version")
+
+// pageEntries is how many entries a page holds. The tail holds fewer than twice as many: then the first become a
+// page. It bounds what a commit writes: half a page on average, and a reference of about 100 bytes per page. Tests make it smaller.
+var pageEntries = 256
 
 // Key is where the object of one of the manifest's segments lies in the bucket.
 func (m *Manifest) Key(e *Entry) string {

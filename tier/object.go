@@ -77,11 +77,18 @@ const (
 	NoOffset    = int64(-1)
 )
 
-// sealed is a segment made ready to be sent.
+// sealed is what was computed from a segment, and so what makes its object out of its file.
 type sealed struct {
 	entry  Entry
 	epochs []EpochStart
-	body   Body
+	pos    int64  // the data begins here in the segment's file
+	tail   []byte // snapshot, index and footer
+}
+
+// body is the object, read from the segment's file.
+func (s *sealed) body(f io.ReaderAt) Body {
+	data := io.NewSectionReader(f, s.pos, s.entry.DataSize)
+	return Body{At: &joined{data: data, size: s.entry.DataSize, tail: s.tail}, Size: s.entry.Bytes, Sum: s.entry.Sum}
 }
 
 // sealer computes index, statistics and checksum from the bytes of a segment.
@@ -95,8 +102,8 @@ type sealer struct {
 	blockLen int64
 }
 
-// sealSegment reads a segment once, checking every batch, and returns what is to be stored for it. f must
-// stay open until the body has been sent. Damaged or misplaced batches are ErrCorrupt.
+// sealSegment reads size bytes of batches once, checking each, and returns what is to be stored for them.
+// Damaged or misplaced batches are ErrCorrupt.
 func sealSegment(ctx context.Context, f io.ReaderAt, ix Index, id ObjectID, size int64, snapshot []byte, a Algorithm) (sealed, error) {
 	ix.DataSize, ix.BlockBytes = size, blockBytes
 	s := &sealer{
@@ -120,7 +127,7 @@ func sealSegment(ctx context.Context, f io.ReaderAt, ix Index, id ObjectID, size
 	if err := s.scan(ctx, f, size); err != nil {
 		return sealed{}, err
 	}
-	return s.finish(f, snapshot, a), nil
+	return s.finish(snapshot, a), nil
 }
 
 func (s *sealer) scan(ctx context.Context, f io.ReaderAt, size int64) error {
@@ -198,7 +205,7 @@ func (s *sealer) addVisible(b record.Batch, pos int64) {
 	s.ix.Visible = append(s.ix.Visible, VisibleRange{Base: b.BaseOffset(), End: b.EndOffset(), Pos: pos, Len: int64(len(b))})
 }
 
-func (s *sealer) finish(data io.ReaderAt, snapshot []byte, a Algorithm) sealed {
+func (s *sealer) finish(snapshot []byte, a Algorithm) sealed {
 	if s.blockLen > 0 {
 		s.endBlock()
 	}
@@ -216,11 +223,7 @@ func (s *sealer) finish(data io.ReaderAt, snapshot []byte, a Algorithm) sealed {
 	s.hash.Write(tail)
 	e.Bytes = e.DataSize + int64(len(tail))
 	e.Sum = sumOf(a, s.hash)
-	return sealed{
-		entry:  s.entry,
-		epochs: s.ix.Epochs,
-		body:   Body{At: &joined{data: data, size: e.DataSize, tail: tail}, Size: e.Bytes, Sum: e.Sum},
-	}
+	return sealed{entry: s.entry, epochs: s.ix.Epochs, tail: tail}
 }
 
 // joined reads as a file followed by bytes in memory.

@@ -37,8 +37,9 @@ type Partition struct {
 	catalog   catalog
 	state     *state
 	epoch     int32
-	failures  int       // consecutive, for the back-off
-	expireDue time.Time // when retention is looked at again
+	sealed    map[Token]sealed // of the last attempt, so that the next need not read the segments again
+	failures  int              // consecutive, for the back-off
+	expireDue time.Time        // when retention is looked at again
 
 	view     atomic.Pointer[view]
 	stats    stats
@@ -146,7 +147,7 @@ func (p *Partition) publish(change func(*view)) {
 
 // ready makes sure that the manifest is known, that it is ours, and that the local bound says the same as the bucket (R9).
 // Afterwards catalog.current is nil only if there is none and none is wanted. The caller has the turn.
-func (p *Partition) ready(ctx context.Context) error {
+func (p *Partition) ready(ctx context.Context) (err error) {
 	if err := p.tier.Admitted(); err != nil {
 		return err
 	}
@@ -154,6 +155,11 @@ func (p *Partition) ready(ctx context.Context) error {
 		return nil
 	}
 	p.publish(func(v *view) { v.current = false })
+	defer func() {
+		if err != nil {
+			p.catalog.current = nil // whatever was loaded is not ours to change
+		}
+	}()
 	m, err := p.catalog.load(ctx)
 	if err != nil {
 		return err

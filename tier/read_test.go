@@ -167,21 +167,22 @@ func TestFirstBatchIsReturnedWhateverItsSize(t *testing.T) { // scenario 45
 }
 
 func TestHiddenSegmentsAreSkippedWithoutBeingRead(t *testing.T) { // trap 81
+	tier.SetPageEntries(t, 8)
 	inWorld(t, func(w *world) {
 		w.uploaded(func(l *fakeLog) {
 			l.add(batch{})
-			for range 600 { // enough for a page
+			for range 100 { // enough for pages
 				l.add(batch{hidden: true})
 			}
 			l.add(batch{})
 		})
 		before := len(w.bucket.Requests())
 		f, err := w.read(tier.ReadRequest{Offset: 1, MaxBytes: 1 << 20, MinOne: true})
-		if err != nil || !bytes.Equal(f.data, w.log.all[601]) {
+		if err != nil || !bytes.Equal(f.data, w.log.all[101]) {
 			w.t.Fatalf("%d bytes, %v", len(f.data), err)
 		}
 		if n := len(w.bucket.Requests()) - before; n > 4 {
-			w.t.Fatalf("%d requests to skip 600 segments: %v", n, w.bucket.Requests()[before:])
+			w.t.Fatalf("%d requests to skip 100 segments: %v", n, w.bucket.Requests()[before:])
 		}
 	})
 }
@@ -392,6 +393,7 @@ func TestCacheDiskFailures(t *testing.T) {
 
 // TestReadsDuringExpiry: what expires under a reader's feet is out of range, never an error of another kind and never wrong data.
 func TestReadsDuringExpiry(t *testing.T) {
+	tier.SetPageEntries(t, 4)
 	inWorld(t, func(w *world) {
 		w.uploaded(func(l *fakeLog) { l.fill(40) })
 		stop := make(chan struct{})

@@ -125,6 +125,8 @@ type Tier struct {
 	chunks     *chunkCache
 	deletion   chan struct{} // 1-buffered: a topic is to be deleted
 	admitted   atomic.Pointer[admission]
+	begun      chan struct{} // closed by the first admission
+	begin      func()        // closes begun
 
 	sweptOrphans, sweptBytes atomic.Int64
 
@@ -149,6 +151,8 @@ func Open(o Options) (*Tier, error) {
 		queue: newQueue(), life: newLifetime(), deletion: make(chan struct{}, 1), partitions: map[partitionKey]*Partition{},
 	}
 	t.admitted.Store(&admission{err: errNotAdmitted})
+	t.begun = make(chan struct{})
+	t.begin = sync.OnceFunc(func() { close(t.begun) })
 	t.manifests = newFlights[string, *Manifest](t.life)
 	var err error
 	if t.decoded, err = newDecoded(t.life, o.DecodedBytes); err != nil {
@@ -241,6 +245,11 @@ func (t *Tier) Run(ctx context.Context) error {
 }
 
 func (t *Tier) work(ctx context.Context) error {
+	select {
+	case <-t.begun:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	for {
 		p, err := t.queue.take(ctx, t.now)
 		if err != nil {

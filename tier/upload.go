@@ -19,6 +19,7 @@ const (
 type upload struct {
 	from, to int64
 	drop     bool
+	again    bool // an earlier attempt may have stored it already
 	segment  LocalSegment
 	file     SegmentFile
 	sealed   sealed
@@ -65,7 +66,11 @@ func (p *Partition) next() (todo []upload, more bool, err error) {
 	if err != nil {
 		return nil, false, err
 	}
-	return planUploads(closed, at, p.source.Dropped)
+	limit := stepSegments
+	if p.failures > 0 {
+		limit = 1 // enough to find out whether the bucket is back
+	}
+	return planUploads(closed, at, limit, p.source.Dropped)
 }
 
 // position is where uploading goes on.
@@ -78,7 +83,7 @@ type position struct {
 // planUploads picks what to upload next, contiguous from the remote end on (R5). Segments that lie differently than those already
 // uploaded (another leader's) are taken up in their middle. Where nothing is remote and the log start has passed
 // the remote end, the next segment may begin anywhere.
-func planUploads(closed []LocalSegment, at position, dropped func(from, to int64) bool) (todo []upload, more bool, err error) {
+func planUploads(closed []LocalSegment, at position, limit int, dropped func(from, to int64) bool) (todo []upload, more bool, err error) {
 	end, bytes := at.end, int64(0)
 	for _, s := range closed {
 		if s.End <= max(end, at.logStart) {
@@ -87,11 +92,14 @@ func planUploads(closed []LocalSegment, at position, dropped func(from, to int64
 		if end == NoOffset || at.empty && len(todo) == 0 && end < at.logStart {
 			end = max(end, s.Base)
 		}
-		if bytes += s.Size; len(todo) >= stepSegments || len(todo) > 0 && bytes > stepBytes {
+		if bytes += s.Size; len(todo) >= limit || len(todo) > 0 && bytes > stepBytes {
 			return todo, true, nil
 		}
 		if s.Base > end {
 			if !dropped(end, s.Base) {
+				if len(todo) > 0 {
+					return todo, true, nil // first what can be
+				}
 				return todo, false, fmt.Errorf("%w: log has %d to %d next, remote end is %d", ErrGap, s.Base, s.End-1, end)
 			}
 			todo = append(todo, upload{from: end, to: s.Base, drop: true})
@@ -126,6 +134,7 @@ func (p *Partition) prepare(ctx context.Context, todo []upload) ([]upload, error
 			return nil, fmt.Errorf("segment %d: %w", u.segment.Base, err)
 		}
 		if known != nil && known.Entry.Sum == u.sealed.entry.Sum && known.Entry.Bytes == u.sealed.entry.Bytes {
+			u.again = true
 			continue
 		}
 		if known != nil { // the same key must never hold other bytes
@@ -139,6 +148,7 @@ func (p *Partition) prepare(ctx context.Context, todo []upload) ([]upload, error
 	if err := p.giveUpStale(todo); err != nil {
 		return nil, err
 	}
+	p.remember(todo)
 	return todo, p.state.prepare(fresh)
 }
 
@@ -153,28 +163,53 @@ func (p *Partition) pendingFor(u *upload) *pending {
 	return nil
 }
 
-// giveUpStale forgets earlier attempts that are not continued by todo. Their objects, if any, are the sweeper's.
+// giveUpStale forgets earlier attempts that todo does not continue and no later step can. Their objects, if any, are the sweeper's.
 func (p *Partition) giveUpStale(todo []upload) error {
-	kept := map[Token]bool{}
+	continued := map[Token]bool{}
+	end := p.catalog.current.End
 	for i := range todo {
-		kept[todo[i].sealed.entry.Token] = true // a drop's is zero and nobody's
+		continued[todo[i].sealed.entry.Token] = true // a drop's is zero and nobody's
+		end = todo[i].to
 	}
 	var stale []Token
 	for i := range p.state.pending {
-		if t := p.state.pending[i].Entry.Token; !kept[t] {
-			stale = append(stale, t)
+		x := &p.state.pending[i]
+		later := x.Entry.Base >= end && x.Entry.Epoch == p.epoch && p.fresh(x)
+		if !continued[x.Entry.Token] && !later {
+			stale = append(stale, x.Entry.Token)
 		}
 	}
 	return p.state.settle(stale, p.state.bound)
 }
 
-// seal opens and reads one segment.
+// remember keeps what was computed from the segments of todo, and of attempts that wait for a later step.
+func (p *Partition) remember(todo []upload) {
+	kept := map[Token]sealed{}
+	for i := range p.state.pending {
+		t := p.state.pending[i].Entry.Token
+		if s, ok := p.sealed[t]; ok {
+			kept[t] = s
+		}
+	}
+	for i := range todo {
+		if !todo[i].drop {
+			kept[todo[i].sealed.entry.Token] = todo[i].sealed
+		}
+	}
+	p.sealed = kept
+}
+
+// seal opens and reads one segment. What an earlier attempt found out is taken over.
 func (p *Partition) seal(ctx context.Context, u *upload, id ObjectID) error {
 	f, err := p.source.Open(u.segment)
 	if err != nil {
 		return err
 	}
 	u.file = f
+	if known, ok := p.sealed[id.Token]; ok {
+		u.sealed = known
+		return nil
+	}
 	aborted, err := p.source.Aborted(u.from, u.to)
 	if err != nil {
 		return err
@@ -193,6 +228,7 @@ func (p *Partition) seal(ctx context.Context, u *upload, id ObjectID) error {
 	}
 	size := u.segment.Size - pos
 	u.sealed, err = sealSegment(ctx, io.NewSectionReader(f, pos, size), ix, id, size, snapshot, p.tier.bucket.Checksum())
+	u.sealed.pos = pos
 	return err
 }
 
@@ -248,10 +284,16 @@ func (p *Partition) sendOne(ctx context.Context, u *upload) error {
 	}
 	defer release()
 	e := &u.sealed.entry
-	body := u.sealed.body
+	key, body := e.id().key(p.catalog.dir, segmentSuffix), u.sealed.body(u.file)
+	if u.again {
+		if obj, err := confirm(ctx, p.tier.bucket, key, body); err == nil {
+			e.ETag = obj.ETag
+			return nil
+		}
+	}
 	body.Pace = func(ctx context.Context, n int) error { return pace(ctx, p.tier.copyLimit, n) }
 	p.stats.copyRequests.Add(1)
-	obj, err := putConfirmed(ctx, p.tier.bucket, e.id().key(p.catalog.dir, segmentSuffix), body)
+	obj, err := putConfirmed(ctx, p.tier.bucket, key, body)
 	if err != nil {
 		p.stats.copyErrors.Add(1)
 		return err
@@ -288,6 +330,9 @@ func (p *Partition) commitUploads(ctx context.Context, sent []upload) error {
 	}
 	if err := p.commit(ctx, next); err != nil {
 		return err
+	}
+	for _, t := range tokens {
+		delete(p.sealed, t)
 	}
 	return p.settle(tokens)
 }

@@ -28,6 +28,7 @@ func TestClosedSegmentsAreConfirmed(t *testing.T) {
 // TestUploadSweep fails every single request in every way that a store or a network can, one at a time, and lets the tier go on.
 // Whatever happens, nothing unconfirmed is called confirmed, in the end everything is, and no orphan stays. (Scenarios 2, 3, 5-10, 62; D2)
 func TestUploadSweep(t *testing.T) {
+	tier.SetPageEntries(t, 3)
 	for _, f := range []tiertest.Fault{
 		tiertest.Refuse, tiertest.LoseReply, tiertest.Late, tiertest.Truncate, tiertest.Vanish, tiertest.Stall, tiertest.Short, tiertest.Flip,
 	} {

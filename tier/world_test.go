@@ -29,9 +29,10 @@ type world struct {
 	bucket *tiertest.Bucket
 	disk   *vfs.Mem
 	log    *fakeLog
-	config atomic.Pointer[tier.Config]
+	config *atomic.Pointer[tier.Config]
 	epoch  int32
 	option func(*tier.Options)
+	before func(op, key string)
 
 	// One life.
 	line  *line
@@ -53,7 +54,7 @@ func inWorld(t *testing.T, run func(w *world)) {
 }
 
 func newWorld(t *testing.T) *world {
-	w := &world{t: t, bucket: tiertest.NewBucket(), disk: vfs.NewMem(), log: newFakeLog(t)}
+	w := &world{t: t, bucket: tiertest.NewBucket(), disk: vfs.NewMem(), log: newFakeLog(t), config: new(atomic.Pointer[tier.Config])}
 	w.configure(tier.Config{Copy: true, RetentionMs: -1, RetentionBytes: -1})
 	t.Cleanup(w.stop)
 	return w
@@ -64,12 +65,16 @@ func (w *world) configure(c tier.Config) { w.config.Store(&c) }
 // line is a life's connection to the bucket. When it is cut nothing gets through any more, as after a crash.
 type line struct {
 	tier.Bucket
-	cut atomic.Bool
+	cut    atomic.Bool
+	before func(op, key string) // if set, called before every request
 }
 
 var errCut = errors.New("the process is dead")
 
 func (l *line) dead(op, key string) error {
+	if l.before != nil {
+		l.before(op, key)
+	}
 	if l.cut.Load() {
 		return &tier.BucketError{Op: op, Key: key, Kind: tier.ErrUnknown, Err: errCut}
 	}
@@ -114,7 +119,7 @@ func (l *line) Delete(ctx context.Context, keys ...string) error {
 // start begins a life.
 func (w *world) start() {
 	w.t.Helper()
-	w.line = &line{Bucket: w.bucket}
+	w.line = &line{Bucket: w.bucket, before: w.before}
 	w.fault = vfs.NewFault(w.disk)
 	o := tier.Options{
 		Bucket: w.line, Cluster: cluster, Name: "test", FS: w.fault, Dir: "/tier",

@@ -1,0 +1,287 @@
+package tier_test
+
+import (
+	"errors"
+	"io"
+	"math/rand/v2"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/morrowmq/morrow/internal/vfs"
+	"github.com/morrowmq/morrow/tier"
+	"github.com/morrowmq/morrow/tier/tiertest"
+)
+
+// broker is a second process of the same cluster: its own disk, its own replica of the log, the same bucket.
+func (w *world) broker(epoch int32, log *fakeLog) *world {
+	b := &world{
+		t: w.t, bucket: w.bucket, disk: vfs.NewMem(), log: log, epoch: epoch, config: w.config,
+		option: func(o *tier.Options) { o.Instance = "cluster" },
+	}
+	w.t.Cleanup(b.stop)
+	return b
+}
+
+// replica returns a log with the same batches, cut into segments elsewhere.
+func (l *fakeLog) replica(sizes ...int) *fakeLog {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r := newFakeLog(l.t)
+	r.all, r.end = l.all, l.end
+	for i, n := 0, 0; n < len(l.all); i++ {
+		take := min(sizes[i%len(sizes)], len(l.all)-n)
+		s := fakeSegment{LocalSegment: tier.LocalSegment{Base: l.all[n].BaseOffset()}}
+		for _, b := range l.all[n : n+take] {
+			s.data = append(s.data, b...)
+			s.End = b.EndOffset()
+		}
+		s.Size = int64(len(s.data))
+		r.segments = append(r.segments, s)
+		n += take
+	}
+	return r
+}
+
+func inCluster(t *testing.T, run func(w *world)) {
+	inWorld(t, func(w *world) {
+		w.option = func(o *tier.Options) { o.Instance = "cluster" }
+		run(w)
+	})
+}
+
+// TestNewLeaderGoesOnInTheMiddleOfASegment: its segments lie elsewhere; the range stays contiguous. (Scenarios 15, 37, 40, 59)
+func TestNewLeaderGoesOnInTheMiddleOfASegment(t *testing.T) {
+	inCluster(t, func(w *world) {
+		w.log.fill(7)
+		w.start()
+		w.settle()
+		w.stop()
+		w.log.fill(5)
+		b := w.broker(1, w.log.replica(3, 1, 4, 2))
+		b.start()
+		defer b.stop()
+		b.settle()
+		b.confirmedAll()
+		b.log.evict(b.log.end)
+		if got, want := b.consume(0, 500), w.log.bytesOf(0, w.log.end, true); string(got) != string(want) {
+			w.t.Fatal("other bytes")
+		}
+		b.noOrphans()
+	})
+}
+
+// TestZombieIsFenced: the old leader was paused at some request, a new one took over, the old one goes on. It can commit nothing more, believes
+// nothing confirmed that is not, and what it stored is swept. (Scenarios 34-36, 38)
+func TestZombieIsFenced(t *testing.T) {
+	for n, paused := 0, true; paused && !t.Failed(); n++ {
+		inCluster(t, func(w *world) {
+			w.log.fill(6)
+			var requests atomic.Int32
+			woken := make(chan struct{})
+			w.before = func(_, key string) {
+				if strings.HasPrefix(key, dir) && int(requests.Add(1)) == n+1 {
+					<-woken
+				}
+			}
+			w.start()
+			time.Sleep(time.Minute)
+			b := w.broker(1, w.log.replica(2, 3))
+			b.start()
+			b.log.fill(2)
+			w.log = b.log // the zombie's own view does not matter for the checks
+			b.settle()
+			b.confirmedAll()
+			close(woken)
+			paused = int(requests.Load()) > n
+			w.settleZombie()
+			if paused && !errors.Is(w.p.Err(), tier.ErrFenced) {
+				w.t.Fatalf("paused at request %d, the zombie says %v", n, w.p.Err())
+			}
+			b.log.fill(2)
+			b.p.Notify()
+			b.settle()
+			b.confirmedAll()
+			w.stop()
+			b.noOrphans()
+			b.stop()
+		})
+	}
+}
+
+// settleZombie lets time pass; the zombie's own bound need not grow.
+func (w *world) settleZombie() {
+	w.t.Helper()
+	time.Sleep(10 * time.Minute)
+	synctest.Wait()
+	w.boundHolds()
+}
+
+// TestLeadershipMovesBackAndForth: leaders with logs cut at random follow each other, each after a crash of the one before.
+func TestLeadershipMovesBackAndForth(t *testing.T) {
+	for seed := range uint64(8) {
+		inCluster(t, func(w *world) {
+			rnd := rand.New(rand.NewPCG(seed, 2))
+			w.log.fill(4)
+			log := w.log
+			for epoch := range int32(6) {
+				b := w.broker(epoch, log.replica(1+rnd.IntN(4), 1+rnd.IntN(4)))
+				b.start()
+				b.bucket.Add(tiertest.Rule{After: rnd.IntN(60), Fault: tiertest.Late, Do: func() { b.crash(rnd) }})
+				for range 3 {
+					time.Sleep(time.Duration(rnd.IntN(3000)) * time.Millisecond)
+					b.log.fill(1 + rnd.IntN(3))
+					b.p.Notify()
+				}
+				b.wait(time.Minute)
+				b.stop()
+				b.bucket.Heal()
+				log = b.log
+			}
+			b := w.broker(9, log)
+			b.start()
+			b.bucket.DeliverLate()
+			b.settle()
+			b.confirmedAll()
+			b.noOrphans()
+			b.stop()
+			w.log = log
+		})
+	}
+}
+
+// TestManifestThatGoesBackIsRefused: somebody restored an old copy of the bucket, or removed the manifest. (Scenarios 42, 57)
+func TestManifestThatGoesBackIsRefused(t *testing.T) {
+	for _, removed := range []bool{false, true} {
+		inWorld(t, func(w *world) {
+			w.log.fill(3)
+			w.start()
+			w.settle()
+			old := w.object(dir + "manifest")
+			w.log.fill(3)
+			w.p.Notify()
+			w.settle()
+			w.stop()
+			now := w.object(dir + "manifest")
+			w.replaceObject(dir+"manifest", old)
+			if removed {
+				if err := w.bucket.Delete(w.calm(), dir+"manifest"); err != nil {
+					w.t.Fatal(err)
+				}
+			}
+			w.epoch++
+			w.log.fill(1)
+			w.start()
+			time.Sleep(10 * time.Minute)
+			if !errors.Is(w.p.Err(), tier.ErrRolledBack) || w.p.Confirmed() != tier.NoOffset {
+				w.t.Fatalf("%v, confirmed %d", w.p.Err(), w.p.Confirmed())
+			}
+			if a := w.tier.Alarms(); len(a) != 1 || a[0].Name != "partition_stopped" || !strings.Contains(a[0].Text, "restore it") {
+				w.t.Fatalf("alarms %+v", a)
+			}
+			w.replaceObject(dir+"manifest", now)
+			w.settle()
+			w.confirmedAll()
+		})
+	}
+}
+
+func (w *world) object(key string) []byte {
+	w.t.Helper()
+	r, _, err := w.bucket.Get(w.calm(), key, 0, -1)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	b, err := io.ReadAll(r)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return b
+}
+
+func (w *world) replaceObject(key string, b []byte) {
+	w.t.Helper()
+	if _, err := w.bucket.Put(w.calm(), key, tier.BytesBody(tier.CRC64NVME, b), tier.PutOptions{}); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// TestEpochsOfTheRemoteRange answers for leader epochs (KIP-101, KIP-279).
+func TestEpochsOfTheRemoteRange(t *testing.T) {
+	inWorld(t, func(w *world) {
+		for _, epoch := range []int32{0, 0, 2, 2, 5} {
+			w.log.add(batch{records: 10, epoch: epoch})
+		}
+		w.epoch = 5
+		w.start()
+		w.settle()
+		for _, c := range []struct {
+			epoch, found int32
+			end          int64
+			ok           bool
+		}{{0, 0, 20, true}, {1, 0, 20, true}, {2, 2, 40, true}, {4, 2, 40, true}, {5, -1, -1, false}, {-1, -1, -1, false}} {
+			if found, end, ok := w.p.EpochEnd(c.epoch); found != c.found || end != c.end || ok != c.ok {
+				w.t.Errorf("epoch %d ends: %d, %d, %v", c.epoch, found, end, ok)
+			}
+		}
+		for offset, want := range map[int64]int32{0: 0, 19: 0, 20: 2, 49: 5, 50: -1} {
+			if got := w.p.EpochAt(offset); got != want {
+				w.t.Errorf("epoch of %d: %d", offset, got)
+			}
+		}
+	})
+}
+
+// TestTwoClustersInOneBucket do not see each other. (Scenario 54)
+func TestTwoClustersInOneBucket(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.log.fill(3)
+		w.start()
+		other := &world{t: w.t, bucket: w.bucket, disk: vfs.NewMem(), log: newFakeLog(w.t), config: w.config,
+			option: func(o *tier.Options) { o.Cluster = "c2" }}
+		other.log.fill(2)
+		other.start()
+		w.settle()
+		w.confirmedAll()
+		if got := other.p.Confirmed(); got != 10 {
+			w.t.Fatalf("the other cluster has confirmed %d", got)
+		}
+		if _, err := other.tier.Sweep(w.t.Context(), tier.SweepOptions{}); err != nil {
+			w.t.Fatal(err)
+		}
+		w.noOrphans()
+		other.stop()
+	})
+}
+
+// TestSecondOwnerIsRefused: a copy of the data directory, or a restored broker, while the first one is alive. (Scenario 56)
+func TestSecondOwnerIsRefused(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.log.fill(2)
+		w.start()
+		w.settle()
+		second := &world{t: w.t, bucket: w.bucket, disk: vfs.NewMem(), log: newFakeLog(w.t), config: w.config, epoch: 1}
+		second.start()
+		defer second.stop()
+		w.settle()
+		var owned *tier.OwnedError
+		if err := second.tier.Admitted(); !errors.As(err, &owned) || owned.Owner.Name != "test" {
+			w.t.Fatalf("second owner: %v", err)
+		}
+		if a := second.tier.Alarms(); len(a) != 1 || a[0].Name != "store_refused" {
+			w.t.Fatalf("alarms %+v", a)
+		}
+		if err := tier.ClaimOwner(w.calm(), w.bucket, cluster, tier.Owner{Instance: "x", Seen: time.Now().UnixMilli()}, false); !errors.As(err, &owned) {
+			w.t.Fatalf("claim: %v", err)
+		}
+		if err := tier.ClaimOwner(w.calm(), w.bucket, cluster, tier.Owner{Instance: "x", Seen: time.Now().UnixMilli()}, true); err != nil {
+			w.t.Fatalf("claim by force: %v", err)
+		}
+		time.Sleep(2 * time.Minute)
+		if err := w.tier.Admitted(); !errors.As(err, &owned) {
+			w.t.Fatalf("the first owner has not noticed: %v", err)
+		}
+	})
+}

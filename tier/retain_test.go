@@ -1,0 +1,383 @@
+package tier_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/morrowmq/morrow/tier"
+	"github.com/morrowmq/morrow/tier/tiertest"
+)
+
+// timed closes a segment of ten records with this timestamp.
+func (l *fakeLog) timed(at time.Time, hidden bool) tier.LocalSegment {
+	stamps := make([]int64, 10)
+	for i := range stamps {
+		stamps[i] = at.UnixMilli()
+	}
+	return l.add(batch{records: 10, timestamps: stamps, hidden: hidden})
+}
+
+func (w *world) expectStart(want int64) {
+	w.t.Helper()
+	start, _, known := w.p.Offsets()
+	m, _ := w.manifest()
+	if !known || start != want || m.Start != want || w.log.Offsets().Start != want {
+		w.t.Fatalf("remote start %d, manifest %d, log start %d; want %d", start, m.Start, w.log.Offsets().Start, want)
+	}
+}
+
+func TestRetentionByTime(t *testing.T) {
+	inWorld(t, func(w *world) {
+		began := time.Now()
+		for i := range 10 {
+			w.log.timed(began.Add(time.Duration(i)*time.Hour), i%3 == 1)
+		}
+		w.configure(tier.Config{Copy: true, RetentionMs: 10 * 3600_000, RetentionBytes: -1})
+		w.start()
+		w.settle()
+		w.confirmedAll()
+		w.expectStart(0)
+		time.Sleep(12 * time.Hour)
+		w.settle()
+		w.expectStart(30) // 12 h 20 min after the beginning
+		if w.log.reported != 30 {
+			w.t.Fatalf("reported start %d", w.log.reported)
+		}
+		w.noOrphans()
+		time.Sleep(24 * time.Hour)
+		w.settle()
+		w.expectStart(100) // scenario 31: everything at once; the next offset stays
+		if m, _ := w.manifest(); m.End != 100 || !m.Empty() {
+			w.t.Fatalf("manifest %+v", m)
+		}
+		w.log.evict(100)
+		w.log.timed(time.Now(), false)
+		w.p.Notify()
+		w.settle()
+		w.confirmedAll()
+		w.expectStart(100)
+		w.noOrphans()
+	})
+}
+
+func TestRetentionBySizeCountsOverlapOnce(t *testing.T) { // scenarios 22, 23; rule R8
+	inWorld(t, func(w *world) {
+		var size int64
+		for range 10 {
+			size = w.log.timed(time.Now(), false).Size
+		}
+		w.start()
+		w.settle()
+		w.confirmedAll()
+		m, _ := w.manifest()
+		object := m.Tail[0].Bytes
+		w.log.evict(60) // six remote only, four in both places
+		w.configure(tier.Config{Copy: true, RetentionMs: -1, RetentionBytes: 4*size + 6*object})
+		w.settle()
+		w.expectStart(0)
+		w.configure(tier.Config{Copy: true, RetentionMs: -1, RetentionBytes: 4*size + 5*object - 1})
+		w.settle()
+		w.expectStart(10) // one more would leave less than retention.bytes
+		w.configure(tier.Config{Copy: true, RetentionMs: -1, RetentionBytes: 0})
+		w.settle()
+		w.expectStart(60) // what is local as well is for the log to remove
+		w.noOrphans()
+	})
+}
+
+func TestGateHoldsRetention(t *testing.T) { // the schedule still needs what has expired
+	inWorld(t, func(w *world) {
+		for range 5 {
+			w.log.timed(time.Now(), false)
+		}
+		w.log.gate = 25
+		w.configure(tier.Config{Copy: true, RetentionMs: 1000, RetentionBytes: 0})
+		w.start()
+		w.settle()
+		w.expectStart(20)
+		w.log.mu.Lock()
+		w.log.gate = 50
+		w.log.mu.Unlock()
+		w.settle()
+		w.expectStart(50)
+	})
+}
+
+func TestDeleteRecordsInTheMiddleOfARemoteSegment(t *testing.T) { // scenario 29
+	inWorld(t, func(w *world) {
+		w.uploaded(func(l *fakeLog) { l.fill(6) })
+		w.log.deleteRecords(12)
+		w.p.Notify()
+		w.settle()
+		if start, _, _ := w.p.Offsets(); start != 10 || len(w.segmentKeys()) != 4 {
+			w.t.Fatalf("remote start %d, %d objects", start, len(w.segmentKeys()))
+		}
+		w.log.deleteRecords(15)
+		w.p.Notify()
+		w.settle()
+		w.expectStart(15)
+	})
+}
+
+// TestExpirySweep fails every request on the way of an expiry that crosses pages, in every way. (Scenarios 32, 24; rule R7)
+func TestExpirySweep(t *testing.T) {
+	tier.SetPageEntries(t, 4)
+	for _, f := range []tiertest.Fault{tiertest.Refuse, tiertest.LoseReply, tiertest.Late, tiertest.Vanish} {
+		t.Run(f.String(), func(t *testing.T) {
+			for n, fired := 0, true; fired; n++ {
+				inWorld(t, func(w *world) {
+					w.uploaded(func(l *fakeLog) {
+						for range 24 {
+							l.add(batch{})
+						}
+					})
+					rule := w.bucket.Add(tiertest.Rule{After: n, Fault: f})
+					w.log.deleteRecords(3 + int64(n%3)*6)
+					w.p.Notify()
+					w.settle()
+					w.bucket.DeliverLate()
+					w.log.deleteRecords(21)
+					w.p.Notify()
+					w.settle()
+					w.settle()
+					fired = w.bucket.Fired(rule) > 0
+					w.bucket.Heal()
+					w.settle()
+					w.expectStart(21)
+					w.noOrphans()
+					if n := len(w.segmentKeys()); n != 3 {
+						w.t.Fatalf("%d segments are left", n)
+					}
+				})
+				fired = fired && !t.Failed()
+			}
+		})
+	}
+}
+
+// TestTierDownForHours: local data stays, the alarm says what is wrong and how much waits; on return everything drains in order. (Scenario 24)
+func TestTierDownForHours(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.log.fill(3)
+		w.start()
+		w.settle()
+		down := w.bucket.Add(tiertest.Rule{Fault: tiertest.Refuse, Err: tier.ErrThrottled, Times: tiertest.Forever})
+		for range 5 {
+			w.log.fill(20)
+			w.p.Notify()
+			w.wait(time.Hour)
+			if got := w.p.Confirmed(); got != 15 {
+				w.t.Fatalf("confirmed %d while the bucket is down", got)
+			}
+		}
+		lag, err := w.p.Lag()
+		if err != nil || lag.Segments != 100 || lag.Bytes == 0 || time.Since(lag.Since) < 4*time.Hour {
+			w.t.Fatalf("lag %+v, %v", lag, err)
+		}
+		alarms := w.tier.Alarms()
+		if len(alarms) != 1 || alarms[0].Name != "store_failing" {
+			w.t.Fatalf("alarms %+v", alarms)
+		}
+		if in, ok := w.tier.DiskFull("/"); !ok || in <= 0 {
+			w.t.Fatalf("disk full in %v, %v", in, ok)
+		}
+		if n := w.bucket.Fired(down); n > 5000 {
+			w.t.Fatalf("%d requests in five hours", n)
+		}
+		w.bucket.Heal()
+		w.settle()
+		w.confirmedAll()
+		if lag, _ := w.p.Lag(); lag != (tier.Lag{}) || len(w.tier.Alarms()) != 0 {
+			w.t.Fatalf("lag %+v, alarms %+v", lag, w.tier.Alarms())
+		}
+	})
+}
+
+// TestTierDownPastTotalRetention: the log removed expired segments that were never uploaded. The tier begins anew behind the
+// gap, which lies below the log start. (Scenarios 25, 27)
+func TestTierDownPastTotalRetention(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.log.fill(4)
+		w.start()
+		w.settle()
+		w.bucket.Add(tiertest.Rule{Fault: tiertest.Refuse, Times: tiertest.Forever})
+		w.log.fill(4)
+		w.log.deleteRecords(30)
+		w.log.evict(30)
+		w.p.Notify()
+		w.settle()
+		w.bucket.Heal()
+		w.settle()
+		w.confirmedAll()
+		if start, end, _ := w.p.Offsets(); start != 30 || end != 40 {
+			w.t.Fatalf("remote [%d, %d)", start, end)
+		}
+		w.noOrphans()
+	})
+}
+
+// TestGapIsRefused: local data went missing that is not expired. Nothing may paper over it. (Scenario 27; rule R5)
+func TestGapIsRefused(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.log.fill(2)
+		w.start()
+		w.settle()
+		w.bucket.Add(tiertest.Rule{Fault: tiertest.Refuse, Times: tiertest.Forever})
+		w.log.fill(4)
+		w.log.evict(20)
+		w.settle()
+		w.bucket.Heal()
+		w.settle()
+		if !errors.Is(w.p.Err(), tier.ErrGap) || w.p.Confirmed() != 10 {
+			w.t.Fatalf("confirmed %d, %v", w.p.Confirmed(), w.p.Err())
+		}
+		if a := w.tier.Alarms(); len(a) != 1 || a[0].Name != "partition_stopped" {
+			w.t.Fatalf("alarms %+v", a)
+		}
+	})
+}
+
+// TestRecordedDropsKeepTheRangeContiguous: finished runs leave the schedule log, uploaded or not. (Rule R5)
+func TestRecordedDropsKeepTheRangeContiguous(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.log.fill(4)
+		w.start()
+		w.settle()
+		w.log.fill(6)
+		w.log.mu.Lock()
+		w.log.dropped = [][2]int64{{5, 15}, {25, 35}}
+		w.log.segments = append(w.log.segments[:5], w.log.segments[7:]...)
+		w.log.mu.Unlock()
+		if err := w.p.Drop(w.t.Context(), 5, 15); err != nil {
+			w.t.Fatal(err)
+		}
+		w.p.Notify()
+		w.settle()
+		w.confirmedAll()
+		if n := len(w.segmentKeys()); n != 6 {
+			w.t.Fatalf("%d segments", n)
+		}
+		want := append(append(w.log.bytesOf(0, 5, true), w.log.bytesOf(15, 25, true)...), w.log.bytesOf(35, 50, true)...)
+		if got := w.consume(0, 1000); !bytes.Equal(got, want) {
+			w.t.Fatalf("%d bytes instead of %d", len(got), len(want))
+		}
+		if err := w.p.Drop(w.t.Context(), 5, 15); err != nil { // again, after a crash say
+			w.t.Fatal(err)
+		}
+		w.noOrphans()
+	})
+}
+
+// TestDropInPages: a drop in the middle of old entries.
+func TestDropInPages(t *testing.T) {
+	tier.SetPageEntries(t, 8)
+	inWorld(t, func(w *world) {
+		w.uploaded(func(l *fakeLog) {
+			for range 60 {
+				l.add(batch{})
+			}
+			l.dropped = [][2]int64{{20, 30}}
+		})
+		if err := w.p.Drop(w.t.Context(), 20, 30); err != nil {
+			w.t.Fatal(err)
+		}
+		w.settle()
+		if n := len(w.segmentKeys()); n != 50 {
+			w.t.Fatalf("%d segments", n)
+		}
+		want := append(w.log.bytesOf(0, 20, true), w.log.bytesOf(30, 60, true)...)
+		if got := w.consume(0, 100_000); !bytes.Equal(got, want) {
+			w.t.Fatal("other bytes")
+		}
+		w.noOrphans()
+	})
+}
+
+// TestSwitchedOffAndOn: with remote.log.delete.on.disable everything remote goes, and uploading begins anew with what is local. (Scenarios 27, 28)
+func TestSwitchedOffAndOn(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.log.fill(6)
+		w.start()
+		w.settle()
+		w.log.evict(15)
+		w.configure(tier.Config{Discard: true, RetentionMs: -1, RetentionBytes: -1})
+		w.settle()
+		if m, _ := w.manifest(); !m.Empty() || m.End != tier.NoOffset || len(w.segmentKeys()) != 0 {
+			w.t.Fatalf("manifest %+v, objects %v", m, w.segmentKeys())
+		}
+		if got := w.log.Offsets().Start; got != 15 {
+			w.t.Fatalf("log start %d, local start 15", got)
+		}
+		if got := w.p.Confirmed(); got > 15 {
+			w.t.Fatalf("confirmed %d of which nothing is remote", got)
+		}
+		w.log.fill(2)
+		w.configure(tier.Config{Copy: true, RetentionMs: -1, RetentionBytes: -1})
+		w.settle()
+		w.confirmedAll()
+		if start, _, _ := w.p.Offsets(); start != 15 {
+			w.t.Fatalf("remote start %d", start)
+		}
+		w.configure(tier.Config{Copy: false, RetentionMs: -1, RetentionBytes: -1}) // remote.log.copy.disable
+		w.log.fill(3)
+		w.settle()
+		if got := w.p.Confirmed(); got != 40 {
+			w.t.Fatalf("confirmed %d with copying off", got)
+		}
+		w.configure(tier.Config{Copy: true, RetentionMs: -1, RetentionBytes: -1})
+		w.settle()
+		w.confirmedAll()
+		w.noOrphans()
+	})
+}
+
+// TestClockStepsBack: nothing expires early, nothing stops. (Scenario 61)
+func TestClockStepsBack(t *testing.T) {
+	inWorld(t, func(w *world) {
+		var skew time.Duration
+		w.option = func(o *tier.Options) { o.Now = func() time.Time { return time.Now().Add(skew) } }
+		w.configure(tier.Config{Copy: true, RetentionMs: 3600_000, RetentionBytes: -1})
+		w.log.timed(time.Now(), false)
+		w.start()
+		w.settle()
+		skew = -24 * time.Hour
+		w.log.timed(time.Now(), false)
+		w.p.Notify()
+		w.settle()
+		w.confirmedAll()
+		w.expectStart(0)
+		skew = 0
+		w.log.timed(time.Now(), false)
+		w.p.Notify()
+		w.settle()
+		w.confirmedAll()
+	})
+}
+
+func TestExplainSaysWhy(t *testing.T) {
+	inWorld(t, func(w *world) {
+		for i := range 4 {
+			w.log.timed(time.Now().Add(time.Duration(i)*time.Hour), false)
+		}
+		w.start()
+		w.settle()
+		w.log.evict(20)
+		w.configure(tier.Config{Copy: false, RetentionMs: -1, RetentionBytes: -1})
+		w.log.fill(1)
+		lines, err := w.p.Explain(w.t.Context())
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		var got []string
+		for _, l := range lines {
+			got = append(got, fmt.Sprintf("%d-%d %s", l.Base, l.End, l.Where))
+		}
+		if want := "[0-10 remote 10-20 remote 20-30 both 30-40 both 40-45 local]"; fmt.Sprint(got) != want {
+			w.t.Fatalf("%v, want %v", got, want)
+		}
+		w.configure(tier.Config{Copy: true, RetentionMs: -1, RetentionBytes: -1})
+	})
+}
