@@ -11,7 +11,10 @@ import (
 )
 
 // OS is the machine's file system.
-type OS struct{}
+type OS struct {
+	// ReadOnly opens files for reading only, so that a tool can look at what it may not change.
+	ReadOnly bool
+}
 
 var _ FS = OS{}
 
@@ -25,7 +28,10 @@ func (OS) Create(name string) (File, error) {
 	return open(name, os.O_RDWR|os.O_CREATE|os.O_EXCL)
 }
 
-func (OS) Open(name string) (File, error) {
+func (o OS) Open(name string) (File, error) {
+	if o.ReadOnly {
+		return open(name, os.O_RDONLY)
+	}
 	return open(name, os.O_RDWR)
 }
 
