@@ -32,6 +32,8 @@ type resolution struct {
 	latest map[string]int
 	// absent are keys under which nothing is pending.
 	absent []string
+	// version is that of the runs that were looked at.
+	version int
 	// beyond is the lowest ticket asked for that did not exist.
 	beyond int64
 	// refused are the strict cancels that came too late.
@@ -50,9 +52,10 @@ func (r *resolution) reset() {
 }
 
 // Prepare finds what the batch's cancels and keys refer to, and builds the pieces. It is called outside the partition's append section, and again
-// whenever Admit answers [ErrChanged]. It reads the log only for cancels by ticket. Errors are the source's: nothing is known then, and the producer should retry.
+// whenever Admit answers [ErrChanged]. It reads the log, or the schedule's runs, only for cancels by ticket and for keys. Errors are the source's: nothing is known then, and the producer should retry.
 func (p *Plan) Prepare(ctx context.Context, s *Schedule, src Source) error {
 	p.resolution.reset()
+	p.version = s.installed()
 	items := p.splitter.items
 	for i := range items {
 		it := &items[i]
@@ -60,9 +63,9 @@ func (p *Plan) Prepare(ctx context.Context, s *Schedule, src Source) error {
 		var err error
 		switch {
 		case it.kind == itemDelayed && it.name > 0:
-			p.replace(s, i)
+			err = p.replace(ctx, s, i)
 		case it.kind == itemCancel && it.name > 0:
-			p.cancelName(s, it)
+			err = p.cancelName(ctx, s, it)
 		case it.kind == itemCancel:
 			err = p.cancelTicket(ctx, s, src, it)
 		}
@@ -74,11 +77,15 @@ func (p *Plan) Prepare(ctx context.Context, s *Schedule, src Source) error {
 }
 
 // replace resolves a delayed record with a key.
-func (p *Plan) replace(s *Schedule, i int) {
+func (p *Plan) replace(ctx context.Context, s *Schedule, i int) error {
 	it := &p.splitter.items[i]
 	name := p.name(it)
 	if !p.finishOwn(name) {
-		if e, ok := p.lookUp(s, name); ok {
+		e, ok, err := p.lookUp(ctx, s, name)
+		if err != nil {
+			return err
+		}
+		if ok {
 			p.hit(it, e)
 		}
 	}
@@ -86,19 +93,25 @@ func (p *Plan) replace(s *Schedule, i int) {
 		p.latest = make(map[string]int)
 	}
 	p.latest[name] = i
+	return nil
 }
 
-func (p *Plan) cancelName(s *Schedule, it *item) {
+func (p *Plan) cancelName(ctx context.Context, s *Schedule, it *item) error {
 	name := p.name(it)
 	if p.finishOwn(name) {
 		it.done, p.rebuild = true, true
-		return
+		return nil
 	}
-	if e, ok := p.lookUp(s, name); ok {
+	e, ok, err := p.lookUp(ctx, s, name)
+	switch {
+	case err != nil:
+		return err
+	case ok:
 		p.hit(it, e)
-		return
+	default:
+		p.miss(it, fmt.Sprintf("nothing is pending under the key %.60q", name))
 	}
-	p.miss(it, fmt.Sprintf("nothing is pending under the key %.60q", name))
+	return nil
 }
 
 func (p *Plan) name(it *item) string { return string(p.splitter.names[it.name-1]) }
@@ -115,13 +128,18 @@ func (p *Plan) finishOwn(name string) bool {
 }
 
 // lookUp finds what was pending under a key before this batch.
-func (p *Plan) lookUp(s *Schedule, name string) (Entry, bool) {
-	e, ok := s.Named(name)
+func (p *Plan) lookUp(ctx context.Context, s *Schedule, name string) (e Entry, ok bool, err error) {
+	e, ok = s.Named(name)
+	if !ok {
+		if e, ok, err = s.keyInRuns(ctx, name); err != nil {
+			return e, false, fmt.Errorf("looking up key %.60q: %w", name, err)
+		}
+	}
 	if ok && !p.finished[e.Ticket] {
-		return e, true
+		return e, true, nil
 	}
 	p.absent = append(p.absent, name)
-	return e, false
+	return e, false, nil
 }
 
 func (p *Plan) hit(it *item, e Entry) {
@@ -146,14 +164,17 @@ func (p *Plan) cancelTicket(ctx context.Context, s *Schedule, src Source, it *it
 	ticket := it.value
 	if ticket >= s.End() {
 		p.beyond = min(p.beyond, ticket)
-		p.miss(it, fmt.Sprintf("the partition has no offset %d yet", ticket))
+		p.miss(it, fmt.Sprintf("no delayed record was stored at offset %d yet", ticket))
 		return nil
 	}
 	if p.finished[ticket] {
 		p.miss(it, fmt.Sprintf("offset %d is cancelled by an earlier record of the same batch", ticket))
 		return nil
 	}
-	e, err := find(ctx, src, ticket)
+	e, spilled, err := s.ticketInRuns(ctx, ticket)
+	if err == nil && !spilled {
+		e, err = find(ctx, src, ticket)
+	}
 	switch {
 	case errors.Is(err, ErrGone):
 		p.miss(it, fmt.Sprintf("offset %d is no longer in the log", ticket))
@@ -161,7 +182,7 @@ func (p *Plan) cancelTicket(ctx context.Context, s *Schedule, src Source, it *it
 		p.miss(it, fmt.Sprintf("the record at offset %d is not a delayed one", ticket))
 	case err != nil:
 		return fmt.Errorf("looking up ticket %d: %w", ticket, err)
-	case s.Contains(e):
+	case (spilled || ticket >= s.nearFloor()) && s.Contains(e):
 		p.hit(it, e)
 	default:
 		how, err := ending(ctx, src, e, s.End())
@@ -179,7 +200,7 @@ func (p *Plan) cancelTicket(ctx context.Context, s *Schedule, src Source, it *it
 func (s *Schedule) Admit(p *Plan) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.end > p.beyond {
+	if s.end > p.beyond || p.version != s.runs.installs && len(p.targets)+len(p.absent)+len(p.refused) > 0 {
 		return ErrChanged
 	}
 	for _, e := range p.targets {

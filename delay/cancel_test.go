@@ -82,7 +82,7 @@ func TestCancelByTicket(t *testing.T) {
 	_, err = p.send(with("ok"), cancelOf(2))
 	checkRefused(t, err, 1, "the record at offset 2 is not a delayed one")
 	_, err = p.send(cancelOf(99))
-	checkRefused(t, err, 0, "the partition has no offset 99 yet")
+	checkRefused(t, err, 0, "no delayed record was stored at offset 99 yet")
 	_, err = p.send(cancelOf(1), cancelOf(1))
 	checkRefused(t, err, 1, "offset 1 is cancelled by an earlier record of the same batch")
 	_, err = p.send(cancelOf(3))

@@ -46,7 +46,10 @@ func (w *rewrite) fold(r *run) {
 	for _, e := range w.collected {
 		r.finish(e)
 	}
-	w.collected = nil
+	for _, e := range w.excluded {
+		r.exclude(e)
+	}
+	w.collected, w.excluded = nil, nil
 }
 
 // progress describes what is finished of the run: all of it, or only the exceptions that are new.

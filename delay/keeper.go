@@ -35,10 +35,10 @@ type Keeper struct {
 	schedule *Schedule
 	header   runHeader
 	builder  record.Builder
-	// segment is the base offset of the segment of the last complete progress record, -1 without one; written is how
-	// many bytes of others followed it.
-	segment int64
-	written int
+	// segment is the offset of the last complete progress record, which begins a segment; -1 without one. Others follow it, up
+	// to the offset until; written is how many bytes all of them have.
+	segment, until int64
+	written        int
 	// complete says that the next progress record must be complete.
 	complete bool
 	drops    []dropped
@@ -48,7 +48,7 @@ type Keeper struct {
 const maxProgressBytes = 1 << 20
 
 // OpenKeeper reads what a journal knows of a partition's schedule. The schedule must then be applied the partition's
-// log from [Schedule.End] on. LogStart is where that log begins, if the journal knows nothing yet.
+// log from [Schedule.End] on. LogStart is where that log begins.
 func OpenKeeper(ctx context.Context, c KeeperConfig, logStart int64) (*Keeper, *Schedule, error) {
 	if c.SortBytes == 0 {
 		c.SortBytes = 32 << 20
@@ -69,7 +69,7 @@ func OpenKeeper(ctx context.Context, c KeeperConfig, logStart int64) (*Keeper, *
 	}
 	if p == nil {
 		k.schedule = NewSchedule(logStart)
-	} else if k.schedule, err = k.restore(ctx, p); err != nil {
+	} else if k.schedule, err = k.restore(ctx, p, logStart); err != nil {
 		return nil, nil, err
 	}
 	k.schedule.journal = c.Journal
@@ -82,7 +82,11 @@ func (k *Keeper) load(ctx context.Context) (*progress, error) {
 	if err != nil {
 		return nil, err
 	}
-	for i, base := range slices.Backward(bases) {
+	// What is read here opens the gate, so it may not be lost any more.
+	if err := k.c.Journal.Wait(ctx, end); err != nil {
+		return nil, err
+	}
+	for _, base := range slices.Backward(bases) {
 		if base == end {
 			continue
 		}
@@ -90,50 +94,56 @@ func (k *Keeper) load(ctx context.Context) (*progress, error) {
 		if err != nil {
 			return nil, err
 		}
-		if kind, _, err := kindOf(b); err != nil || kind != kindProgress {
-			if err != nil {
-				return nil, err
-			}
-			continue
+		p, err := readProgress(b)
+		switch {
+		case err != nil:
+			return nil, err
+		case p == nil:
+			end = base
+		case p.complete:
+			return k.fold(ctx, base, end)
 		}
-		k.segment = base
-		if i+1 < len(bases) {
-			end = bases[i+1]
-		}
-		return k.fold(ctx, base, end)
 	}
 	return nil, nil
 }
 
-// fold reads the progress records of one segment.
-func (k *Keeper) fold(ctx context.Context, from, to int64) (*progress, error) {
-	var p *progress
-	err := k.c.Journal.Scan(ctx, from, to, func(b record.Batch) error {
-		kind, value, err := kindOf(b)
-		if err != nil || kind != kindProgress {
+// readProgress reads a progress record; nil if the batch is something else.
+func readProgress(b record.Batch) (*progress, error) {
+	kind, value, err := kindOf(b)
+	if err != nil || kind != kindProgress {
+		return nil, err
+	}
+	p, err := decodeProgress(value)
+	if err != nil {
+		return nil, fmt.Errorf("progress record at offset %d: %w", b.BaseOffset(), err)
+	}
+	return p, nil
+}
+
+// fold reads the progress records of a range, the first of which is complete.
+func (k *Keeper) fold(ctx context.Context, from, to int64) (p *progress, err error) {
+	k.segment = from
+	err = k.c.Journal.Scan(ctx, from, to, func(b record.Batch) error {
+		next, err := readProgress(b)
+		if err != nil || next == nil {
 			return err
-		}
-		next, err := decodeProgress(value)
-		if err != nil {
-			return fmt.Errorf("progress record at offset %d: %w", b.BaseOffset(), err)
 		}
 		if p == nil {
 			p = next
 		} else {
 			p.fold(next)
 		}
+		k.until = b.EndOffset()
 		return nil
 	})
-	if err == nil && !p.complete {
-		err = fmt.Errorf("progress record at offset %d: %w: not complete", from, errUnreadable)
-	}
 	return p, err
 }
 
 // restore makes the schedule that a progress record describes.
-func (k *Keeper) restore(ctx context.Context, p *progress) (*Schedule, error) {
-	s := NewSchedule(p.floor)
-	s.floor, s.folded, s.received = p.floor, p.folded, p.received
+func (k *Keeper) restore(ctx context.Context, p *progress, logStart int64) (*Schedule, error) {
+	// The log may begin above the floor: it has kept what was pending and what is proved above folded.
+	s := NewSchedule(max(p.floor, logStart))
+	s.folded, s.received = p.folded, p.received
 	s.highWatermark, s.namesRuns = p.folded, len(p.runs) > 0
 	for i := range p.runs {
 		r, err := loadRun(ctx, k.c.Journal, &p.runs[i])
@@ -168,6 +178,7 @@ func (k *Keeper) commit(ctx context.Context, complete bool, c change, logStart i
 	if complete {
 		k.segment, k.written = offset, 0
 	}
+	k.until = end
 	k.written += len(value)
 	k.complete = false
 	k.schedule.progressed(p, finished, c)
@@ -203,7 +214,7 @@ func (k *Keeper) Tidy(ctx context.Context, logStart int64) error {
 func (k *Keeper) garbage(bases []int64) (drops []dropped) {
 	live := k.schedule.ranges()
 	for i, base := range bases {
-		if i+1 == len(bases) || base == k.segment {
+		if i+1 == len(bases) || k.segment <= base && base < k.until {
 			continue
 		}
 		end := bases[i+1]

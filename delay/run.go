@@ -81,6 +81,14 @@ func (r *run) finish(e Entry) {
 	r.live--
 }
 
+// exclude notes that a record is not in the run, though its tables may say so.
+func (r *run) exclude(e Entry) {
+	if !r.finished(e) {
+		r.exceptions.insert(e)
+		r.fresh = append(r.fresh, e)
+	}
+}
+
 // advance moves the cursor: everything up to e is finished. Those that no exception names were finished
 // in a state that the run was read from.
 func (r *run) advance(e Entry) {

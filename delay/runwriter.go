@@ -33,11 +33,14 @@ type runWriter struct {
 	tableLast Entry
 
 	records, keys sorter
-	sortKey       []byte
-	value         []byte
-	builder       record.Builder
-	view          record.View
-	stamper       stamper
+	// ordered yields the records in order, if they need not be sorted.
+	ordered func(yield func(key, value []byte) error) error
+
+	sortKey []byte
+	value   []byte
+	builder record.Builder
+	view    record.View
+	stamper stamper
 }
 
 // runHeader identifies the partition that a run belongs to.
@@ -56,7 +59,10 @@ func (h runHeader) encode(low, high int64) []byte {
 	return e
 }
 
+// newRunWriter returns a writer that has written nothing yet. If the run is not finished, it is what lies behind the
+// last progress record, so the next one must begin a segment of its own.
 func newRunWriter(ctx context.Context, k *Keeper, low, high int64) *runWriter {
+	k.complete = true
 	sorting := func(name string, share int) sorter {
 		return sorter{fs: k.c.FS, dir: k.c.Dir, name: name, maxBytes: k.c.SortBytes / share}
 	}
@@ -151,15 +157,20 @@ const (
 
 // record adds an encoded record.
 func (w *runWriter) record(e Entry, p payload) error {
+	w.sortKey = sortable(w.sortKey[:0], e)
+	w.value = appendSortable(w.value[:0], p)
+	return w.records.add(w.sortKey, w.value)
+}
+
+// appendSortable encodes a record for runWriter.add.
+func appendSortable(b []byte, p payload) []byte {
 	form := byte(formStored)
 	if p.ready {
 		form = formDelivered
 	}
-	w.sortKey = sortable(w.sortKey[:0], e)
-	w.value = append(w.value[:0], form, byte(p.codec))
-	w.value = binary.BigEndian.AppendUint64(w.value, uint64(p.baseTimestamp))
-	w.value = append(w.value, p.raw...)
-	return w.records.add(w.sortKey, w.value)
+	b = append(b, form, byte(p.codec))
+	b = binary.BigEndian.AppendUint64(b, uint64(p.baseTimestamp))
+	return append(b, p.raw...)
 }
 
 // finish writes what was added, and returns the run.
@@ -234,7 +245,11 @@ func (w *runWriter) writeRecords() error {
 		return err
 	}
 	w.builder.Reset(0, w.now)
-	err := w.records.each(func(key, value []byte) error {
+	each := w.ordered
+	if each == nil {
+		each = w.records.each
+	}
+	err := each(func(key, value []byte) error {
 		e := Entry{Due: int64(binary.BigEndian.Uint64(key) ^ 1<<63), Ticket: int64(binary.BigEndian.Uint64(key[8:]) ^ 1<<63)}
 		if batch > 0 && batch+len(value)+addedLen > runBatchBytes {
 			if err := flush(); err != nil {

@@ -269,9 +269,8 @@ func (s *Schedule) fold(o *op) {
 	if !o.kind.finishes() {
 		return
 	}
-	r := s.runs.of(o.entry.Ticket)
-	if s.rewrite != nil && s.rewrite.includes(o.entry, r) {
-		s.rewrite.collected = append(s.rewrite.collected, o.entry)
+	if s.rewrite != nil {
+		s.rewrite.finish(o.entry, s.runs.of(o.entry.Ticket))
 	}
 	if o.entry.Ticket < s.floor {
 		s.runs.fold(o.entry)

@@ -15,19 +15,26 @@ type rewrite struct {
 	// scanned is the ticket up to which a spill has looked; positions, the entries up to which a merge has looked in each run.
 	scanned   int64
 	positions map[*run]Entry
-	collected []Entry
+	// collected were finished after they were looked at, so they are in the run; excluded before, so that they are not among its
+	// records, but perhaps in its tables, which a merge writes first.
+	collected, excluded []Entry
 }
 
-// includes reports whether an entry is in the run being written, if it was pending when that part was looked at.
-func (w *rewrite) includes(e Entry, from *run) bool {
+// finish notes that an entry, which is in the run from or in the near index, is finished by a proof below the high watermark.
+func (w *rewrite) finish(e Entry, from *run) {
 	if e.Ticket < w.low || e.Ticket >= w.high {
-		return false
+		return
 	}
-	if w.positions == nil {
-		return e.Ticket < w.scanned
+	looked := e.Ticket < w.scanned
+	if w.positions != nil {
+		position, ok := w.positions[from]
+		looked = ok && !position.less(e)
 	}
-	position, ok := w.positions[from]
-	return ok && !position.less(e)
+	if looked {
+		w.collected = append(w.collected, e)
+	} else if w.positions != nil {
+		w.excluded = append(w.excluded, e)
+	}
 }
 
 // Spill writes everything that is pending in the near index with a ticket below the given one into a run, and forgets it there. It

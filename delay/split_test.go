@@ -151,7 +151,7 @@ func TestBadHeadersAreRefusedWithHeaderValueAndExpectation(t *testing.T) {
 		{[]string{HeaderDelay, "1s", HeaderFinishes, "1@2"}, "header morrow-finishes is reserved"},
 		{[]string{HeaderDelay, "1s", HeaderKey, ""}, "header morrow-key has 0 bytes"},
 		{[]string{HeaderDelay, "1s", HeaderKey, strings.Repeat("k", MaxKeyLen+1)}, "header morrow-key has 1025 bytes"},
-		{[]string{HeaderCancel, "7"}, "cannot cancel: the partition has no offset 7 yet"},
+		{[]string{HeaderCancel, "7"}, "cannot cancel: no delayed record was stored at offset 7 yet"},
 		{[]string{HeaderCancel, "key", HeaderKey, "name"}, `cannot cancel: nothing is pending under the key "name"`},
 	} {
 		b := batchOf(record.None, time.UnixMilli(testNow), with("good"), with("bad", c.headers...), with("good", HeaderDelay, "1s"), with("bad", c.headers...))

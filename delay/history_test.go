@@ -1,0 +1,444 @@
+package delay
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"sort"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/morrowmq/morrow/internal/vfs"
+	"github.com/morrowmq/morrow/log/record"
+	"pgregory.net/rapid"
+)
+
+// history drives the real schedule, keeper and line of one partition through a random history of produces, cancels,
+// deliveries, syncs, crashes, retention, spills, merges and progress, and compares them with what a reader of the
+// whole history, nothing of it ever deleted, would say.
+type history struct {
+	*partition
+	t       *rapid.T
+	clock   int64
+	journal *memoryJournal
+	keeper  *Keeper
+	line    *Line
+	work    workspace
+	// whole is everything that was ever stored and not truncated; batches is what retention left of it.
+	whole  []record.Batch
+	start  int64
+	synced int64
+	// depth keeps actions within actions from nesting for ever.
+	depth int
+}
+
+func newHistory(t *rapid.T, rules *Rules) *history {
+	h := &history{partition: newPartition(rules), t: t, clock: testNow, journal: new(memoryJournal)}
+	h.now = func() time.Time { return time.UnixMilli(h.clock) }
+	h.wait = func(context.Context, int64) error { return nil }
+	h.recover()
+	return h
+}
+
+// recover is the start of a broker: the schedule is made from the journal and the log.
+func (h *history) recover() {
+	var err error
+	h.keeper, h.schedule, err = OpenKeeper(context.Background(), KeeperConfig{
+		Journal: h.journal, FS: vfs.NewMem(), Dir: "spill", SortBytes: 2000, Now: h.now,
+	}, h.start)
+	if err != nil {
+		h.t.Fatalf("open: %v", err)
+	}
+	if from := h.schedule.End(); from < h.start {
+		h.t.Fatalf("the schedule needs the log from %d on, it begins at %d", from, h.start)
+	}
+	h.schedule.AdvanceHighWatermark(rapid.SampledFrom([]int64{0, h.end}).Draw(h.t, "known high watermark"))
+	for _, b := range h.batches {
+		if b.EndOffset() > h.schedule.End() {
+			if err := h.schedule.Apply(b); err != nil {
+				h.t.Fatalf("apply: %v", err)
+			}
+		}
+	}
+	// All that survived is durable.
+	h.synced = h.end
+	h.schedule.CaughtUp(h.end)
+	h.schedule.AdvanceHighWatermark(h.synced)
+	d := NewDispatcher(DispatcherConfig{Now: h.now, CacheBytes: 1 << 16})
+	h.line = d.Attach("history-0", h.schedule, h)
+	d.queue = nil
+}
+
+// remember copies what was appended since the last time into the whole history.
+func (h *history) remember() {
+	end := int64(0)
+	if n := len(h.whole); n > 0 {
+		end = h.whole[n-1].EndOffset()
+	}
+	for _, b := range h.batches {
+		if b.BaseOffset() >= end {
+			h.whole = append(h.whole, b)
+		}
+	}
+}
+
+// truth is what a record of the whole history is about.
+type truth struct {
+	due       int64
+	name      string
+	value     string
+	finished  string
+	delivered int
+}
+
+// truths reads the whole history. It knows the format, and shares no code with what it checks.
+func (h *history) truths() map[int64]*truth {
+	h.remember()
+	all := map[int64]*truth{}
+	for _, b := range h.whole {
+		rs, err := b.Decode()
+		if err != nil {
+			h.t.Fatalf("decode: %v", err)
+		}
+		for _, r := range rs {
+			h.readTruth(all, b, r)
+		}
+	}
+	return all
+}
+
+func (h *history) readTruth(all map[int64]*truth, b record.Batch, r record.Record) {
+	headers := map[string]string{}
+	for _, x := range r.Headers {
+		headers[x.Key] = string(x.Value)
+	}
+	number := func(name string) int64 {
+		n, err := strconv.ParseInt(headers[name], 10, 64)
+		if err != nil {
+			h.t.Fatalf("header %s: %v", name, err)
+		}
+		return n
+	}
+	switch {
+	case b.Delivery():
+		x := all[number(HeaderTicket)]
+		x.delivered++
+		if x.finished != "" || x.delivered > 1 {
+			h.t.Fatalf("ticket %d is delivered at %d, and was %s before", number(HeaderTicket), r.Offset, x.finished)
+		}
+		x.finished = "delivered"
+		if x.due > r.Timestamp || number(HeaderDue) != x.due || string(r.Value) != x.value || headers["user"] != x.value {
+			h.t.Fatalf("ticket %d, %+v, is delivered as %q at %d with %v", number(HeaderTicket), x, r.Value, r.Timestamp, headers)
+		}
+	case b.Hidden():
+		if f := headers[HeaderFinishes]; f != "" {
+			ticket, err := strconv.ParseInt(f[:bytes.IndexByte([]byte(f), '@')], 10, 64)
+			if err != nil || all[ticket].finished != "" {
+				h.t.Fatalf("offset %d finishes %s, which was %s: %v", r.Offset, f, all[ticket].finished, err)
+			}
+			all[ticket].finished = "cancelled"
+		}
+		if headers[HeaderDelay] != "" {
+			all[r.Offset] = &truth{due: b.MaxTimestamp() + number(HeaderDelay), name: headers[HeaderKey], value: string(r.Value)}
+		}
+	}
+}
+
+// pendingTruth lists the tickets that are pending, ascending.
+func (h *history) pendingTruth() (tickets []int64, all map[int64]*truth) {
+	all = h.truths()
+	for ticket, x := range all {
+		if x.finished == "" {
+			tickets = append(tickets, ticket)
+		}
+	}
+	slices.Sort(tickets)
+	return tickets, all
+}
+
+// check compares the schedule with the truth.
+func (h *history) check() {
+	want, all := h.pendingTruth()
+	got := map[int64]int64{}
+	add := func(e Entry) {
+		if _, ok := got[e.Ticket]; ok {
+			h.t.Fatalf("ticket %d is pending in two places", e.Ticket)
+		}
+		got[e.Ticket] = e.Due
+	}
+	s := h.schedule
+	s.near.ascend(firstEntry, func(e Entry) bool {
+		add(e)
+		return true
+	})
+	for _, r := range s.runs.list {
+		d := newReader(r, h.journal, r.cursor)
+		if err := d.fill(context.Background(), math.MaxInt64, math.MaxInt, math.MaxInt); err != nil {
+			h.t.Fatalf("read run: %v", err)
+		}
+		n := int64(0)
+		for _, it := range d.queue {
+			if s.runs.contains(it.Entry) {
+				add(it.Entry)
+				n++
+			}
+		}
+		if n != r.pending {
+			h.t.Fatalf("run %d counts %d pending, %d are", r.from, r.pending, n)
+		}
+	}
+	if keys := slices.Sorted(maps.Keys(got)); !slices.Equal(keys, want) {
+		h.dump()
+		h.t.Fatalf("pending are %v, should be %v", keys, want)
+	}
+	for ticket, due := range got {
+		if all[ticket].due != due {
+			h.t.Fatalf("ticket %d is due at %d, should be %d", ticket, due, all[ticket].due)
+		}
+	}
+	st := s.Stats(h.clock)
+	if st.Pending != int64(len(want)) || st.Bytes < 0 || st.Overdue < 0 || st.Overdue > st.Pending || len(s.flights) > 0 {
+		h.t.Fatalf("%d are pending, stats %+v, %d in flight", len(want), st, len(s.flights))
+	}
+	if gate := s.Gate(); len(want) > 0 && len(s.runs.list) == 0 && gate > want[0] {
+		h.t.Fatalf("gate is at %d, ticket %d is pending", gate, want[0])
+	}
+}
+
+// dump logs what is known, to understand a failure.
+func (h *history) dump() {
+	for _, b := range h.whole {
+		rs, _ := b.Decode()
+		for _, r := range rs {
+			h.t.Logf("log %d: %b %v", r.Offset, b.Attributes(), r.Headers)
+		}
+	}
+	for _, seg := range h.journal.segments {
+		for _, b := range seg.batches {
+			kind, value, _ := kindOf(b)
+			h.t.Logf("journal %d-%d (segment %d) %s", b.BaseOffset(), b.EndOffset(), seg.base, kind)
+			if kind == kindProgress {
+				p, err := decodeProgress(value)
+				h.t.Logf("  %+v %v", p, err)
+			}
+		}
+	}
+	s := h.schedule
+	h.t.Logf("log [%d, %d), synced %d; schedule floor %d, folded %d, high watermark %d, end %d", h.start, h.end, h.synced, s.floor, s.folded, s.highWatermark, s.end)
+	for _, r := range s.runs.list {
+		h.t.Logf("run %+v", r)
+	}
+}
+
+func (h *history) drawKey() string {
+	return rapid.SampledFrom([]string{"", "", "", "a", "b", "c"}).Draw(h.t, "key")
+}
+
+// scheduleSome produces delayed records, ordinary ones between them.
+func (h *history) scheduleSome() {
+	var rs []record.Record
+	for i := range rapid.IntRange(1, 12).Draw(h.t, "records") {
+		value := fmt.Sprintf("%d-%d", h.end, i)
+		r := with(value, "user", value, HeaderDelay, strconv.Itoa(rapid.IntRange(1, 400).Draw(h.t, "delay")))
+		if key := h.drawKey(); key != "" {
+			r.Headers = append(r.Headers, record.Header{Key: HeaderKey, Value: []byte(key)})
+		}
+		if rapid.IntRange(0, 9).Draw(h.t, "ordinary") == 0 {
+			r.Headers = nil
+		}
+		rs = append(rs, r)
+	}
+	codec := rapid.SampledFrom([]record.Codec{record.None, record.LZ4}).Draw(h.t, "codec")
+	if _, err := h.produce(batchOf(codec, h.now(), rs...)); err != nil {
+		h.t.Fatalf("produce: %v", err)
+	}
+}
+
+// cancelOne cancels by ticket or key, and checks the answer.
+func (h *history) cancelOne() {
+	pending, all := h.pendingTruth()
+	if h.end == 0 {
+		return
+	}
+	ticket := rapid.Int64Range(0, h.end-1).Draw(h.t, "ticket")
+	if len(pending) > 0 && rapid.Bool().Draw(h.t, "a pending one") {
+		ticket = rapid.SampledFrom(pending).Draw(h.t, "ticket")
+	}
+	r, want := cancelOf(ticket), slices.Contains(pending, ticket)
+	if key := h.drawKey(); key != "" {
+		r = with("", HeaderCancel, "key", HeaderKey, key)
+		want = slices.ContainsFunc(pending, func(t int64) bool { return all[t].name == key })
+	}
+	_, err := h.send(r)
+	var refused *record.RecordErrors
+	if err == nil != want || err != nil && !errors.As(err, &refused) {
+		h.t.Fatalf("cancel %v: %v; pending are %v", r.Headers, err, pending)
+	}
+}
+
+// deliverSome lets the line take its turn. Other things may happen in the middle of it.
+func (h *history) deliverSome() {
+	h.clock += rapid.Int64Range(0, 60).Draw(h.t, "passed")
+	if len(h.schedule.flights) > 0 {
+		return // a delivery is under way: there is one line
+	}
+	h.partition.deliver = func() error { return h.meanwhile("during a delivery") }
+	defer func() { h.partition.deliver = nil }()
+	window := rapid.SampledFrom([]int{1, 3, 1000}).Draw(h.t, "window")
+	if _, err := h.line.deliver(context.Background(), &h.work, window); err != nil && !errors.Is(err, errInjected) {
+		h.t.Fatalf("deliver: %v", err)
+	}
+}
+
+var errInjected = errors.New("injected failure")
+
+// meanwhile lets something happen, or fail, in the middle of something else.
+func (h *history) meanwhile(when string) error {
+	if h.depth > 0 {
+		return nil
+	}
+	h.depth++
+	defer func() { h.depth-- }()
+	switch rapid.IntRange(0, 9).Draw(h.t, when) {
+	case 0:
+		return errInjected
+	case 1:
+		h.scheduleSome()
+	case 2, 3:
+		h.cancelOne()
+	case 4:
+		h.sync()
+	case 5, 6:
+		h.deliverSome()
+	}
+	return nil
+}
+
+// sync commits a part of what was appended.
+func (h *history) sync() {
+	i := rapid.IntRange(0, len(h.batches)).Draw(h.t, "sync")
+	for i < len(h.batches) && h.batches[i].Continued() {
+		i++ // an atomic group is committed as a whole
+	}
+	if i < len(h.batches) && h.batches[i].EndOffset() > h.synced {
+		h.synced = h.batches[i].EndOffset()
+	} else {
+		h.synced = h.end
+	}
+	h.schedule.AdvanceHighWatermark(h.synced)
+}
+
+// crash loses some of what was not committed, of the log and of the journal, and recovers.
+func (h *history) crash() {
+	h.remember()
+	cut := rapid.IntRange(0, len(h.batches)).Draw(h.t, "cut")
+	for len(h.batches) > cut && h.batches[len(h.batches)-1].EndOffset() > h.synced {
+		h.dropLast()
+		for len(h.batches) > 0 && h.batches[len(h.batches)-1].Continued() {
+			h.dropLast() // an atomic group goes as a whole
+		}
+	}
+	h.journal.truncate(rapid.Int64Range(h.journal.committed, max(h.journal.committed, h.journal.end)).Draw(h.t, "journal"))
+	h.recover()
+}
+
+func (h *history) dropLast() {
+	last := len(h.batches) - 1
+	h.end = h.batches[last].BaseOffset()
+	h.batches = h.batches[:last:last]
+	h.whole = h.whole[:len(h.whole)-1]
+}
+
+// truncateLog is what a replica does that lost the leadership and comes back: the schedule undoes.
+func (h *history) truncateLog() {
+	h.remember()
+	for len(h.batches) > 0 && h.batches[len(h.batches)-1].EndOffset() > h.synced && rapid.Bool().Draw(h.t, "truncate") {
+		h.dropLast()
+		for len(h.batches) > 0 && h.batches[len(h.batches)-1].Continued() {
+			h.dropLast()
+		}
+	}
+	if err := h.schedule.Truncate(h.end); err != nil {
+		h.t.Fatalf("truncate: %v", err)
+	}
+}
+
+// retain deletes from the beginning of the log what the gate lets go.
+func (h *history) retain() {
+	h.remember()
+	gate := min(h.schedule.Gate(), h.synced)
+	n := sort.Search(len(h.batches), func(i int) bool { return h.batches[i].EndOffset() > gate })
+	n = rapid.IntRange(0, n).Draw(h.t, "retain")
+	for n > 0 && h.batches[n-1].Continued() {
+		n--
+	}
+	if n > 0 {
+		h.start = h.batches[n-1].EndOffset()
+		h.batches = h.batches[n:]
+	}
+}
+
+// keep runs one of the keeper's duties, with other things, or failures, in the middle.
+func (h *history) keep(what string, duty func(context.Context) error) {
+	h.journal.before = func() error { return h.meanwhile("during " + what) }
+	defer func() { h.journal.before = nil }()
+	if err := duty(context.Background()); err != nil && !errors.Is(err, errInjected) {
+		h.t.Fatalf("%s: %v", what, err)
+	}
+}
+
+func TestEveryHistoryDeliversEachTicketOnce(t *testing.T) {
+	rules := testRules(t, nil)
+	rapid.Check(t, func(t *rapid.T) {
+		h := newHistory(t, rules)
+		t.Repeat(map[string]func(*rapid.T){
+			"":         func(*rapid.T) { h.check() },
+			"schedule": func(*rapid.T) { h.scheduleSome() },
+			"cancel":   func(*rapid.T) { h.cancelOne() },
+			"deliver":  func(*rapid.T) { h.deliverSome() },
+			"sync":     func(*rapid.T) { h.sync() },
+			"crash":    func(*rapid.T) { h.crash() },
+			"truncate": func(*rapid.T) { h.truncateLog() },
+			"retain":   func(*rapid.T) { h.retain() },
+			"spill": func(t *rapid.T) {
+				below := rapid.Int64Range(h.schedule.nearFloor(), max(h.schedule.nearFloor(), h.end)).Draw(t, "below")
+				h.keep("spill", func(ctx context.Context) error { return h.keeper.Spill(ctx, h, below, h.start) })
+			},
+			"merge": func(*rapid.T) {
+				h.keep("merge", func(ctx context.Context) error {
+					_, err := h.keeper.Merge(ctx, h.start)
+					return err
+				})
+			},
+			"progress": func(*rapid.T) {
+				h.keep("progress", func(ctx context.Context) error { return h.keeper.Progress(ctx, h.start) })
+			},
+			"tidy": func(*rapid.T) {
+				h.keep("tidy", func(ctx context.Context) error { return h.keeper.Tidy(ctx, h.start) })
+			},
+		})
+		h.finish()
+	})
+}
+
+// finish delivers everything, and makes sure that nothing is left.
+func (h *history) finish() {
+	h.crash()
+	h.clock += 1000
+	for range 1000 {
+		if more, err := h.line.deliver(context.Background(), &h.work, 7); err != nil {
+			h.t.Fatalf("deliver: %v", err)
+		} else if !more {
+			break
+		}
+	}
+	if pending, _ := h.pendingTruth(); len(pending) > 0 {
+		h.t.Fatalf("%v were never delivered", pending)
+	}
+	h.check()
+}

@@ -1,0 +1,132 @@
+package delay
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/morrowmq/morrow/log/record"
+)
+
+// memoryJournal is a schedule log in memory, in segments of a few batches.
+type memoryJournal struct {
+	segments  []journalSegment
+	end       int64
+	committed int64
+	// before is called at the beginning of every append and wait, and may fail it. A wait that fails leaves it
+	// unknown whether what was appended will be there after a crash.
+	before func() error
+	reads  int
+	// unread, if not nil, may fail reading an offset.
+	unread func(offset int64) error
+}
+
+type journalSegment struct {
+	base    int64
+	batches []record.Batch
+}
+
+// smallSegment is how many batches a segment of the journal holds.
+const smallSegment = 3
+
+func (j *memoryJournal) Append(_ context.Context, roll bool, batches ...record.Batch) (int64, error) {
+	if j.before != nil {
+		if err := j.before(); err != nil {
+			return 0, err
+		}
+	}
+	base := j.end
+	for i, b := range batches {
+		last := len(j.segments) - 1
+		if last < 0 || roll && i == 0 || len(j.segments[last].batches) >= smallSegment {
+			j.segments = append(j.segments, journalSegment{base: j.end})
+			last++
+		}
+		b = slices.Clone(b)
+		b.SetBaseOffset(j.end)
+		if err := b.CheckCRC(); err != nil {
+			return 0, err
+		}
+		j.segments[last].batches = append(j.segments[last].batches, b)
+		j.end = b.EndOffset()
+	}
+	return base, nil
+}
+
+func (j *memoryJournal) Wait(_ context.Context, end int64) error {
+	if j.before != nil {
+		if err := j.before(); err != nil {
+			return err
+		}
+	}
+	j.committed = max(j.committed, end)
+	return nil
+}
+
+func (j *memoryJournal) BatchAt(_ context.Context, offset int64, _ []byte) (record.Batch, error) {
+	j.reads++
+	if j.unread != nil {
+		if err := j.unread(offset); err != nil {
+			return nil, err
+		}
+	}
+	for _, s := range j.segments {
+		for _, b := range s.batches {
+			if b.BaseOffset() <= offset && offset < b.EndOffset() {
+				return slices.Clone(b), nil
+			}
+		}
+	}
+	return nil, fmt.Errorf("offset %d of the schedule log: %w", offset, ErrGone)
+}
+
+func (j *memoryJournal) Scan(_ context.Context, from, to int64, visit func(record.Batch) error) error {
+	for _, s := range j.segments {
+		for _, b := range s.batches {
+			if b.EndOffset() > from && b.BaseOffset() < to {
+				if err := visit(b); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func (j *memoryJournal) Segments(context.Context) (bases []int64, end int64, err error) {
+	for _, s := range j.segments {
+		bases = append(bases, s.base)
+	}
+	return bases, j.end, nil
+}
+
+func (j *memoryJournal) Drop(_ context.Context, from, to int64) error {
+	for i := 0; i < len(j.segments); {
+		end := j.end
+		if i+1 < len(j.segments) {
+			end = j.segments[i+1].base
+		}
+		if from <= j.segments[i].base && end <= to {
+			j.segments = slices.Delete(j.segments, i, i+1)
+		} else {
+			i++
+		}
+	}
+	return nil
+}
+
+// truncate cuts off batches from the end while they lie above an offset, as a crash does.
+func (j *memoryJournal) truncate(end int64) {
+	for len(j.segments) > 0 {
+		last := &j.segments[len(j.segments)-1]
+		for n := len(last.batches); n > 0 && last.batches[n-1].EndOffset() > end; n-- {
+			last.batches = last.batches[:n-1]
+		}
+		if len(last.batches) > 0 {
+			j.end = last.batches[len(last.batches)-1].EndOffset()
+			return
+		}
+		j.end = last.base
+		j.segments = j.segments[:len(j.segments)-1]
+	}
+}

@@ -1,0 +1,188 @@
+package delay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/bits"
+)
+
+// maxRunsOfClass is how many neighbouring runs of about one size are let be.
+const maxRunsOfClass = 8
+
+// class sorts runs by size: one class holds sizes that differ by less than a factor of eight.
+func (r *run) class() int { return bits.Len64(uint64(r.bytes)) / 3 }
+
+// pickMerge returns neighbouring runs that are worth rewriting as one, nil if none are: more than a few of about one size, so
+// that there are never many; or one of which less than half is live, with the sparse ones beside it.
+func pickMerge(list []*run) []*run {
+	for class := range 64/3 + 1 {
+		group := longestGroup(list, func(r *run) bool { return r.class() <= class })
+		if len(group) > maxRunsOfClass {
+			return group
+		}
+	}
+	return longestGroup(list, func(r *run) bool { return r.live < r.count/2 })
+}
+
+// longestGroup returns the longest sequence of neighbours that all pass.
+func longestGroup(list []*run, pass func(*run) bool) (longest []*run) {
+	for i := 0; i < len(list); {
+		n := 0
+		for i+n < len(list) && pass(list[i+n]) {
+			n++
+		}
+		if n > len(longest) {
+			longest = list[i : i+n : i+n]
+		}
+		i += n + 1
+	}
+	return longest
+}
+
+// Merge rewrites some runs as one, without what is finished, if that is worth it; merged tells whether it was. If it fails,
+// all is as before.
+func (k *Keeper) Merge(ctx context.Context, logStart int64) (merged bool, err error) {
+	s := k.schedule
+	old := s.beginMerge()
+	defer s.endRewrite()
+	if len(old) == 0 {
+		return false, nil
+	}
+	w := newRunWriter(ctx, k, old[0].low, old[len(old)-1].high)
+	defer func() { err = errors.Join(err, w.close()) }()
+	for _, r := range old {
+		if err := k.copyTables(ctx, w, r); err != nil {
+			return false, fmt.Errorf("merge run %d: %w", r.from, err)
+		}
+	}
+	w.ordered = func(yield func(key, value []byte) error) error { return k.mergeRecords(ctx, old, yield) }
+	return true, k.finish(ctx, w, old, logStart)
+}
+
+// beginMerge picks what to merge.
+func (s *Schedule) beginMerge() []*run {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	// A copy: the list is changed when the new run is installed.
+	old := append([]*run(nil), pickMerge(s.runs.list)...)
+	s.rewrite = &rewrite{positions: make(map[*run]Entry)}
+	if len(old) > 0 {
+		s.rewrite.low, s.rewrite.high = old[0].low, old[len(old)-1].high
+	}
+	return old
+}
+
+// copyTables copies from a run's tables what is live.
+func (k *Keeper) copyTables(ctx context.Context, w *runWriter, r *run) error {
+	var entries []Entry
+	for _, f := range r.tickets {
+		value, err := ownBatch(ctx, k.c.Journal, f.offset, kindTickets)
+		if err != nil {
+			return err
+		}
+		entries = entries[:0]
+		err = readTickets(value, func(e Entry) error {
+			entries = append(entries, e)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		for _, e := range k.schedule.live(r, entries, false) {
+			if err := w.ticket(e); err != nil {
+				return err
+			}
+		}
+	}
+	for _, f := range r.keys {
+		value, err := ownBatch(ctx, k.c.Journal, f.offset, kindKeys)
+		if err != nil {
+			return err
+		}
+		err = readKeys(value, func(name []byte, e Entry) error {
+			if len(k.schedule.live(r, []Entry{e}, false)) == 0 {
+				return nil
+			}
+			return w.key(string(name), e)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// live returns those of a run's entries, which are in order, that are not finished by the proofs below the high watermark. If looked is
+// set, the merge will not look at them again.
+func (s *Schedule) live(r *run, entries []Entry, looked bool) (live []Entry) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range entries {
+		if !r.finished(e) {
+			live = append(live, e)
+		}
+	}
+	if looked && len(entries) > 0 {
+		s.rewrite.positions[r] = entries[len(entries)-1]
+	}
+	return live
+}
+
+// mergeRecords yields what is live in runs, in order over all of them, as a sorter does.
+func (k *Keeper) mergeRecords(ctx context.Context, old []*run, yield func(key, value []byte) error) error {
+	readers := make([]*liveReader, len(old))
+	for i, r := range old {
+		readers[i] = &liveReader{reader: newReader(r, k.c.Journal, firstEntry), schedule: k.schedule}
+	}
+	var key, value []byte
+	for {
+		var first *liveReader
+		for _, d := range readers {
+			if err := d.advance(ctx); err != nil {
+				return err
+			}
+			if len(d.live) > 0 && (first == nil || d.live[0].less(first.live[0].Entry)) {
+				first = d
+			}
+		}
+		if first == nil {
+			return nil
+		}
+		it := first.live[0]
+		first.live = first.live[1:]
+		key = sortable(key[:0], it.Entry)
+		value = appendSortable(value[:0], it.payload)
+		if err := yield(key, value); err != nil {
+			return err
+		}
+	}
+}
+
+// liveReader reads what is live in a run.
+type liveReader struct {
+	*reader
+	schedule *Schedule
+	live     []runItem
+}
+
+// advance makes sure that something is in live unless the run is at its end.
+func (d *liveReader) advance(ctx context.Context) error {
+	for len(d.live) == 0 && d.fence < len(d.run.data) {
+		if err := d.fill(ctx, firstEntry.Due, 0, 0); err != nil {
+			return err
+		}
+		entries := make([]Entry, len(d.queue))
+		for i := range d.queue {
+			entries[i] = d.queue[i].Entry
+		}
+		live := d.schedule.live(d.run, entries, true)
+		for _, it := range d.queue {
+			if len(live) > 0 && it.Entry == live[0] {
+				d.live, live = append(d.live, it), live[1:]
+			}
+		}
+		d.queue = nil
+	}
+	return nil
+}
