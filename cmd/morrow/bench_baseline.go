@@ -26,12 +26,9 @@ system has them.
 A table goes to standard error, one line of JSON to standard output.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := bench.WarmPageCache(dir, warm); err != nil {
-				return err
-			}
 			probes := bench.Probes()
 			bar := newBar(cmd.ErrOrStderr(), "baseline", int64(len(probes)))
-			b, err := bench.MeasureBaseline(cmd.Context(), dir, probes, each, func(name string) {
+			b, err := bench.MeasureBaseline(cmd.Context(), dir, probes, each, warm, func(name string) {
 				if bar != nil {
 					bar.Describe(name)
 					_ = bar.Add(1)
@@ -51,7 +48,7 @@ A table goes to standard error, one line of JSON to standard output.`,
 	}
 	cmd.Flags().StringVar(&dir, "dir", ".", "directory on the disk to measure")
 	cmd.Flags().DurationVar(&each, "each", time.Second, "how long to measure each thing")
-	cmd.Flags().Int64Var(&warm, "warm-bytes", 2<<30, "bytes to write and remove first: memory used for files for the first time is slow")
+	cmd.Flags().Int64Var(&warm, "warm-bytes", 1<<30, "bytes to write and remove before each measurement: memory that is used for files for the first time is slow")
 	return cmd
 }
 

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"runtime"
@@ -68,8 +69,9 @@ func withCongestion(name, congestion string) string {
 	return name + ", " + congestion
 }
 
-// MeasureBaseline runs probes one after the other, each for d. began is told before each, and may be nil.
-func MeasureBaseline(ctx context.Context, dir string, probes []Probe, d time.Duration, began func(name string)) (Baseline, error) {
+// MeasureBaseline runs probes one after the other, each for d and after warmBytes for the page cache. began is told before
+// each, and may be nil.
+func MeasureBaseline(ctx context.Context, dir string, probes []Probe, d time.Duration, warmBytes int64, began func(name string)) (Baseline, error) {
 	b := Baseline{CPUs: runtime.NumCPU(), Congestion: systemCongestion()}
 	for _, p := range probes {
 		if err := ctx.Err(); err != nil {
@@ -78,7 +80,7 @@ func MeasureBaseline(ctx context.Context, dir string, probes []Probe, d time.Dur
 		if began != nil {
 			began(p.Name)
 		}
-		if err := settle(dir); err != nil {
+		if err := errors.Join(settle(dir), WarmPageCache(dir, warmBytes)); err != nil {
 			return b, err
 		}
 		bare, err := p.Run(dir, d)

@@ -9,7 +9,7 @@ import (
 func TestProbesMeasureAndLeaveNothing(t *testing.T) {
 	dir := t.TempDir()
 	var began []string
-	b, err := MeasureBaseline(t.Context(), dir, Probes(), 10*time.Millisecond, func(name string) { began = append(began, name) })
+	b, err := MeasureBaseline(t.Context(), dir, Probes(), 10*time.Millisecond, 1<<20, func(name string) { began = append(began, name) })
 	if err != nil {
 		t.Fatal(err)
 	}

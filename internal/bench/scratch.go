@@ -49,8 +49,8 @@ func (s *scratch) osFile() *os.File {
 	return f.OSFile()
 }
 
-// WarmPageCache writes and removes size bytes in dir: the memory that a machine, a virtual one above all, gives to files
-// for the first time is several times slower than memory it has given before.
+// WarmPageCache writes and removes size bytes in dir. The first touch of memory is slow in a virtual machine, by a factor of
+// two and more, and what lies free for some seconds may go back to the host, so that its next touch is a first one again.
 func WarmPageCache(dir string, size int64) (err error) {
 	s, err := newScratch(dir)
 	if err != nil {

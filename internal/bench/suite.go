@@ -23,9 +23,10 @@ type Suite struct {
 	Repetitions int
 	Step        time.Duration // of each measurement
 
-	// WarmBytes are written and removed first: about what the suite has on the disk at once. FetchBytes is the size of the
-	// topic, and of the bare file, that fetches read.
-	WarmBytes, FetchBytes int64
+	// WarmBytes are written and removed before each measurement that fills the page cache; see [WarmPageCache].
+	WarmBytes int64
+	// FetchBytes is the size of the topic, and of the bare file, that fetches read.
+	FetchBytes int64
 	// RecoverBytes is what lies in the log when the broker is killed, to see how long it takes to start again.
 	RecoverBytes int64
 	// IdlePartitions is how many partitions an idle broker has whose memory is looked at.
@@ -98,7 +99,6 @@ func (s *Suite) Run(ctx context.Context) (report SuiteReport, err error) {
 // all takes the steps in order.
 func (r *suiteRun) all(ctx context.Context) error {
 	once := []suiteStep{
-		{"warm the page cache", func(context.Context) error { return WarmPageCache(r.dir, r.WarmBytes) }},
 		{"start brokers", r.startBrokers},
 	}
 	repeated := []suiteStep{
@@ -207,6 +207,11 @@ func (r *suiteRun) produce(ctx context.Context, name string, l Load, partitions 
 		err = errors.Join(err, topic.Delete(context.WithoutCancel(ctx)), r.awaitFree(ctx, before.Free))
 	}()
 	return r.drive(ctx, name, RawProduce(l), scratchMax, r.broker)
+}
+
+// warmed has the page cache warmed before a measurement.
+func (r *suiteRun) warmed(measure func() error) func() error {
+	return func() error { return errors.Join(WarmPageCache(r.dir, r.WarmBytes), measure()) }
 }
 
 // awaitFree waits until about as much is free as once was: brokers remove files after they have answered. It gives up

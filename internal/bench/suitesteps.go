@@ -65,13 +65,13 @@ func (r *suiteRun) produceSynced(ctx context.Context) error {
 
 func (r *suiteRun) produceLarge(ctx context.Context, name string, synced bool) (rep Report, err error) {
 	var bare Bare
-	err = r.compare(func() (err error) {
+	err = r.compare(r.warmed(func() (err error) {
 		bare, err = IdealProduce{RequestBytes: 1 << 20, InFlight: 5, Sync: synced, Congestion: r.congestion}.Run(r.dir, r.Step)
 		return err
-	}, func() (err error) {
+	}), r.warmed(func() (err error) {
 		rep, err = r.produce(ctx, name, r.load(r.broker), 1, synced)
 		return err
-	})
+	}))
 	if err == nil {
 		r.note(Goal{Name: name, Unit: "GB/s", Relative: true, AtLeast: 0.8}, rep.BytesPerSecond/1e9, bare.BytesPerSecond/1e9)
 	}
@@ -79,7 +79,7 @@ func (r *suiteRun) produceLarge(ctx context.Context, name string, synced bool) (
 }
 
 func (r *suiteRun) produceSmall(ctx context.Context) error {
-	if err := settle(r.dir); err != nil {
+	if err := errors.Join(settle(r.dir), WarmPageCache(r.dir, r.WarmBytes)); err != nil {
 		return err
 	}
 	l := r.load(r.broker)
