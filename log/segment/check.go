@@ -3,224 +3,270 @@ package segment
 import (
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
-	"path"
+	"math"
+	"path/filepath"
 
 	"github.com/morrowmq/morrow/internal/vfs"
 	"github.com/morrowmq/morrow/log/record"
 )
 
-// Problem is something wrong with a file.
+// Problem is something wrong in a file of a segment.
 type Problem struct {
 	File string
 	Pos  int64 // of the batch or entry
 	Err  error
-	// Tail means that nothing whole follows, as after a crash: the next start cuts it, if it is in the last segment and was not
-	// acknowledged.
-	Tail bool
-	// Cache means that the file will be made anew from the log.
+	// Offset is, for damage in the log file, where the log was at: the end of the batch before.
+	Offset int64
+	// Cache means that only a side file is damaged: it is made again from the log when it is needed, and no record is lost.
 	Cache bool
 }
 
-func (p Problem) String() string {
-	kind := "corrupt"
-	switch {
-	case p.Cache:
-		kind = "damaged cache"
-	case p.Tail:
-		kind = "torn tail"
-	}
-	return fmt.Sprintf("%s: position %d: %s: %v", p.File, p.Pos, kind, p.Err)
+func (p Problem) Error() string { return fmt.Sprintf("%s: position %d: %v", p.File, p.Pos, p.Err) }
+func (p Problem) Unwrap() error { return p.Err }
+
+// CheckOptions say which segment to check.
+type CheckOptions struct {
+	FS vfs.FS
+	// Name is the path of the log file. The side files beside it are checked as well if it is a segment's name.
+	Name string
+	// Foreign says that the segment is not of a log of ours: nobody vouches for its side files, so they are compared as a whole.
+	// Those of ours count as far as their summary says, and not at all without one.
+	Foreign bool
+	// Report is called for everything that is wrong.
+	Report func(Problem)
 }
 
-// Checked is what a check went through.
+// Checked is what a segment adds up to.
 type Checked struct {
-	Segments, Batches, Records int64
-	Bytes                      int64
-	Hidden                     int64 // batches
-	Start, End                 int64 // offsets
+	Base, End int64 // offsets
+	Size      int64 // bytes of the log file
+	Batches   int64
+	Records   int64
+	Hidden    int64 // records in hidden batches
+	Unused    int64 // bytes at the end that were allocated and are zero
+
+	// Tail is what follows the last whole group. It is not reported: it may be an append that a crash cut short or that is under
+	// way, for the caller to judge.
+	Tail Tail
 }
 
-var (
-	errJoin       = errors.New("segment begins below the end of the one before")
-	errIndexEntry = errors.New("index entry is not that of a batch")
-	errTimeEntry  = errors.New("time index entry is not the largest timestamp up to its offset")
-)
-
-// Check reads a segment, or all segments in a directory, from front to back: every checksum, every record, the offsets, and that the
-// offset and time index say the same as the log. What is wrong goes to report, in the order of the files. It changes nothing. The error
-// is one of reading.
-func Check(fsys vfs.FS, name string, report func(Problem)) (Checked, error) {
-	names, err := logFiles(fsys, name)
+// Check reads every byte of a segment and of its side files, and changes nothing: framing, checksums, offsets, record counts, groups
+// and marks of every batch, and whether the indexes lead to them. It may run while the segment is appended to.
+//
+// What is wrong is reported; the error is only one of reading. After damage the check goes on with the next batch that is whole.
+func Check(o CheckOptions) (Checked, error) {
+	f, err := o.FS.Open(o.Name)
 	if err != nil {
 		return Checked{}, err
-	}
-	c := &checker{fsys: fsys, report: report}
-	for _, name := range names {
-		if err := c.segment(name); err != nil {
-			return c.total, err
-		}
-	}
-	return c.total, nil
-}
-
-// logFiles lists the .log files that a name stands for.
-func logFiles(fsys vfs.FS, name string) ([]string, error) {
-	st, err := fsys.Stat(name)
-	if err != nil || !st.Dir {
-		return []string{name}, err
-	}
-	names, err := fsys.List(name)
-	if err != nil {
-		return nil, err
-	}
-	var logs []string
-	for _, n := range names {
-		if _, suffix, ok := ParseName(n); ok && suffix == LogSuffix {
-			logs = append(logs, vfs.Join(name, n))
-		}
-	}
-	return logs, nil
-}
-
-type checker struct {
-	fsys   vfs.FS
-	report func(Problem)
-	total  Checked
-}
-
-func (c *checker) segment(name string) error {
-	f, err := c.fsys.Open(name)
-	if err != nil {
-		return err
 	}
 	defer f.Close()
 	size, err := f.Size()
 	if err != nil {
-		return err
+		return Checked{}, err
 	}
-	base, _, named := ParseName(path.Base(name))
-	if c.total.Segments++; c.total.Segments == 1 {
-		c.total.Start, c.total.End = base, base
+	c := newChecker(o)
+	if err := c.side.load(o); err != nil {
+		return Checked{}, err
 	}
-	if named && base < c.total.End {
-		c.report(Problem{File: name, Err: errJoin})
+	if size, err = growth(f, size); err != nil {
+		return Checked{}, err
 	}
-	sc := NewScanner(f, 0, size)
-	defer sc.Close()
-	side, err := c.openSide(name, base, named)
+	if err := Dump(f, c.log.base, size, c.piece); err != nil {
+		return Checked{}, err
+	}
+	c.sum.Size = size
+	return c.finish()
+}
+
+// growth is the size of a file that had the given one a moment ago. Side files were read since, and may tell of what was appended.
+func growth(f vfs.File, before int64) (int64, error) {
+	after, err := f.Size()
+	return max(before, after), err
+}
+
+// checker is a Check at work.
+type checker struct {
+	o    CheckOptions
+	sum  Checked
+	log  *Segment // takes the batches in, in memory
+	side sideFiles
+
+	named   bool // the base offset is known from the name
+	damaged bool // some bytes were no batch
+	started bool // a batch was seen
+	last    lastBatch
+	good    mark // where the last whole group ended
+}
+
+// lastBatch is what the next batch is compared with.
+type lastBatch struct {
+	header    record.Batch // its header, a copy
+	continued bool
+	received  int64 // max timestamp of the last hidden batch
+	epoch     int32
+}
+
+func newChecker(o CheckOptions) *checker {
+	base, suffix, ok := ParseName(filepath.Base(o.Name))
+	c := &checker{o: o, named: ok && suffix == LogSuffix}
+	if !c.named {
+		base = 0
+	}
+	// Indexes are compared as the batches come; none is built.
+	c.log = newSegment(Options{FS: o.FS, Dir: vfs.Dir(o.Name), IndexIntervalBytes: math.MaxInt}, base)
+	c.last = lastBatch{received: None, epoch: None}
+	c.good = c.log.mark()
+	c.side = newSideFiles(c)
+	return c
+}
+
+// problem reports damage in the log file.
+func (c *checker) problem(pos int64, err error) {
+	c.o.Report(Problem{File: c.o.Name, Pos: pos, Offset: c.log.state.end, Err: err})
+}
+
+func (c *checker) piece(p Piece) error {
+	if p.Err == nil {
+		c.batch(p.Batch, p.Pos)
+		return nil
+	}
+	if errors.Is(p.Err, ErrUnused) {
+		c.sum.Unused = p.EndPos - p.Pos
+		return nil
+	}
+	c.damaged = true
+	if p.Next == None {
+		c.sum.Tail.Damage, c.sum.Tail.DamagePos = p.Err, p.Pos
+		return nil
+	}
+	c.problem(p.Pos, fmt.Errorf("%w; the next whole batch is at position %d and begins at offset %d, where offset %d was expected", p.Err, p.EndPos, p.Next, c.log.state.end))
+	c.log.state.size = p.EndPos
+	c.last.continued, c.log.state.inGroup = false, false
+	return nil
+}
+
+// batch judges a batch that is whole.
+func (c *checker) batch(b record.Batch, pos int64) {
+	if !c.started && !c.named {
+		c.log.base, c.log.state.end = b.BaseOffset(), b.BaseOffset()
+	}
+	c.started = true
+	if err := c.log.plausible(b); err != nil {
+		c.problem(pos, err)
+		c.log.state.size = pos + int64(len(b))
+		return
+	}
+	for _, err := range []error{checkMarks(b), c.follows(b), checkRecords(b)} {
+		if err != nil {
+			c.problem(pos, fmt.Errorf("batch of offsets [%d, %d): %w", b.BaseOffset(), b.EndOffset(), err))
+		}
+	}
+	c.side.batch(b, pos)
+	c.log.observeLocked(b)
+	c.side.reached()
+	c.count(b)
+	c.last.header = append(c.last.header[:0], b[:record.HeaderLen]...)
+	c.last.continued, c.last.epoch = b.Continued(), max(c.last.epoch, b.LeaderEpoch())
+	if b.Hidden() {
+		c.last.received = b.MaxTimestamp()
+	}
+	if !c.log.state.inGroup {
+		c.good = c.log.mark()
+	}
+}
+
+func (c *checker) count(b record.Batch) {
+	c.sum.Batches++
+	c.sum.Records += int64(b.Count())
+	if b.Hidden() {
+		c.sum.Hidden += int64(b.Count())
+	}
+}
+
+// What batches may not say.
+var (
+	errMarks    = errors.New("attributes contradict each other")
+	errUnknown  = errors.New("unknown attributes")
+	errProducer = errors.New("transactional without a producer id")
+	errEpoch    = errors.New("leader epoch goes back")
+	errReceived = errors.New("time it was received goes back")
+	errBroken   = errors.New("batch does not continue the group before it")
+	errDeltas   = errors.New("offsets of records do not ascend within the batch")
+	errMaxTime  = errors.New("max timestamp is not that of its records")
+	errRecords  = errors.New("more records than offsets")
+)
+
+// checkMarks looks at the header alone.
+func checkMarks(b record.Batch) error {
+	a := b.Attributes()
+	const known = record.KnownFromClients | record.DeleteHorizon | record.Own
+	switch {
+	case a&^known != 0:
+		return fmt.Errorf("%w %#x", errUnknown, uint16(a&^known))
+	case a.Codec() > record.Zstd:
+		return fmt.Errorf("%w: %s", record.ErrCodec, a.Codec())
+	case b.Hidden() && !a.Has(record.LogAppendTime):
+		return fmt.Errorf("%w: hidden, but not stamped with the time it was received", errMarks)
+	case b.Hidden() && (b.Delivery() || b.Control()):
+		return fmt.Errorf("%w: hidden batches are neither deliveries nor control batches", errMarks)
+	case b.Transactional() && b.ProducerID() < 0:
+		return errProducer
+	case b.Count() < 0 || int64(b.Count()) > int64(b.LastOffsetDelta())+1:
+		return fmt.Errorf("%w: %d records in %d", errRecords, b.Count(), int64(b.LastOffsetDelta())+1)
+	}
+	return nil
+}
+
+// follows compares a batch with those before it.
+func (c *checker) follows(b record.Batch) error {
+	switch {
+	case b.LeaderEpoch() < c.last.epoch:
+		return fmt.Errorf("%w, from %d to %d", errEpoch, c.last.epoch, b.LeaderEpoch())
+	case b.Hidden() && b.MaxTimestamp() < c.last.received:
+		return fmt.Errorf("%w, from %d to %d", errReceived, c.last.received, b.MaxTimestamp())
+	case !c.last.continued:
+		return nil
+	}
+	last := c.last.header
+	switch {
+	case b.BaseOffset() != last.EndOffset():
+		return fmt.Errorf("%w: which goes on at offset %d", errBroken, last.EndOffset())
+	case b.ProducerID() != last.ProducerID() || b.ProducerEpoch() != last.ProducerEpoch():
+		return fmt.Errorf("%w: of producer %d in epoch %d", errBroken, last.ProducerID(), last.ProducerEpoch())
+	case last.LastSequence() >= 0 && b.BaseSequence() != record.AddSequence(last.LastSequence(), 1):
+		return fmt.Errorf("%w: whose last sequence is %d, not one before %d", errBroken, last.LastSequence(), b.BaseSequence())
+	}
+	return nil
+}
+
+// checkRecords decodes the records. Compaction takes some out of a batch and leaves the offsets of the others.
+func checkRecords(b record.Batch) error {
+	last, newest := int32(-1), int64(math.MinInt64)
+	err := b.Walk(nil, func(v *record.View) error {
+		if v.OffsetDelta <= last || v.OffsetDelta > b.LastOffsetDelta() {
+			return fmt.Errorf("record %d: %w", v.Index, errDeltas)
+		}
+		last, newest = v.OffsetDelta, max(newest, v.CreateTime())
+		return nil
+	})
 	if err != nil {
 		return err
 	}
-	for {
-		b, pos, err := sc.Next()
-		switch {
-		case err == io.EOF:
-			c.total.Bytes += size
-			side.rest()
-			return nil
-		case err == nil:
-			if err := c.batch(b); err != nil {
-				c.report(Problem{File: name, Pos: pos, Err: err})
-			}
-			side.batch(b, pos)
-		case damaged(err) && sc.Skip():
-			c.report(Problem{File: name, Pos: pos, Err: err})
-		case damaged(err):
-			c.report(Problem{File: name, Pos: pos, Err: err, Tail: true})
-			c.total.Bytes += pos
-			return nil
-		default:
-			return err
-		}
+	if b.Count() > 0 && !b.Attributes().Has(record.LogAppendTime) && newest != b.MaxTimestamp() {
+		return fmt.Errorf("%w: %d instead of %d", errMaxTime, b.MaxTimestamp(), newest)
 	}
+	return nil
 }
 
-func (c *checker) batch(b record.Batch) error {
-	c.total.Batches++
-	if b.Hidden() {
-		c.total.Hidden++
+// finish judges what shows only at the end.
+func (c *checker) finish() (Checked, error) {
+	end := c.log.state.end
+	if t := &c.sum.Tail; c.log.state.inGroup && t.Damage == nil {
+		t.Damage, t.DamagePos = errGroup, c.log.state.size
 	}
-	if b.BaseOffset() < c.total.End && c.total.Batches > 1 || b.LastOffsetDelta() < 0 {
-		return fmt.Errorf("%w: batch of offset %d, the one before ends at %d", errOffsets, b.BaseOffset(), c.total.End)
-	}
-	c.total.End = b.EndOffset()
-	return b.Walk(nil, func(*record.View) error {
-		c.total.Records++
-		return nil
-	})
-}
-
-// side compares the indexes beside a log file with its batches, as they come.
-type side struct {
-	report          func(Problem)
-	base            int64
-	index, times    string // names
-	offsets, stamps []byte // entries not come to yet
-	done            [2]int64
-	max             int64
-}
-
-func (c *checker) openSide(log string, base int64, named bool) (*side, error) {
-	s := &side{report: c.report, base: base, max: None}
-	if !named {
-		return s, nil
-	}
-	stem := log[:len(log)-len(LogSuffix)]
-	s.index, s.times = stem+IndexSuffix, stem+TimeSuffix
-	var err error
-	if s.offsets, err = c.entries(s.index, offsetWidth); err == nil {
-		s.stamps, err = c.entries(s.times, timeWidth)
-	}
-	return s, err
-}
-
-func (c *checker) entries(name string, width int) ([]byte, error) {
-	b, err := vfs.ReadFile(c.fsys, name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err == nil && len(b)%width != 0 {
-		c.report(Problem{File: name, Pos: int64(len(b)), Err: io.ErrUnexpectedEOF, Cache: true})
-		b = b[:len(b)-len(b)%width]
-	}
-	return b, err
-}
-
-// batch compares the entries that are this batch's.
-func (s *side) batch(b record.Batch, pos int64) {
-	if !b.Hidden() {
-		s.max = max(s.max, b.MaxTimestamp())
-	}
-	if len(s.offsets) > 0 {
-		if rel, at := offsetEntry(s.offsets); int64(at) <= pos {
-			if int64(at) != pos || s.base+int64(rel) != b.LastOffset() {
-				s.report(Problem{File: s.index, Pos: s.done[0], Err: errIndexEntry, Cache: true})
-			}
-			s.offsets = s.offsets[offsetWidth:]
-			s.done[0] += offsetWidth
-		}
-	}
-	for len(s.stamps) > 0 {
-		ts, rel := timeEntry(s.stamps)
-		if s.base+int64(rel) > b.LastOffset() {
-			return
-		}
-		if ts != s.max {
-			s.report(Problem{File: s.times, Pos: s.done[1], Err: errTimeEntry, Cache: true})
-		}
-		s.stamps = s.stamps[timeWidth:]
-		s.done[1] += timeWidth
-	}
-}
-
-// rest reports entries that no batch was found for.
-func (s *side) rest() {
-	if len(s.offsets) > 0 {
-		s.report(Problem{File: s.index, Pos: s.done[0], Err: errIndexEntry, Cache: true})
-	}
-	if len(s.stamps) > 0 {
-		s.report(Problem{File: s.times, Pos: s.done[1], Err: errTimeEntry, Cache: true})
-	}
+	c.log.rewind(c.good)
+	st := &c.log.state
+	c.sum.Base, c.sum.End = c.log.base, st.end
+	c.sum.Tail.Pos, c.sum.Tail.Offset = st.size, st.end
+	return c.sum, c.side.finish(end)
 }

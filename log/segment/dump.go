@@ -1,158 +1,164 @@
 package segment
 
 import (
-	"bufio"
+	"bytes"
+	"encoding/binary"
 	"errors"
-	"fmt"
 	"io"
-	"path"
-	"strings"
+	"math"
 
-	"github.com/morrowmq/morrow/internal/vfs"
 	"github.com/morrowmq/morrow/log/record"
 )
 
-// DumpOptions say what [Dump] writes.
-type DumpOptions struct {
-	Records bool // every record, not only every batch
+// ErrUnused marks zeros that reach to the end of a file: space allocated beforehand, not damage.
+var ErrUnused = errors.New("unused space")
+
+// Piece is a stretch of a log file: a whole batch, or bytes that are none.
+type Piece struct {
+	Pos, EndPos int64
+	// Batch is valid during the call that it is handed to. It is nil if Err is not.
+	Batch record.Batch
+	// Err says why there is no whole batch at Pos: it wraps record.ErrTorn, ErrCRC, ErrMagic or ErrInvalid, or is ErrUnused.
+	Err error
+	// Next is, after damage, the base offset of the batch at EndPos; None if the file ends there.
+	Next int64
 }
 
-// Dump writes what is in a file of a segment for people to read, or in all segments of a directory: one line per batch, record or index entry. It
-// reads as it goes, and returns a *CorruptError where it can go no further.
-func Dump(w io.Writer, fsys vfs.FS, name string, o DumpOptions) (err error) {
-	out := bufio.NewWriter(w)
-	defer func() { err = errors.Join(err, out.Flush()) }()
-	base, suffix, ok := ParseName(path.Base(name))
-	if ok && suffix != LogSuffix {
-		return dumpSide(out, fsys, name, base, suffix)
-	}
-	names, err := logFiles(fsys, name)
-	if err != nil {
-		return err
-	}
-	for _, log := range names {
-		if len(names) > 1 {
-			fmt.Fprintf(out, "%s\n", log)
-		}
-		if err := dumpLog(out, fsys, log, o); err != nil {
+// Dump takes the first size bytes of a log file apart, from beginning to end, hidden batches included. Unlike [Segment.Scan]
+// it goes on after damage, with the next batch that is whole. base is the offset the segment begins at, 0 if unknown. It
+// needs the log file only, and may be one that is being appended to: a batch under way is damage at the end.
+//
+// The only errors are those of visit, which end it, and of reading.
+func Dump(f io.ReaderAt, base, size int64, visit func(Piece) error) error {
+	end := base // the next batch's offset is not below it
+	for pos := int64(0); pos < size; {
+		var broken error
+		var err error
+		if pos, broken, err = dumpWhole(f, pos, size, &end, visit); err != nil {
 			return err
 		}
+		if broken == nil {
+			continue
+		}
+		p, err := damage(f, pos, size, end, broken)
+		if err == nil {
+			err = visit(p)
+		}
+		if err != nil {
+			return err
+		}
+		pos = p.EndPos
 	}
 	return nil
 }
 
-func dumpLog(w io.Writer, fsys vfs.FS, name string, o DumpOptions) error {
-	f, err := fsys.Open(name)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	size, err := f.Size()
-	if err != nil {
-		return err
-	}
-	sc := NewScanner(f, 0, size)
+// dumpWhole visits batches from pos on. It returns how far it came, and what is broken there if that is not the end.
+func dumpWhole(f io.ReaderAt, pos, size int64, end *int64, visit func(Piece) error) (at int64, broken, err error) {
+	sc := NewScanner(f, pos, size)
 	defer sc.Close()
 	for {
 		b, pos, err := sc.Next()
 		switch {
 		case err == io.EOF:
-			return nil
-		case damaged(err) && sc.Skip():
-			fmt.Fprintf(w, "position %d: %v\n", pos, err)
-			continue
+			return size, nil, nil
 		case damaged(err):
-			return &CorruptError{File: name, Pos: pos, Err: err}
+			return pos, err, nil
 		case err != nil:
-			return err
+			return pos, nil, err
 		}
-		fmt.Fprintln(w, line(b, pos))
-		if o.Records {
-			if err := dumpRecords(w, b); err != nil {
-				fmt.Fprintf(w, "  %v\n", err)
-			}
+		*end = max(*end, b.EndOffset())
+		if err := visit(Piece{Pos: pos, EndPos: pos + int64(len(b)), Batch: b, Next: None}); err != nil {
+			return pos, nil, err
 		}
 	}
 }
 
-var codecs = [...]string{"none", "gzip", "snappy", "lz4", "zstd"}
-
-// line describes a batch.
-func line(b record.Batch, pos int64) string {
-	var s strings.Builder
-	a := b.Attributes()
-	fmt.Fprintf(&s, "offset %d..%d position %d size %d records %d epoch %d", b.BaseOffset(), b.LastOffset(), pos, len(b), b.Count(), b.LeaderEpoch())
-	fmt.Fprintf(&s, " timestamp %d..%d", b.BaseTimestamp(), b.MaxTimestamp())
-	if b.ProducerID() >= 0 {
-		fmt.Fprintf(&s, " producer %d/%d sequence %d..%d", b.ProducerID(), b.ProducerEpoch(), b.BaseSequence(), b.LastSequence())
-	}
-	if c := int(a.Codec()); c > 0 && c < len(codecs) {
-		fmt.Fprintf(&s, " %s", codecs[c])
-	} else if c > 0 {
-		fmt.Fprintf(&s, " codec %d", c)
-	}
-	for _, f := range []struct {
-		bit  record.Attributes
-		name string
-	}{
-		{record.LogAppendTime, "log-append-time"}, {record.Transactional, "transactional"}, {record.Control, "control"},
-		{record.DeleteHorizon, "delete-horizon"}, {record.Hidden, "hidden"}, {record.Continued, "continued"}, {record.Delivery, "delivery"},
-	} {
-		if a.Has(f.bit) {
-			fmt.Fprintf(&s, " %s", f.name)
-		}
-	}
-	fmt.Fprintf(&s, " crc %08x", b.CRC())
-	return s.String()
-}
-
-func dumpRecords(w io.Writer, b record.Batch) error {
-	return b.Walk(nil, func(v *record.View) error {
-		fmt.Fprintf(w, "  offset %d timestamp %d key %s value %s", b.BaseOffset()+int64(v.OffsetDelta), v.CreateTime(), quote(v.Key), quote(v.Value))
-		for k, val := range v.Headers {
-			fmt.Fprintf(w, " %s=%s", quote(k), quote(val))
-		}
-		_, err := fmt.Fprintln(w)
-		return err
-	})
-}
-
-func quote(b []byte) string {
-	if b == nil {
-		return "null"
-	}
-	return fmt.Sprintf("%q", b)
-}
-
-// dumpSide writes the entries of an index.
-func dumpSide(w io.Writer, fsys vfs.FS, name string, base int64, suffix string) error {
-	b, err := vfs.ReadFile(fsys, name)
+// damage is the piece from pos, where a batch is missing for the reason given, to the next batch that is whole.
+func damage(f io.ReaderAt, pos, size, end int64, reason error) (Piece, error) {
+	zero, err := zeroRange(f, pos, size)
 	if err != nil {
-		return err
+		return Piece{}, err
 	}
-	width := map[string]int{IndexSuffix: offsetWidth, TimeSuffix: timeWidth, TxnSuffix: abortedWidth}[suffix]
-	if width == 0 {
-		return fmt.Errorf("%s: files ending in %s cannot be shown", name, suffix)
+	if zero {
+		return Piece{Pos: pos, EndPos: size, Err: ErrUnused, Next: None}, nil
 	}
-	for pos := 0; pos < len(b); pos += width {
-		if len(b)-pos < width {
-			return &CorruptError{File: name, Pos: int64(pos), Err: io.ErrUnexpectedEOF}
+	next, offset, err := nextWhole(f, pos+1, size, end)
+	return Piece{Pos: pos, EndPos: next, Err: reason, Next: offset}, err
+}
+
+// nextWhole looks for a whole batch of an offset not below end, at or after pos. If there is none it returns size and None.
+func nextWhole(f io.ReaderAt, pos, size, end int64) (at, offset int64, err error) {
+	room := make([]byte, readAhead)
+	for size-pos >= record.HeaderLen {
+		buf := room[:min(int64(len(room)), size-pos)]
+		if err := readFull(f, buf, pos); err != nil {
+			return 0, 0, err
 		}
-		e := b[pos : pos+width]
-		switch suffix {
-		case IndexSuffix:
-			rel, at := offsetEntry(e)
-			fmt.Fprintf(w, "offset %d position %d\n", base+int64(rel), at)
-		case TimeSuffix:
-			ts, rel := timeEntry(e)
-			fmt.Fprintf(w, "timestamp %d offset %d\n", ts, base+int64(rel))
-		case TxnSuffix:
-			a, err := parseAborted(e)
-			if err != nil {
-				return &CorruptError{File: name, Pos: int64(pos), Err: err}
+		i := 0
+		for ; i+record.HeaderLen <= len(buf); i++ {
+			if !maybeHeader(buf[i:], end, size-pos-int64(i)) {
+				// Every batch has the same byte at the same place: skip to where the next one may be.
+				skip := bytes.IndexByte(buf[i+1+magicPos:], record.Magic)
+				if skip < 0 {
+					i = max(i, len(buf)-record.HeaderLen)
+				} else {
+					i += skip
+				}
+				continue
 			}
-			fmt.Fprintf(w, "producer %d offset %d..%d last stable offset %d\n", a.ProducerID, a.FirstOffset, a.LastOffset, a.LastStable)
+			b, err := wholeAt(f, pos+int64(i), size)
+			if err != nil {
+				return 0, 0, err
+			}
+			if b != nil {
+				return pos + int64(i), b.BaseOffset(), nil
+			}
 		}
+		pos += int64(i)
 	}
-	return nil
+	return size, None, nil
+}
+
+// magicPos is where a batch has its format version; see log/record.
+const magicPos = 16
+
+// maybeHeader reports whether b, which is long enough, may begin a batch of at most room bytes that has an offset not below
+// end. It is strict, so that little of what is no batch is read whole.
+func maybeHeader(b []byte, end, room int64) bool {
+	if b[magicPos] != record.Magic {
+		return false
+	}
+	n, err := record.FrameLen(b)
+	first := int64(binary.BigEndian.Uint64(b))
+	return err == nil && int64(n) <= room && first >= end && first-end <= math.MaxInt32
+}
+
+// wholeAt returns the header of the batch at pos, or nil if there is no whole one.
+func wholeAt(f io.ReaderAt, pos, size int64) (record.Batch, error) {
+	sc := NewScanner(f, pos, size)
+	defer sc.Close()
+	b, _, err := sc.Next()
+	if damaged(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return bytes.Clone(b[:record.HeaderLen]), nil
+}
+
+// zeroRange reports whether [pos, end) holds nothing but zeros.
+func zeroRange(f io.ReaderAt, pos, end int64) (bool, error) {
+	buf := make([]byte, min(64<<10, end-pos))
+	for pos < end {
+		chunk := buf[:min(int64(len(buf)), end-pos)]
+		if err := readFull(f, chunk, pos); err != nil {
+			return false, err
+		}
+		if len(bytes.Trim(chunk, "\x00")) > 0 {
+			return false, nil
+		}
+		pos += int64(len(chunk))
+	}
+	return true, nil
 }

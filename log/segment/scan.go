@@ -20,7 +20,6 @@ type Scanner struct {
 	end  int64
 	buf  []byte // what was read and not yet returned, from pos on
 	room *[]byte
-	bad  int // length of the batch that Next refused although its frame is whole, else 0
 }
 
 // NewScanner reads the batches in [pos, end) of f. Close it afterwards.
@@ -30,9 +29,9 @@ func NewScanner(f io.ReaderAt, pos, end int64) *Scanner {
 
 // Next returns the next batch, which is valid until the next call, and its position. At the end
 // it returns io.EOF. record.ErrTorn, ErrCRC, ErrMagic and ErrInvalid say that there is no whole batch at pos; any other
-// error comes from reading. After an error it stays where it is.
+// error comes from reading.
 func (s *Scanner) Next() (b record.Batch, pos int64, err error) {
-	pos, s.bad = s.pos, 0
+	pos = s.pos
 	if pos >= s.end {
 		return nil, pos, io.EOF
 	}
@@ -54,26 +53,11 @@ func (s *Scanner) Next() (b record.Batch, pos int64, err error) {
 		err = b.CheckCRC()
 	}
 	if err != nil {
-		s.bad = n
 		return nil, pos, err
 	}
-	s.advance(n)
-	return b, pos, nil
-}
-
-// Skip goes on behind a batch that Next refused, if it can be told where that ends: only its contents are wrong.
-func (s *Scanner) Skip() bool {
-	if s.bad == 0 {
-		return false
-	}
-	s.advance(s.bad)
-	s.bad = 0
-	return true
-}
-
-func (s *Scanner) advance(n int) {
 	s.buf = s.buf[n:]
 	s.pos += int64(n)
+	return b, pos, nil
 }
 
 // fill makes at least n bytes available in buf.
