@@ -1,0 +1,423 @@
+package tier_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/morrowmq/morrow/internal/vfs"
+	"github.com/morrowmq/morrow/tier"
+	"github.com/morrowmq/morrow/tier/tiertest"
+)
+
+// TestSegmentVanishesWhileBeingUploaded: deleted or rewritten at any request, truncated while it is being sent (a leader truncates nothing that
+// is replicated, but a test may). What is committed is in the log, or was when it was committed. (Scenarios 13, 14, 15)
+func TestSegmentVanishesWhileBeingUploaded(t *testing.T) {
+	for _, c := range []struct {
+		name, at string
+		change   func(l *fakeLog)
+	}{
+		{"deleted", "", func(l *fakeLog) { l.start = 20; l.segments = l.segments[4:] }},
+		{"truncated", ".segment", func(l *fakeLog) { l.segments, l.end, l.all = l.segments[:2], 10, slices.Clone(l.all[:4]) }},
+		{"rewritten", "", func(l *fakeLog) {
+			for i := range l.segments {
+				l.segments[i].Generation++
+			}
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			for n := range 30 {
+				inWorld(t, func(w *world) {
+					w.log.fill(6)
+					w.bucket.Add(tiertest.Rule{Key: c.at, After: n, Do: func() {
+						w.log.mu.Lock()
+						defer w.log.mu.Unlock()
+						if m, ok := w.manifest(); c.at == "" || !ok || m.End <= 10 {
+							c.change(w.log)
+						}
+					}})
+					w.start()
+					w.settle()
+					w.log.fill(2)
+					w.p.Notify()
+					w.settle()
+					w.confirmedAll()
+					w.noOrphans()
+				})
+			}
+		})
+	}
+}
+
+// TestDamagedLocalSegmentIsNotUploaded: it stays, and an alarm says where it is damaged. (Scenarios 12, 6)
+func TestDamagedLocalSegmentIsNotUploaded(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.log.fill(4)
+		good := slices.Clone(w.log.segments[2].data)
+		w.log.segments[2].data[500] ^= 1
+		w.start()
+		w.settle()
+		if !errors.Is(w.p.Err(), tier.ErrCorrupt) || w.p.Confirmed() != 0 && w.p.Confirmed() != 10 {
+			w.t.Fatalf("%v, confirmed %d", w.p.Err(), w.p.Confirmed())
+		}
+		w.log.mu.Lock()
+		w.log.segments[2].data = good
+		w.log.mu.Unlock()
+		w.settle()
+		w.confirmedAll()
+	})
+}
+
+// TestPanicInAStepIsContained: the task goes on, and the others never stopped. (Scenario 17)
+func TestPanicInAStepIsContained(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.log.fill(3)
+		times := 3
+		w.log.opened = func(tier.LocalSegment) {
+			if times--; times >= 0 {
+				panic("a bug")
+			}
+		}
+		w.start()
+		w.settle()
+		w.confirmedAll()
+	})
+}
+
+// TestSegmentsOfAllSizes: nothing in it, one record, several blocks. (Scenario 18)
+func TestSegmentsOfAllSizes(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.log.add(batch{})
+		w.log.add(slices.Repeat([]batch{{size: 1 << 20}}, 5)...)
+		w.log.mu.Lock() // everything in it was compacted away
+		w.log.segments = append(w.log.segments, fakeSegment{LocalSegment: tier.LocalSegment{Base: w.log.end, End: w.log.end + 4}})
+		w.log.end += 4
+		w.log.mu.Unlock()
+		w.log.add(batch{size: 10})
+		w.start()
+		w.settle()
+		w.confirmedAll()
+		w.log.evict(w.log.end)
+		if got, want := w.consume(0, 1<<20), w.log.bytesOf(0, w.log.end, true); !bytes.Equal(got, want) {
+			w.t.Fatalf("%d bytes instead of %d", len(got), len(want))
+		}
+	})
+}
+
+// TestThousandsOfSegments: pages, and a bounded manifest.
+func TestThousandsOfSegments(t *testing.T) {
+	tier.SetPageEntries(t, 32)
+	inWorld(t, func(w *world) {
+		w.uploaded(func(l *fakeLog) {
+			for range 1000 {
+				l.add(batch{size: 10})
+			}
+		})
+		m, _ := w.manifest()
+		if len(m.Pages) != 30 || len(m.Tail) != 40 || m.Summary().Segments != 1000 {
+			w.t.Fatalf("%d pages, %d entries, %+v", len(m.Pages), len(m.Tail), m.Summary())
+		}
+		for _, offset := range []int64{0, 31, 32, 500, 999} {
+			w.checkReadAt(offset, 10)
+		}
+		w.noOrphans()
+	})
+}
+
+// TestTopicIsDeletedForGood: during an upload, while the bucket is down, across restarts; a request that lands late is swept. (Scenario 53; P5)
+func TestTopicIsDeletedForGood(t *testing.T) {
+	for n, fired := 0, true; fired; n++ {
+		inWorld(t, func(w *world) {
+			w.log.fill(5)
+			w.start()
+			w.settle()
+			w.log.fill(5)
+			w.p.Notify()
+			rule := w.bucket.Add(tiertest.Rule{After: n, Fault: tiertest.Late, Times: 1 + n%4})
+			time.Sleep(time.Duration(n%3) * 10 * time.Millisecond)
+			if err := w.p.Stop(w.t.Context()); err != nil {
+				w.t.Fatal(err)
+			}
+			if err := w.tier.DeleteTopic(orders.Topic, orders.Name); err != nil {
+				w.t.Fatal(err)
+			}
+			if n%2 == 1 {
+				w.stop()
+				again := tier.PartitionID{Topic: tier.TopicID{9}, Name: orders.Name, Partition: 3} // the same name, at once
+				old := orders
+				orders = again
+				defer func() { orders = old }()
+				w.log = newFakeLog(w.t)
+				w.start()
+			}
+			time.Sleep(10 * time.Minute)
+			w.bucket.DeliverLate()
+			fired = w.bucket.Fired(rule) > 0
+			w.bucket.Heal()
+			for range 3 {
+				time.Sleep(30 * time.Minute)
+				if _, err := w.tier.Sweep(w.t.Context(), tier.SweepOptions{}); err != nil {
+					w.t.Fatal(err)
+				}
+			}
+			topic := fmt.Sprintf("%s/%s/", cluster, tier.TopicID{1, 2, 3})
+			if keys := w.bucket.Keys(topic); len(keys) != 0 {
+				w.t.Fatalf("failing request %d: left: %v", n, keys)
+			}
+			if names, err := w.disk.List("/tier"); err != nil || slices.ContainsFunc(names, func(s string) bool { return strings.HasPrefix(s, "010203") }) {
+				w.t.Fatalf("left on disk: %v, %v", names, err)
+			}
+		})
+		fired = fired && !t.Failed()
+	}
+}
+
+// TestSweepDryRunAndGrace: only what is old enough and named by nobody; a dry run removes nothing. (Rule R10)
+func TestSweepDryRunAndGrace(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.log.fill(3)
+		w.start()
+		w.settle()
+		orphan := dir + "00000000000000000015-0000000000-" + tier.NewToken().String() + ".segment"
+		stranger := dir + "notes.txt"
+		w.replaceObject(orphan, []byte("left behind"))
+		w.replaceObject(stranger, []byte("not ours"))
+		sweep := func(o tier.SweepOptions) tier.Swept {
+			s, err := w.tier.Sweep(w.t.Context(), o)
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			return s
+		}
+		if s := sweep(tier.SweepOptions{}); s.Orphans != 0 {
+			w.t.Fatalf("within the grace period: %+v", s)
+		}
+		time.Sleep(30 * time.Minute)
+		var found []string
+		if s := sweep(tier.SweepOptions{DryRun: true, Found: func(o tier.Orphan) { found = append(found, o.Key) }}); s.Orphans != 1 || !slices.Equal(found, []string{orphan}) {
+			w.t.Fatalf("dry run: %+v, %v", s, found)
+		}
+		if s := sweep(tier.SweepOptions{}); s.Orphans != 1 || s.OrphanBytes != 11 {
+			w.t.Fatalf("sweep: %+v", s)
+		}
+		if keys := w.bucket.Keys(dir); slices.Contains(keys, orphan) || !slices.Contains(keys, stranger) {
+			w.t.Fatalf("left: %v", keys)
+		}
+	})
+}
+
+// TestScrubFindsAndRepairs: lost and damaged objects are stored anew from the local log while it has them, and reported when it has not. (Scenarios 11, 58)
+func TestScrubFindsAndRepairs(t *testing.T) {
+	tier.SetPageEntries(t, 2)
+	inWorld(t, func(w *world) {
+		w.log.fill(8)
+		w.start()
+		w.settle()
+		keys := w.segmentKeys()
+		if err := w.bucket.Delete(w.calm(), keys[0], keys[6]); err != nil {
+			w.t.Fatal(err)
+		}
+		w.bucket.Damage(keys[2])
+		w.bucket.Damage(keys[5])
+		w.log.evict(10)
+		m, _ := w.manifest()
+		v, err := tier.Verify(w.calm(), w.bucket, m, tier.VerifyOptions{})
+		if err != nil || len(v.Damaged) != 2 || !errors.Is(v.Damaged[0].Err, tier.ErrLost) {
+			w.t.Fatalf("asking: %+v, %v", v, err)
+		}
+		v, err = w.p.Scrub(w.t.Context(), tier.VerifyOptions{Deep: true})
+		if err != nil || v.Objects != 8 || len(v.Damaged) != 4 || v.Repaired != 3 {
+			w.t.Fatalf("reading: %+v, %v", v, err)
+		}
+		if a := w.tier.Alarms(); len(a) != 1 || a[0].Name != "damage" || !strings.Contains(a[0].Text, keys[0]) {
+			w.t.Fatalf("alarms %+v", a)
+		}
+		v, err = w.p.Scrub(w.t.Context(), tier.VerifyOptions{Deep: true})
+		if err != nil || len(v.Damaged) != 1 || v.Damaged[0].Key != keys[0] {
+			w.t.Fatalf("again: %+v, %v", v, err)
+		}
+		w.checkReadAt(10, 100)
+		w.checkReadAt(25, 100)
+		w.log.deleteRecords(5)
+		w.p.Notify()
+		w.settle()
+		w.noOrphans()
+	})
+}
+
+// TestScrubBesideRetentionAndUploads gives no false alarm. (Scenario 58)
+func TestScrubBesideRetentionAndUploads(t *testing.T) {
+	tier.SetPageEntries(t, 2)
+	inWorld(t, func(w *world) {
+		w.log.fill(30)
+		w.start()
+		w.settle()
+		w.bucket.Add(tiertest.Rule{Ops: tiertest.OpHead | tiertest.OpGet, Delay: time.Second, Times: tiertest.Forever})
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for range 20 {
+				if v, err := w.p.Scrub(w.t.Context(), tier.VerifyOptions{Deep: true}); err != nil || len(v.Damaged) > 0 {
+					w.t.Errorf("%+v, %v", v, err)
+				}
+			}
+		}()
+		for start := int64(5); start < 140; start += 5 {
+			w.log.deleteRecords(start)
+			w.log.fill(1)
+			w.p.Notify()
+			time.Sleep(25 * time.Second)
+		}
+		<-done
+		w.settle()
+	})
+}
+
+// TestRestoreFromTheBucketAlone: disk and log are lost. What was confirmed comes back, and no offset is given out twice. (Scenario 55)
+func TestRestoreFromTheBucketAlone(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.configure(tier.Config{Copy: true, RetentionMs: -1, RetentionBytes: -1, Topic: map[string]string{"cleanup.policy": "delete", "x": "y"}})
+		w.epoch = 3
+		w.log.fill(5)
+		w.start()
+		w.settle()
+		w.stop()
+		lost := w.log
+		topics, err := tier.Inventory(w.calm(), w.bucket, cluster)
+		if err != nil || len(topics) != 1 || topics[0].Name != "orders" || topics[0].Config["x"] != "y" || topics[0].Deleted || len(topics[0].Partitions) != 1 {
+			w.t.Fatalf("inventory %+v, %v", topics, err)
+		}
+		r, err := tier.Restore(w.calm(), w.bucket, cluster, topics[0].ID, 3, 40, 1000)
+		if err != nil || r.Next != 1040 || r.Epoch != 4 || !bytes.Equal(r.Snapshot, snapshotAt(25)) {
+			w.t.Fatalf("restored %+v, %v", r, err)
+		}
+		if got := r.Manifest.EpochStarts(); !slices.Equal(got, []tier.EpochStart{{Epoch: 0, Start: 0}}) {
+			w.t.Fatalf("epochs %v", got)
+		}
+		w.disk, w.epoch = vfs.NewMem(), r.Epoch
+		w.log = newFakeLog(w.t)
+		w.log.all, w.log.end = lost.all, r.Next
+		w.log.dropped = [][2]int64{{25, r.Next}}
+		w.log.fill(2)
+		w.start()
+		w.settle()
+		w.confirmedAll()
+		if got, want := w.consume(0, 1<<20), w.log.bytesOf(0, w.log.end, true); !bytes.Equal(got, want) {
+			w.t.Fatalf("%d bytes instead of %d", len(got), len(want))
+		}
+		w.noOrphans()
+	})
+}
+
+// TestUploadRateIsLimited, in bytes per second over all partitions (KIP-956).
+func TestUploadRateIsLimited(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.option = func(o *tier.Options) { o.CopyRate = 1 << 20 }
+		w.log.add(slices.Repeat([]batch{{size: 1 << 20}}, 60)...)
+		w.start()
+		time.Sleep(50 * time.Second)
+		if got := w.p.Confirmed(); got > 0 {
+			w.t.Fatalf("confirmed %d too early", got)
+		}
+		time.Sleep(15 * time.Second)
+		w.confirmedAll()
+		w.log.add(slices.Repeat([]batch{{size: 1 << 20}}, 60)...)
+		w.tier.SetRates(0, 0)
+		w.p.Notify()
+		time.Sleep(time.Second)
+		w.confirmedAll()
+	})
+}
+
+// TestErrorsAreSortedIntoWaitingAndAlarm (scenario 65)
+func TestErrorsAreSortedIntoWaitingAndAlarm(t *testing.T) {
+	for kind, word := range map[error]string{
+		tier.ErrThrottled: "limits requests", tier.ErrDenied: "check the credentials", tier.ErrConfig: "check bucket, region",
+		tier.ErrFull: "make room", tier.ErrUnknown: "outcome unknown",
+	} {
+		inWorld(t, func(w *world) {
+			w.log.fill(1)
+			w.start()
+			w.settle()
+			w.bucket.Add(tiertest.Rule{Key: ".segment", Ops: tiertest.OpPut, Fault: tiertest.Refuse, Err: kind, Times: tiertest.Forever})
+			w.log.fill(1)
+			w.p.Notify()
+			w.settle()
+			if a := w.tier.Alarms(); len(a) != 1 || !strings.Contains(a[0].Text, word) {
+				w.t.Errorf("%v: alarms %+v", kind, a)
+			}
+			w.bucket.Heal()
+			w.settle()
+			w.confirmedAll()
+		})
+	}
+}
+
+// TestStoreThatIsUnfitIsRefused: nothing is uploaded, and the sentence says which check failed; a store that is down is asked again.
+func TestStoreThatIsUnfitIsRefused(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.log.fill(1)
+		lying := w.bucket.Add(tiertest.Rule{Ops: tiertest.OpPut, Fault: tiertest.Vanish, Times: tiertest.Forever})
+		w.start()
+		time.Sleep(time.Minute)
+		err := w.tier.Admitted()
+		if !errors.Is(err, tier.ErrUnfit) || !strings.Contains(err.Error(), "refuses an object whose crc64nvme checksum is wrong") {
+			w.t.Fatalf("%v", err)
+		}
+		if w.bucket.Fired(lying) == 0 || len(w.segmentKeys()) != 0 {
+			w.t.Fatal("something was uploaded")
+		}
+		w.bucket.Heal()
+		w.settle()
+		w.confirmedAll()
+	})
+}
+
+// TestMetricsFollowTheTopic: a series per topic that is open, none of one that is not (P5).
+func TestMetricsFollowTheTopic(t *testing.T) {
+	inWorld(t, func(w *world) {
+		registry := prometheus.NewPedanticRegistry()
+		w.option = func(o *tier.Options) { o.Registerer = registry }
+		w.log.fill(4)
+		w.start()
+		w.settle()
+		w.log.fill(2)
+		w.bucket.Add(tiertest.Rule{Fault: tiertest.Refuse, Times: tiertest.Forever})
+		time.Sleep(time.Minute)
+		values := func() map[string]float64 {
+			families, err := registry.Gather()
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			out := map[string]float64{}
+			for _, f := range families {
+				for _, m := range f.GetMetric() {
+					for _, l := range m.GetLabel() {
+						if l.GetName() == "topic" && l.GetValue() == "orders" {
+							out[f.GetName()] = m.GetGauge().GetValue() + m.GetCounter().GetValue()
+						}
+					}
+				}
+			}
+			return out
+		}
+		v := values()
+		if v["morrow_tier_copy_lag_segments"] != 2 || v["morrow_tier_remote_segments"] != 4 || v["morrow_tier_copy_requests_total"] < 4 ||
+			v["morrow_tier_copy_lag_seconds"] < 29 || v["morrow_tier_failing_partitions"] != 1 || v["morrow_tier_copy_bytes_total"] != v["morrow_tier_remote_size_bytes"] {
+			w.t.Fatalf("%v", v)
+		}
+		w.bucket.Heal()
+		if err := w.p.Stop(w.t.Context()); err != nil {
+			w.t.Fatal(err)
+		}
+		if v := values(); len(v) != 0 {
+			w.t.Fatalf("series of a stopped partition: %v", v)
+		}
+	})
+}
