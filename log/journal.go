@@ -104,6 +104,7 @@ type stage struct {
 	entries uint32
 	logs    []staged
 	last    entryEnd // of the last entry
+	void    bool     // everything up to this frame is void
 }
 
 // entryEnd is where an entry ends, so that the next append can prolong it.
@@ -184,6 +185,9 @@ func (j *journal) write(s *stage) error {
 	if err != nil {
 		return err
 	}
+	if s.void {
+		floor = f.generation + 1
+	}
 	s.seal(f, floor)
 	if _, err := f.f.WriteAt(s.buf, f.pos); err != nil {
 		if vfs.IsFull(err) {
@@ -242,6 +246,24 @@ func (j *journal) room(bytes int64) (f *journalFile, floor uint64, err error) {
 		}
 	}
 	return j.current, floor, nil
+}
+
+// void says that nothing in the journal is needed any more, once all logs have been synced themselves. It changes nothing
+// if some file holds entries of a log that is offline.
+func (j *journal) void() error {
+	j.mu.Lock()
+	needed := j.failed || j.current == nil || j.countLocked(pinned) > 0
+	j.mu.Unlock()
+	if needed {
+		return nil
+	}
+	var s stage
+	s.reset()
+	s.void = true
+	if err := j.write(&s); !errors.Is(err, errJournalBusy) {
+		return err
+	}
+	return nil // it will be replayed for nothing
 }
 
 // users are the logs that have something in the journal that their segments may not have, after a failure that is not to

@@ -14,12 +14,15 @@ import (
 // now is when tests take place.
 var now = time.UnixMilli(1_700_000_000_000)
 
+// clock stands still.
+func clock() time.Time { return now }
+
 var testID = ID{Topic: [16]byte{1, 2, 3}, Partition: 7}
 
 // openSet opens a set whose clock stands still, without a journal unless edit says otherwise.
 func openSet(t testing.TB, fsys vfs.FS, dir string, edit ...func(*SetConfig)) *Set {
 	t.Helper()
-	cfg := SetConfig{FS: fsys, Dir: dir, Now: func() time.Time { return now }, JournalMaxBytes: -1}
+	cfg := SetConfig{FS: fsys, Dir: dir, Now: clock, JournalMaxBytes: -1}
 	for _, f := range edit {
 		f(&cfg)
 	}

@@ -3,6 +3,7 @@ package log
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -84,6 +85,14 @@ func (l *Log) sweep(f facts) ([]int64, error) {
 		}
 	}
 	bases = bases[keep:]
+	for _, name := range names {
+		base, suffix, ok := segment.ParseName(name)
+		if ok && suffix != segment.LogSuffix && suffix != snapshotSuffix && !slices.Contains(bases, base) {
+			if err := l.set.fsys.Remove(l.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return nil, err
+			}
+		}
+	}
 	if len(bases) == 0 || bases[0] > f.localStart {
 		return nil, &CorruptError{File: l.path(segment.FileName(f.localStart, segment.LogSuffix)), Err: errNoFile}
 	}

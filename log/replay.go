@@ -62,21 +62,14 @@ func (s *Set) openJournal(cfg SetConfig) (j *journal, broken map[ID]error, err e
 	if total == 0 {
 		total = defaultJournal
 	}
-	return j, nil, j.adopt(r.files, max(2, int(total/j.fileBytes)))
+	return j, nil, j.adopt(r, max(2, int(total/j.fileBytes)))
 }
 
 // adopt takes over the files of an earlier run, whose frames are void from now on.
-func (j *journal) adopt(old []*replayFile, n int) error {
-	for _, f := range old {
-		if f.number >= n {
-			if err := j.fsys.Remove(f.name); err != nil {
-				return err
-			}
-		}
-	}
+func (j *journal) adopt(r *replay, n int) error {
 	for i := range n {
 		f := &journalFile{name: vfs.Join(j.dir, journalName+strconv.Itoa(i))}
-		if k := slices.IndexFunc(old, func(o *replayFile) bool { return o.number == i }); k >= 0 && old[k].size == j.fileBytes {
+		if k := slices.IndexFunc(r.files, func(o *replayFile) bool { return o.number == i }); k >= 0 && r.files[k].size == j.fileBytes {
 			var err error
 			if f.f, err = j.fsys.Open(f.name); err != nil {
 				return err
@@ -85,12 +78,27 @@ func (j *journal) adopt(old []*replayFile, n int) error {
 		}
 		j.files = append(j.files, f)
 	}
-	if j.generation == 0 {
+	if err := j.voidReplayed(r); err != nil {
+		return err
+	}
+	for _, f := range r.files {
+		if f.number >= n {
+			if err := j.fsys.Remove(f.name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// voidReplayed makes sure that what was replayed never is again.
+func (j *journal) voidReplayed(r *replay) error {
+	if !r.live() {
 		return nil
 	}
-	// A frame without entries says that all generations before its own are void.
 	var s stage
 	s.reset()
+	s.void = true
 	if err := j.write(&s); !errors.Is(err, errJournalBusy) {
 		return err
 	}
@@ -99,6 +107,7 @@ func (j *journal) adopt(old []*replayFile, n int) error {
 		return err
 	}
 	j.files[0].state = free
+	s.reset()
 	return j.write(&s)
 }
 
@@ -345,10 +354,15 @@ func (r *replay) broken() map[ID]error {
 	broken := make(map[ID]error)
 	for id, l := range r.logs {
 		if l.err != nil {
-			broken[id] = l.err
+			broken[id] = fmt.Errorf("replay of the commit journal: %w", l.err)
 		}
 	}
 	return broken
+}
+
+// live reports whether there are frames that are not void.
+func (r *replay) live() bool {
+	return slices.ContainsFunc(r.files, func(f *replayFile) bool { return f.generation > 0 && f.generation >= r.floor })
 }
 
 // last is the latest generation found.

@@ -53,7 +53,7 @@ type Set struct {
 	mu      sync.Mutex   // guards what follows
 	logs    map[ID]*Log  // open
 	opening map[ID]bool  // being opened, created or removed
-	broken  map[ID]error // the commit journal could not be replayed into them
+	broken  map[ID]error // not to be opened: the commit journal could not be replayed, or the name may not be durable
 	closed  bool
 }
 
@@ -67,7 +67,7 @@ const (
 func Open(cfg SetConfig) (*Set, error) {
 	s := &Set{
 		fsys: cfg.FS, dir: cfg.Dir, logger: cfg.Logger, now: cfg.Now, reserve: cfg.ReserveBytes,
-		logs: make(map[ID]*Log), opening: make(map[ID]bool),
+		logs: make(map[ID]*Log), opening: make(map[ID]bool), broken: make(map[ID]error),
 	}
 	if s.now == nil {
 		s.now = time.Now
@@ -83,14 +83,14 @@ func Open(cfg SetConfig) (*Set, error) {
 	if err := s.fsys.MkdirAll(s.dir); err != nil {
 		return nil, fmt.Errorf("log directory: %w", err)
 	}
-	if err := s.sweep(); err != nil {
+	if err := errors.Join(s.sweep(), s.fsys.SyncDir(s.dir)); err != nil {
 		return nil, fmt.Errorf("log directory: %w", err)
 	}
 	j, broken, err := s.openJournal(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("commit journal: %w", err)
 	}
-	s.broken = broken
+	maps.Copy(s.broken, broken)
 	s.commits.init(s, j)
 	s.watchSpace()
 	return s, nil
@@ -167,6 +167,12 @@ func (s *Set) Create(id ID, o Options) (*Log, error) {
 		return nil, err
 	}
 	if err := s.makeDir(dir, o.Start); err != nil {
+		// What may not be durable must not be opened.
+		if rerr := s.fsys.RemoveAll(dir); rerr != nil {
+			s.mu.Lock()
+			s.broken[id] = err
+			s.mu.Unlock()
+		}
 		return nil, fmt.Errorf("create log %s: %w", o.Name, err)
 	}
 	return s.open(id, o)
@@ -219,7 +225,7 @@ func (s *Set) OpenLog(id ID, o Options) (*Log, error) {
 	err = s.broken[id]
 	s.mu.Unlock()
 	if err != nil {
-		return nil, fmt.Errorf("open log %s: commit journal: %w", o.Name, err)
+		return nil, fmt.Errorf("open log %s: %w", o.Name, err)
 	}
 	return s.open(id, o)
 }
@@ -335,8 +341,24 @@ func (s *Set) Close() error {
 		l.appendMu.Unlock()
 	}
 	var err error
-	if s.commits.journal != nil {
-		err = s.commits.journal.close()
+	if j := s.commits.journal; j != nil {
+		if s.settled() {
+			err = j.void()
+		}
+		err = errors.Join(err, j.close())
 	}
 	return errors.Join(err, s.handles.Close())
+}
+
+// settled reports whether every log that the journal has entries of has them in its segments.
+func (s *Set) settled() bool {
+	for _, l := range s.all() {
+		l.mu.Lock()
+		dirty := len(l.dirty) > 0
+		l.mu.Unlock()
+		if dirty {
+			return false
+		}
+	}
+	return true
 }
