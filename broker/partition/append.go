@@ -37,6 +37,9 @@ type Pending struct {
 // log's failure, or ctx's end, is returned; the append may still be committed then.
 func (p *Pending) Wait(ctx context.Context) error { return p.log.Wait(ctx, p.EndOffset) }
 
+// Committed reports whether Wait would return nil at once.
+func (p *Pending) Committed() bool { return p.log.Offsets().HighWatermark >= p.EndOffset }
+
 // Append checks a producer's batch, works out what of it is delayed, and appends it to the log. The batch is changed in
 // place and may be used again once Append has returned. Nothing is stored if there is an error. ctx bounds looking up what a cancel refers to.
 func (p *Partition) Append(ctx context.Context, b record.Batch, now time.Time) (Pending, error) {

@@ -80,7 +80,11 @@ func (p *Partition) Read(r ReadRequest) (*Read, error) {
 	if err := p.CheckLeaderEpoch(r.LeaderEpoch); err != nil {
 		return nil, err
 	}
-	if d := p.diverging(r); d.Epoch >= 0 {
+	d, err := p.diverging(r)
+	if err != nil {
+		return nil, err
+	}
+	if d.Epoch >= 0 {
 		nothing := p.Nothing()
 		nothing.Diverging = d
 		return nothing, nil
@@ -102,16 +106,21 @@ func (p *Partition) Nothing() *Read {
 	return &Read{HighWatermark: o.VisibleEnd, LastStable: o.LastStable, LogStart: o.LogStart, Diverging: EpochEnd{Epoch: -1}}
 }
 
-// diverging finds where the client's log leaves ours, by the epoch of its last record.
-func (p *Partition) diverging(r ReadRequest) EpochEnd {
+// diverging finds where the client's log leaves ours, by the epoch of its last record. An epoch of which nothing is known
+// puts the offset out of range, as in Kafka.
+func (p *Partition) diverging(r ReadRequest) (EpochEnd, error) {
+	none := EpochEnd{Epoch: -1}
 	if r.LastFetchedEpoch < 0 {
-		return EpochEnd{Epoch: -1}
+		return none, nil
 	}
 	epoch, end := p.log.EpochEnd(r.LastFetchedEpoch)
-	if epoch < 0 || epoch == r.LastFetchedEpoch && end >= r.Offset {
-		return EpochEnd{Epoch: -1}
+	if o := p.log.Offsets(); epoch < 0 || r.Offset < o.LogStart {
+		return none, &log.OutOfRangeError{Offset: r.Offset, Start: o.LogStart, End: o.LogEnd}
 	}
-	return EpochEnd{Epoch: epoch, EndOffset: end}
+	if epoch == r.LastFetchedEpoch && end >= r.Offset {
+		return none, nil
+	}
+	return EpochEnd{Epoch: epoch, EndOffset: end}, nil
 }
 
 // EpochEnd returns the largest epoch not above the one asked for and the end of its

@@ -2,7 +2,7 @@ package api
 
 import (
 	"context"
-	"strconv"
+	"strings"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -16,25 +16,24 @@ import (
 //
 // IncrementalAlterConfigs, key 44, versions 0-1 (KIP-339): changes it step by step.
 //
-// A change holds when the answer leaves. Each resource is changed as a whole or not at all.
+// A change holds when the answer leaves. Each resource is changed as a whole or not at all, and may be named once. Topics, the default of
+// all brokers (a broker without a name), this broker and groups have configs. A bad value of a broker config is
+// INVALID_CONFIG like any other; Kafka answers INVALID_REQUEST and calls that a mistake (KAFKA-13609).
 
 func (a *API) alterConfigs(_ context.Context, r *protocol.Request) protocol.Reply {
 	req := r.Message.(*kmsg.AlterConfigsRequest)
 	return func(ctx context.Context) (protocol.Answer, error) {
 		resp := req.ResponseKind().(*kmsg.AlterConfigsResponse)
+		named := make(map[configResource]int, len(req.Resources))
+		for i := range req.Resources {
+			named[configResource{req.Resources[i].ResourceType, req.Resources[i].ResourceName}]++
+		}
 		for i := range req.Resources {
 			want := &req.Resources[i]
-			edit := cluster.ConfigEdit{Replace: config.Values{}}
-			var err error
-			for _, c := range want.Configs {
-				if c.Value == nil {
-					err = coded(kerr.InvalidConfig, "config %s has no value", c.Name)
-					break
-				}
-				edit.Replace[c.Name] = *c.Value
-			}
+			res := configResource{want.ResourceType, want.ResourceName}
+			edit, err := replacement(want.Configs)
 			if err == nil {
-				err = a.alter(ctx, want.ResourceType, want.ResourceName, edit, req.ValidateOnly)
+				err = a.alter(ctx, res, named[res], edit, req.ValidateOnly)
 			}
 			rr := kmsg.NewAlterConfigsResponseResource()
 			rr.ResourceType, rr.ResourceName = want.ResourceType, want.ResourceName
@@ -51,11 +50,16 @@ func (a *API) incrementalAlterConfigs(_ context.Context, r *protocol.Request) pr
 	req := r.Message.(*kmsg.IncrementalAlterConfigsRequest)
 	return func(ctx context.Context) (protocol.Answer, error) {
 		resp := req.ResponseKind().(*kmsg.IncrementalAlterConfigsResponse)
+		named := make(map[configResource]int, len(req.Resources))
+		for i := range req.Resources {
+			named[configResource{req.Resources[i].ResourceType, req.Resources[i].ResourceName}]++
+		}
 		for i := range req.Resources {
 			want := &req.Resources[i]
-			edit, err := configOps(want.Configs)
+			res := configResource{want.ResourceType, want.ResourceName}
+			edit, err := steps(want.Configs)
 			if err == nil {
-				err = a.alter(ctx, want.ResourceType, want.ResourceName, edit, req.ValidateOnly)
+				err = a.alter(ctx, res, named[res], edit, req.ValidateOnly)
 			}
 			rr := kmsg.NewIncrementalAlterConfigsResponseResource()
 			rr.ResourceType, rr.ResourceName = want.ResourceType, want.ResourceName
@@ -68,46 +72,86 @@ func (a *API) incrementalAlterConfigs(_ context.Context, r *protocol.Request) pr
 	}
 }
 
-func configOps(configs []kmsg.IncrementalAlterConfigsRequestResourceConfig) (cluster.ConfigEdit, error) {
-	edit := cluster.ConfigEdit{Ops: []cluster.ConfigOp{}}
-	seen := make(map[string]bool, len(configs))
+// configResource is what configs belong to.
+type configResource struct {
+	kind kmsg.ConfigResourceType
+	name string
+}
+
+// replacement is the edit an AlterConfigs request asks for.
+func replacement(configs []kmsg.AlterConfigsRequestResourceConfig) (cluster.ConfigEdit, error) {
+	edit := cluster.ConfigEdit{Replace: make(config.Values, len(configs))}
+	var null []string
 	for _, c := range configs {
-		if seen[c.Name] {
-			return edit, coded(kerr.InvalidRequest, "config %s is named more than once", c.Name)
+		if c.Value == nil {
+			null = append(null, c.Name)
+			continue
 		}
-		seen[c.Name] = true
-		op := cluster.ConfigOp{Kind: cluster.OpKind(c.Op), Name: c.Name}
-		if c.Value != nil {
-			op.Value = *c.Value
-		} else if op.Kind != cluster.OpDelete {
-			return edit, coded(kerr.InvalidConfig, "config %s has no value", c.Name)
-		}
-		edit.Ops = append(edit.Ops, op)
+		edit.Replace[c.Name] = *c.Value
+	}
+	if err := checkValues(null); err != nil {
+		return edit, err
+	}
+	if len(edit.Replace) < len(configs) {
+		return edit, coded(kerr.InvalidRequest, "a config is named more than once")
 	}
 	return edit, nil
 }
 
-// alter changes what is set on one resource.
-func (a *API) alter(ctx context.Context, kind kmsg.ConfigResourceType, name string, edit cluster.ConfigEdit, validateOnly bool) error {
-	var cmd cluster.Command
-	switch kind {
-	case kmsg.ConfigResourceTypeTopic:
-		cmd = cluster.SetTopicConfig{Topic: name, Edit: edit, ValidateOnly: validateOnly}
-	case kmsg.ConfigResourceTypeBroker:
-		id := cluster.AllBrokers
-		if name != "" {
-			n, err := strconv.ParseInt(name, 10, 32)
-			if err != nil {
-				return coded(kerr.InvalidRequest, "broker id %q is not a number", name)
-			}
-			id = int32(n)
+// steps are the edit an IncrementalAlterConfigs request asks for.
+func steps(configs []kmsg.IncrementalAlterConfigsRequestResourceConfig) (cluster.ConfigEdit, error) {
+	edit := cluster.ConfigEdit{Ops: make([]cluster.ConfigOp, len(configs))}
+	var null []string
+	for i, c := range configs {
+		op := &edit.Ops[i]
+		op.Kind, op.Name = cluster.OpKind(c.Op), c.Name
+		if c.Value != nil {
+			op.Value = *c.Value
+		} else if op.Kind != cluster.OpDelete {
+			null = append(null, c.Name)
 		}
-		cmd = cluster.SetBrokerConfig{Broker: id, Edit: edit, ValidateOnly: validateOnly}
-	case kmsg.ConfigResourceTypeGroupConfig:
-		cmd = cluster.SetGroupConfig{Group: name, Edit: edit, ValidateOnly: validateOnly}
-	default:
-		return coded(kerr.InvalidRequest, "configs of resource type %d cannot be altered here", int8(kind))
 	}
-	_, err := a.apply(ctx, cmd)
+	return edit, checkValues(null)
+}
+
+// checkValues refuses configs whose value is null.
+func checkValues(null []string) error {
+	if len(null) == 0 {
+		return nil
+	}
+	return coded(kerr.InvalidRequest, "configs without a value: %s", strings.Join(null, ", "))
+}
+
+// alter changes what is set on a resource that a request names so many times.
+func (a *API) alter(ctx context.Context, r configResource, named int, edit cluster.ConfigEdit, validateOnly bool) error {
+	if named > 1 {
+		return coded(kerr.InvalidRequest, "the request names the resource more than once")
+	}
+	cmd, err := a.configCommand(r, edit, validateOnly)
+	if err != nil {
+		return err
+	}
+	_, err = a.apply(ctx, cmd)
 	return err
+}
+
+func (a *API) configCommand(r configResource, edit cluster.ConfigEdit, validateOnly bool) (cluster.Command, error) {
+	switch r.kind {
+	case kmsg.ConfigResourceTypeTopic:
+		return cluster.SetTopicConfig{Topic: r.name, Edit: edit, ValidateOnly: validateOnly}, cluster.ValidateTopicName(r.name)
+	case kmsg.ConfigResourceTypeBroker:
+		cmd := cluster.SetBrokerConfig{Broker: cluster.AllBrokers, Edit: edit, ValidateOnly: validateOnly}
+		if r.name == "" {
+			return cmd, nil
+		}
+		cmd.Broker = a.nodeID
+		return cmd, a.checkBrokerName(r.name)
+	case kmsg.ConfigResourceTypeGroupConfig:
+		return cluster.SetGroupConfig{Group: r.name, Edit: edit, ValidateOnly: validateOnly}, checkNamed("group", r.name)
+	case kmsg.ConfigResourceTypeBrokerLogger:
+		return nil, coded(kerr.InvalidRequest, "loggers have no levels of their own: set the broker config log.level in file, environment or flags")
+	case kmsg.ConfigResourceTypeClientMetrics:
+		return nil, coded(kerr.InvalidRequest, "this broker collects no metrics from clients")
+	}
+	return nil, coded(kerr.InvalidRequest, "there are no configs of resource type %d", int8(r.kind))
 }

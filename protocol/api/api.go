@@ -2,8 +2,8 @@
 // served and by what differs from Kafka. [API.Routes] is the table of all of them.
 //
 // Handlers turn a decoded request into calls of the broker's parts, and what comes back into a
-// response. They hold no state of their own but the fetch sessions. Kafka error codes exist only here and in the
-// coordinators: code maps every other package's errors.
+// response. They hold no state of their own but the fetch sessions and a block of producer ids. Kafka error codes
+// exist only here and in the coordinators: code maps every other package's errors.
 //
 // Everything is safe for concurrent use: many connections call the same handlers.
 package api
@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+	"golang.org/x/time/rate"
 
 	"github.com/morrowmq/morrow/broker/group"
 	"github.com/morrowmq/morrow/broker/partition"
@@ -43,23 +44,25 @@ type API struct {
 	now        func() time.Time
 	logger     *slog.Logger
 
-	sessions  *fetchSessions
-	producers producerIDs
+	sessions    *fetchSessions
+	producers   producerIDs
+	unexplained rate.Sometimes // log lines about errors that have no code of their own
 }
 
 // New makes the handlers. It starts nothing.
 func New(d Deps) *API {
 	a := &API{
-		nodeID:     d.NodeID,
-		store:      d.Store,
-		partitions: d.Partitions,
-		groups:     d.Groups,
-		dataDir:    d.DataDir,
-		now:        d.Now,
-		logger:     d.Logger,
+		nodeID:      d.NodeID,
+		store:       d.Store,
+		partitions:  d.Partitions,
+		groups:      d.Groups,
+		dataDir:     d.DataDir,
+		now:         d.Now,
+		logger:      d.Logger,
+		unexplained: rate.Sometimes{First: 10, Interval: time.Second},
 	}
 	a.sessions = newFetchSessions(func() int { return a.intConfig("max.incremental.fetch.session.cache.slots") }, d.Now)
-	a.producers.store = d.Store
+	a.producers.reserve = d.Store.ProducerIDs
 	return a
 }
 
@@ -70,22 +73,41 @@ func (a *API) intConfig(name string) int {
 	return int(a.store.Image().BrokerConfig().Int(name))
 }
 
-// partition finds a partition of this broker by its topic's id or name.
-func (a *API) partition(byID bool, name string, id [16]byte, number int32) (*partition.Partition, error) {
-	img := a.store.Image()
-	var t *cluster.Topic
-	var ok bool
+// topicKey is how a request names a topic: by id in its newer versions, by name in the older ones.
+type topicKey struct {
+	id   cluster.TopicID
+	name string
+}
+
+// find returns the topic of a key.
+func find(img *cluster.Image, k topicKey, byID bool) (*cluster.Topic, error) {
 	if byID {
-		if t, ok = img.TopicByID(id); !ok {
-			return nil, kerr.UnknownTopicID
+		if t, ok := img.TopicByID(k.id); ok {
+			return t, nil
 		}
-	} else if t, ok = img.Topic(name); !ok {
-		return nil, kerr.UnknownTopicOrPartition
+		return nil, kerr.UnknownTopicID
+	}
+	if t, ok := img.Topic(k.name); ok {
+		return t, nil
+	}
+	return nil, kerr.UnknownTopicOrPartition
+}
+
+// partition returns a partition of this broker.
+func (a *API) partition(k topicKey, byID bool, number int32) (*partition.Partition, error) {
+	t, err := find(a.store.Image(), k, byID)
+	if err != nil {
+		return nil, err
 	}
 	if number < 0 || int(number) >= len(t.Partitions) {
 		return nil, kerr.UnknownTopicOrPartition
 	}
 	return a.partitions.Get(t.ID, number)
+}
+
+// partitionNamed is partition for requests that know names only.
+func (a *API) partitionNamed(topic string, number int32) (*partition.Partition, error) {
+	return a.partition(topicKey{name: topic}, false, number)
 }
 
 // offline reports whether a partition assigned to this broker cannot be served because its storage failed.
@@ -101,8 +123,18 @@ func (a *API) apply(ctx context.Context, c cluster.Command) (*cluster.Image, err
 	if img == nil {
 		return nil, err
 	}
-	if werr := a.partitions.WaitVersion(ctx, img.Version()); werr != nil && err == nil {
+	// The image of a command that is only validated is one that never comes to be.
+	version := min(img.Version(), a.store.Image().Version())
+	if werr := a.partitions.WaitVersion(ctx, version); werr != nil && err == nil {
 		err = werr
 	}
 	return img, err
+}
+
+// within bounds ctx by the timeout of a request, in milliseconds. Clients that have none in mind send zero.
+func within(ctx context.Context, timeoutMillis int32) (context.Context, context.CancelFunc) {
+	if timeoutMillis <= 0 {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, time.Duration(timeoutMillis)*time.Millisecond)
 }

@@ -42,7 +42,8 @@ var kinds = []struct {
 
 	{partition.ErrTooLarge, kerr.MessageTooLarge},
 	{log.ErrTooLarge, kerr.RecordListTooLarge},
-	{partition.ErrTransaction, kerr.InvalidTxnState},
+	// The one code that every producer gives up on at once.
+	{partition.ErrTransaction, kerr.TransactionalIDAuthorizationFailed},
 	{partition.ErrFencedEpoch, kerr.FencedLeaderEpoch},
 	{partition.ErrUnknownEpoch, kerr.UnknownLeaderEpoch},
 	{partition.ErrNotHere, kerr.NotLeaderForPartition},
@@ -50,6 +51,8 @@ var kinds = []struct {
 	// Retried by Java and librdkafka alike.
 	{partition.ErrLoading, kerr.NotEnoughReplicas},
 	{log.ErrNoSpace, kerr.NotEnoughReplicas},
+	// The topic is being deleted: clients ask for the metadata and learn of it.
+	{log.ErrClosed, kerr.NotLeaderForPartition},
 
 	{cluster.TopicExists, kerr.TopicAlreadyExists},
 	{cluster.UnknownTopic, kerr.UnknownTopicOrPartition},
@@ -97,6 +100,9 @@ func typed(err error) *kerr.Error {
 	if _, ok := errors.AsType[*log.ProducerFencedError](err); ok {
 		return kerr.InvalidProducerEpoch
 	}
+	if _, ok := errors.AsType[*log.FencedEpochError](err); ok {
+		return kerr.NotLeaderForPartition // another term has begun since the request was looked at
+	}
 	if _, ok := errors.AsType[*delay.TooManyPendingError](err); ok {
 		return kerr.NotEnoughReplicas // retried by Java and librdkafka alike
 	}
@@ -106,7 +112,19 @@ func typed(err error) *kerr.Error {
 	if _, ok := errors.AsType[*log.OfflineError](err); ok {
 		return kerr.KafkaStorageError
 	}
+	if _, ok := errors.AsType[*log.TieredError](err); ok {
+		return kerr.KafkaStorageError
+	}
 	return nil
+}
+
+// explain is code for answers that have no room for a message: an error that the code does not explain is logged.
+func (a *API) explain(err error, doing, topic string, number int32) int16 {
+	c := code(err)
+	if c == kerr.UnknownServerError.Code {
+		a.unexplained.Do(func() { a.logger.Error(doing+" failed", "topic", topic, "partition", number, "err", err) })
+	}
+	return c
 }
 
 // message is what the client is told besides the code.

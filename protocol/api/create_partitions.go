@@ -9,35 +9,47 @@ import (
 	"github.com/morrowmq/morrow/protocol"
 )
 
-// CreatePartitions, key 37, versions 0-3. Schedule topics grow with their topics.
+// CreatePartitions, key 37, versions 0-3. Schedule topics grow with their topics; __consumer_offsets does not grow, because a group's
+// partition depends on their number.
 
 func (a *API) createPartitions(_ context.Context, r *protocol.Request) protocol.Reply {
 	req := r.Message.(*kmsg.CreatePartitionsRequest)
 	return func(ctx context.Context) (protocol.Answer, error) {
+		ctx, cancel := within(ctx, req.TimeoutMillis)
+		defer cancel()
+		wanted, repeated := once(req.Topics, func(t *kmsg.CreatePartitionsRequestTopic) string { return t.Topic })
 		cmd := cluster.CreatePartitions{ValidateOnly: req.ValidateOnly}
-		errs := make([]error, len(req.Topics))
-		for i := range req.Topics {
-			t := &req.Topics[i]
-			g := cluster.Growth{Name: t.Topic, Count: t.Count}
-			for _, p := range t.Assignment {
-				g.Assignment = append(g.Assignment, p.Replicas)
-			}
-			cmd.Topics = append(cmd.Topics, g)
+		for _, t := range wanted {
+			cmd.Topics = append(cmd.Topics, growth(t))
 		}
-		repeated(errs, func(i int) string { return req.Topics[i].Topic })
 		_, err := a.apply(ctx, cmd)
 		resp := req.ResponseKind().(*kmsg.CreatePartitionsResponse)
-		for i := range req.Topics {
-			rt := kmsg.NewCreatePartitionsResponseTopic()
-			rt.Topic = req.Topics[i].Topic
-			if errs[i] == nil {
-				errs[i] = cluster.ItemError(err, i)
-			}
-			if errs[i] != nil {
-				rt.ErrorCode, rt.ErrorMessage = code(errs[i]), kmsg.StringPtr(message(errs[i]))
-			}
-			resp.Topics = append(resp.Topics, rt)
+		for i, t := range wanted {
+			resp.Topics = append(resp.Topics, grownTopic(t.Topic, cluster.ItemError(err, i)))
+		}
+		for _, name := range repeated {
+			resp.Topics = append(resp.Topics, grownTopic(name, errRepeatedTopic))
 		}
 		return protocol.Answer{Message: resp}, nil
 	}
+}
+
+func growth(t *kmsg.CreatePartitionsRequestTopic) cluster.Growth {
+	g := cluster.Growth{Name: t.Topic, Count: t.Count}
+	if t.Assignment != nil {
+		g.Assignment = make([][]int32, len(t.Assignment))
+		for i := range t.Assignment {
+			g.Assignment[i] = t.Assignment[i].Replicas
+		}
+	}
+	return g
+}
+
+func grownTopic(name string, err error) kmsg.CreatePartitionsResponseTopic {
+	rt := kmsg.NewCreatePartitionsResponseTopic()
+	rt.Topic = name
+	if err != nil {
+		rt.ErrorCode, rt.ErrorMessage = code(err), kmsg.StringPtr(message(err))
+	}
+	return rt
 }

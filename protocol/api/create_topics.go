@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -14,47 +15,59 @@ import (
 
 // CreateTopics, key 19, versions 2-7.
 //
-// When the answer arrives the topic can be produced to. Its schedule topic is made in the same transaction.
+// When the answer arrives the topic can be produced to. Its schedule topic is made in the same transaction. As in Kafka, the
+// topics answered come in the order of the request, those named more than once last and once each, and validate_only
+// answers with the id and configs the topic would have.
 
 func (a *API) createTopics(_ context.Context, r *protocol.Request) protocol.Reply {
 	req := r.Message.(*kmsg.CreateTopicsRequest)
 	return func(ctx context.Context) (protocol.Answer, error) {
+		ctx, cancel := within(ctx, req.TimeoutMillis)
+		defer cancel()
 		resp := req.ResponseKind().(*kmsg.CreateTopicsResponse)
+		wanted, repeated := once(req.Topics, func(t *kmsg.CreateTopicsRequestTopic) string { return t.Topic })
 		cmd := cluster.CreateTopics{ValidateOnly: req.ValidateOnly}
-		var asked []int // index in the request of each topic of cmd
-		errs := make([]error, len(req.Topics))
-		for i := range req.Topics {
-			t, err := newTopic(&req.Topics[i])
+		errs := make([]error, len(wanted))
+		asked := make([]int, 0, len(wanted)) // index in wanted of each topic of cmd
+		for i, t := range wanted {
+			n, err := newTopic(t)
 			if errs[i] = err; err == nil {
-				cmd.Topics = append(cmd.Topics, t)
+				cmd.Topics = append(cmd.Topics, n)
 				asked = append(asked, i)
 			}
 		}
-		repeated(errs, func(i int) string { return req.Topics[i].Topic })
 		img, err := a.apply(ctx, cmd)
 		for j, i := range asked {
-			if errs[i] == nil {
-				errs[i] = cluster.ItemError(err, j)
-			}
+			errs[i] = cluster.ItemError(err, j)
 		}
-		for i := range req.Topics {
-			resp.Topics = append(resp.Topics, createdTopic(img, req.Topics[i].Topic, errs[i]))
+		for i, t := range wanted {
+			resp.Topics = append(resp.Topics, createdTopic(img, t.Topic, errs[i]))
+		}
+		for _, name := range repeated {
+			resp.Topics = append(resp.Topics, createdTopic(img, name, errRepeatedTopic))
 		}
 		return protocol.Answer{Message: resp}, nil
 	}
 }
 
-// repeated refuses every topic that a request names more than once, as Kafka does.
-func repeated(errs []error, name func(int) string) {
-	seen := make(map[string]int, len(errs))
-	for i := range errs {
-		seen[name(i)]++
+var errRepeatedTopic = coded(kerr.InvalidRequest, "the request names the topic more than once")
+
+// once divides the items of a request into those whose name occurs once, in order, and the names that occur more than once.
+func once[T any](items []T, name func(*T) string) (single []*T, repeated []string) {
+	count := make(map[string]int, len(items))
+	for i := range items {
+		count[name(&items[i])]++
 	}
-	for i := range errs {
-		if seen[name(i)] > 1 {
-			errs[i] = coded(kerr.InvalidRequest, "topic %s is named more than once in the request", name(i))
+	for i := range items {
+		switch n := name(&items[i]); {
+		case count[n] == 1:
+			single = append(single, &items[i])
+		case count[n] > 1:
+			repeated = append(repeated, n)
+			count[n] = 0 // it is listed
 		}
 	}
+	return single, repeated
 }
 
 func newTopic(t *kmsg.CreateTopicsRequestTopic) (cluster.NewTopic, error) {
@@ -64,15 +77,23 @@ func newTopic(t *kmsg.CreateTopicsRequestTopic) (cluster.NewTopic, error) {
 		ReplicationFactor: int32(t.ReplicationFactor),
 		Config:            config.Values{},
 	}
+	var null []string
 	for _, c := range t.Configs {
 		if c.Value == nil {
-			return n, coded(kerr.InvalidConfig, "config %s has no value", c.Name)
+			null = append(null, c.Name)
+			continue
 		}
 		n.Config[c.Name] = *c.Value
+	}
+	if len(null) > 0 {
+		return n, coded(kerr.InvalidConfig, "configs without a value: %s", strings.Join(null, ", "))
 	}
 	if len(t.ReplicaAssignment) > 0 {
 		n.Assignment = make(map[int32][]int32, len(t.ReplicaAssignment))
 		for _, p := range t.ReplicaAssignment {
+			if _, again := n.Assignment[p.Partition]; again {
+				return n, coded(kerr.InvalidReplicaAssignment, "the assignment names partition %d more than once", p.Partition)
+			}
 			n.Assignment[p.Partition] = p.Replicas
 		}
 	}
@@ -82,9 +103,9 @@ func newTopic(t *kmsg.CreateTopicsRequestTopic) (cluster.NewTopic, error) {
 func createdTopic(img *cluster.Image, name string, err error) kmsg.CreateTopicsResponseTopic {
 	rt := kmsg.NewCreateTopicsResponseTopic()
 	rt.Topic = name
+	rt.Configs = []kmsg.CreateTopicsResponseTopicConfig{} // Java takes null for a config it may not see
 	if err != nil {
 		rt.ErrorCode, rt.ErrorMessage = code(err), kmsg.StringPtr(message(err))
-		rt.NumPartitions, rt.ReplicationFactor = -1, -1
 		return rt
 	}
 	t, ok := img.Topic(name)

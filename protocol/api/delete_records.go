@@ -3,15 +3,17 @@ package api
 import (
 	"context"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/morrowmq/morrow/broker/partition"
 	"github.com/morrowmq/morrow/protocol"
 )
 
 // DeleteRecords, key 21, versions 0-2 (KIP-107).
 //
-// The reported log start moves durably before the answer; bytes go later. Offset -1 is the visible end. Pending
-// delayed records survive it: they have not entered the log a consumer sees.
+// The reported log start moves durably before the answer; bytes go later. Offset -1 is the visible end, and what lies above it is out
+// of range. Pending delayed records survive: they have not entered the log a consumer sees.
 
 func (a *API) deleteRecords(_ context.Context, r *protocol.Request) protocol.Reply {
 	req := r.Message.(*kmsg.DeleteRecordsRequest)
@@ -22,7 +24,16 @@ func (a *API) deleteRecords(_ context.Context, r *protocol.Request) protocol.Rep
 			rt := kmsg.NewDeleteRecordsResponseTopic()
 			rt.Topic = t.Topic
 			for j := range t.Partitions {
-				rt.Partitions = append(rt.Partitions, a.deleteBelow(t.Topic, t.Partitions[j].Partition, t.Partitions[j].Offset))
+				want := &t.Partitions[j]
+				rp := kmsg.NewDeleteRecordsResponseTopicPartition()
+				rp.Partition = want.Partition
+				start, err := a.deleteBelow(t.Topic, want.Partition, want.Offset)
+				rp.LowWatermark = start
+				if err != nil {
+					rp.LowWatermark = -1
+					rp.ErrorCode = a.explain(err, "delete records", t.Topic, want.Partition)
+				}
+				rt.Partitions = append(rt.Partitions, rp)
 			}
 			resp.Topics = append(resp.Topics, rt)
 		}
@@ -30,16 +41,20 @@ func (a *API) deleteRecords(_ context.Context, r *protocol.Request) protocol.Rep
 	}
 }
 
-func (a *API) deleteBelow(topic string, number int32, offset int64) kmsg.DeleteRecordsResponseTopicPartition {
-	rp := kmsg.NewDeleteRecordsResponseTopicPartition()
-	rp.Partition, rp.LowWatermark = number, -1
-	p, err := a.partition(false, topic, [16]byte{}, number)
-	if err == nil {
-		rp.LowWatermark, err = p.DeleteRecords(offset)
-	}
+// deleteBelow deletes the records of a partition below an offset and returns the first that is left.
+func (a *API) deleteBelow(topic string, number int32, offset int64) (logStart int64, err error) {
+	p, err := a.partitionNamed(topic, number)
 	if err != nil {
-		rp.LowWatermark = -1
-		rp.ErrorCode = code(err)
+		return -1, err
 	}
-	return rp
+	switch t := p.Topic(); {
+	case t.Internal:
+		return -1, kerr.InvalidTopicException
+	case !t.Config.Delete:
+		return -1, kerr.PolicyViolation // only compaction removes records here
+	}
+	if offset < partition.Latest {
+		return -1, kerr.OffsetOutOfRange
+	}
+	return p.DeleteRecords(offset)
 }

@@ -13,56 +13,96 @@ import (
 // DeleteTopics, key 20, versions 1-6.
 //
 // With the topic goes all it owned: log, schedule, remote objects, committed offsets, metrics. What takes long is remembered
-// durably and done in the background; a new topic of the same name meets nothing of it.
+// durably and done in the background; a new topic of the same name meets nothing of it. Unlike in Kafka, internal topics cannot be
+// deleted.
 
 func (a *API) deleteTopics(_ context.Context, r *protocol.Request) protocol.Reply {
 	req := r.Message.(*kmsg.DeleteTopicsRequest)
 	return func(ctx context.Context) (protocol.Answer, error) {
-		wanted := req.Topics
-		if req.Version < 6 {
-			for _, name := range req.TopicNames {
-				wanted = append(wanted, kmsg.DeleteTopicsRequestTopic{Topic: kmsg.StringPtr(name)})
+		ctx, cancel := within(ctx, req.TimeoutMillis)
+		defer cancel()
+		d := a.deletion(req)
+		if len(d.cmd.IDs) > 0 {
+			_, err := a.apply(ctx, d.cmd)
+			for j, rt := range d.asked {
+				refuseDeletion(rt, cluster.ItemError(err, j))
 			}
 		}
 		resp := req.ResponseKind().(*kmsg.DeleteTopicsResponse)
-		resp.Topics = make([]kmsg.DeleteTopicsResponseTopic, len(wanted))
-		img := a.store.Image()
-		var cmd cluster.DeleteTopics
-		var asked []*kmsg.DeleteTopicsResponseTopic
-		for i := range wanted {
-			rt := &resp.Topics[i]
-			rt.Default()
-			rt.Topic, rt.TopicID = wanted[i].Topic, wanted[i].TopicID
-			t, err := wantedTopic(img, &wanted[i])
-			if err != nil {
-				rt.ErrorCode, rt.ErrorMessage = code(err), kmsg.StringPtr(message(err))
-				continue
-			}
-			rt.Topic, rt.TopicID = kmsg.StringPtr(t.Name), t.ID
-			cmd.IDs = append(cmd.IDs, t.ID)
-			asked = append(asked, rt)
-		}
-		if len(asked) > 0 {
-			_, err := a.apply(ctx, cmd)
-			for j, rt := range asked {
-				if e := cluster.ItemError(err, j); e != nil {
-					rt.ErrorCode, rt.ErrorMessage = code(e), kmsg.StringPtr(message(e))
-				}
-			}
-		}
+		resp.Topics = d.topics
 		return protocol.Answer{Message: resp}, nil
 	}
 }
 
-func wantedTopic(img *cluster.Image, want *kmsg.DeleteTopicsRequestTopic) (*cluster.Topic, error) {
-	if want.Topic != nil {
-		if t, ok := img.Topic(*want.Topic); ok {
-			return t, nil
+// deletion is a DeleteTopics request made out: what to answer, and what to delete.
+type deletion struct {
+	topics []kmsg.DeleteTopicsResponseTopic
+	cmd    cluster.DeleteTopics
+	asked  []*kmsg.DeleteTopicsResponseTopic // parallel to cmd.IDs
+}
+
+// deletion finds the topics of a request, each of which is named once, by name or by id.
+func (a *API) deletion(req *kmsg.DeleteTopicsRequest) *deletion {
+	wanted := req.Topics
+	for _, name := range req.TopicNames {
+		wanted = append(wanted, kmsg.DeleteTopicsRequestTopic{Topic: kmsg.StringPtr(name)})
+	}
+	img := a.store.Image()
+	found := make([]*cluster.Topic, len(wanted))
+	count := make(map[cluster.TopicID]int, len(wanted))
+	d := &deletion{topics: make([]kmsg.DeleteTopicsResponseTopic, len(wanted))}
+	for i := range wanted {
+		rt := &d.topics[i]
+		rt.Default()
+		rt.Topic, rt.TopicID = wanted[i].Topic, wanted[i].TopicID
+		t, err := wantedTopic(img, &wanted[i])
+		if err == nil && !img.BrokerConfig().Bool("delete.topic.enable") {
+			err = deletionDisabled(req.Version)
 		}
-		return nil, kerr.UnknownTopicOrPartition
+		if err != nil {
+			refuseDeletion(rt, err)
+			continue
+		}
+		found[i] = t
+		count[t.ID]++
 	}
-	if t, ok := img.TopicByID(want.TopicID); ok {
-		return t, nil
+	for i, t := range found {
+		switch {
+		case t == nil:
+		case count[t.ID] > 1:
+			refuseDeletion(&d.topics[i], errRepeatedTopic)
+		default:
+			d.topics[i].Topic, d.topics[i].TopicID = kmsg.StringPtr(t.Name), t.ID
+			d.cmd.IDs = append(d.cmd.IDs, t.ID)
+			d.asked = append(d.asked, &d.topics[i])
+		}
 	}
-	return nil, kerr.UnknownTopicID
+	return d
+}
+
+func refuseDeletion(rt *kmsg.DeleteTopicsResponseTopic, err error) {
+	if err != nil {
+		rt.ErrorCode, rt.ErrorMessage = code(err), kmsg.StringPtr(message(err))
+	}
+}
+
+// deletionDisabled is the refusal of a broker with delete.topic.enable=false, for which the first versions had no code of its own.
+func deletionDisabled(version int16) error {
+	if version < 3 {
+		return coded(kerr.InvalidRequest, "topics cannot be deleted: delete.topic.enable is false")
+	}
+	return coded(kerr.TopicDeletionDisabled, "topics cannot be deleted: delete.topic.enable is false")
+}
+
+func wantedTopic(img *cluster.Image, want *kmsg.DeleteTopicsRequestTopic) (*cluster.Topic, error) {
+	id := cluster.TopicID(want.TopicID)
+	switch {
+	case want.Topic == nil && id.IsZero():
+		return nil, coded(kerr.InvalidRequest, "neither the topic's name nor its id is given")
+	case want.Topic != nil && !id.IsZero():
+		return nil, coded(kerr.InvalidRequest, "both the topic's name and its id are given, expected one of them")
+	case want.Topic != nil:
+		return find(img, topicKey{name: *want.Topic}, false)
+	}
+	return find(img, topicKey{id: id}, true)
 }

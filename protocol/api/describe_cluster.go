@@ -10,22 +10,24 @@ import (
 	"github.com/morrowmq/morrow/protocol"
 )
 
-// DescribeCluster, key 60, versions 0-2 (KIP-700). Controllers (endpoint type 2) have no listeners of their own.
+// DescribeCluster, key 60, versions 0-2 (KIP-700, KIP-919, KIP-1073). Controllers have no listeners of their own, and no
+// broker is ever fenced.
+
+const (
+	brokerEndpoint     = int8(1)
+	controllerEndpoint = int8(2)
+)
 
 func (a *API) describeCluster(_ context.Context, r *protocol.Request) protocol.Reply {
 	req := r.Message.(*kmsg.DescribeClusterRequest)
 	return func(context.Context) (protocol.Answer, error) {
-		img := a.store.Image()
 		resp := req.ResponseKind().(*kmsg.DescribeClusterResponse)
-		resp.ClusterID, resp.ControllerID, resp.EndpointType = img.ClusterID(), a.nodeID, 1
-		if req.Version >= 1 && req.EndpointType != 1 {
-			resp.ErrorCode = kerr.MismatchedEndpointType.Code
-			resp.ErrorMessage = kmsg.StringPtr("this endpoint is a broker's; expected endpoint type 1")
-			if req.EndpointType != 2 {
-				resp.ErrorCode = kerr.UnsupportedEndpointType.Code
-			}
+		if err := checkEndpointType(req); err != nil {
+			resp.ErrorCode, resp.ErrorMessage = code(err), kmsg.StringPtr(message(err))
 			return protocol.Answer{Message: resp}, nil
 		}
+		img := a.store.Image()
+		resp.ClusterID, resp.ControllerID = img.ClusterID(), a.nodeID
 		for _, b := range img.Brokers() {
 			if host, port, ok := endpoint(b, r.Conn.Listener); ok {
 				rb := kmsg.NewDescribeClusterResponseBroker()
@@ -38,6 +40,16 @@ func (a *API) describeCluster(_ context.Context, r *protocol.Request) protocol.R
 		}
 		return protocol.Answer{Message: resp}, nil
 	}
+}
+
+func checkEndpointType(req *kmsg.DescribeClusterRequest) error {
+	switch {
+	case req.Version == 0, req.EndpointType == brokerEndpoint:
+		return nil
+	case req.EndpointType == controllerEndpoint:
+		return coded(kerr.MismatchedEndpointType, "this is an endpoint of a broker, expected endpoint type %d", brokerEndpoint)
+	}
+	return coded(kerr.UnsupportedEndpointType, "there is no endpoint type %d, expected %d", req.EndpointType, brokerEndpoint)
 }
 
 func decimal(n int32) string { return strconv.Itoa(int(n)) }

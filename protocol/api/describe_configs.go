@@ -16,7 +16,8 @@ import (
 // DescribeConfigs, key 32, versions 1-4 (KIP-133, KIP-226, KIP-569).
 //
 // Every config is described, defaults included: Connect, Schema Registry and Debezium look for theirs and give up when
-// one is missing. Broker loggers (type 8) are empty: log levels are set with log.level. Client metrics (type 16) do not exist here.
+// one is missing. A broker's loggers (type 8) and client metrics (type 16) are empty lists: the log level is the broker config
+// log.level, and nobody collects metrics from clients.
 
 func (a *API) describeConfigs(_ context.Context, r *protocol.Request) protocol.Reply {
 	req := r.Message.(*kmsg.DescribeConfigsRequest)
@@ -29,10 +30,11 @@ func (a *API) describeConfigs(_ context.Context, r *protocol.Request) protocol.R
 			rr.ResourceType, rr.ResourceName = want.ResourceType, want.ResourceName
 			entries, err := a.configEntries(img, want.ResourceType, want.ResourceName)
 			if err != nil {
+				entries = nil
 				rr.ErrorCode, rr.ErrorMessage = code(err), kmsg.StringPtr(message(err))
 			}
 			for _, e := range entries {
-				if want.ConfigNames == nil || slices.Contains(want.ConfigNames, e.Name) {
+				if len(want.ConfigNames) == 0 || slices.Contains(want.ConfigNames, e.Name) {
 					rr.Configs = append(rr.Configs, describedConfig(req, &e))
 				}
 			}
@@ -46,54 +48,43 @@ func (a *API) describeConfigs(_ context.Context, r *protocol.Request) protocol.R
 func (a *API) configEntries(img *cluster.Image, kind kmsg.ConfigResourceType, name string) ([]config.Entry, error) {
 	switch kind {
 	case kmsg.ConfigResourceTypeTopic:
-		if err := cluster.ValidateTopicName(name); err != nil {
-			return nil, err
-		}
 		t, ok := img.Topic(name)
 		if !ok {
-			return nil, coded(kerr.UnknownTopicOrPartition, "topic %s does not exist", name)
+			return nil, unknownTopic(name)
 		}
 		return config.DescribeTopic(img.Layers(a.nodeID), img.Overrides(t)), nil
 	case kmsg.ConfigResourceTypeBroker:
 		if name == "" {
-			return dynamicDefaults(img), nil
+			return config.DescribeAllBrokers(img.ClusterOverrides()), nil
 		}
-		id, err := a.brokerResource(name)
-		if err != nil {
-			return nil, err
-		}
-		return config.DescribeBroker(img.Layers(id)), nil
+		return config.DescribeBroker(img.Layers(a.nodeID)), a.checkBrokerName(name)
 	case kmsg.ConfigResourceTypeBrokerLogger:
-		_, err := a.brokerResource(name)
-		return nil, err
+		return nil, a.checkBrokerName(name)
 	case kmsg.ConfigResourceTypeGroupConfig:
-		if name == "" {
-			return nil, coded(kerr.InvalidRequest, "the group's name is empty")
-		}
-		return config.DescribeGroup(img.Layers(a.nodeID), img.GroupOverrides(name)), nil
+		return config.DescribeGroup(img.Layers(a.nodeID), img.GroupOverrides(name)), checkNamed("group", name)
+	case kmsg.ConfigResourceTypeClientMetrics:
+		return nil, checkNamed("client metrics subscription", name)
 	}
-	return nil, coded(kerr.InvalidRequest, "configs of resource type %d are not kept here", int8(kind))
+	return nil, coded(kerr.InvalidRequest, "there are no configs of resource type %d", int8(kind))
 }
 
-// dynamicDefaults describes the resource without a name: what was altered for all brokers, and nothing else.
-func dynamicDefaults(img *cluster.Image) []config.Entry {
-	entries := config.DescribeBroker(config.Layers{Cluster: img.ClusterOverrides()})
-	return slices.DeleteFunc(entries, func(e config.Entry) bool {
-		_, set := img.ClusterOverrides()[e.Name]
-		return !set
-	})
-}
-
-// brokerResource parses a broker's id; only this broker can tell its own configs.
-func (a *API) brokerResource(name string) (int32, error) {
+// checkBrokerName requires the id of this broker, because another's configs are known to that one only.
+func (a *API) checkBrokerName(name string) error {
 	id, err := strconv.ParseInt(name, 10, 32)
-	if err != nil {
-		return 0, coded(kerr.InvalidRequest, "broker id %q is not a number", name)
+	switch {
+	case err != nil:
+		return coded(kerr.InvalidRequest, "broker id %q is not a number, expected %d", name, a.nodeID)
+	case int32(id) != a.nodeID:
+		return coded(kerr.InvalidRequest, "configs of broker %d were asked of broker %d", id, a.nodeID)
 	}
-	if int32(id) != a.nodeID {
-		return 0, coded(kerr.InvalidRequest, "asked broker %d for the configs of broker %d", a.nodeID, id)
+	return nil
+}
+
+func checkNamed(what, name string) error {
+	if name == "" {
+		return coded(kerr.InvalidRequest, "the name of the %s must not be empty", what)
 	}
-	return int32(id), nil
+	return nil
 }
 
 func describedConfig(req *kmsg.DescribeConfigsRequest, e *config.Entry) kmsg.DescribeConfigsResponseResourceConfig {

@@ -5,12 +5,13 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"github.com/morrowmq/morrow/broker/partition"
 	"github.com/morrowmq/morrow/cluster"
 	"github.com/morrowmq/morrow/protocol"
 )
 
-// DescribeLogDirs, key 35, versions 1-5 (KIP-113, KIP-827). There is one directory, and nothing is ever cordoned (KIP-1066).
+// DescribeLogDirs, key 35, versions 1-5 (KIP-113, KIP-827). There is one directory, and it is never cordoned (KIP-1066).
+// Topics and partitions that are not here are left out, as in Kafka. Sizes are those of the segments on disk, pending delayed records
+// included.
 
 func (a *API) describeLogDirs(_ context.Context, r *protocol.Request) protocol.Reply {
 	req := r.Message.(*kmsg.DescribeLogDirsRequest)
@@ -21,14 +22,19 @@ func (a *API) describeLogDirs(_ context.Context, r *protocol.Request) protocol.R
 			dir.TotalBytes, dir.UsableBytes = usage.Total, usage.Free
 		}
 		img := a.store.Image()
+		add := func(t *cluster.Topic, numbers []int32) {
+			if rt := a.logDirTopic(t, numbers); len(rt.Partitions) > 0 {
+				dir.Topics = append(dir.Topics, rt)
+			}
+		}
 		if req.Topics == nil {
 			for _, t := range img.Topics() {
-				dir.Topics = append(dir.Topics, a.logDirTopic(t, nil))
+				add(t, allPartitions(t))
 			}
 		}
 		for i := range req.Topics {
 			if t, ok := img.Topic(req.Topics[i].Topic); ok {
-				dir.Topics = append(dir.Topics, a.logDirTopic(t, req.Topics[i].Partitions))
+				add(t, req.Topics[i].Partitions)
 			}
 		}
 		resp := req.ResponseKind().(*kmsg.DescribeLogDirsResponse)
@@ -37,23 +43,23 @@ func (a *API) describeLogDirs(_ context.Context, r *protocol.Request) protocol.R
 	}
 }
 
-// logDirTopic lists the sizes of some partitions of a topic, of all if numbers is nil.
+func allPartitions(t *cluster.Topic) []int32 {
+	numbers := make([]int32, len(t.Partitions))
+	for i := range numbers {
+		numbers[i] = int32(i)
+	}
+	return numbers
+}
+
+// logDirTopic lists the sizes of some partitions of a topic.
 func (a *API) logDirTopic(t *cluster.Topic, numbers []int32) kmsg.DescribeLogDirsResponseDirTopic {
 	rt := kmsg.NewDescribeLogDirsResponseDirTopic()
 	rt.Topic = t.Name
-	add := func(p *partition.Partition) {
-		rp := kmsg.NewDescribeLogDirsResponseDirTopicPartition()
-		rp.Partition, rp.Size = p.Number(), p.Log().Size()
-		rt.Partitions = append(rt.Partitions, rp)
-	}
-	if numbers == nil {
-		for n := range t.Partitions {
-			numbers = append(numbers, int32(n))
-		}
-	}
 	for _, n := range numbers {
 		if p, err := a.partitions.Get(t.ID, n); err == nil {
-			add(p)
+			rp := kmsg.NewDescribeLogDirsResponseDirTopicPartition()
+			rp.Partition, rp.Size = n, p.Log().Size()
+			rt.Partitions = append(rt.Partitions, rp)
 		}
 	}
 	return rt

@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"slices"
-	"strings"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -12,46 +11,63 @@ import (
 	"github.com/morrowmq/morrow/protocol"
 )
 
-// DescribeTopicPartitions, key 75, version 0 (KIP-966). Topics come by name and in pages; eligible leader replicas are empty.
-
-// maxDescribedPartitions bounds a page (max.request.partition.size.limit in Kafka).
-const maxDescribedPartitions = 2000
+// DescribeTopicPartitions, key 75, version 0 (KIP-966). Topics come by name and in pages of at most
+// max.request.partition.size.limit partitions. There are no eligible leader replicas besides the in-sync ones.
+//
+// The answer has no error of its own, so a request whose cursor makes no sense gets INVALID_REQUEST for each topic it names; Kafka
+// does the same.
 
 func (a *API) describeTopicPartitions(_ context.Context, r *protocol.Request) protocol.Reply {
 	req := r.Message.(*kmsg.DescribeTopicPartitionsRequest)
 	return func(context.Context) (protocol.Answer, error) {
-		p := partitionPage{api: a, resp: req.ResponseKind().(*kmsg.DescribeTopicPartitionsResponse), left: maxDescribedPartitions}
-		if n := int(req.ResponsePartitionLimit); n > 0 {
-			p.left = min(p.left, n)
+		img := a.store.Image()
+		resp := req.ResponseKind().(*kmsg.DescribeTopicPartitionsResponse)
+		if !validCursor(req) {
+			for i := range req.Topics {
+				resp.Topics = append(resp.Topics, undescribed(req.Topics[i].Topic, kerr.InvalidRequest))
+			}
+			return protocol.Answer{Message: resp}, nil
 		}
-		for _, name := range a.describedNames(req) {
+		limit := min(a.intConfig("max.request.partition.size.limit"), int(req.ResponsePartitionLimit))
+		p := partitionPage{api: a, img: img, resp: resp, left: max(limit, 1)}
+		for _, name := range describedNames(img, req) {
 			first := int32(0)
 			if req.Cursor != nil && req.Cursor.Topic == name {
-				first = max(0, req.Cursor.Partition)
+				first = req.Cursor.Partition
 			}
-			if !p.add(name, first) {
+			if !p.add(name, first, len(req.Topics) == 0) {
 				break
 			}
 		}
-		return protocol.Answer{Message: p.resp}, nil
+		return protocol.Answer{Message: resp}, nil
 	}
 }
 
+// validCursor reports whether a request goes on at one of the topics it names.
+func validCursor(req *kmsg.DescribeTopicPartitionsRequest) bool {
+	c := req.Cursor
+	if c == nil {
+		return true
+	}
+	named := func(t kmsg.DescribeTopicPartitionsRequestTopic) bool { return t.Topic == c.Topic }
+	return c.Partition >= 0 && (len(req.Topics) == 0 || slices.ContainsFunc(req.Topics, named))
+}
+
 // describedNames lists the topics asked for, all if none, by name, from the cursor on.
-func (a *API) describedNames(req *kmsg.DescribeTopicPartitionsRequest) []string {
+func describedNames(img *cluster.Image, req *kmsg.DescribeTopicPartitionsRequest) []string {
 	var names []string
 	for _, t := range req.Topics {
 		names = append(names, t.Topic)
 	}
 	if len(names) == 0 {
-		for _, t := range a.store.Image().Topics() {
+		for _, t := range img.Topics() {
 			names = append(names, t.Name)
 		}
 	}
 	slices.Sort(names)
 	names = slices.Compact(names)
 	if req.Cursor != nil {
-		names = slices.DeleteFunc(names, func(n string) bool { return strings.Compare(n, req.Cursor.Topic) < 0 })
+		names = slices.DeleteFunc(names, func(n string) bool { return n < req.Cursor.Topic })
 	}
 	return names
 }
@@ -59,28 +75,27 @@ func (a *API) describedNames(req *kmsg.DescribeTopicPartitionsRequest) []string 
 // partitionPage is an answer being filled.
 type partitionPage struct {
 	api  *API
+	img  *cluster.Image
 	resp *kmsg.DescribeTopicPartitionsResponse
-	left int
+	left int // partitions
 }
 
-// add describes a topic from partition first on, and reports whether there is room for more.
-func (p *partitionPage) add(name string, first int32) bool {
+// add describes a topic from partition first on, and reports whether the page goes on. A topic that is gone again is left out if all
+// were asked for.
+func (p *partitionPage) add(name string, first int32, all bool) bool {
 	if p.left == 0 {
-		p.resp.NextCursor = &kmsg.DescribeTopicPartitionsResponseNextCursor{Topic: name, Partition: first}
+		p.next(name, 0)
 		return false
 	}
-	rt := kmsg.NewDescribeTopicPartitionsResponseTopic()
-	rt.Topic = kmsg.StringPtr(name)
-	t, ok := p.api.store.Image().Topic(name)
+	t, ok := p.img.Topic(name)
 	if !ok {
-		rt.ErrorCode = kerr.UnknownTopicOrPartition.Code
-		if cluster.ValidateTopicName(name) != nil {
-			rt.ErrorCode = kerr.InvalidTopicException.Code
+		if !all {
+			p.resp.Topics = append(p.resp.Topics, undescribed(name, unknownTopic(name)))
 		}
-		p.resp.Topics = append(p.resp.Topics, rt)
 		return true
 	}
-	rt.TopicID, rt.IsInternal, rt.AuthorizedOperations = t.ID, t.Internal, topicOperations
+	rt := kmsg.NewDescribeTopicPartitionsResponseTopic()
+	rt.Topic, rt.TopicID, rt.IsInternal, rt.AuthorizedOperations = &t.Name, t.ID, t.Internal, topicOperations
 	n := int(first)
 	for ; n < len(t.Partitions) && p.left > 0; n++ {
 		rt.Partitions = append(rt.Partitions, p.api.describedPartition(t, int32(n)))
@@ -88,10 +103,32 @@ func (p *partitionPage) add(name string, first int32) bool {
 	}
 	p.resp.Topics = append(p.resp.Topics, rt)
 	if n < len(t.Partitions) {
-		p.resp.NextCursor = &kmsg.DescribeTopicPartitionsResponseNextCursor{Topic: name, Partition: int32(n)}
+		p.next(name, int32(n))
 		return false
 	}
 	return true
+}
+
+// next says where the next page begins.
+func (p *partitionPage) next(topic string, partition int32) {
+	c := kmsg.NewDescribeTopicPartitionsResponseNextCursor()
+	c.Topic, c.Partition = topic, partition
+	p.resp.NextCursor = &c
+}
+
+func undescribed(name string, err error) kmsg.DescribeTopicPartitionsResponseTopic {
+	rt := kmsg.NewDescribeTopicPartitionsResponseTopic()
+	rt.Topic, rt.IsInternal, rt.ErrorCode = &name, cluster.IsReserved(name), code(err)
+	rt.AuthorizedOperations = topicOperations
+	return rt
+}
+
+// unknownTopic is the error for a topic that does not exist, or cannot.
+func unknownTopic(name string) error {
+	if err := cluster.ValidateTopicName(name); err != nil {
+		return err
+	}
+	return kerr.UnknownTopicOrPartition
 }
 
 func (a *API) describedPartition(t *cluster.Topic, n int32) kmsg.DescribeTopicPartitionsResponseTopicPartition {
@@ -99,10 +136,9 @@ func (a *API) describedPartition(t *cluster.Topic, n int32) kmsg.DescribeTopicPa
 	rp := kmsg.NewDescribeTopicPartitionsResponseTopicPartition()
 	rp.Partition, rp.LeaderID, rp.LeaderEpoch = n, p.Leader, p.LeaderEpoch
 	rp.Replicas, rp.ISR = p.Replicas, p.ISR
-	// Empty, not null: the Java admin client does not look for null here.
-	rp.EligibleLeaderReplicas, rp.LastKnownELR = []int32{}, []int32{}
+	rp.EligibleLeaderReplicas, rp.LastKnownELR = []int32{}, []int32{} // Java stumbles over null
 	if a.offline(t.ID, n) {
-		rp.ErrorCode, rp.LeaderID = kerr.LeaderNotAvailable.Code, -1
+		rp.LeaderID = cluster.NoLeader // as in Kafka, without an error code
 		rp.OfflineReplicas = []int32{a.nodeID}
 	}
 	return rp

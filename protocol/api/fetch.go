@@ -2,26 +2,32 @@ package api
 
 import (
 	"context"
+	"errors"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/morrowmq/morrow/broker/partition"
+	"github.com/morrowmq/morrow/log"
 	"github.com/morrowmq/morrow/protocol"
 )
 
 // Fetch, key 1, versions 4-18.
 //
 // The high watermark and last stable offset reported are the visible ends (see docs/ARCHITECTURE.md): hidden batches
-// are never served and never counted. Batches go out of the segment files by sendfile.
-// There are no preferred read replicas (KIP-392) on one broker.
+// are never served and never counted. Batches go out of the segment files by sendfile. As in Kafka, partitions that do not exist
+// end no long poll, unless there are no others; every other error does. A stopping server answers at once
+// with what there is. There are no preferred read replicas (KIP-392) on one broker.
 
 // fetching is one fetch request while it is being answered.
 type fetching struct {
 	api      *API
 	req      *kmsg.FetchRequest
-	parts    []fetchPart
+	conn     *protocol.Conn
+	turn     *fetchTurn
 	maxBytes int
+	minBytes int
 	wake     chan struct{}
 }
 
@@ -29,121 +35,141 @@ type fetching struct {
 type fetchPart struct {
 	key  fetchKey
 	want fetchWant
+	kept *keptPart // what the session remembers; nil without one
 
-	partition *partition.Partition
+	partition *partition.Partition // nil if the client cannot have it: err says why
 	read      *partition.Read
 	err       error
 }
 
-func (a *API) fetch(ctx context.Context, r *protocol.Request) protocol.Reply {
+func (a *API) fetch(_ context.Context, r *protocol.Request) protocol.Reply {
 	req := r.Message.(*kmsg.FetchRequest)
 	return func(ctx context.Context) (protocol.Answer, error) {
-		session, err := a.sessions.begin(req)
+		turn, err := a.sessions.begin(req)
 		if err != nil {
-			resp := req.ResponseKind().(*kmsg.FetchResponse)
-			resp.ErrorCode = code(err)
-			return protocol.Answer{Message: resp}, nil
+			return sessionError(req, err), nil
 		}
-		f := &fetching{
-			api:      a,
-			req:      req,
-			parts:    session.parts(),
-			maxBytes: min(int(req.MaxBytes), a.intConfig("fetch.max.bytes")),
-			wake:     make(chan struct{}, 1),
-		}
+		f := &fetching{api: a, req: req, conn: r.Conn, turn: turn, maxBytes: min(int(req.MaxBytes), a.intConfig("fetch.max.bytes"))}
+		f.minBytes = min(int(req.MinBytes), f.maxBytes)
 		f.run(ctx)
-		body := f.encode(session)
-		return protocol.Answer{Body: body, Errors: f.codes()}, nil
+		if err := turn.finish(); err != nil {
+			f.release()
+			return sessionError(req, err), nil
+		}
+		body, codes := f.encode()
+		body.OnRelease(f.release)
+		return protocol.Answer{Body: body, Errors: codes}, nil
 	}
 }
 
-// run reads every partition, and if that is not enough waits once for wake-ups and
-// reads again, until min.bytes are there, an error is, or max.wait is over.
+// sessionError is the answer to a request whose session cannot be used; the client begins a new one.
+func sessionError(req *kmsg.FetchRequest, err error) protocol.Answer {
+	resp := req.ResponseKind().(*kmsg.FetchResponse)
+	resp.ErrorCode = code(err)
+	return protocol.Answer{Message: resp}
+}
+
+// run reads every partition, and if that is not enough waits for more until min.bytes are there, a partition has an
+// error, or max.wait is over.
 func (f *fetching) run(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(f.req.MaxWaitMillis)*time.Millisecond)
-	defer cancel()
-	subscribed := false
-	defer func() {
-		if subscribed {
-			for i := range f.parts {
-				if p := f.parts[i].partition; p != nil {
-					p.Unsubscribe(f.wake)
-				}
-			}
-		}
-	}()
+	maxWait := time.Duration(f.req.MaxWaitMillis) * time.Millisecond
+	deadline := time.Now().Add(maxWait)
 	f.lookup()
-	for {
-		n, failed := f.readAll(ctx)
-		if n >= int(f.req.MinBytes) || failed || f.req.MaxWaitMillis <= 0 || len(f.parts) == 0 && ctx.Err() != nil {
-			return
-		}
-		if !subscribed {
-			// Subscribe, then look once more: what arrived in between must not be slept over.
-			subscribed = true
-			for i := range f.parts {
-				if p := f.parts[i].partition; p != nil {
-					p.Subscribe(f.wake)
-				}
-			}
-			continue
-		}
+	if f.read(ctx, deadline) || maxWait <= 0 {
+		return
+	}
+	// Subscribe, then look once more: what arrived in between must not be slept over.
+	f.subscribe()
+	defer f.unsubscribe()
+	over := time.NewTimer(time.Until(deadline))
+	defer over.Stop()
+	for !f.read(ctx, deadline) {
 		select {
 		case <-f.wake:
+		case <-over.C:
+			return
+		case <-f.conn.Stopping():
+			return
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
+// lookup finds the partitions the client may have.
 func (f *fetching) lookup() {
-	for i := range f.parts {
-		fp := &f.parts[i]
-		fp.partition, fp.err = f.api.partition(f.req.Version >= 13, fp.key.name, fp.key.id, fp.key.partition)
+	for i := range f.turn.parts {
+		f.lookupPart(&f.turn.parts[i])
 	}
 }
 
-// readAll reads every partition within the request's limits, in order, and returns the bytes found and whether one has an error.
-// What an earlier pass read is given back first.
-func (f *fetching) readAll(ctx context.Context) (total int, failed bool) {
-	left := f.maxBytes
+func (f *fetching) lookupPart(fp *fetchPart) {
+	fp.partition, fp.err = f.api.partition(fp.key.topicKey, f.req.Version >= 13, fp.key.partition)
+	if fp.err == nil && f.req.Version < 10 && fp.partition.Topic().Config.CompressionType == "zstd" {
+		fp.partition, fp.err = nil, kerr.UnsupportedCompressionType
+	}
+}
+
+func (f *fetching) subscribe() {
+	f.wake = make(chan struct{}, 1)
+	for i := range f.turn.parts {
+		if p := f.turn.parts[i].partition; p != nil {
+			p.Subscribe(f.wake)
+		}
+	}
+}
+
+func (f *fetching) unsubscribe() {
+	for i := range f.turn.parts {
+		if p := f.turn.parts[i].partition; p != nil {
+			p.Unsubscribe(f.wake)
+		}
+	}
+}
+
+// read reads every partition within the request's limits, in order, and reports whether the answer may leave. What an earlier
+// pass read is given back first. deadline bounds waiting for the tier.
+func (f *fetching) read(ctx context.Context, deadline time.Time) (enough bool) {
+	total, found := 0, false
 	var remote []*fetchPart
-	for i := range f.parts {
-		fp := &f.parts[i]
-		fp.release()
+	for i := range f.turn.parts {
+		fp := &f.turn.parts[i]
 		if fp.partition == nil {
-			failed = true
+			enough = enough || !missing(fp.err)
 			continue
 		}
-		fp.readLocal(f.req, left, total == 0)
+		found = true
+		fp.release()
+		fp.read, fp.err = fp.partition.Read(fp.request(f.req, f.maxBytes-total, total == 0))
+		if errors.Is(fp.err, log.ErrClosed) {
+			f.lookupPart(fp) // deleted meanwhile: say so
+		}
 		switch {
 		case inTier(fp.err):
 			remote = append(remote, fp)
-			continue
 		case fp.err != nil:
-			failed = true
-			continue
-		case fp.read.Diverged():
-			failed = true
+			enough = true
+		default:
+			enough = enough || fp.read.Diverged()
+			total += fp.read.Size
 		}
-		total += fp.read.Size
-		left -= fp.read.Size
 	}
 	if len(remote) > 0 {
-		n, bad := f.readRemote(ctx, remote, max(left, 0), total == 0)
-		total, failed = total+n, failed || bad
+		n, failed := f.readRemote(ctx, deadline, remote, max(f.maxBytes-total, 0), total == 0)
+		total, enough = total+n, enough || failed
 	}
-	return total, failed
+	return enough || total >= f.minBytes || !found
 }
 
-func (fp *fetchPart) readLocal(req *kmsg.FetchRequest, left int, minOne bool) {
-	fp.read, fp.err = fp.partition.Read(fp.request(req, left, minOne))
+// missing reports whether a partition does not exist as far as this broker knows.
+func missing(err error) bool {
+	return errors.Is(err, kerr.UnknownTopicID) || errors.Is(err, kerr.UnknownTopicOrPartition)
 }
 
 func (fp *fetchPart) request(req *kmsg.FetchRequest, left int, minOne bool) partition.ReadRequest {
 	return partition.ReadRequest{
 		Offset:           fp.want.offset,
-		MaxBytes:         min(int(fp.want.maxBytes), left),
+		MaxBytes:         max(min(int(fp.want.maxBytes), left), 0),
 		MinOne:           minOne,
 		Committed:        req.IsolationLevel == 1,
 		LeaderEpoch:      fp.want.leaderEpoch,
@@ -156,26 +182,12 @@ func (fp *fetchPart) release() {
 		fp.read.Release()
 		fp.read = nil
 	}
-	if fp.partition != nil {
-		fp.err = nil
-	}
 }
 
-// errorCode is the code of the partition's answer.
-func (fp *fetchPart) errorCode() int16 {
-	if fp.err == nil {
-		return 0
+// release gives back everything the request holds, once its answer has left.
+func (f *fetching) release() {
+	for i := range f.turn.parts {
+		f.turn.parts[i].release()
 	}
-	return code(fp.err)
-}
-
-// codes lists the error codes of the answer, for the metrics.
-func (f *fetching) codes() []int16 {
-	var codes []int16
-	for i := range f.parts {
-		if c := f.parts[i].errorCode(); c != 0 {
-			codes = append(codes, c)
-		}
-	}
-	return codes
+	f.turn.end()
 }

@@ -1,69 +1,92 @@
 package api
 
 import (
-	"github.com/twmb/franz-go/pkg/kbin"
+	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/morrowmq/morrow/protocol"
 )
 
-// encode writes the response body by hand, because the records are not in memory:
-// they are ranges of segment files, which the connection sends with sendfile.
-// A test holds the bytes against kmsg's encoder.
-func (f *fetching) encode(s *fetchSession) *protocol.Body {
-	e := &fetchEncoder{version: f.req.Version, flexible: f.req.Version >= 12, body: new(protocol.Body)}
-	e.dst = make([]byte, 0, 64+96*len(f.parts))
+// encode writes the response body by hand, because the records are not in memory: they are ranges of files, which
+// the connection sends with sendfile. It also lists the error codes in the answer.
+func (f *fetching) encode() (_ *protocol.Body, codes []int16) {
+	parts := f.turn.parts
+	e := fetchEncoder{
+		encoder: encoder{version: f.req.Version, flexible: f.req.Version >= 12, dst: make([]byte, 0, 64+96*len(parts))},
+		body:    new(protocol.Body),
+		leaders: leaders{img: f.api.store.Image()},
+	}
 	e.int32(0) // throttle
 	if e.version >= 7 {
 		e.int16(0)
-		e.int32(s.id)
+		e.int32(f.turn.id)
 	}
-	groups := groupByTopic(s.answer(f.parts))
-	e.arrayLen(len(groups))
-	for _, g := range groups {
-		if e.version >= 13 {
-			e.dst = append(e.dst, g[0].key.id[:]...)
-		} else {
-			e.string(g[0].key.name)
-		}
-		e.arrayLen(len(g))
-		for _, fp := range g {
-			e.partition(fp)
+	e.length(countTopics(parts))
+	for len(parts) > 0 {
+		topic := parts[:sameTopic(parts)]
+		parts = parts[len(topic):]
+		e.topic(topic[0].key.topicKey)
+		e.length(len(topic))
+		for i := range topic {
+			fp := &topic[i]
+			c := f.partitionCode(fp)
+			if c != 0 {
+				codes = append(codes, c)
+			}
+			e.partition(fp, c, f.req.IsolationLevel == 1)
 		}
 		e.noTags()
 	}
-	e.noTags()
+	e.endpointTags(e.leaders.brokers, f.conn.Listener)
 	e.flush()
-	return e.body
+	return e.body, codes
 }
 
-// groupByTopic cuts the parts into runs of one topic each, in order.
-func groupByTopic(parts []*fetchPart) [][]*fetchPart {
-	var groups [][]*fetchPart
-	for i := 0; i < len(parts); {
-		j := i + 1
-		for j < len(parts) && parts[j].key.id == parts[i].key.id && parts[j].key.name == parts[i].key.name {
-			j++
-		}
-		groups = append(groups, parts[i:j])
-		i = j
+// partitionCode is the error code of a partition's answer. Clients before version 6 do not know KAFKA_STORAGE_ERROR.
+func (f *fetching) partitionCode(fp *fetchPart) int16 {
+	if fp.err == nil {
+		return 0
 	}
-	return groups
+	topic := fp.key.name
+	if fp.partition != nil {
+		topic = fp.partition.Topic().Name
+	}
+	c := f.api.explain(fp.err, "fetch", topic, fp.key.partition)
+	if c == kerr.KafkaStorageError.Code && f.req.Version < 6 {
+		return kerr.NotLeaderForPartition.Code
+	}
+	return c
+}
+
+// sameTopic is how many parts from the first one on are of its topic.
+func sameTopic(parts []fetchPart) int {
+	n := 1
+	for n < len(parts) && parts[n].key.topicKey == parts[0].key.topicKey {
+		n++
+	}
+	return n
+}
+
+func countTopics(parts []fetchPart) (n int) {
+	for ; len(parts) > 0; n++ {
+		parts = parts[sameTopic(parts):]
+	}
+	return n
 }
 
 // fetchEncoder builds a body of byte runs and file ranges.
 type fetchEncoder struct {
-	version  int16
-	flexible bool
-	body     *protocol.Body
-	dst      []byte
+	encoder
+	body    *protocol.Body
+	leaders leaders
 }
 
-func (e *fetchEncoder) partition(fp *fetchPart) {
+func (e *fetchEncoder) partition(fp *fetchPart, code int16, committed bool) {
 	e.int32(fp.key.partition)
-	e.int16(fp.errorCode())
+	e.int16(code)
 	r := fp.read
 	if r == nil {
-		e.emptyPartition()
+		e.nothing()
+		e.partitionTags(fp, code)
 		return
 	}
 	e.int64(r.HighWatermark)
@@ -71,42 +94,41 @@ func (e *fetchEncoder) partition(fp *fetchPart) {
 	if e.version >= 5 {
 		e.int64(r.LogStart)
 	}
-	e.aborted(fp)
+	e.aborted(fp, committed)
 	if e.version >= 11 {
 		e.int32(-1) // preferred read replica
 	}
-	e.bytesLen(r.Size)
+	e.length(r.Size)
 	if r.Size > 0 {
 		e.flush()
 		for _, fr := range r.Ranges {
 			e.body.File(fr.File, fr.Pos, fr.Len)
 		}
 	}
-	e.body.OnRelease(r.Release)
-	e.partitionTags(fp)
+	e.partitionTags(fp, code)
 }
 
-// emptyPartition is what follows the error code when nothing could be read.
-func (e *fetchEncoder) emptyPartition() {
+// nothing is what follows the error code when nothing could be read.
+func (e *fetchEncoder) nothing() {
 	e.int64(-1)
 	e.int64(-1)
 	if e.version >= 5 {
 		e.int64(-1)
 	}
-	e.nullArray()
+	e.length(-1)
 	if e.version >= 11 {
 		e.int32(-1)
 	}
-	e.bytesLen(0)
-	e.noTags()
+	e.length(0)
 }
 
-func (e *fetchEncoder) aborted(fp *fetchPart) {
-	if fp.read.Aborted == nil {
-		e.nullArray()
+// aborted lists aborted transactions, null for those who do not ask for committed records only.
+func (e *fetchEncoder) aborted(fp *fetchPart, committed bool) {
+	if !committed {
+		e.length(-1)
 		return
 	}
-	e.arrayLen(len(fp.read.Aborted))
+	e.length(len(fp.read.Aborted))
 	for _, t := range fp.read.Aborted {
 		e.int64(t.ProducerID)
 		e.int64(t.FirstOffset)
@@ -114,58 +136,36 @@ func (e *fetchEncoder) aborted(fp *fetchPart) {
 	}
 }
 
-// partitionTags carries the diverging epoch (tag 0, KIP-595) when there is one.
-func (e *fetchEncoder) partitionTags(fp *fetchPart) {
-	if !e.flexible || !fp.read.Diverged() {
+// partitionTags carries the diverging epoch (tag 0, KIP-595) or the current leader (tag 1, KIP-951) when there is one to tell.
+func (e *fetchEncoder) partitionTags(fp *fetchPart, code int16) {
+	switch {
+	case e.flexible && fp.read != nil && fp.read.Diverged():
+		e.uvarint(1)
+		e.uvarint(0)
+		e.uvarint(13)
+		e.int32(fp.read.Diverging.Epoch)
+		e.int64(fp.read.Diverging.EndOffset)
+		e.noTags()
+	case e.version >= 16 && (code == kerr.NotLeaderForPartition.Code || code == kerr.FencedLeaderEpoch.Code):
+		e.currentLeader(fp)
+	default:
+		e.noTags()
+	}
+}
+
+func (e *fetchEncoder) currentLeader(fp *fetchPart) {
+	t, err := find(e.leaders.img, fp.key.topicKey, true)
+	if err != nil {
 		e.noTags()
 		return
 	}
-	e.dst = append(e.dst, 1, 0, 13) // one tag: number 0, 13 bytes
-	e.int32(fp.read.Diverging.Epoch)
-	e.int64(fp.read.Diverging.EndOffset)
-	e.noTags()
-}
-
-func (e *fetchEncoder) int16(v int16) { e.dst = kbin.AppendInt16(e.dst, v) }
-func (e *fetchEncoder) int32(v int32) { e.dst = kbin.AppendInt32(e.dst, v) }
-func (e *fetchEncoder) int64(v int64) { e.dst = kbin.AppendInt64(e.dst, v) }
-
-func (e *fetchEncoder) string(s string) {
-	if e.flexible {
-		e.dst = kbin.AppendCompactString(e.dst, s)
-	} else {
-		e.dst = kbin.AppendString(e.dst, s)
+	l := e.leaders.of(t, fp.key.partition)
+	if l == noLeader {
+		e.noTags()
+		return
 	}
-}
-
-func (e *fetchEncoder) arrayLen(n int) {
-	if e.flexible {
-		e.dst = kbin.AppendCompactArrayLen(e.dst, n)
-	} else {
-		e.dst = kbin.AppendArrayLen(e.dst, n)
-	}
-}
-
-func (e *fetchEncoder) nullArray() {
-	if e.flexible {
-		e.dst = append(e.dst, 0)
-	} else {
-		e.int32(-1)
-	}
-}
-
-func (e *fetchEncoder) bytesLen(n int) {
-	if e.flexible {
-		e.dst = kbin.AppendUvarint(e.dst, uint32(n)+1)
-	} else {
-		e.int32(int32(n))
-	}
-}
-
-func (e *fetchEncoder) noTags() {
-	if e.flexible {
-		e.dst = append(e.dst, 0)
-	}
+	e.uvarint(1)
+	e.leaderTag(1, l)
 }
 
 // flush hands over the bytes so far; what follows is a new run.

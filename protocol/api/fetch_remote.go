@@ -3,14 +3,17 @@ package api
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/morrowmq/morrow/log"
 )
 
 // readRemote reads what lies in the tier, all such partitions of the request at once, each with an equal share of the bytes left. It waits
-// no longer than ctx. A partition whose store does not answer in time comes back empty, not as an error: the consumer asks again, and finds what
-// was begun.
-func (f *fetching) readRemote(ctx context.Context, parts []*fetchPart, left int, minOne bool) (total int, failed bool) {
+// until the deadline at most, and not for a stopping server. A partition whose store does not answer in time comes back empty, not as an
+// error: the consumer asks again, and finds what was begun.
+func (f *fetching) readRemote(ctx context.Context, deadline time.Time, parts []*fetchPart, left int, minOne bool) (total int, failed bool) {
+	ctx, cancel := context.WithDeadline(ctx, deadline)
+	defer cancel()
 	done := make(chan struct{}, len(parts))
 	for _, fp := range parts {
 		go func() {
@@ -19,7 +22,12 @@ func (f *fetching) readRemote(ctx context.Context, parts []*fetchPart, left int,
 		}()
 	}
 	for range parts {
-		<-done
+		select {
+		case <-done:
+		case <-f.conn.Stopping():
+			cancel()
+			<-done
+		}
 	}
 	for _, fp := range parts {
 		switch {

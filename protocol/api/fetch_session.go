@@ -2,7 +2,9 @@ package api
 
 import (
 	"container/list"
+	"math"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -10,22 +12,22 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// Fetch sessions (KIP-227): a consumer names its partitions once; later requests and
-// answers carry only what changed. A session is dropped when its slot is wanted and it was idle for
-// sessionEviction; a client whose session is gone starts a new one by itself.
+// Fetch sessions (KIP-227): a consumer names its partitions once; later requests and answers carry only what changed.
+// When all slots are taken, a session that was idle for sessionEviction makes room for another; a client that gets none, or whose
+// session is gone, goes on without or starts a new one by itself. Unlike Kafka's, a session in use never gives way to one with
+// more partitions.
 
 const (
 	// sessionEviction is how long a session must be idle before another may take its slot.
 	sessionEviction = 2 * time.Minute
-	sessionless     = int32(0)
-	initialEpoch    = int32(0)
-	finalEpoch      = int32(-1)
+	sessionless     = int32(0)  // session id
+	initialEpoch    = int32(0)  // asks for a session
+	finalEpoch      = int32(-1) // closes one, or wants none
 )
 
-// fetchKey names a partition in a session: by id from version 13 on, by name before.
+// fetchKey names a partition.
 type fetchKey struct {
-	id        [16]byte
-	name      string
+	topicKey
 	partition int32
 }
 
@@ -37,103 +39,260 @@ type fetchWant struct {
 	lastFetchedEpoch int32
 }
 
-// fetchSession is one session. Requests of a session come one after the other; the
-// lock is for clients that do otherwise.
-type fetchSession struct {
-	id          int32
-	usesIDs     bool
-	incremental bool // the request being answered gets changes only
-
-	mu    sync.Mutex
-	epoch int32                      // the epoch the next request must carry
-	order *list.List                 // of *sessionPart; those that had records go to the back, so that none starves
-	byKey map[fetchKey]*list.Element // of order
-
-	lastUsed time.Time     // guarded by fetchSessions.mu
-	lru      *list.Element // guarded by fetchSessions.mu
-}
-
-// sessionPart is what a session remembers of a partition.
-type sessionPart struct {
-	key  fetchKey
-	want fetchWant
-	// What was last told; -1 before the first answer.
-	highWatermark, lastStable, logStart int64
-}
-
 // fetchSessions is the broker's sessions. Safe for concurrent use.
 type fetchSessions struct {
 	slots func() int
 	now   func() time.Time
 
 	mu   sync.Mutex
-	byID map[int32]*fetchSession
-	used *list.List // least recently used first
+	byID map[int32]*fetchSession // guarded by mu
+	used *list.List              // of *fetchSession, least recently used first; guarded by mu
+}
+
+// fetchSession is one session. Requests of a session come one after the other; what clients that do otherwise get is
+// decided by the epoch.
+type fetchSession struct {
+	id      int32
+	usesIDs bool
+
+	lastUsed time.Time     // guarded by fetchSessions.mu
+	lru      *list.Element // of fetchSessions.used; guarded by fetchSessions.mu
+
+	mu      sync.Mutex
+	epoch   int32                      // the one the next request must carry; guarded by mu
+	order   *list.List                 // of *keptPart; those that had records go to the back, so that none starves; guarded by mu
+	byKey   map[fetchKey]*list.Element // of order; guarded by mu
+	scratch []fetchPart                // of the last request, for the next; guarded by mu
+}
+
+// keptPart is what a session remembers of a partition. Guarded by fetchSession.mu.
+type keptPart struct {
+	key  fetchKey
+	want fetchWant
+	at   *list.Element
+	// What was last told; -1 before the first answer and after an error.
+	highWatermark, lastStable, logStart int64
+}
+
+// fetchTurn is one request: begin, what its partitions are, finish once they have been read, and end.
+type fetchTurn struct {
+	sessions *fetchSessions
+	session  *fetchSession // nil: none, or not yet
+	create   bool          // the client wants a session
+	usesIDs  bool
+	epoch    int32 // of the session during the request
+
+	// id is the session id of the answer, known after finish.
+	id int32
+	// parts are what is to be read, after finish what is to be told.
+	parts []fetchPart
 }
 
 func newFetchSessions(slots func() int, now func() time.Time) *fetchSessions {
 	return &fetchSessions{slots: slots, now: now, byID: make(map[int32]*fetchSession), used: list.New()}
 }
 
-// begin finds or makes the session of a request and applies its changes. A request without
-// a session gets one that is forgotten after the answer.
-func (c *fetchSessions) begin(req *kmsg.FetchRequest) (*fetchSession, error) {
-	usesIDs := req.Version >= 13
+// begin finds the session of a request and applies its changes. The error is one of the whole answer.
+func (c *fetchSessions) begin(req *kmsg.FetchRequest) (*fetchTurn, error) {
+	t := &fetchTurn{sessions: c, usesIDs: req.Version >= 13}
 	if req.Version < 7 || req.SessionEpoch == finalEpoch || req.SessionEpoch == initialEpoch {
 		if req.Version >= 7 && req.SessionID != sessionless {
-			c.end(req.SessionID)
+			c.close(req.SessionID)
 		}
-		s := newFetchSession(usesIDs)
-		s.apply(req)
-		if req.Version >= 7 && req.SessionEpoch == initialEpoch && s.order.Len() > 0 {
-			c.keep(s)
-		}
-		return s, nil
+		t.create = req.Version >= 7 && req.SessionEpoch == initialEpoch
+		t.parts = t.asked(req)
+		return t, nil
 	}
 	s := c.touch(req.SessionID)
 	if s == nil {
 		return nil, kerr.FetchSessionIDNotFound
 	}
-	if s.usesIDs != usesIDs {
-		return nil, kerr.FetchSessionTopicIDError
+	empty, err := s.begin(t, req)
+	if empty {
+		c.close(s.id)
 	}
+	return t, err
+}
+
+// asked lists the partitions a request names.
+func (t *fetchTurn) asked(req *kmsg.FetchRequest) []fetchPart {
+	n := 0
+	for i := range req.Topics {
+		n += len(req.Topics[i].Partitions)
+	}
+	parts := make([]fetchPart, 0, n)
+	for i := range req.Topics {
+		topic := &req.Topics[i]
+		for j := range topic.Partitions {
+			p := &topic.Partitions[j]
+			parts = append(parts, fetchPart{
+				key:  t.key(topic.Topic, topic.TopicID, p.Partition),
+				want: fetchWant{p.FetchOffset, p.PartitionMaxBytes, p.CurrentLeaderEpoch, p.LastFetchedEpoch},
+			})
+		}
+	}
+	return parts
+}
+
+func (t *fetchTurn) key(name string, id [16]byte, partition int32) fetchKey {
+	if t.usesIDs {
+		return fetchKey{topicKey{id: id}, partition}
+	}
+	return fetchKey{topicKey{name: name}, partition}
+}
+
+// begin makes t the session's next request. A session without partitions is of no use; the request then has none.
+func (s *fetchSession) begin(t *fetchTurn, req *kmsg.FetchRequest) (empty bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.epoch != req.SessionEpoch {
-		return nil, kerr.InvalidFetchSessionEpoch
+		return false, kerr.InvalidFetchSessionEpoch
+	}
+	if s.usesIDs != t.usesIDs {
+		return false, kerr.FetchSessionTopicIDError
+	}
+	for _, fp := range t.asked(req) {
+		s.keepLocked(fp.key, fp.want)
+	}
+	for i := range req.ForgottenTopics {
+		topic := &req.ForgottenTopics[i]
+		for _, p := range topic.Partitions {
+			s.forgetLocked(t.key(topic.Topic, topic.TopicID, p))
+		}
+	}
+	if s.order.Len() == 0 {
+		return true, nil
 	}
 	s.epoch = nextEpoch(s.epoch)
-	s.incremental = true
-	s.applyLocked(req)
-	return s, nil
+	t.session, t.id, t.epoch = s, s.id, s.epoch
+	t.parts = slices.Grow(s.scratch[:0], s.order.Len())
+	s.scratch = nil
+	for e := s.order.Front(); e != nil; e = e.Next() {
+		k := e.Value.(*keptPart)
+		t.parts = append(t.parts, fetchPart{key: k.key, want: k.want, kept: k})
+	}
+	return false, nil
 }
 
 func nextEpoch(e int32) int32 {
-	if e == 1<<31-1 {
+	if e == math.MaxInt32 {
 		return 1
 	}
 	return e + 1
 }
 
-// keep gives a session an id, if there is a free slot or one whose session has been idle for long.
-func (c *fetchSessions) keep(s *fetchSession) {
+func (s *fetchSession) keepLocked(key fetchKey, want fetchWant) *keptPart {
+	if e := s.byKey[key]; e != nil {
+		k := e.Value.(*keptPart)
+		k.want = want
+		return k
+	}
+	k := &keptPart{key: key, want: want, highWatermark: -1, lastStable: -1, logStart: -1}
+	k.at = s.order.PushBack(k)
+	s.byKey[key] = k.at
+	return k
+}
+
+func (s *fetchSession) forgetLocked(key fetchKey) {
+	if e := s.byKey[key]; e != nil {
+		s.order.Remove(e)
+		delete(s.byKey, key)
+	}
+}
+
+// finish notes what is told and leaves in t.parts only that: everything in a full answer, what is new in an
+// incremental one. It fails if another request of the session came meanwhile.
+func (t *fetchTurn) finish() error {
+	if t.create {
+		t.id = t.sessions.keep(t)
+	}
+	s := t.session
+	if s == nil {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.epoch != t.epoch {
+		return kerr.InvalidFetchSessionEpoch
+	}
+	t.parts = slices.DeleteFunc(t.parts, func(fp fetchPart) bool {
+		if fp.read != nil && fp.read.Size > 0 {
+			s.order.MoveToBack(fp.kept.at)
+		}
+		news := fp.kept.told(&fp)
+		if !news {
+			fp.release()
+		}
+		return !news
+	})
+	return nil
+}
+
+// end gives back what the next request of the session can use.
+func (t *fetchTurn) end() {
+	if s := t.session; s != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		clear(t.parts)
+		s.scratch = t.parts
+	}
+}
+
+// told notes what a partition's answer says and reports whether it is news.
+func (k *keptPart) told(fp *fetchPart) bool {
+	if fp.read == nil {
+		// An error is repeated until it is gone, and the offsets are told again after it.
+		k.highWatermark, k.lastStable, k.logStart = -1, -1, -1
+		return true
+	}
+	r := fp.read
+	news := r.Size > 0 || r.Diverged() ||
+		r.HighWatermark != k.highWatermark || r.LastStable != k.lastStable || r.LogStart != k.logStart
+	k.highWatermark, k.lastStable, k.logStart = r.HighWatermark, r.LastStable, r.LogStart
+	return news
+}
+
+// keep makes a session of a full request and returns its id, sessionless if there is no slot for it.
+func (c *fetchSessions) keep(t *fetchTurn) int32 {
+	slots, now := c.slots(), c.now()
+	if !c.room(slots, now) {
+		return sessionless
+	}
+	s := &fetchSession{usesIDs: t.usesIDs, epoch: initialEpoch + 1, order: list.New(), byKey: make(map[fetchKey]*list.Element, len(t.parts))}
+	for i := range t.parts {
+		fp := &t.parts[i]
+		s.keepLocked(fp.key, fp.want).told(fp)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	now := c.now()
-	for len(c.byID) >= max(c.slots(), 0) {
+	if !c.roomLocked(slots, now) {
+		return sessionless
+	}
+	for s.id == sessionless || c.byID[s.id] != nil {
+		s.id = 1 + rand.Int32N(math.MaxInt32)
+	}
+	s.lastUsed = now
+	s.lru = c.used.PushBack(s)
+	c.byID[s.id] = s
+	return s.id
+}
+
+func (c *fetchSessions) room(slots int, now time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.roomLocked(slots, now)
+}
+
+// roomLocked reports whether there is a free slot, if need be that of a session that was idle for long.
+func (c *fetchSessions) roomLocked(slots int, now time.Time) bool {
+	for len(c.byID) >= slots {
 		oldest := c.used.Front()
-		if oldest == nil || now.Sub(oldest.Value.(*fetchSession).lastUsed) < sessionEviction {
-			return
+		if oldest == nil || now.Sub(oldest.Value.(*fetchSession).lastUsed) <= sessionEviction {
+			return false
 		}
 		c.removeLocked(oldest.Value.(*fetchSession))
 	}
-	for s.id == sessionless || c.byID[s.id] != nil {
-		s.id = 1 + rand.Int32N(1<<31-1)
-	}
-	s.epoch = 1
-	s.lastUsed = now
-	c.byID[s.id] = s
-	s.lru = c.used.PushBack(s)
+	return true
 }
 
 func (c *fetchSessions) touch(id int32) *fetchSession {
@@ -147,7 +306,7 @@ func (c *fetchSessions) touch(id int32) *fetchSession {
 	return s
 }
 
-func (c *fetchSessions) end(id int32) {
+func (c *fetchSessions) close(id int32) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if s := c.byID[id]; s != nil {
@@ -165,92 +324,4 @@ func (c *fetchSessions) len() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return len(c.byID)
-}
-
-func newFetchSession(usesIDs bool) *fetchSession {
-	return &fetchSession{usesIDs: usesIDs, order: list.New(), byKey: make(map[fetchKey]*list.Element)}
-}
-
-func (s *fetchSession) apply(req *kmsg.FetchRequest) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.applyLocked(req)
-}
-
-// applyLocked adds and updates what the request names and removes what it forgets.
-func (s *fetchSession) applyLocked(req *kmsg.FetchRequest) {
-	for i := range req.ForgottenTopics {
-		t := &req.ForgottenTopics[i]
-		for _, p := range t.Partitions {
-			key := s.key(t.Topic, t.TopicID, p)
-			if e := s.byKey[key]; e != nil {
-				s.order.Remove(e)
-				delete(s.byKey, key)
-			}
-		}
-	}
-	for i := range req.Topics {
-		t := &req.Topics[i]
-		for j := range t.Partitions {
-			p := &t.Partitions[j]
-			key := s.key(t.Topic, t.TopicID, p.Partition)
-			want := fetchWant{p.FetchOffset, p.PartitionMaxBytes, p.CurrentLeaderEpoch, p.LastFetchedEpoch}
-			if e := s.byKey[key]; e != nil {
-				e.Value.(*sessionPart).want = want
-				continue
-			}
-			s.byKey[key] = s.order.PushBack(&sessionPart{key: key, want: want, highWatermark: -1, lastStable: -1, logStart: -1})
-		}
-	}
-}
-
-func (s *fetchSession) key(name string, id [16]byte, partition int32) fetchKey {
-	if s.usesIDs {
-		return fetchKey{id: id, partition: partition}
-	}
-	return fetchKey{name: name, partition: partition}
-}
-
-// parts lists the partitions to read, in the session's order.
-func (s *fetchSession) parts() []fetchPart {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	parts := make([]fetchPart, 0, s.order.Len())
-	for e := s.order.Front(); e != nil; e = e.Next() {
-		sp := e.Value.(*sessionPart)
-		parts = append(parts, fetchPart{key: sp.key, want: sp.want})
-	}
-	return parts
-}
-
-// answer picks the partitions that belong in the answer: all of a full request's, the changed ones of an incremental one's.
-func (s *fetchSession) answer(parts []fetchPart) []*fetchPart {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	picked := make([]*fetchPart, 0, len(parts))
-	for i := range parts {
-		fp := &parts[i]
-		e := s.byKey[fp.key]
-		if e == nil || e.Value.(*sessionPart).told(fp) || !s.incremental {
-			picked = append(picked, fp)
-		}
-		if e != nil && fp.read != nil && fp.read.Size > 0 {
-			s.order.MoveToBack(e)
-		}
-	}
-	return picked
-}
-
-// told notes what a partition's answer says and reports whether it is news.
-func (sp *sessionPart) told(fp *fetchPart) bool {
-	if fp.err != nil || fp.read == nil {
-		// Kafka repeats an error until it is gone, and tells the offsets again after it.
-		sp.highWatermark, sp.lastStable, sp.logStart = -1, -1, -1
-		return true
-	}
-	r := fp.read
-	news := r.Size > 0 || r.Diverged() ||
-		r.HighWatermark != sp.highWatermark || r.LastStable != sp.lastStable || r.LogStart != sp.logStart
-	sp.highWatermark, sp.lastStable, sp.logStart = r.HighWatermark, r.LastStable, r.LogStart
-	return news
 }

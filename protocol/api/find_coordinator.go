@@ -13,25 +13,30 @@ import (
 
 // FindCoordinator, key 10, versions 0-6.
 //
-// Groups (type 0) only; transactions and share groups have no coordinator here. The first question creates __consumer_offsets.
+// The first question for a group's coordinator creates __consumer_offsets and, unlike in Kafka, is answered at once. Transactions (type 1)
+// are refused with TRANSACTIONAL_ID_AUTHORIZATION_FAILED, the one code that the Java client, librdkafka and the others all give up on
+// at once rather than ask again; the message says what is meant. Share groups (type 2) have no coordinator here, as in a Kafka that
+// has them switched off.
 
-const groupCoordinator = int8(0)
+const (
+	groupCoordinator       = int8(0)
+	transactionCoordinator = int8(1)
+)
+
+// errTransactions refuses whatever needs a transaction coordinator.
+var errTransactions = coded(kerr.TransactionalIDAuthorizationFailed, "this broker does not serve transactions")
 
 func (a *API) findCoordinator(_ context.Context, r *protocol.Request) protocol.Reply {
 	req := r.Message.(*kmsg.FindCoordinatorRequest)
 	return func(ctx context.Context) (protocol.Answer, error) {
-		keys := req.CoordinatorKeys
-		if req.Version < 4 {
-			keys = []string{req.CoordinatorKey}
-		}
 		resp := req.ResponseKind().(*kmsg.FindCoordinatorResponse)
-		for _, key := range keys {
-			c := a.coordinator(ctx, req.CoordinatorType, key, r.Conn.Listener)
-			if req.Version < 4 {
-				resp.ErrorCode, resp.ErrorMessage, resp.NodeID, resp.Host, resp.Port = c.ErrorCode, c.ErrorMessage, c.NodeID, c.Host, c.Port
-				break
-			}
-			resp.Coordinators = append(resp.Coordinators, c)
+		if req.Version < 4 {
+			c := a.coordinator(ctx, req.CoordinatorType, req.CoordinatorKey, r.Conn.Listener)
+			resp.ErrorCode, resp.ErrorMessage, resp.NodeID, resp.Host, resp.Port = c.ErrorCode, c.ErrorMessage, c.NodeID, c.Host, c.Port
+			return protocol.Answer{Message: resp}, nil
+		}
+		for _, key := range req.CoordinatorKeys {
+			resp.Coordinators = append(resp.Coordinators, a.coordinator(ctx, req.CoordinatorType, key, r.Conn.Listener))
 		}
 		return protocol.Answer{Message: resp}, nil
 	}
@@ -40,29 +45,33 @@ func (a *API) findCoordinator(_ context.Context, r *protocol.Request) protocol.R
 func (a *API) coordinator(ctx context.Context, kind int8, key, listener string) kmsg.FindCoordinatorResponseCoordinator {
 	c := kmsg.NewFindCoordinatorResponseCoordinator()
 	c.Key, c.NodeID, c.Port = key, -1, -1
-	err := func() error {
-		if kind != groupCoordinator {
-			return coded(kerr.InvalidRequest, "coordinators of type %d are not served; expected 0 (group)", kind)
-		}
-		p, err := a.offsetsPartition(ctx, key)
-		if err != nil {
-			return err
-		}
-		b, ok := a.store.Image().Broker(p.Leader)
-		if !ok {
-			return kerr.CoordinatorNotAvailable
-		}
-		host, port, ok := endpoint(b, listener)
-		if !ok {
-			return kerr.CoordinatorNotAvailable
-		}
-		c.NodeID, c.Host, c.Port = b.ID, host, port
-		return nil
-	}()
+	host, port, id, err := a.locateCoordinator(ctx, kind, key, listener)
 	if err != nil {
 		c.ErrorCode, c.ErrorMessage = code(err), kmsg.StringPtr(message(err))
+		return c
 	}
+	c.NodeID, c.Host, c.Port = id, host, port
 	return c
+}
+
+func (a *API) locateCoordinator(ctx context.Context, kind int8, key, listener string) (host string, port, id int32, err error) {
+	switch kind {
+	case groupCoordinator:
+	case transactionCoordinator:
+		return "", -1, -1, errTransactions
+	default:
+		return "", -1, -1, coded(kerr.InvalidRequest, "there are no coordinators of type %d, expected 0 (group)", kind)
+	}
+	p, err := a.offsetsPartition(ctx, key)
+	if err != nil {
+		return "", -1, -1, err
+	}
+	if b, ok := a.store.Image().Broker(p.Leader); ok {
+		if host, port, ok := endpoint(b, listener); ok {
+			return host, port, b.ID, nil
+		}
+	}
+	return "", -1, -1, kerr.CoordinatorNotAvailable
 }
 
 // offsetsPartition is the partition of __consumer_offsets that keeps a group.
@@ -97,14 +106,4 @@ func (a *API) offsetsTopic() cluster.NewTopic {
 			"segment.bytes":    c.String("offsets.topic.segment.bytes"),
 		},
 	}
-}
-
-// endpoint is where clients of a listener reach a broker.
-func endpoint(b cluster.Broker, listener string) (host string, port int32, ok bool) {
-	for _, e := range b.Endpoints {
-		if e.Listener == listener {
-			return e.Host, e.Port, true
-		}
-	}
-	return "", 0, false
 }

@@ -2,11 +2,11 @@ package api
 
 import (
 	"context"
-	"slices"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/morrowmq/morrow/cluster"
 	"github.com/morrowmq/morrow/protocol"
 )
 
@@ -16,15 +16,16 @@ func (a *API) listConfigResources(_ context.Context, r *protocol.Request) protoc
 	req := r.Message.(*kmsg.ListConfigResourcesRequest)
 	return func(context.Context) (protocol.Answer, error) {
 		resp := req.ResponseKind().(*kmsg.ListConfigResourcesResponse)
-		kinds := []int8{clientMetricsResource}
-		if req.Version >= 1 {
-			kinds = req.ResourceTypes
-			if len(kinds) == 0 {
-				kinds = configResources
-			}
+		kinds := req.ResourceTypes
+		switch {
+		case req.Version == 0:
+			kinds = []int8{clientMetricsResource}
+		case len(kinds) == 0:
+			kinds = configResources
 		}
+		img := a.store.Image()
 		for _, kind := range kinds {
-			names, ok := a.configResourceNames(kind)
+			names, ok := configResourceNames(img, kind)
 			if !ok {
 				resp.ErrorCode, resp.ConfigResources = kerr.UnsupportedVersion.Code, nil
 				break
@@ -39,15 +40,15 @@ func (a *API) listConfigResources(_ context.Context, r *protocol.Request) protoc
 	}
 }
 
-const clientMetricsResource = int8(16)
+const clientMetricsResource = int8(kmsg.ConfigResourceTypeClientMetrics)
 
 var configResources = []int8{
 	int8(kmsg.ConfigResourceTypeTopic), int8(kmsg.ConfigResourceTypeBroker), int8(kmsg.ConfigResourceTypeBrokerLogger),
 	clientMetricsResource, int8(kmsg.ConfigResourceTypeGroupConfig),
 }
 
-func (a *API) configResourceNames(kind int8) (names []string, ok bool) {
-	img := a.store.Image()
+// configResourceNames lists the resources of one kind; ok is false if there is no such kind.
+func configResourceNames(img *cluster.Image, kind int8) (names []string, ok bool) {
 	switch kind {
 	case int8(kmsg.ConfigResourceTypeTopic):
 		for _, t := range img.Topics() {
@@ -59,8 +60,9 @@ func (a *API) configResourceNames(kind int8) (names []string, ok bool) {
 		}
 	case int8(kmsg.ConfigResourceTypeGroupConfig):
 		names = img.ConfiguredGroups()
+	case clientMetricsResource:
 	default:
-		return nil, slices.Contains(configResources, kind)
+		return nil, false
 	}
 	return names, true
 }

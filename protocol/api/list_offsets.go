@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -20,23 +19,51 @@ import (
 func (a *API) listOffsets(_ context.Context, r *protocol.Request) protocol.Reply {
 	req := r.Message.(*kmsg.ListOffsetsRequest)
 	return func(ctx context.Context) (protocol.Answer, error) {
-		if req.Version >= 10 && req.TimeoutMillis > 0 {
-			var cancel context.CancelFunc
-			ctx, cancel = context.WithTimeout(ctx, time.Duration(req.TimeoutMillis)*time.Millisecond)
-			defer cancel()
-		}
+		ctx, cancel := within(ctx, req.TimeoutMillis)
+		defer cancel()
+		repeated := repeatedOffsets(req)
 		resp := req.ResponseKind().(*kmsg.ListOffsetsResponse)
 		for i := range req.Topics {
 			t := &req.Topics[i]
 			rt := kmsg.NewListOffsetsResponseTopic()
 			rt.Topic = t.Topic
 			for j := range t.Partitions {
-				rt.Partitions = append(rt.Partitions, a.listOffset(ctx, req, t.Topic, &t.Partitions[j]))
+				want := &t.Partitions[j]
+				rp := kmsg.NewListOffsetsResponseTopicPartition()
+				rp.Partition = want.Partition
+				var err error = kerr.InvalidRequest
+				if !repeated[namedPartition{t.Topic, want.Partition}] {
+					err = a.listOffset(ctx, req, t.Topic, want, &rp)
+				}
+				if err != nil {
+					rp.ErrorCode = a.explain(err, "list offsets", t.Topic, want.Partition)
+				}
+				rt.Partitions = append(rt.Partitions, rp)
 			}
 			resp.Topics = append(resp.Topics, rt)
 		}
 		return protocol.Answer{Message: resp}, nil
 	}
+}
+
+// namedPartition is a partition by its topic's name.
+type namedPartition struct {
+	topic  string
+	number int32
+}
+
+// repeatedOffsets finds the partitions a request asks for more than once, which it may not.
+func repeatedOffsets(req *kmsg.ListOffsetsRequest) map[namedPartition]bool {
+	repeated := make(map[namedPartition]bool)
+	for i := range req.Topics {
+		t := &req.Topics[i]
+		for j := range t.Partitions {
+			p := namedPartition{t.Topic, t.Partitions[j].Partition}
+			_, again := repeated[p]
+			repeated[p] = again
+		}
+	}
+	return repeated
 }
 
 // minListVersion is the first version in which a special timestamp may be asked for.
@@ -47,27 +74,21 @@ var minListVersion = map[int64]int16{
 	partition.EarliestPendingUpload: 11,
 }
 
-func (a *API) listOffset(ctx context.Context, req *kmsg.ListOffsetsRequest, topic string, want *kmsg.ListOffsetsRequestTopicPartition) kmsg.ListOffsetsResponseTopicPartition {
-	rp := kmsg.NewListOffsetsResponseTopicPartition()
-	rp.Partition = want.Partition
-	rp.Offset, rp.Timestamp, rp.LeaderEpoch = -1, -1, -1
-	found, err := func() (partition.FoundOffset, error) {
-		if want.Timestamp < partition.EarliestPendingUpload || req.Version < minListVersion[want.Timestamp] {
-			return partition.FoundOffset{}, coded(kerr.UnsupportedVersion, "timestamp %d is not known in version %d of ListOffsets", want.Timestamp, req.Version)
-		}
-		p, err := a.partition(false, topic, [16]byte{}, want.Partition)
-		if err != nil {
-			return partition.FoundOffset{}, err
-		}
-		if err := p.CheckLeaderEpoch(want.CurrentLeaderEpoch); err != nil {
-			return partition.FoundOffset{}, err
-		}
-		return p.ListOffset(ctx, want.Timestamp, req.IsolationLevel == 1)
-	}()
+func (a *API) listOffset(ctx context.Context, req *kmsg.ListOffsetsRequest, topic string, want *kmsg.ListOffsetsRequestTopicPartition, rp *kmsg.ListOffsetsResponseTopicPartition) error {
+	if want.Timestamp < partition.EarliestPendingUpload || req.Version < minListVersion[want.Timestamp] {
+		return kerr.UnsupportedVersion
+	}
+	p, err := a.partitionNamed(topic, want.Partition)
 	if err != nil {
-		rp.ErrorCode = code(err)
-		return rp
+		return err
+	}
+	if err := p.CheckLeaderEpoch(want.CurrentLeaderEpoch); err != nil {
+		return err
+	}
+	found, err := p.ListOffset(ctx, want.Timestamp, req.IsolationLevel == 1)
+	if err != nil {
+		return err
 	}
 	rp.Offset, rp.Timestamp, rp.LeaderEpoch = found.Offset, found.Timestamp, found.LeaderEpoch
-	return rp
+	return nil
 }

@@ -12,7 +12,8 @@ import (
 
 // Metadata, key 3, versions 0-13.
 //
-// An unknown topic is created at once when the client allows it (before version 4 it always does) and
+// Without a list of topics all are described; an empty list means all in version 0 and none from version 1 on. An unknown
+// topic is created at once when the client allows it (before version 4 it always does) and
 // auto.create.topics.enable is on; unlike Kafka's, the answer already names its leader. Brokers
 // are listed with the endpoints of the listener the client came through.
 
@@ -20,16 +21,21 @@ func (a *API) metadata(_ context.Context, r *protocol.Request) protocol.Reply {
 	req := r.Message.(*kmsg.MetadataRequest)
 	return func(ctx context.Context) (protocol.Answer, error) {
 		resp := req.ResponseKind().(*kmsg.MetadataResponse)
-		img := a.store.Image()
-		all := req.Topics == nil || req.Version == 0 && len(req.Topics) == 0
-		if all {
-			for _, t := range img.Topics() {
+		switch {
+		case req.Topics == nil, req.Version == 0 && len(req.Topics) == 0:
+			for _, t := range a.store.Image().Topics() {
 				resp.Topics = append(resp.Topics, a.metadataTopic(req, t))
 			}
+		case namesUnknownFields(req):
+			for i := range req.Topics {
+				rt := kmsg.NewMetadataResponseTopic()
+				rt.Topic, rt.ErrorCode = kmsg.StringPtr(deref(req.Topics[i].Topic)), kerr.InvalidRequest.Code
+				resp.Topics = append(resp.Topics, rt)
+			}
+		default:
+			resp.Topics = a.metadataOf(ctx, req)
 		}
-		for i := range req.Topics {
-			resp.Topics = append(resp.Topics, a.findTopic(ctx, req, &req.Topics[i]))
-		}
+		img := a.store.Image()
 		for _, b := range img.Brokers() {
 			if host, port, ok := endpoint(b, r.Conn.Listener); ok {
 				mb := kmsg.NewMetadataResponseBroker()
@@ -46,38 +52,67 @@ func (a *API) metadata(_ context.Context, r *protocol.Request) protocol.Reply {
 	}
 }
 
-// findTopic answers one topic asked for by name or id, creating it if that is allowed.
-func (a *API) findTopic(ctx context.Context, req *kmsg.MetadataRequest, want *kmsg.MetadataRequestTopic) kmsg.MetadataResponseTopic {
-	t, err := func() (*cluster.Topic, error) {
-		img := a.store.Image()
-		if want.Topic == nil {
-			if t, ok := img.TopicByID(want.TopicID); ok {
-				return t, nil
-			}
-			return nil, kerr.UnknownTopicID
+// namesUnknownFields reports whether a request uses topic ids, or leaves out names, in versions that had both fields but not their
+// meaning yet.
+func namesUnknownFields(req *kmsg.MetadataRequest) bool {
+	for i := range req.Topics {
+		t := &req.Topics[i]
+		if req.Version < 12 && (t.Topic == nil || t.TopicID != [16]byte{}) {
+			return true
 		}
-		if t, ok := img.Topic(*want.Topic); ok {
-			return t, nil
-		}
-		if err := cluster.ValidateTopicName(*want.Topic); err != nil {
-			return nil, err
-		}
-		if (req.Version < 4 || req.AllowAutoTopicCreation) && img.BrokerConfig().Bool("auto.create.topics.enable") {
-			if err := a.createDefault(ctx, *want.Topic); err != nil {
-				return nil, err
-			}
-			if t, ok := a.store.Image().Topic(*want.Topic); ok {
-				return t, nil
-			}
-		}
-		return nil, kerr.UnknownTopicOrPartition
-	}()
-	if err != nil {
-		rt := kmsg.NewMetadataResponseTopic()
-		rt.Topic, rt.TopicID, rt.ErrorCode = want.Topic, want.TopicID, code(err)
-		return rt
 	}
-	return a.metadataTopic(req, t)
+	return false
+}
+
+// metadataOf answers the topics a request lists, each once. If any is listed by id, names do not count.
+func (a *API) metadataOf(ctx context.Context, req *kmsg.MetadataRequest) []kmsg.MetadataResponseTopic {
+	byID := false
+	for i := range req.Topics {
+		byID = byID || req.Topics[i].TopicID != [16]byte{}
+	}
+	topics := make([]kmsg.MetadataResponseTopic, 0, len(req.Topics))
+	answered := make(map[topicKey]bool, len(req.Topics))
+	for i := range req.Topics {
+		k := topicKey{name: deref(req.Topics[i].Topic)}
+		if byID {
+			k = topicKey{id: req.Topics[i].TopicID}
+		}
+		if answered[k] || byID && k.id.IsZero() {
+			continue
+		}
+		answered[k] = true
+		t, err := a.findOrCreate(ctx, req, k, byID)
+		if err != nil {
+			rt := kmsg.NewMetadataResponseTopic()
+			rt.ErrorCode, rt.TopicID = code(err), k.id
+			if !byID {
+				rt.Topic, rt.IsInternal = &k.name, cluster.IsReserved(k.name)
+			}
+			topics = append(topics, rt)
+			continue
+		}
+		topics = append(topics, a.metadataTopic(req, t))
+	}
+	return topics
+}
+
+// findOrCreate finds a topic, creating it if it is missing and that is allowed.
+func (a *API) findOrCreate(ctx context.Context, req *kmsg.MetadataRequest, k topicKey, byID bool) (*cluster.Topic, error) {
+	img := a.store.Image()
+	t, err := find(img, k, byID)
+	if err == nil || byID {
+		return t, err
+	}
+	if err := cluster.ValidateTopicName(k.name); err != nil {
+		return nil, err
+	}
+	if req.Version >= 4 && !req.AllowAutoTopicCreation || !img.BrokerConfig().Bool("auto.create.topics.enable") {
+		return nil, err
+	}
+	if err := a.createDefault(ctx, k.name); err != nil {
+		return nil, err
+	}
+	return find(a.store.Image(), k, false)
 }
 
 func (a *API) metadataTopic(req *kmsg.MetadataRequest, t *cluster.Topic) kmsg.MetadataResponseTopic {
@@ -86,18 +121,16 @@ func (a *API) metadataTopic(req *kmsg.MetadataRequest, t *cluster.Topic) kmsg.Me
 	if req.IncludeTopicAuthorizedOperations {
 		rt.AuthorizedOperations = topicOperations
 	}
+	rt.Partitions = make([]kmsg.MetadataResponseTopicPartition, len(t.Partitions))
 	for i := range t.Partitions {
-		p := &t.Partitions[i]
-		rp := kmsg.NewMetadataResponseTopicPartition()
+		p, rp := &t.Partitions[i], &rt.Partitions[i]
+		rp.Default()
 		rp.Partition, rp.Leader, rp.LeaderEpoch = int32(i), p.Leader, p.LeaderEpoch
 		rp.Replicas, rp.ISR = p.Replicas, p.ISR
 		if a.offline(t.ID, int32(i)) {
+			rp.ErrorCode, rp.Leader = kerr.LeaderNotAvailable.Code, cluster.NoLeader
 			rp.OfflineReplicas = []int32{a.nodeID}
-			if req.Version >= 2 {
-				rp.ErrorCode, rp.Leader = kerr.LeaderNotAvailable.Code, -1
-			}
 		}
-		rt.Partitions = append(rt.Partitions, rp)
 	}
 	return rt
 }
@@ -109,10 +142,27 @@ const (
 	clusterOperations = int32(1<<5 | 1<<7 | 1<<8 | 1<<9 | 1<<10 | 1<<11 | 1<<12)
 )
 
-// optional is nil for an empty string.
+// optional is nil for an empty string, and deref the other way round.
 func optional(s string) *string {
 	if s == "" {
 		return nil
 	}
 	return &s
+}
+
+func deref(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
+
+// endpoint is where clients of a listener reach a broker.
+func endpoint(b cluster.Broker, listener string) (host string, port int32, ok bool) {
+	for _, e := range b.Endpoints {
+		if e.Listener == listener {
+			return e.Host, e.Port, true
+		}
+	}
+	return "", 0, false
 }

@@ -20,9 +20,19 @@ import (
 // The appends happen in order of arrival on the connection, before its earlier requests
 // are answered; only the wait for the commit happens in the reply, so a producer's requests are
 // pipelined and share syncs. Deviations from Kafka: a delayed record's offset is that of its hidden
-// batch, its ticket; acks=1 means the same as in Kafka, but on Morrow it is the weaker choice for no gain in order.
+// batch, its ticket. Records of a partition that are not exactly one whole batch are refused to the last byte.
+// A timeout that is not positive bounds nothing; in Kafka it never ran out on a single replica either. Every error comes with a message.
 
-// produced is what became of one partition of a produce request.
+// producing is one produce request while it is being answered.
+type producing struct {
+	api      *API
+	req      *kmsg.ProduceRequest // its records are not touched after the append
+	listener string
+	deadline time.Time // zero: none
+	outcomes []produced
+}
+
+// produced is what became of one partition of a request.
 type produced struct {
 	pending partition.Pending
 	err     error
@@ -30,104 +40,114 @@ type produced struct {
 
 func (a *API) produce(ctx context.Context, r *protocol.Request) protocol.Reply {
 	req := r.Message.(*kmsg.ProduceRequest)
-	n := 0
-	for i := range req.Topics {
-		n += len(req.Topics[i].Partitions)
+	p := &producing{api: a, req: req, listener: r.Conn.Listener}
+	if req.TimeoutMillis > 0 {
+		p.deadline = r.Received.Add(time.Duration(req.TimeoutMillis) * time.Millisecond)
 	}
-	outcomes := make([]produced, 0, n)
-	for i := range req.Topics {
-		t := &req.Topics[i]
-		for j := range t.Partitions {
-			outcomes = append(outcomes, a.producePartition(ctx, req, t, &t.Partitions[j]))
-		}
-	}
+	p.append(ctx)
 	r.Release() // all is written; the wait needs nothing of the frame
-	deadline := r.Received.Add(time.Duration(req.TimeoutMillis) * time.Millisecond)
-	return func(ctx context.Context) (protocol.Answer, error) {
-		if req.Acks == 0 {
-			return protocol.Answer{}, unacknowledged(outcomes)
+	r.Ready = p.ready
+	return p.reply
+}
+
+// append appends what the request holds, partition by partition.
+func (p *producing) append(ctx context.Context) {
+	n := 0
+	for i := range p.req.Topics {
+		n += len(p.req.Topics[i].Partitions)
+	}
+	p.outcomes = make([]produced, 0, n)
+	now := p.api.now()
+	for i := range p.req.Topics {
+		t := &p.req.Topics[i]
+		for j := range t.Partitions {
+			pending, err := p.appendPartition(ctx, t, &t.Partitions[j], now)
+			p.outcomes = append(p.outcomes, produced{pending, err})
 		}
-		if req.Acks == -1 {
-			ctx, cancel := context.WithDeadline(ctx, deadline)
-			defer cancel()
-			for i := range outcomes {
-				if o := &outcomes[i]; o.err == nil {
-					o.err = o.pending.Wait(ctx)
-				}
-			}
+	}
+}
+
+func (p *producing) appendPartition(ctx context.Context, t *kmsg.ProduceRequestTopic, rp *kmsg.ProduceRequestTopicPartition, now time.Time) (partition.Pending, error) {
+	part, err := p.api.partition(topicKey{t.TopicID, t.Topic}, p.req.Version >= 13, rp.Partition)
+	if err != nil {
+		return partition.Pending{}, err
+	}
+	b, err := onlyBatch(p.req.Version, rp.Records)
+	if err != nil {
+		return partition.Pending{}, err
+	}
+	if p.req.Acks < -1 || p.req.Acks > 1 {
+		return partition.Pending{}, coded(kerr.InvalidRequiredAcks, "acks is %d, must be -1 (all), 0 or 1", p.req.Acks)
+	}
+	if topic := part.Topic(); topic.Internal {
+		return partition.Pending{}, coded(kerr.InvalidTopicException, "topic %s belongs to the broker; clients cannot write to it", topic.Name)
+	}
+	return part.Append(ctx, b, now)
+}
+
+// onlyBatch returns the one batch that the records of a partition must be.
+func onlyBatch(version int16, records []byte) (record.Batch, error) {
+	if len(records) == 0 {
+		return nil, coded(kerr.InvalidRecord, "a produce must hold exactly one record batch per partition, there is none")
+	}
+	b, rest, err := record.Next(records)
+	switch {
+	case errors.Is(err, record.ErrMagic), errors.Is(err, record.ErrTorn):
+		return nil, coded(kerr.InvalidRecord, "a produce must hold exactly one record batch of format version 2 per partition: %v", err)
+	case err != nil:
+		return nil, err
+	case len(rest) > 0:
+		return nil, coded(kerr.InvalidRecord, "a produce must hold exactly one record batch per partition, %d bytes follow the first", len(rest))
+	case version < 7 && b.Attributes().Codec() == record.Zstd:
+		return nil, coded(kerr.UnsupportedCompressionType, "version %d of Produce does not know zstd, expected at least version 7", version)
+	}
+	return b, nil
+}
+
+// ready reports whether nothing is left to wait for.
+func (p *producing) ready() bool {
+	if p.req.Acks != -1 {
+		return true
+	}
+	for i := range p.outcomes {
+		if o := &p.outcomes[i]; o.err == nil && !o.pending.Committed() {
+			return false
 		}
-		return protocol.Answer{Message: produceResponse(req, outcomes)}, nil
+	}
+	return true
+}
+
+func (p *producing) reply(ctx context.Context) (protocol.Answer, error) {
+	if p.req.Acks == 0 {
+		return protocol.Answer{}, p.unacknowledged()
+	}
+	if !p.ready() {
+		p.wait(ctx)
+	}
+	body, codes := p.encode()
+	return protocol.Answer{Body: body, Errors: codes}, nil
+}
+
+// wait waits until everything is committed, or has failed, or the client's time is up.
+func (p *producing) wait(ctx context.Context) {
+	if !p.deadline.IsZero() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, p.deadline)
+		defer cancel()
+	}
+	for i := range p.outcomes {
+		if o := &p.outcomes[i]; o.err == nil {
+			o.err = o.pending.Wait(ctx)
+		}
 	}
 }
 
 // unacknowledged makes the connection close when a produce with acks=0 failed: the only way to tell its producer.
-func unacknowledged(outcomes []produced) error {
-	for i := range outcomes {
-		if err := outcomes[i].err; err != nil {
+func (p *producing) unacknowledged() error {
+	for i := range p.outcomes {
+		if err := p.outcomes[i].err; err != nil {
 			return fmt.Errorf("produce with acks=0 failed: %w", err)
 		}
 	}
 	return nil
-}
-
-func (a *API) producePartition(ctx context.Context, req *kmsg.ProduceRequest, t *kmsg.ProduceRequestTopic, rp *kmsg.ProduceRequestTopicPartition) produced {
-	if req.Acks < -1 || req.Acks > 1 {
-		return produced{err: coded(kerr.InvalidRequiredAcks, "acks is %d, must be -1 (all), 0 or 1", req.Acks)}
-	}
-	p, err := a.partition(req.Version >= 13, t.Topic, t.TopicID, rp.Partition)
-	if err != nil {
-		return produced{err: err}
-	}
-	if p.Topic().Internal {
-		return produced{err: coded(kerr.InvalidTopicException, "topic %s is internal; clients cannot write it", p.Topic().Name)}
-	}
-	b, rest, err := record.Next(rp.Records)
-	if err != nil {
-		return produced{err: err}
-	}
-	if len(rest) > 0 {
-		return produced{err: coded(kerr.InvalidRecord, "a produce must hold exactly one record batch per partition, %d bytes follow the first", len(rest))}
-	}
-	pending, err := p.Append(ctx, b, a.now())
-	return produced{pending: pending, err: err}
-}
-
-func produceResponse(req *kmsg.ProduceRequest, outcomes []produced) *kmsg.ProduceResponse {
-	resp := req.ResponseKind().(*kmsg.ProduceResponse)
-	resp.Topics = make([]kmsg.ProduceResponseTopic, len(req.Topics))
-	n := 0
-	for i := range req.Topics {
-		t, rt := &req.Topics[i], &resp.Topics[i]
-		rt.Default()
-		rt.Topic, rt.TopicID = t.Topic, t.TopicID
-		rt.Partitions = make([]kmsg.ProduceResponseTopicPartition, len(t.Partitions))
-		for j := range t.Partitions {
-			rp := &rt.Partitions[j]
-			rp.Default()
-			rp.Partition = t.Partitions[j].Partition
-			outcomes[n].encode(rp)
-			n++
-		}
-	}
-	return resp
-}
-
-func (o *produced) encode(rp *kmsg.ProduceResponseTopicPartition) {
-	if o.err == nil {
-		rp.BaseOffset = o.pending.BaseOffset
-		rp.LogAppendTime = o.pending.AppendTime
-		rp.LogStartOffset = o.pending.LogStart
-		return
-	}
-	rp.BaseOffset = -1
-	rp.ErrorCode = code(o.err)
-	rp.ErrorMessage = kmsg.StringPtr(message(o.err))
-	var bad *record.RecordErrors
-	if errors.As(o.err, &bad) {
-		for _, r := range bad.Records {
-			er := kmsg.NewProduceResponseTopicPartitionErrorRecord()
-			er.RelativeOffset, er.ErrorMessage = r.Index, kmsg.StringPtr(r.Reason)
-			rp.ErrorRecords = append(rp.ErrorRecords, er)
-		}
-	}
 }
