@@ -236,7 +236,7 @@ func (b *broker) run(ctx context.Context) error {
 		serving.goRun(func(ctx context.Context) error { return b.server.Serve(ctx, l.Name, l.accept) })
 	}
 	if b.http != nil {
-		admin := newAdminServer(b.registry, b.logger, b.readiness, b.partitions.Offline)
+		admin := newAdminServer(b.logger, b.routes())
 		work.goRun(func(ctx context.Context) error { return admin.Run(ctx, b.http) })
 	}
 	b.ready.Store(true)

@@ -11,48 +11,68 @@ import (
 	"slices"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/morrowmq/morrow/broker/schedules"
 )
 
-// adminServer serves metrics, health and profiles over HTTP.
+// adminServer serves metrics, health, profiles and the schedules' API over HTTP.
 type adminServer struct {
 	server *http.Server
 	logger *slog.Logger
 }
 
-// newAdminServer makes the server. ready says why the broker is not ready to serve, or nil; it is asked at every /readyz.
-func newAdminServer(reg *prometheus.Registry, logger *slog.Logger, ready func() error, offline func() map[string]error) *adminServer {
+// newAdminServer makes the server.
+func newAdminServer(logger *slog.Logger, routes []schedules.Route) *adminServer {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{
-		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelError),
-		EnableOpenMetrics: true,
-	}))
-	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
-		fmt.Fprintln(w, "ok")
-	})
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if err := ready(); err != nil {
-			http.Error(w, err.Error(), http.StatusServiceUnavailable)
-			return
-		}
-		fmt.Fprintln(w, "ok")
-		failed := offline()
-		for _, name := range sortedNames(failed) {
-			fmt.Fprintf(w, "offline: %s: %v\n", name, failed[name])
-		}
-	})
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		fmt.Fprintln(w, "Morrow. See /metrics, /livez, /readyz, /debug/pprof/")
-	})
-	mux.HandleFunc("/debug/pprof/", pprof.Index)
-	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
-	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
-	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
-	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	for _, r := range routes {
+		mux.HandleFunc(r.Method+" "+r.Path, r.Handler)
+	}
 	return &adminServer{
-		server: &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelWarn)},
+		server: &http.Server{
+			// A page of another origin that an operator's browser shows must not cancel anything.
+			Handler:           http.NewCrossOriginProtection().Handler(mux),
+			ReadHeaderTimeout: 10 * time.Second,
+			ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
+		},
 		logger: logger,
+	}
+}
+
+// routes are all that is served over HTTP. docs/openapi.yaml describes each.
+func (b *broker) routes() []schedules.Route {
+	metrics := promhttp.HandlerFor(b.registry, promhttp.HandlerOpts{
+		ErrorLog:          slog.NewLogLogger(b.logger.Handler(), slog.LevelError),
+		EnableOpenMetrics: true,
+	})
+	get := func(path string, h http.HandlerFunc) schedules.Route {
+		return schedules.Route{Method: http.MethodGet, Path: path, Handler: h}
+	}
+	return append([]schedules.Route{
+		get("/{$}", func(w http.ResponseWriter, _ *http.Request) {
+			fmt.Fprintln(w, "Morrow. See /metrics, /livez, /readyz, /api/v1/schedules, /debug/pprof/")
+		}),
+		get("/metrics", metrics.ServeHTTP),
+		get("/livez", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") }),
+		get("/readyz", b.readyz),
+		get("/debug/pprof/", pprof.Index),
+		get("/debug/pprof/cmdline", pprof.Cmdline),
+		get("/debug/pprof/profile", pprof.Profile),
+		get("/debug/pprof/symbol", pprof.Symbol),
+		get("/debug/pprof/trace", pprof.Trace),
+	}, schedules.New(b.store, b.partitions, b.cfg.Now).Routes()...)
+}
+
+// readyz says whether the broker serves, and which partitions are offline.
+func (b *broker) readyz(w http.ResponseWriter, _ *http.Request) {
+	if err := b.readiness(); err != nil {
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	fmt.Fprintln(w, "ok")
+	failed := b.partitions.Offline()
+	for _, name := range sortedNames(failed) {
+		fmt.Fprintf(w, "offline: %s: %v\n", name, failed[name])
 	}
 }
 

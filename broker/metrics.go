@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/morrowmq/morrow/broker/partition"
+	"github.com/morrowmq/morrow/delay"
 	"github.com/morrowmq/morrow/protocol/api"
 )
 
@@ -20,6 +21,7 @@ type collector struct {
 	partitions                                                    *prometheus.Desc
 	logBytes, logSegments, logStart, logEnd                       *prometheus.Desc
 	pending, overdue, pendingBytes, nextDue, delivered, cancelled *prometheus.Desc
+	undecided, runs, spilled, stopped, lateness                   *prometheus.Desc
 	committed, lag                                                *prometheus.Desc
 }
 
@@ -44,6 +46,11 @@ func newCollector(b *broker, handlers *api.API) *collector {
 		pendingBytes: desc("schedule_pending_bytes", "Size of the delayed records that are pending.", "topic"),
 		nextDue:      desc("schedule_next_due_timestamp_seconds", "When the next delayed record is due; absent if none is pending.", "topic"),
 		delivered:    desc("schedule_delivered_records_total", "Delayed records delivered since the broker started.", "topic"),
+		undecided:    desc("schedule_undecided_records", "Delayed records in transactions that are not over.", "topic"),
+		runs:         desc("schedule_runs", "Runs that hold delayed records out of memory.", "topic"),
+		spilled:      desc("schedule_spilled_records", "Pending delayed records that are in runs.", "topic"),
+		stopped:      desc("schedule_stopped_sources", "Partitions' logs and runs from which nothing is delivered at the moment, because a payload is missing or an append fails.", "topic"),
+		lateness:     desc("schedule_lateness_seconds", "How long after their due time records were appended, since the broker started.", "topic"),
 		committed:    desc("group_committed_offset", "Offset a group has committed.", "group", "topic", "partition"),
 		lag:          desc("group_lag_records", "Offsets between a group's commit and the end a consumer can read; records waiting for their due time are no lag.", "group", "topic", "partition"),
 		cancelled:    desc("schedule_cancelled_records_total", "Delayed records cancelled or replaced since the broker started.", "topic"),
@@ -94,6 +101,11 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		gauge(c.pendingBytes, float64(t.bytes), name)
 		counter(c.delivered, float64(t.delivered), name)
 		counter(c.cancelled, float64(t.cancelled), name)
+		gauge(c.undecided, float64(t.undecided), name)
+		gauge(c.runs, float64(t.runs), name)
+		gauge(c.spilled, float64(t.spilled), name)
+		gauge(c.stopped, float64(t.stopped), name)
+		out <- latenessHistogram(c.lateness, t.lateness, name)
 		if t.nextDue != math.MaxInt64 {
 			gauge(c.nextDue, float64(t.nextDue)/1000, name)
 		}
@@ -113,6 +125,9 @@ type topicTotals struct {
 	scheduled                     bool
 	pending, overdue, bytes       int64
 	delivered, cancelled, nextDue int64
+	undecided, spilled            int64
+	runs, stopped                 int
+	lateness                      delay.Lateness
 }
 
 func (t *topicTotals) add(p *partition.Partition, now int64) {
@@ -128,4 +143,27 @@ func (t *topicTotals) add(p *partition.Partition, now int64) {
 	t.delivered += s.Delivered
 	t.cancelled += s.Cancelled + s.Replaced
 	t.nextDue = min(t.nextDue, s.NextDue)
+	t.undecided += s.Undecided
+	t.runs += s.Runs
+	t.spilled += s.Spilled
+	if l, ok := p.Lateness(); ok {
+		t.lateness.Add(l)
+	}
+	sources, _ := p.ScheduleSources() // it is loaded
+	for _, src := range sources {
+		if src.Stopped != nil {
+			t.stopped++
+		}
+	}
+}
+
+// latenessHistogram is what partitions have counted, as Prometheus wants it: cumulative, in seconds.
+func latenessHistogram(d *prometheus.Desc, l delay.Lateness, labels ...string) prometheus.Metric {
+	buckets := make(map[float64]uint64, len(delay.LatenessBounds))
+	seen := uint64(0)
+	for i, bound := range delay.LatenessBounds {
+		seen += l.Buckets[i]
+		buckets[float64(bound)/1000] = seen
+	}
+	return prometheus.MustNewConstHistogram(d, l.Count, float64(l.Sum)/1000, buckets, labels...)
 }

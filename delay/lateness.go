@@ -17,6 +17,15 @@ type Lateness struct {
 	Sum int64
 }
 
+// Add adds what another histogram observed.
+func (l *Lateness) Add(other Lateness) {
+	for i, n := range other.Buckets {
+		l.Buckets[i] += n
+	}
+	l.Count += other.Count
+	l.Sum += other.Sum
+}
+
 // latenessRecorder is a Lateness that may be read while it is written. One Observe per append, not per record.
 type latenessRecorder struct {
 	mu sync.Mutex

@@ -25,6 +25,8 @@ type Topic struct {
 	// Rules are the delay headers to look for, nil for topics that never delay.
 	Rules *delay.Rules
 
+	// steering are the rules for what operators send: see Partition.Steer. Nil like Rules.
+	steering             *delay.Rules
 	producerExpirationMs int64
 }
 
@@ -47,7 +49,11 @@ func newTopic(t *cluster.Topic, producerExpirationMs int64) (*Topic, error) {
 		return nil, err
 	}
 	topic.Rules = rules
-	return topic, nil
+	topic.steering, err = delay.ParseRules(delay.RulesConfig{
+		Enable: true, Dialects: []string{string(delay.Morrow)}, Levels: "1ms",
+		MaxMs: c.DelayMaxMs, MaxPending: -1, MaxMessageBytes: math.MaxInt32,
+	})
+	return topic, err
 }
 
 func levels(ds []time.Duration) string {

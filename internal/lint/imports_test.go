@@ -44,19 +44,20 @@ var importMap = []edges{
 	{"broker/partition", []string{
 		"log", "log/segment", "log/record", "delay", "tier", "cluster", "cluster/replica",
 	}},
+	{"broker/schedules", []string{"broker/partition", "cluster", "delay", "log", "log/record"}},
 	{"protocol/api", []string{
 		"protocol", "broker/auth", "broker/partition", "broker/group", "broker/txn",
 		"cluster", "cluster/config", "delay", "log", "log/record", "tier",
 	}},
 	{"broker", []string{
-		"broker/auth", "broker/coord", "broker/group", "broker/txn", "broker/partition", "protocol", "protocol/api",
+		"broker/auth", "broker/coord", "broker/group", "broker/txn", "broker/partition", "broker/schedules", "protocol", "protocol/api",
 		"cluster", "cluster/config", "cluster/replica", "delay", "tier",
 		"log", "log/record", "log/segment", "log/producer", "internal/vfs", "internal/assert",
 	}},
 
 	{"internal/bench", []string{"log/record", "internal/vfs"}},
 	{"cmd/morrow", []string{
-		"broker", "cluster/local", "cluster/etcd", "tier", "log", "log/segment", "log/record", "internal/vfs",
+		"broker", "broker/schedules", "cluster/local", "cluster/etcd", "tier", "log", "log/segment", "log/record", "internal/vfs",
 		"internal/bench",
 	}},
 	{"e2e", []string{"internal/testnet", "log/record"}},

@@ -1,0 +1,81 @@
+package schedules
+
+import (
+	"cmp"
+	"math"
+	"net/http"
+	"slices"
+
+	"github.com/morrowmq/morrow/broker/partition"
+	"github.com/morrowmq/morrow/delay"
+)
+
+const (
+	// pageRecords is how many records a page has unless the client says otherwise; maxPage is the most.
+	pageRecords, maxPage = 100, 10_000
+)
+
+// list answers with a page of the pending records of a topic, those due first at its beginning.
+func (a *API) list(r *http.Request) (any, error) {
+	q := r.URL.Query()
+	f, err := filter(q)
+	if err != nil {
+		return nil, err
+	}
+	limit, err := intParameter(q, "limit", pageRecords, maxPage)
+	if err != nil {
+		return nil, err
+	}
+	from, err := parseCursor(q.Get("cursor"))
+	if err != nil {
+		return nil, err
+	}
+	parts, err := a.topic(r)
+	if err != nil {
+		return nil, err
+	}
+	records, next, done, err := page(parts, from, f, limit)
+	if err != nil {
+		return nil, err
+	}
+	answer := Page{Topic: r.PathValue("topic"), Records: records}
+	if !done {
+		answer.Next = next.String()
+	}
+	return answer, nil
+}
+
+// page merges the lists of partitions. What lies at or behind the place up to which some partition has been listed waits for the next page.
+func page(parts []*partition.Partition, from position, f delay.Filter, limit int) (records []Entry, next position, done bool, err error) {
+	records, done = []Entry{}, true
+	next = position{due: math.MaxInt64}
+	var pending []delay.Pending
+	for _, p := range parts {
+		listed, at, all, err := p.ListScheduled(pending[:0], from.in(p.Number()), f, limit)
+		if err != nil {
+			return nil, next, false, err
+		}
+		for _, e := range listed {
+			records = append(records, Entry{p.Number(), e.Ticket, e.Due, e.Size, e.Key, e.InFlight})
+		}
+		if at := (position{at.Due, p.Number(), at.Ticket}); !all && at.less(next) {
+			next, done = at, false
+		}
+		pending = listed
+	}
+	slices.SortFunc(records, func(x, y Entry) int {
+		return cmp.Or(cmp.Compare(x.DueMs, y.DueMs), cmp.Compare(x.Partition, y.Partition), cmp.Compare(x.Ticket, y.Ticket))
+	})
+	n, _ := slices.BinarySearchFunc(records, next, func(e Entry, end position) int {
+		if e.at().less(end) {
+			return -1
+		}
+		return 1
+	})
+	if n = min(n, limit); n < len(records) {
+		next, done = records[n].at(), false
+	}
+	return records[:n], next, done, nil
+}
+
+func (e Entry) at() position { return position{e.DueMs, e.Partition, e.Ticket} }

@@ -1,0 +1,135 @@
+package schedules
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/morrowmq/morrow/broker/partition"
+	"github.com/morrowmq/morrow/delay"
+	"github.com/morrowmq/morrow/log/record"
+)
+
+// patience is how long an answer waits for a commit.
+const patience = 30 * time.Second
+
+// show answers with a pending record and its contents.
+func (a *API) show(r *http.Request) (any, error) {
+	p, ticket, err := a.record(r)
+	if err != nil {
+		return nil, err
+	}
+	f, err := p.FindScheduled(r.Context(), ticket)
+	if err != nil {
+		return nil, err
+	}
+	answer := Record{
+		Topic:        p.Topic().Name,
+		Entry:        Entry{p.Number(), ticket, f.Due, f.Size, f.Key, f.InFlight},
+		ProducedAtMs: f.ProducedAt,
+		RecordKey:    nullable(f.Record.Key), Value: nullable(f.Record.Value),
+		Headers: []Header{},
+	}
+	for _, h := range f.Record.Headers {
+		answer.Headers = append(answer.Headers, Header{h.Key, nullable(h.Value)})
+	}
+	return answer, nil
+}
+
+// cancel cancels one record.
+func (a *API) cancel(r *http.Request) (any, error) {
+	p, ticket, err := a.record(r)
+	if err != nil {
+		return nil, err
+	}
+	now := a.now()
+	var w record.Builder
+	w.Reset(0, now.UnixMilli())
+	w.Add(0, now.UnixMilli(), nil, nil, cancelHeader(ticket))
+	stored, err := a.steer(r.Context(), p, &w, now)
+	if err != nil {
+		return nil, err
+	}
+	return Cancelled{Topic: p.Topic().Name, Partition: p.Number(), Ticket: ticket, Offset: stored.BaseOffset}, nil
+}
+
+// move cancels a record and stores it anew with another due time, in one batch: either both happen or neither.
+func (a *API) move(r *http.Request) (any, error) {
+	p, ticket, err := a.record(r)
+	if err != nil {
+		return nil, err
+	}
+	var m Move
+	if err := decode(r, &m); err != nil {
+		return nil, err
+	}
+	now := a.now()
+	at, err := m.due(now.UnixMilli())
+	if err != nil {
+		return nil, err
+	}
+	f, err := p.FindScheduled(r.Context(), ticket)
+	if errors.Is(err, delay.ErrNotPending) {
+		return nil, refuse(http.StatusConflict, "not_pending", "%v", err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	var w record.Builder
+	w.Reset(record.Attributes(0).WithCodec(f.Codec), f.ProducedAt)
+	w.Add(0, f.ProducedAt, nil, nil, cancelHeader(ticket))
+	headers := append(f.Record.Headers, record.Header{Key: delay.HeaderDeliverAt, Value: decimal(at)})
+	if f.Key != "" {
+		headers = append(headers, record.Header{Key: delay.HeaderKey, Value: []byte(f.Key)})
+	}
+	w.Add(1, f.ProducedAt, f.Record.Key, f.Record.Value, headers...)
+	stored, err := a.steer(r.Context(), p, &w, now)
+	if err != nil {
+		return nil, err
+	}
+	return Moved{Topic: p.Topic().Name, Partition: p.Number(), OldTicket: ticket, Ticket: stored.BaseOffset + 1, DueMs: at}, nil
+}
+
+// due is the time that is meant. It lies in the future, if only just, so that what is moved to now is still a delivery, with a
+// ticket.
+func (m *Move) due(now int64) (int64, error) {
+	switch {
+	case (m.DueMs == nil) == (m.DelayMs == nil):
+		return 0, badRequest("expected either due_ms or delay_ms")
+	case m.DueMs != nil:
+		return max(*m.DueMs, now+1), nil
+	case *m.DelayMs > delay.LastDue:
+		return 0, badRequest("delay_ms is %d, expected at most %d", *m.DelayMs, int64(delay.LastDue))
+	default:
+		return now + max(*m.DelayMs, 1), nil
+	}
+}
+
+// steer appends a batch and waits until it is committed. A cancel that came too late is a conflict.
+func (a *API) steer(ctx context.Context, p *partition.Partition, w *record.Builder, now time.Time) (partition.Pending, error) {
+	b, err := w.Finish()
+	if err != nil {
+		return partition.Pending{}, err
+	}
+	stored, err := p.Steer(ctx, b, now)
+	if bad, ok := errors.AsType[*record.RecordErrors](err); ok && len(bad.Records) > 0 {
+		if bad.Records[0].Index == 0 {
+			return stored, refuse(http.StatusConflict, "not_pending", "%s", bad.Records[0].Reason)
+		}
+		return stored, badRequest("%s", bad.Records[0].Reason)
+	}
+	if err != nil {
+		return stored, err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	defer cancel()
+	return stored, stored.Wait(ctx)
+}
+
+func cancelHeader(ticket int64) record.Header {
+	return record.Header{Key: delay.HeaderCancel, Value: decimal(ticket)}
+}
+
+func decimal(n int64) []byte { return strconv.AppendInt(nil, n, 10) }

@@ -1,0 +1,110 @@
+package delay
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/morrowmq/morrow/log/record"
+)
+
+// ErrNotPending is what [Schedule.Find] answers for a ticket that nothing waits under. The error around it says why.
+var ErrNotPending = errors.New("not pending")
+
+// Found is a pending record with its contents.
+type Found struct {
+	Pending
+	// ProducedAt is the timestamp its producer gave it, in milliseconds since the epoch.
+	ProducedAt int64
+	// Codec is that of the batch the record lies in.
+	Codec record.Codec
+	// Record is a copy of what consumers will be given, without offset, timestamp and the headers that a delivery adds.
+	Record record.Record
+}
+
+// Find reads a pending record. Errors: one that wraps [ErrNotPending] and says how the schedule ended, as far as that can be
+// found with little effort; else the source's, after which nothing is known.
+func (s *Schedule) Find(ctx context.Context, src Source, ticket int64) (Found, error) {
+	if ticket < 0 || ticket >= s.End() {
+		return Found{}, fmt.Errorf("%w: no delayed record was stored at offset %d yet", ErrNotPending, ticket)
+	}
+	f, err := read(ctx, src, ticket)
+	switch {
+	case errors.Is(err, ErrGone):
+		return Found{}, fmt.Errorf("%w: offset %d is no longer in the log", ErrNotPending, ticket)
+	case errors.Is(err, errNotDelayed):
+		return Found{}, fmt.Errorf("%w: the record at offset %d is not a delayed one", ErrNotPending, ticket)
+	case err != nil:
+		return Found{}, err
+	case s.Contains(f.Entry):
+		f.InFlight = s.inFlight(f.Entry)
+		return f, nil
+	}
+	how, err := ending(ctx, src, f.Entry, s.End())
+	if err != nil {
+		return Found{}, err
+	}
+	return Found{}, fmt.Errorf("%w: the record at offset %d was %s", ErrNotPending, ticket, how)
+}
+
+// read reads a delayed record from the log, whether it is pending or not.
+func read(ctx context.Context, src Source, ticket int64) (Found, error) {
+	b, err := src.BatchAt(ctx, ticket, nil)
+	if err != nil {
+		return Found{}, err
+	}
+	if !b.Hidden() {
+		return Found{}, errNotDelayed
+	}
+	var f Found
+	found := false
+	err = b.Walk(nil, func(v *record.View) error {
+		if b.BaseOffset()+int64(v.OffsetDelta) != ticket {
+			return nil
+		}
+		r, err := readStored(v, b.MaxTimestamp())
+		if err != nil || !r.scheduled {
+			return err
+		}
+		found = true
+		f.Entry = Entry{Due: r.due, Ticket: ticket, Size: storedSize(len(v.Raw))}
+		f.Key = string(r.key)
+		f.ProducedAt = v.CreateTime()
+		f.Codec = b.Attributes().Codec()
+		f.Record = contents(v)
+		return errEnough
+	})
+	switch {
+	case err != nil && !errors.Is(err, errEnough):
+		return f, err
+	case !found:
+		return f, errNotDelayed
+	}
+	return f, nil
+}
+
+// contents copies what of a stored record will be delivered.
+func contents(v *record.View) record.Record {
+	r := record.Record{Key: bytes.Clone(v.Key), Value: bytes.Clone(v.Value)}
+	for key, value := range v.Headers {
+		if !isDelayHeader(key) {
+			r.Headers = append(r.Headers, record.Header{Key: string(key), Value: bytes.Clone(value)})
+		}
+	}
+	return r
+}
+
+// inFlight reports whether a pending record is being delivered right now.
+func (s *Schedule) inFlight(e Entry) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range s.flights {
+		for i, x := range f.Entries {
+			if x.Ticket == e.Ticket && !f.gone[i] {
+				return true
+			}
+		}
+	}
+	return false
+}
