@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -12,7 +14,7 @@ import (
 )
 
 func newBenchBaseline() *cobra.Command {
-	var dir string
+	var dir, only string
 	var each time.Duration
 	var warm int64
 	cmd := &cobra.Command{
@@ -26,7 +28,7 @@ system has them.
 A table goes to standard error, one line of JSON to standard output.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			probes := bench.Probes()
+			probes := slices.DeleteFunc(bench.Probes(), func(p bench.Probe) bool { return !strings.Contains(p.Name, only) })
 			bar := newBar(cmd.ErrOrStderr(), "baseline", int64(len(probes)))
 			b, err := bench.MeasureBaseline(cmd.Context(), dir, probes, each, warm, func(name string) {
 				if bar != nil {
@@ -47,6 +49,7 @@ A table goes to standard error, one line of JSON to standard output.`,
 		},
 	}
 	cmd.Flags().StringVar(&dir, "dir", ".", "directory on the disk to measure")
+	cmd.Flags().StringVar(&only, "only", "", "measure only what has this text in its name")
 	cmd.Flags().DurationVar(&each, "each", time.Second, "how long to measure each thing")
 	cmd.Flags().Int64Var(&warm, "warm-bytes", 1<<30, "bytes to write and remove before each measurement: memory that is used for files for the first time is slow")
 	return cmd

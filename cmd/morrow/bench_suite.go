@@ -59,7 +59,7 @@ minutes, or less than one with --quick, and then says less.`,
 	fl.StringVar(&s.Dir, "dir", ".", "directory on the disk to measure")
 	fl.BoolVar(&quick, "quick", false, "measure less")
 	fl.IntVar(&s.Repetitions, "repetitions", 4, "how often everything is measured")
-	fl.DurationVar(&s.Step, "step", 1500*time.Millisecond, "how long each measurement takes")
+	fl.DurationVar(&s.Step, "step", 1200*time.Millisecond, "how long each measurement takes")
 	fl.Int64Var(&s.RecoverBytes, "recover-bytes", 10e9, "bytes in the log of the broker that is killed and started again")
 	addOutputFlag(cmd, &output)
 	return cmd

@@ -25,7 +25,7 @@ func CRC32C(d time.Duration) Bare {
 	var h Histogram
 	b, table := make([]byte, 1<<20), crc32.MakeTable(crc32.Castagnoli)
 	start, bytes := time.Now(), int64(0)
-	for sum := uint32(0); time.Since(start) < d; bytes += int64(len(b)) {
+	for sum := uint32(0); bytes == 0 || time.Since(start) < d; bytes += int64(len(b)) {
 		began := time.Now()
 		sum = crc32.Update(sum, table, b)
 		b[0] = byte(sum) // so that it is not optimized away

@@ -76,7 +76,7 @@ func (f IdealFetch) serve(c *net.TCPConn, file *scratch) error {
 
 func (f IdealFetch) read(c *net.TCPConn, h *Histogram, deadline time.Time) (bytes int64, err error) {
 	request, in := make([]byte, idealRequest), bufio.NewReaderSize(c, readBuffer)
-	for time.Now().Before(deadline) {
+	for bytes == 0 || time.Now().Before(deadline) {
 		began := time.Now()
 		if _, err := c.Write(request); err != nil {
 			return bytes, err

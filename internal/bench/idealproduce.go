@@ -63,12 +63,12 @@ func closing(c net.Conn, use func() error) func() error {
 	}
 }
 
-// send sends requests until the deadline or until the file is full, and says that no more follow.
+// send sends requests, one at least, until the deadline or until the file is full, and says that no more follow.
 func (p IdealProduce) send(c *net.TCPConn, underWay chan<- time.Time, deadline time.Time) error {
 	defer close(underWay)
 	frame := make([]byte, 4+p.RequestBytes)
 	binary.BigEndian.PutUint32(frame, uint32(p.RequestBytes))
-	for sent := 0; time.Now().Before(deadline) && sent < scratchMax; sent += p.RequestBytes {
+	for sent := 0; sent == 0 || time.Now().Before(deadline) && sent < scratchMax; sent += p.RequestBytes {
 		underWay <- time.Now()
 		if _, err := c.Write(frame); err != nil {
 			return err

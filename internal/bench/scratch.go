@@ -86,7 +86,7 @@ func AppendSync(dir string, size int, d time.Duration) (b Bare, err error) {
 	buf := make([]byte, size)
 	var h Histogram
 	start := time.Now()
-	for time.Since(start) < d && !s.full() {
+	for s.pos == 0 || time.Since(start) < d && !s.full() {
 		began := time.Now()
 		if err := errors.Join(s.append(buf), s.Sync()); err != nil {
 			return b, err
