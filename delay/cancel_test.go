@@ -1,6 +1,7 @@
 package delay
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strconv"
@@ -33,8 +34,11 @@ func cancelOf(ticket int64) record.Record {
 
 // pendingTickets lists what is pending, in order of delivery.
 func (p *partition) pendingTickets() (tickets []int64) {
-	page, _, _ := p.schedule.List(nil, firstEntry, Filter{Until: lastEntry.Due}, 1000)
-	for _, e := range page {
+	page, err := p.schedule.List(context.Background(), firstEntry, Filter{Until: lastEntry.Due}, 1000)
+	if err != nil {
+		panic(err)
+	}
+	for _, e := range page.Records {
 		tickets = append(tickets, e.Ticket)
 	}
 	return tickets

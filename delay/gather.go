@@ -30,7 +30,7 @@ type payload struct {
 	raw           []byte
 	baseTimestamp int64
 	codec         record.Codec
-	// ready: it has the headers of a delivery, and not those of a delay.
+	// ready: it has the headers of a delivery already.
 	ready bool
 }
 
@@ -211,7 +211,7 @@ func (w *workspace) build(d *Delivery, i int, now int64) (next int, err error) {
 		}
 		d.latest = entries[i].Due
 		if p.ready {
-			w.builder.AddEdited(&w.view, int32(w.builder.Count()), now, keepAll)
+			w.builder.AddEdited(&w.view, int32(w.builder.Count()), now, isDelayHeader)
 			continue
 		}
 		w.builder.AddEdited(&w.view, int32(w.builder.Count()), now, isDelayHeader, w.stamper.of(entries[i], w.view.CreateTime())...)

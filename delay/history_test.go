@@ -94,6 +94,8 @@ type truth struct {
 	value     string
 	finished  string
 	delivered int
+	// producer is the transaction's that is to decide about it, 0 if none is.
+	producer int64
 }
 
 // truths reads the whole history. It knows the format, and shares no code with what it checks.
@@ -125,7 +127,19 @@ func (h *history) readTruth(all map[int64]*truth, b record.Batch, r record.Recor
 		return n
 	}
 	switch {
+	case b.Control():
+		for ticket, x := range all {
+			if x.producer != b.ProducerID() {
+				continue
+			}
+			if x.producer = 0; r.Key[3] == 0 {
+				delete(all, ticket)
+			}
+		}
 	case b.Delivery():
+		if headers[HeaderKey]+headers[HeaderDelay]+headers[HeaderFinishes] != "" {
+			h.t.Fatalf("ticket %d is delivered with %v", number(HeaderTicket), headers)
+		}
 		x := all[number(HeaderTicket)]
 		x.delivered++
 		if x.finished != "" || x.delivered > 1 {
@@ -145,6 +159,9 @@ func (h *history) readTruth(all map[int64]*truth, b record.Batch, r record.Recor
 		}
 		if headers[HeaderDelay] != "" {
 			all[r.Offset] = &truth{due: b.MaxTimestamp() + number(HeaderDelay), name: headers[HeaderKey], value: string(r.Value)}
+			if b.Transactional() {
+				all[r.Offset].producer = b.ProducerID()
+			}
 		}
 	}
 }
@@ -153,7 +170,7 @@ func (h *history) readTruth(all map[int64]*truth, b record.Batch, r record.Recor
 func (h *history) pendingTruth() (tickets []int64, all map[int64]*truth) {
 	all = h.truths()
 	for ticket, x := range all {
-		if x.finished == "" {
+		if x.finished == "" && x.producer == 0 {
 			tickets = append(tickets, ticket)
 		}
 	}
@@ -172,6 +189,7 @@ func (h *history) check() {
 		got[e.Ticket] = e.Due
 	}
 	s := h.schedule
+	s.release(math.MaxInt)
 	s.near.ascend(firstEntry, func(e Entry) bool {
 		add(e)
 		return true
@@ -204,6 +222,18 @@ func (h *history) check() {
 	st := s.Stats(h.clock)
 	if st.Pending != int64(len(want)) || st.Bytes < 0 || st.Overdue < 0 || st.Overdue > st.Pending || len(s.flights) > 0 {
 		h.t.Fatalf("%d are pending, stats %+v, %d in flight", len(want), st, len(s.flights))
+	}
+	undecided := int64(0)
+	for ticket, x := range all {
+		if x.producer != 0 {
+			undecided++
+			if s.Gate() > ticket {
+				h.t.Fatalf("gate is at %d, ticket %d is undecided", s.Gate(), ticket)
+			}
+		}
+	}
+	if st.Undecided != undecided {
+		h.t.Fatalf("%d are undecided, stats %+v", undecided, st)
 	}
 	if gate := s.Gate(); len(want) > 0 && len(s.runs.list) == 0 && gate > want[0] {
 		h.t.Fatalf("gate is at %d, ticket %d is pending", gate, want[0])
@@ -256,6 +286,43 @@ func (h *history) scheduleSome() {
 	codec := rapid.SampledFrom([]record.Codec{record.None, record.LZ4}).Draw(h.t, "codec")
 	if _, err := h.produce(batchOf(codec, h.now(), rs...)); err != nil {
 		h.t.Fatalf("produce: %v", err)
+	}
+}
+
+// scheduleTransactional produces delayed records in a transaction of one of a few producers.
+func (h *history) scheduleTransactional() {
+	var w record.Builder
+	w.Reset(record.Transactional, h.clock)
+	w.SetProducer(rapid.Int64Range(1, 3).Draw(h.t, "producer"), 0, 0)
+	for i := range rapid.IntRange(1, 5).Draw(h.t, "records") {
+		value := fmt.Sprintf("%d-%d", h.end, i)
+		r := with(value, "user", value, HeaderDelay, strconv.Itoa(rapid.IntRange(1, 400).Draw(h.t, "delay")))
+		w.Add(int32(i), h.clock, r.Key, r.Value, r.Headers...)
+	}
+	b, err := w.Finish()
+	if err == nil {
+		_, err = h.produce(b)
+	}
+	if err != nil {
+		h.t.Fatalf("produce in a transaction: %v", err)
+	}
+}
+
+// endTransaction appends a marker.
+func (h *history) endTransaction() {
+	var w record.Builder
+	w.Reset(record.Transactional|record.Control, h.clock)
+	w.SetProducer(rapid.Int64Range(1, 3).Draw(h.t, "producer"), 0, -1)
+	w.Add(0, h.clock, []byte{0, 0, 0, byte(rapid.IntRange(0, 1).Draw(h.t, "commit"))}, nil)
+	b, err := w.Finish()
+	if err == nil {
+		err = h.store(h.end, b)
+	}
+	if err == nil {
+		err = h.schedule.Apply(h.batches[len(h.batches)-1])
+	}
+	if err != nil {
+		h.t.Fatalf("end a transaction: %v", err)
 	}
 }
 
@@ -315,6 +382,8 @@ func (h *history) meanwhile(when string) error {
 		h.sync()
 	case 5, 6:
 		h.deliverSome()
+	case 7:
+		h.endTransaction()
 	}
 	return nil
 }
@@ -363,7 +432,11 @@ func (h *history) truncateLog() {
 			h.dropLast()
 		}
 	}
-	if err := h.schedule.Truncate(h.end); err != nil {
+	switch err := h.schedule.Truncate(h.end); {
+	case errors.Is(err, ErrRebuild):
+		h.journal.truncate(h.journal.committed)
+		h.recover()
+	case err != nil:
 		h.t.Fatalf("truncate: %v", err)
 	}
 }
@@ -397,14 +470,16 @@ func TestEveryHistoryDeliversEachTicketOnce(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		h := newHistory(t, rules)
 		t.Repeat(map[string]func(*rapid.T){
-			"":         func(*rapid.T) { h.check() },
-			"schedule": func(*rapid.T) { h.scheduleSome() },
-			"cancel":   func(*rapid.T) { h.cancelOne() },
-			"deliver":  func(*rapid.T) { h.deliverSome() },
-			"sync":     func(*rapid.T) { h.sync() },
-			"crash":    func(*rapid.T) { h.crash() },
-			"truncate": func(*rapid.T) { h.truncateLog() },
-			"retain":   func(*rapid.T) { h.retain() },
+			"":                          func(*rapid.T) { h.check() },
+			"schedule":                  func(*rapid.T) { h.scheduleSome() },
+			"schedule in a transaction": func(*rapid.T) { h.scheduleTransactional() },
+			"end a transaction":         func(*rapid.T) { h.endTransaction() },
+			"cancel":                    func(*rapid.T) { h.cancelOne() },
+			"deliver":                   func(*rapid.T) { h.deliverSome() },
+			"sync":                      func(*rapid.T) { h.sync() },
+			"crash":                     func(*rapid.T) { h.crash() },
+			"truncate":                  func(*rapid.T) { h.truncateLog() },
+			"retain":                    func(*rapid.T) { h.retain() },
 			"spill": func(t *rapid.T) {
 				below := rapid.Int64Range(h.schedule.nearFloor(), max(h.schedule.nearFloor(), h.end)).Draw(t, "below")
 				h.keep("spill", func(ctx context.Context) error { return h.keeper.Spill(ctx, h, below, h.start) })
@@ -418,6 +493,15 @@ func TestEveryHistoryDeliversEachTicketOnce(t *testing.T) {
 			"progress": func(*rapid.T) {
 				h.keep("progress", func(ctx context.Context) error { return h.keeper.Progress(ctx, h.start) })
 			},
+			"keep": func(t *rapid.T) {
+				l := Limits{
+					Memory: rapid.Int64Range(0, 1000).Draw(t, "memory"),
+					Below:  rapid.Int64Range(0, h.end).Draw(t, "below"),
+					Start:  h.synced,
+				}
+				h.keep("keep", func(ctx context.Context) error { return h.keeper.Keep(ctx, h, l) })
+			},
+			"list": func(t *rapid.T) { h.list(rapid.IntRange(1, 9).Draw(t, "page")) },
 			"tidy": func(*rapid.T) {
 				h.keep("tidy", func(ctx context.Context) error { return h.keeper.Tidy(ctx, h.start) })
 			},
@@ -426,9 +510,38 @@ func TestEveryHistoryDeliversEachTicketOnce(t *testing.T) {
 	})
 }
 
+// list pages through all that is pending, and compares.
+func (h *history) list(limit int) {
+	tickets, all := h.pendingTruth()
+	var want, got []string
+	for _, t := range tickets {
+		want = append(want, fmt.Sprintf("%d %09d %s", all[t].due, t, all[t].name))
+	}
+	slices.Sort(want)
+	position := firstEntry
+	for range 1000 {
+		page, err := h.schedule.List(context.Background(), position, Filter{Until: LastDue}, limit)
+		if err != nil || len(page.Records) > limit {
+			h.t.Fatalf("list: %d records, %v", len(page.Records), err)
+		}
+		for _, r := range page.Records {
+			got = append(got, fmt.Sprintf("%d %09d %s", r.Due, r.Ticket, r.Key))
+		}
+		if position = page.Next; page.Done {
+			break
+		}
+	}
+	if !slices.Equal(got, want) {
+		h.t.Fatalf("list is %q, should be %q", got, want)
+	}
+}
+
 // finish delivers everything, and makes sure that nothing is left.
 func (h *history) finish() {
 	h.crash()
+	for range 20 {
+		h.endTransaction()
+	}
 	h.clock += 1000
 	for range 1000 {
 		if more, err := h.line.deliver(context.Background(), &h.work, 7); err != nil {

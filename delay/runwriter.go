@@ -149,7 +149,7 @@ func sortable(b []byte, e Entry) []byte {
 	return binary.BigEndian.AppendUint64(b, uint64(e.Ticket)^1<<63)
 }
 
-// The form of a record in a run: as it will be delivered, or as the log holds it.
+// The form of a record that is sorted for a run: as the log holds it, or as a run does, with the headers of a delivery.
 const (
 	formStored = iota
 	formDelivered
@@ -286,7 +286,7 @@ func (w *runWriter) add(e Entry, value []byte) error {
 	w.info.bytes += int64(len(raw))
 	position := int32(w.builder.Count())
 	if stored {
-		w.builder.AddEdited(&w.view, position, w.now, isDelayHeader, w.stamper.of(e, w.view.CreateTime())...)
+		w.builder.AddEdited(&w.view, position, w.now, isDelayHeaderButKey, w.stamper.of(e, w.view.CreateTime())...)
 	} else {
 		w.builder.AddEdited(&w.view, position, w.now, keepAll)
 	}
@@ -294,6 +294,9 @@ func (w *runWriter) add(e Entry, value []byte) error {
 }
 
 func keepAll([]byte) bool { return false }
+
+// isDelayHeaderButKey says which headers a record in a run has no more. The key stays, to be shown.
+func isDelayHeaderButKey(key []byte) bool { return isDelayHeader(key) && string(key) != HeaderKey }
 
 // readTickets calls yield for the entries of a batch of the table of tickets.
 func readTickets(value []byte, yield func(Entry) error) error {
