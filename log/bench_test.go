@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -74,8 +73,6 @@ func benchLogs(b *testing.B, n int, edit ...func(*SetConfig)) []*Log {
 
 func openBench(dir string, edit ...func(*SetConfig)) (*Set, error) {
 	cfg := SetConfig{FS: vfs.OS{}, Dir: dir}
-	fmt.Sscan(os.Getenv("JF"), &cfg.JournalSegmentBytes)
-	fmt.Sscan(os.Getenv("JM"), &cfg.JournalMaxBytes)
 	for _, f := range edit {
 		f(&cfg)
 	}
@@ -117,16 +114,13 @@ func BenchmarkAck(b *testing.B) {
 	for _, bench := range []struct{ logs, writers int }{{1, 1}, {4, 4}, {16, 16}, {256, 256}, {1, 512}, {256, 512}} {
 		b.Run(fmt.Sprintf("logs=%d/writers=%d", bench.logs, bench.writers), func(b *testing.B) {
 			logs := benchLogs(b, bench.logs)
-			sz := 4096
-			fmt.Sscan(os.Getenv("SZ"), &sz)
 			produce(b, logs, bench.writers, 4*bench.writers, 4096)
 			n := max(b.N, 4*bench.writers)
 			bare := bareSync(b, b.TempDir(), 4096, 500)
 			started := time.Now()
 			b.ResetTimer()
-			took := produce(b, logs, bench.writers, n, sz)
+			took := produce(b, logs, bench.writers, n, 4096)
 			b.StopTimer()
-			dump(logs[0].set)
 			elapsed := time.Since(started)
 			bare = append(bare, bareSync(b, b.TempDir(), 4096, 500)...)
 			slices.Sort(bare)
