@@ -70,7 +70,10 @@ func (t target) Wait(ctx context.Context, end int64) error { return t.p.log.Wait
 // load brings the schedule up to the log and begins to deliver. Producers go on meanwhile, but for batches that
 // concern the schedule, so the last step, under the append section's lock, is short.
 func (p *Partition) load(ctx context.Context) error {
-	from := p.log.Offsets().RealStart
+	if err := p.openKeeper(ctx); err != nil {
+		return err
+	}
+	from := p.schedule.End()
 	for to := p.log.Offsets().LogEnd; from < to; from, to = to, p.log.Offsets().LogEnd {
 		err := p.log.Scan(from, to, func(b record.Batch) error {
 			if err := ctx.Err(); err != nil {
@@ -95,7 +98,7 @@ func (p *Partition) load(ctx context.Context) error {
 
 // ScheduleStats describes the partition's schedule; ok is false if it has none, or it is not loaded yet.
 func (p *Partition) ScheduleStats(now int64) (s delay.Stats, ok bool) {
-	if p.schedule == nil || !p.loaded.Load() {
+	if !p.loaded.Load() {
 		return s, false
 	}
 	return p.schedule.Stats(now), true

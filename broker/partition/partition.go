@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/morrowmq/morrow/delay"
+	"github.com/morrowmq/morrow/internal/vfs"
 	"github.com/morrowmq/morrow/log"
 	"github.com/morrowmq/morrow/tier"
 )
@@ -36,10 +37,16 @@ type Partition struct {
 	// activeBase is what the tier was last told of: beyond it no segment was closed.
 	activeBase atomic.Int64
 
-	// schedule is nil for topics that never delay.
+	// scheduleLog finds the partition of the schedule topic, nil if it is not there; fs and scratch are for the keeper's temporary files.
+	scheduleLog func() *Partition
+	fs          vfs.FS
+	scratch     string
+	// schedule and keeper are set before loaded is, under mu, once they have heard of everything in the log. Topics that
+	// never delay have neither.
 	schedule *delay.Schedule
-	// loaded is set, under mu, once the schedule has heard of everything in the log.
-	loaded atomic.Bool
+	keeper   *delay.Keeper // used by whoever tends the partition, one at a time
+	loaded   atomic.Bool
+	tidied   time.Time // guarded as keeper
 
 	// mu is the append section of whatever concerns the schedule. It guards the following.
 	mu     sync.Mutex
@@ -49,7 +56,8 @@ type Partition struct {
 
 // openPartition opens a partition's log, or makes it if the partition is new here.
 func openPartition(cfg Config, k key, topic *Topic, epoch int32) (*Partition, error) {
-	p := &Partition{number: k.number, now: cfg.Now, logger: cfg.Logger, dispatcher: cfg.Dispatcher, tier: cfg.Tier}
+	p := &Partition{number: k.number, now: cfg.Now, logger: cfg.Logger, dispatcher: cfg.Dispatcher, tier: cfg.Tier, fs: cfg.FS}
+	p.scratch = vfs.Join(cfg.DataDir, "scratch", log.ID{Topic: k.topic, Partition: k.number}.String())
 	p.topic.Store(topic)
 	p.epoch.Store(epoch)
 	id := log.ID{Topic: k.topic, Partition: k.number}
@@ -61,18 +69,14 @@ func openPartition(cfg Config, k key, topic *Topic, epoch int32) (*Partition, er
 	if err != nil {
 		return nil, err
 	}
-	o := p.log.Offsets()
-	p.log.AdvanceHighWatermark(o.SyncedEnd)
-	if topic.Rules != nil {
-		p.schedule = delay.NewSchedule(o.RealStart)
-	}
+	p.log.AdvanceHighWatermark(p.log.Offsets().SyncedEnd)
 	return p, p.openRemote()
 }
 
 // synced is told by the log that everything below end is on stable storage. With one replica, that is committed.
 func (p *Partition) synced(end int64) {
 	p.log.AdvanceHighWatermark(end)
-	if p.schedule != nil && p.loaded.Load() {
+	if p.loaded.Load() {
 		p.schedule.AdvanceHighWatermark(end)
 	}
 	if r := p.remote.Load(); r != nil {
@@ -110,6 +114,9 @@ func (p *Partition) close(ctx context.Context) error {
 	}
 	return nil
 }
+
+// delays reports whether the partition has, or will have, a schedule.
+func (p *Partition) delays() bool { return p.Topic().Rules != nil }
 
 // Topic is what the partition knows of its topic at the moment.
 func (p *Partition) Topic() *Topic { return p.topic.Load() }

@@ -54,13 +54,13 @@ func (p *Partition) floor() log.Floor {
 	return f
 }
 
-// gate is the offset that the log start may not pass: the lowest pending record, because the log is the only place that holds it.
+// gate is the offset that the log start may not pass: what lies above is pending and nowhere else, or proves what is finished.
 func (p *Partition) gate() int64 {
 	switch {
-	case p.schedule == nil:
+	case !p.delays():
 		return math.MaxInt64
 	case !p.loaded.Load():
 		return 0
 	}
-	return p.schedule.Floor()
+	return p.schedule.Gate()
 }

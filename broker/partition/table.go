@@ -50,13 +50,15 @@ type Config struct {
 type Table struct {
 	cfg Config
 
-	mu         sync.RWMutex
-	partitions map[key]*Partition // guarded by mu
-	failed     map[key]error      // guarded by mu: could not be opened
-	applied    *cluster.Image     // guarded by mu: the image that the table has followed to
-	changed    chan struct{}      // guarded by mu: closed and replaced when applied moves
-	unloaded   []*Partition       // guarded by mu: their schedules are to be loaded
-	unload     chan struct{}      // 1-buffered: unloaded has grown
+	mu          sync.RWMutex
+	partitions  map[key]*Partition // guarded by mu
+	failed      map[key]error      // guarded by mu: could not be opened
+	applied     *cluster.Image     // guarded by mu: the image that the table has followed to
+	changed     chan struct{}      // guarded by mu: closed and replaced when applied moves
+	unloaded    []*Partition       // guarded by mu: their schedules are to be loaded
+	failedLoads []*Partition       // guarded by mu: … to be tried again later
+	opened      []*Partition       // guarded by mu: opened by the follow under way
+	unload      chan struct{}      // 1-buffered: unloaded has grown
 }
 
 type key struct {
@@ -157,6 +159,7 @@ func (t *Table) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return t.watch(ctx) })
 	g.Go(func() error { return t.retain(ctx) })
+	g.Go(func() error { return t.tend(ctx) })
 	for range loaders {
 		g.Go(func() error { return t.load(ctx) })
 	}
@@ -165,6 +168,9 @@ func (t *Table) Run(ctx context.Context) error {
 
 // loaders is how many schedules are read from their logs at the same time.
 const loaders = 2
+
+// loadRetry is how long a schedule that cannot be loaded waits for its next try.
+const loadRetry = 5 * time.Second
 
 // load brings schedules up to their logs, as partitions are opened.
 func (t *Table) load(ctx context.Context) error {
@@ -175,14 +181,26 @@ func (t *Table) load(ctx context.Context) error {
 			case <-ctx.Done():
 				return nil
 			case <-t.unload:
+			case <-time.After(loadRetry):
+				t.retryLoads()
 			}
 			continue
 		}
 		if err := p.load(ctx); err != nil && ctx.Err() == nil {
-			t.cfg.Logger.Error("delayed records cannot be read from the log; none is delivered until a restart", "partition", p.String(), "err", err)
-			p.log.Fail(err)
+			t.cfg.Logger.Error("delayed records cannot be read from the log; none of the partition is delivered until they can", "partition", p.String(), "err", err)
+			t.mu.Lock()
+			t.failedLoads = append(t.failedLoads, p)
+			t.mu.Unlock()
 		}
 	}
+}
+
+// retryLoads gives the schedules that could not be loaded another try.
+func (t *Table) retryLoads() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.unloaded = append(t.unloaded, t.failedLoads...)
+	t.failedLoads = nil
 }
 
 func (t *Table) nextUnloaded() *Partition {
@@ -243,6 +261,9 @@ func (t *Table) follow(ctx context.Context) {
 	t.reconfigure(old, img)
 	t.mu.Lock()
 	t.applied = img
+	// Schedules are loaded once the partitions that hold their runs are there too.
+	t.unloaded, t.opened = append(t.unloaded, t.opened...), nil
+	wake(t.unload)
 	close(t.changed)
 	t.changed = make(chan struct{})
 	t.mu.Unlock()
@@ -320,14 +341,27 @@ func (t *Table) open(k key, settings *Topic, epoch int32) {
 		t.mu.Unlock()
 		return
 	}
+	p.scheduleLog = func() *Partition { return t.scheduleOf(k) }
 	t.cfg.Opened(p)
 	t.mu.Lock()
 	t.partitions[k] = p
-	if p.schedule != nil {
-		t.unloaded = append(t.unloaded, p)
-		wake(t.unload)
+	if p.delays() {
+		t.opened = append(t.opened, p)
 	}
 	t.mu.Unlock()
+}
+
+// scheduleOf finds the partition that holds the runs of another, nil if it is not there.
+func (t *Table) scheduleOf(k key) *Partition {
+	topic, ok := t.cfg.Store.Image().TopicByID(k.topic)
+	if !ok {
+		return nil
+	}
+	p, err := t.Get(topic.Schedule, k.number)
+	if err != nil {
+		return nil
+	}
+	return p
 }
 
 // drop takes a deleted topic's partitions out of the table. Their data goes in clean, which is repeated until it works.

@@ -12,7 +12,7 @@ import (
 // openRemote takes the partition into the tier, if its topic is tiered or once was: what lies there must stay readable.
 func (p *Partition) openRemote() error {
 	topic, o := p.Topic(), p.log.Offsets()
-	if p.tier == nil || p.remote.Load() != nil {
+	if p.tier == nil || p.remote.Load() != nil || topic.Schedule {
 		return nil
 	}
 	if !topic.Config.RemoteStorageEnable && o.DeleteBound < 0 && o.LocalStart <= o.RealStart {

@@ -1,0 +1,169 @@
+package partition
+
+import (
+	"context"
+	"time"
+
+	"github.com/morrowmq/morrow/cluster/config"
+	"github.com/morrowmq/morrow/delay"
+	"github.com/morrowmq/morrow/log"
+	"github.com/morrowmq/morrow/log/segment"
+)
+
+const (
+	// tendInterval is how often schedules are looked after.
+	tendInterval = time.Second
+	// tidyInterval is how often small runs of a partition are merged, and what is finished is deleted.
+	tidyInterval = time.Minute
+	// progressBytes is how much of a log may be read again at a start although it holds nothing that is pending.
+	progressBytes = 64 << 20
+	// nearBytes is about what a pending record costs in the near index.
+	nearBytes = 24
+)
+
+// tend keeps schedules within their memory, and moves what is pending out of the way of retention, until ctx ends.
+func (t *Table) tend(ctx context.Context) error {
+	ticker := time.NewTicker(tendInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		limits := t.cfg.Store.Image().BrokerConfig()
+		fullest := t.overBudget(limits)
+		for p := range t.All {
+			if ctx.Err() != nil {
+				return nil
+			}
+			if !p.loaded.Load() {
+				continue
+			}
+			if err := p.tend(ctx, limits, p == fullest); err != nil && ctx.Err() == nil {
+				p.logger.Warn("schedule could not be tended, will try again", "partition", p.String(), "err", err)
+			}
+		}
+	}
+}
+
+// overBudget returns the partition with the most records in the near index if all of them together take more memory than they may.
+func (t *Table) overBudget(limits *config.Resolved) *Partition {
+	var fullest *Partition
+	most, total := int64(0), int64(0)
+	for p := range t.All {
+		if s, ok := p.ScheduleStats(p.now().UnixMilli()); ok {
+			near := s.Pending - s.Spilled
+			total += near
+			if near > most {
+				fullest, most = p, near
+			}
+		}
+	}
+	if total*nearBytes <= limits.Int("delay.index.memory") {
+		return nil
+	}
+	return fullest
+}
+
+// tend does for one schedule what is due: spill, progress, merge and tidy.
+func (p *Partition) tend(ctx context.Context, limits *config.Resolved, spillAll bool) error {
+	o, segments := p.log.Offsets(), p.log.Segments()
+	expired := p.expired(o, segments)
+	below := max(expired, behind(segments, limits.Int("delay.spill.distance.bytes")))
+	if spillAll {
+		below = o.HighWatermark
+	}
+	below = min(below, o.HighWatermark)
+	if below > p.schedule.Floor() {
+		if err := p.keeper.Spill(ctx, source{p}, below, o.LogStart); err != nil {
+			return err
+		}
+	}
+	if gate := p.schedule.Gate(); gate < expired || gate < behind(segments, progressBytes) {
+		p.caughtUp()
+		if err := p.keeper.Progress(ctx, o.LogStart); err != nil {
+			return err
+		}
+	}
+	if now := p.now(); now.Sub(p.tidied) >= tidyInterval {
+		p.tidied = now
+		return p.tidy(ctx, o)
+	}
+	return nil
+}
+
+// tidy merges small runs, one merge at a time, and deletes what is finished.
+func (p *Partition) tidy(ctx context.Context, o log.Offsets) error {
+	if p.schedule.Stats(p.now().UnixMilli()).Runs == 0 {
+		return nil
+	}
+	if _, err := p.keeper.Merge(ctx, o.LogStart); err != nil {
+		return err
+	}
+	return p.keeper.Tidy(ctx, o.LogStart)
+}
+
+// caughtUp tells the schedule how far the log concerns it: every batch that does is applied in the append section.
+func (p *Partition) caughtUp() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.schedule.CaughtUp(p.log.Offsets().LogEnd)
+}
+
+// expired is the end of the closed segments that retention, local retention or DeleteRecords want to remove.
+func (p *Partition) expired(o log.Offsets, segments []segment.Info) int64 {
+	c := p.Topic().Config
+	if !c.Delete {
+		return o.LogStart
+	}
+	age, size := c.RetentionMs, c.RetentionBytes
+	if c.RemoteStorageEnable {
+		age, size = c.LocalRetentionMs, c.LocalRetentionBytes
+	}
+	total := int64(0)
+	for _, s := range segments {
+		total += s.Size
+	}
+	end, now := o.RealStart, p.now().UnixMilli()
+	for _, s := range segments {
+		old := age >= 0 && s.Timestamp() >= 0 && s.Timestamp()+age < now
+		large := size >= 0 && total-s.Size >= size
+		if !s.Sealed || !old && !large && s.End > o.LogStart {
+			break
+		}
+		end, total = s.End, total-s.Size
+	}
+	return end
+}
+
+// behind is about the offset that lies so many bytes before the end of the log.
+func behind(segments []segment.Info, bytes int64) int64 {
+	for i := len(segments) - 1; i >= 0; i-- {
+		s := segments[i]
+		if s.Size >= bytes && s.Size > 0 {
+			return s.End - int64(float64(s.End-s.Base)*float64(bytes)/float64(s.Size))
+		}
+		bytes -= s.Size
+	}
+	return 0
+}
+
+// openKeeper reads what the schedule log knows.
+func (p *Partition) openKeeper(ctx context.Context) error {
+	journal := p.scheduleLog()
+	if journal == nil {
+		return errNoSchedule
+	}
+	var err error
+	p.keeper, p.schedule, err = delay.OpenKeeper(ctx, delay.KeeperConfig{
+		Journal:   scheduleLog{journal},
+		Topic:     p.Topic().ID,
+		Partition: p.number,
+		FS:        p.fs,
+		Dir:       p.scratch,
+		Logger:    p.logger,
+		Now:       p.now,
+	}, p.log.Offsets().RealStart)
+	return err
+}
