@@ -29,7 +29,10 @@ func (s *Schedule) Find(ctx context.Context, src Source, ticket int64) (Found, e
 	if ticket < 0 || ticket >= s.End() {
 		return Found{}, fmt.Errorf("%w: no delayed record was stored at offset %d yet", ErrNotPending, ticket)
 	}
-	f, err := read(ctx, src, ticket)
+	f, spilled, err := s.readSpilled(ctx, ticket)
+	if err == nil && !spilled {
+		f, err = read(ctx, src, ticket)
+	}
 	switch {
 	case errors.Is(err, ErrGone):
 		return Found{}, fmt.Errorf("%w: offset %d is no longer in the log", ErrNotPending, ticket)
@@ -37,7 +40,7 @@ func (s *Schedule) Find(ctx context.Context, src Source, ticket int64) (Found, e
 		return Found{}, fmt.Errorf("%w: the record at offset %d is not a delayed one", ErrNotPending, ticket)
 	case err != nil:
 		return Found{}, err
-	case s.Contains(f.Entry):
+	case (spilled || ticket >= s.nearFloor()) && s.Contains(f.Entry):
 		f.InFlight = s.inFlight(f.Entry)
 		return f, nil
 	}
@@ -69,7 +72,7 @@ func read(ctx context.Context, src Source, ticket int64) (Found, error) {
 		}
 		found = true
 		f.Entry = Entry{Due: r.due, Ticket: ticket, Size: storedSize(len(v.Raw))}
-		f.Key = string(r.key)
+		f.Key, f.Run = string(r.key), -1
 		f.ProducedAt = v.CreateTime()
 		f.Codec = b.Attributes().Codec()
 		f.Record = contents(v)
@@ -95,16 +98,34 @@ func contents(v *record.View) record.Record {
 	return r
 }
 
-// inFlight reports whether a pending record is being delivered right now.
-func (s *Schedule) inFlight(e Entry) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, f := range s.flights {
-		for i, x := range f.Entries {
-			if x.Ticket == e.Ticket && !f.gone[i] {
-				return true
-			}
-		}
+// readSpilled reads a delayed record from the run that holds it, if one does, whether it is pending or not.
+func (s *Schedule) readSpilled(ctx context.Context, ticket int64) (f Found, ok bool, err error) {
+	e, ok, err := s.ticketInRuns(ctx, ticket)
+	if err != nil || !ok {
+		return f, false, err
 	}
-	return false
+	s.mu.Lock()
+	r := s.runs.of(ticket)
+	s.mu.Unlock()
+	if r == nil {
+		return f, false, nil
+	}
+	d := newReader(r, s.journal, Entry{Due: e.Due, Ticket: ticket - 1})
+	if err := d.fill(ctx, e.Due, 1, 0); err != nil {
+		return f, false, err
+	}
+	if len(d.queue) == 0 || d.queue[0].Ticket != ticket {
+		return f, false, nil
+	}
+	it := d.queue[0]
+	if err := d.view.Load(it.raw, it.baseTimestamp); err != nil {
+		return f, false, err
+	}
+	f.Entry, f.Key, f.Run, f.Codec = it.Entry, keyOf(&d.view), r.from, it.codec
+	f.Record = contents(&d.view)
+	// The last three headers are those of the delivery.
+	added := len(f.Record.Headers) - 3
+	f.ProducedAt, _ = parseInt(f.Record.Headers[added+2].Value)
+	f.Record.Headers = f.Record.Headers[:added]
+	return f, true, nil
 }

@@ -24,14 +24,13 @@ func (p *Partition) loadedSchedule() (*delay.Schedule, error) {
 	return p.schedule, nil
 }
 
-// ListScheduled lists pending records: see [delay.Schedule.List]. The error is ErrNoSchedule or ErrLoading.
-func (p *Partition) ListScheduled(dst []delay.Pending, position delay.Entry, f delay.Filter, limit int) (_ []delay.Pending, next delay.Entry, done bool, err error) {
+// ListScheduled lists pending records: see [delay.Schedule.List]. Other errors are ErrNoSchedule and ErrLoading.
+func (p *Partition) ListScheduled(ctx context.Context, position delay.Entry, f delay.Filter, limit int) (delay.Page, error) {
 	s, err := p.loadedSchedule()
 	if err != nil {
-		return dst, position, true, err
+		return delay.Page{Next: position, Done: true}, err
 	}
-	dst, next, done = s.List(dst, position, f, limit)
-	return dst, next, done, nil
+	return s.List(ctx, position, f, limit)
 }
 
 // CountScheduled counts pending records by when they are due: see [delay.Schedule.Timeline]. The error is ErrNoSchedule or ErrLoading.

@@ -2,6 +2,7 @@ package schedules
 
 import (
 	"cmp"
+	"context"
 	"math"
 	"net/http"
 	"slices"
@@ -34,7 +35,7 @@ func (a *API) list(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	records, next, done, err := page(parts, from, f, limit)
+	records, next, done, err := page(r.Context(), parts, from, f, limit)
 	if err != nil {
 		return nil, err
 	}
@@ -46,22 +47,20 @@ func (a *API) list(r *http.Request) (any, error) {
 }
 
 // page merges the lists of partitions. What lies at or behind the place up to which some partition has been listed waits for the next page.
-func page(parts []*partition.Partition, from position, f delay.Filter, limit int) (records []Entry, next position, done bool, err error) {
+func page(ctx context.Context, parts []*partition.Partition, from position, f delay.Filter, limit int) (records []Entry, next position, done bool, err error) {
 	records, done = []Entry{}, true
 	next = position{due: math.MaxInt64}
-	var pending []delay.Pending
 	for _, p := range parts {
-		listed, at, all, err := p.ListScheduled(pending[:0], from.in(p.Number()), f, limit)
+		listed, err := p.ListScheduled(ctx, from.in(p.Number()), f, limit)
 		if err != nil {
 			return nil, next, false, err
 		}
-		for _, e := range listed {
+		for _, e := range listed.Records {
 			records = append(records, Entry{p.Number(), e.Ticket, e.Due, e.Size, e.Key, e.InFlight})
 		}
-		if at := (position{at.Due, p.Number(), at.Ticket}); !all && at.less(next) {
+		if at := (position{listed.Next.Due, p.Number(), listed.Next.Ticket}); !listed.Done && at.less(next) {
 			next, done = at, false
 		}
-		pending = listed
 	}
 	slices.SortFunc(records, func(x, y Entry) int {
 		return cmp.Or(cmp.Compare(x.DueMs, y.DueMs), cmp.Compare(x.Partition, y.Partition), cmp.Compare(x.Ticket, y.Ticket))

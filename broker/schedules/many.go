@@ -47,10 +47,12 @@ func (a *API) cancelMany(r *http.Request) (any, error) {
 				answer.Done = false
 				return answer, nil
 			}
-			var found []delay.Pending
-			if found, at, done, err = p.ListScheduled(nil, at, f, left); err != nil {
+			page, err := p.ListScheduled(r.Context(), at, f, left)
+			if err != nil {
 				return nil, answer.after(err)
 			}
+			found := page.Records
+			at, done = page.Next, page.Done
 			answer.Matched += int64(len(found))
 			if c.DryRun {
 				continue
