@@ -60,6 +60,8 @@ const (
 	maxUses = 3
 	// The small queue's share of the cache.
 	smallShare = 10
+	// How often a reader tries to get hold of a chunk that is evicted before it can.
+	cacheTries = 3
 )
 
 type queueOf struct {
@@ -84,12 +86,10 @@ func openChunkCache(fsys vfs.FS, dir string, maxBytes, reserve int64, life *life
 // get returns a chunk, pinned: it stays readable until release. If it is not cached, load reads it, once for everybody who
 // waits, and crc is what its bytes must have.
 func (c *chunkCache) get(ctx context.Context, key chunkKey, crc uint32, load func(context.Context) ([]byte, error)) (*chunk, error) {
-	missed := false
-	for try := 0; ; try++ {
-		if ch := c.pin(key, !missed); ch != nil {
+	for try := range cacheTries {
+		if ch := c.pin(key, try == 0); ch != nil {
 			return ch, nil
 		}
-		missed = true
 		ch, err := c.loading.get(ctx, key, c.loader(key, crc, load))
 		if err != nil {
 			return nil, err
@@ -97,10 +97,13 @@ func (c *chunkCache) get(ctx context.Context, key chunkKey, crc uint32, load fun
 		if c.pinThis(ch) {
 			return ch, nil
 		}
-		if try == 3 { // evicted each time before it was our turn
-			return nil, fmt.Errorf("chunk cache of %d bytes is too small for what is being read", c.maxBytes)
-		}
 	}
+	// Evicted each time before it was our turn: with so little room, everybody gets on without the cache.
+	data, err := loadVerified(ctx, key, crc, load)
+	if err != nil {
+		return nil, err
+	}
+	return &chunk{key: key, size: int64(len(data)), file: memoryFile{data}, pins: 1}, nil
 }
 
 // prefetch begins to load a chunk that will be wanted soon.
@@ -178,15 +181,23 @@ func (c *chunkCache) loader(key chunkKey, crc uint32, load func(context.Context)
 		if have != nil { // landed between the caller's look and this flight
 			return have, nil
 		}
-		data, err := load(ctx)
+		data, err := loadVerified(ctx, key, crc, load)
 		if err != nil {
 			return nil, err
 		}
-		if got := crc32.Checksum(data, castagnoli); got != crc {
-			return nil, fmt.Errorf("block %d: %w: crc %08x instead of %08x", key.block, ErrCorrupt, got, crc)
-		}
 		return c.insert(key, data)
 	}
+}
+
+func loadVerified(ctx context.Context, key chunkKey, crc uint32, load func(context.Context) ([]byte, error)) ([]byte, error) {
+	data, err := load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if got := crc32.Checksum(data, castagnoli); got != crc {
+		return nil, fmt.Errorf("block %d: %w: crc %08x instead of %08x", key.block, ErrCorrupt, got, crc)
+	}
+	return data, nil
 }
 
 // insert writes a chunk to a file and makes room for it. If the disk cannot take it, the chunk is

@@ -89,31 +89,39 @@ func (b *FileBucket) Put(ctx context.Context, key string, body Body, o PutOption
 	return obj, fileError("put", key, err)
 }
 
-func (b *FileBucket) put(ctx context.Context, key string, body Body, o PutOptions) (obj Object, err error) {
+func (b *FileBucket) put(ctx context.Context, key string, body Body, o PutOptions) (Object, error) {
 	name, err := b.path(key)
 	if err != nil {
 		return Object{}, err
 	}
 	tmp := vfs.Join(b.dir, tmpDir, rand.Text())
-	if err := b.writeTemp(ctx, tmp, body); err != nil {
-		return Object{}, errors.Join(err, b.dropTemp(tmp))
-	}
-	defer func() { err = errors.Join(err, b.dropTemp(tmp)) }()
-	if o.IfNoneMatch {
-		err = b.inDir(name, func() error { return b.fs.Link(tmp, name) })
-		if errors.Is(err, fs.ErrExist) {
-			return Object{}, ErrExists
-		}
-	} else {
-		err = b.replace(ctx, key, name, tmp, o.IfMatch)
+	if err = b.writeTemp(ctx, tmp, body); err == nil {
+		err = b.place(ctx, key, name, tmp, o)
 	}
 	if err != nil {
-		return Object{}, err
+		return Object{}, errors.Join(err, b.dropTemp(tmp))
 	}
 	if err := b.fs.SyncDir(vfs.Dir(name)); err != nil {
 		return Object{}, errors.Join(ErrUnknown, err)
 	}
+	if o.IfNoneMatch {
+		if err := b.dropTemp(tmp); err != nil {
+			return Object{}, errors.Join(ErrUnknown, err)
+		}
+	}
 	return b.remember(key, name, body)
+}
+
+// place gives the temporary file its name: a second one if it must be new, else instead of what is there.
+func (b *FileBucket) place(ctx context.Context, key, name, tmp string, o PutOptions) error {
+	if !o.IfNoneMatch {
+		return b.replace(ctx, key, name, tmp, o.IfMatch)
+	}
+	err := b.inDir(name, func() error { return b.fs.Link(tmp, name) })
+	if errors.Is(err, fs.ErrExist) {
+		return ErrExists
+	}
+	return err
 }
 
 // writeTemp writes body to a new file and makes sure that what is in the file afterwards is what was meant.

@@ -48,6 +48,8 @@ var s3Kinds = map[string]error{
 	"QuotaExceeded":                      ErrFull,
 	"XMinioStorageFull":                  ErrFull,
 	"InsufficientStorage":                ErrFull,
+	"RequestTimeout":                     ErrUnknown,
+	"IncompleteBody":                     ErrUnknown,
 	"ConditionalRequestConflict":         ErrUnknown,
 	"NoSuchUpload":                       ErrUnknown, // perhaps because an earlier try has completed it
 }

@@ -1,0 +1,188 @@
+package tier
+
+import (
+	"context"
+	"errors"
+	"hash/crc32"
+	"math/rand/v2"
+	"sync"
+	"testing"
+
+	"github.com/morrowmq/morrow/internal/vfs"
+)
+
+// chunkTester is a cache over an endless object whose blocks hold their own number.
+type chunkTester struct {
+	t     *testing.T
+	cache *chunkCache
+	disk  *vfs.Mem
+	life  *lifetime
+
+	mu    sync.Mutex
+	loads map[chunkKey]int
+}
+
+const testChunk = 1000
+
+func newChunkTester(t *testing.T, chunks int64) *chunkTester {
+	c := &chunkTester{t: t, disk: vfs.NewMem(), life: newLifetime(), loads: map[chunkKey]int{}}
+	var err error
+	if c.cache, err = openChunkCache(c.disk, "/cache", chunks*testChunk, 0, c.life); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		c.life.end()
+		if err := c.cache.close(); err != nil {
+			t.Error(err)
+		}
+		if names, err := c.disk.List("/cache"); err != nil || len(names) > 0 {
+			t.Errorf("files left: %v, %v", names, err)
+		}
+	})
+	return c
+}
+
+func chunkBytes(block int) []byte {
+	b := make([]byte, testChunk)
+	for i := range b {
+		b[i] = byte(block * 7)
+	}
+	return b
+}
+
+// read reads a whole chunk as a sequential reader does, in several steps.
+func (c *chunkTester) read(object byte, block int) {
+	c.t.Helper()
+	key := chunkKey{token: Token{object}, block: block}
+	want := chunkBytes(block)
+	for pos := int64(0); pos < testChunk; pos += 250 {
+		ch, err := c.cache.get(context.Background(), key, crc32.Checksum(want, castagnoli), func(context.Context) ([]byte, error) {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.loads[key]++
+			return want, nil
+		})
+		if err != nil {
+			c.t.Error(err)
+			return
+		}
+		c.cache.used(ch, pos, pos+250)
+		var b [10]byte
+		if _, err := ch.file.ReadAt(b[:], pos); err != nil || b[3] != byte(block*7) {
+			c.t.Errorf("block %d: %v, %v", block, b, err)
+		}
+		if err := c.cache.release(ch); err != nil {
+			c.t.Error(err)
+		}
+	}
+}
+
+func (c *chunkTester) loadsOf(object byte) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := 0
+	for key, loads := range c.loads {
+		if key.token[0] == object {
+			n += loads
+		}
+	}
+	return n
+}
+
+// TestScanDoesNotThrashTheCache: what is read again and again stays while one reader goes through everything once. (Scenario 49)
+func TestScanDoesNotThrashTheCache(t *testing.T) {
+	c := newChunkTester(t, 50)
+	for range 3 {
+		for block := range 20 {
+			c.read(1, block)
+		}
+	}
+	for block := range 1000 {
+		c.read(2, block) // the scan
+		if block%50 == 0 {
+			for hot := range 20 {
+				c.read(1, hot)
+			}
+		}
+	}
+	if n := c.loadsOf(1); n > 30 {
+		t.Errorf("20 hot blocks were loaded %d times", n)
+	}
+	if n := c.loadsOf(2); n != 1000 {
+		t.Errorf("the scan loaded %d blocks of 1000", n)
+	}
+}
+
+func TestCacheKeepsItsBound(t *testing.T) {
+	c := newChunkTester(t, 10)
+	rnd := rand.New(rand.NewPCG(1, 1))
+	for range 2000 {
+		c.read(byte(rnd.IntN(3)), rnd.IntN(1+rnd.IntN(30)))
+		if _, _, bytes := c.cache.counts(); bytes > 10*testChunk {
+			t.Fatalf("%d bytes", bytes)
+		}
+		if names, _ := c.disk.List("/cache"); len(names) > 10 {
+			t.Fatalf("%d files", len(names))
+		}
+	}
+}
+
+// TestChunksInUseStayReadable while others push them out. (Scenario 48)
+func TestChunksInUseStayReadable(t *testing.T) {
+	c := newChunkTester(t, 2)
+	var wg sync.WaitGroup
+	for reader := range 8 {
+		wg.Go(func() {
+			rnd := rand.New(rand.NewPCG(uint64(reader), 2))
+			for range 300 {
+				c.read(1, rnd.IntN(20))
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// TestCacheLeavesTheReserve: when the disk runs full, the cache gives way and readers are served from memory.
+func TestCacheLeavesTheReserve(t *testing.T) {
+	c := newChunkTester(t, 100)
+	c.disk.SetCapacity(64 << 10)
+	c.cache.reserve = 32 << 10
+	for block := range 200 {
+		c.read(1, block)
+	}
+	if u, err := c.disk.Usage("/"); err != nil || u.Free < 32<<10 {
+		t.Errorf("%d bytes free, %v", u.Free, err)
+	}
+	c.disk.SetCapacity(1)
+	for block := range 200 {
+		c.read(2, block)
+	}
+	if _, _, bytes := c.cache.counts(); bytes != 0 {
+		t.Errorf("%d bytes cached on a full disk", bytes)
+	}
+}
+
+func TestDamagedChunkIsNotCached(t *testing.T) {
+	c := newChunkTester(t, 10)
+	key := chunkKey{token: Token{1}}
+	for range 2 {
+		_, err := c.cache.get(t.Context(), key, 12345, func(context.Context) ([]byte, error) { return chunkBytes(0), nil })
+		if !errors.Is(err, ErrCorrupt) {
+			t.Fatal(err)
+		}
+	}
+	c.read(1, 0)
+}
+
+func TestPanicOfALoadReachesItsReaders(t *testing.T) {
+	c := newChunkTester(t, 10)
+	_, err := c.cache.get(t.Context(), chunkKey{}, 0, func(context.Context) ([]byte, error) { panic("a bug") })
+	if err == nil {
+		t.Fatal("no error")
+	}
+	c.life.end()
+	_, err = c.cache.get(t.Context(), chunkKey{}, 0, func(context.Context) ([]byte, error) { return nil, nil })
+	if !errors.Is(err, ErrClosed) {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,119 @@
+package tier
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"github.com/morrowmq/morrow/internal/vfs"
+)
+
+func TestTierURLs(t *testing.T) {
+	t.Setenv("AWS_REGION", "")
+	t.Setenv("AWS_CONFIG_FILE", "/dev/null")
+	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
+	for raw, want := range map[string]string{ // a part of the error, or "" for none
+		"file:///data":             "",
+		"file:///data/":            "",
+		"s3://b?region=eu-north-1": "",
+		"s3://b/p/q?region=r&path_style=false&checksum=sha256&part_size=5242880": "",
+		"s3://b?endpoint=http://127.0.0.1:9000":                                  "",
+		"data":                                                                   "expected file:///… or s3://…",
+		"file://data":                                                            "expected file:///absolute/directory",
+		"file:///data?x=1":                                                       "expected file:///absolute/directory",
+		"s3://b":                                                                 "no region",
+		"s3:///b?region=r":                                                       "expected s3://bucket/prefix",
+		"s3://b?regoin=r":                                                        `unknown parameter "regoin"`,
+		"s3://b?region=r&region=s":                                               "given 2 times",
+		"s3://b?endpoint=127.0.0.1:9000":                                         "expected http://host:port",
+		"s3://b?region=r&path_style=maybe":                                       "expected true or false",
+		"s3://b?region=r&checksum=md5":                                           "expected crc64nvme, crc32c or sha256",
+		"s3://b?region=r&part_size=100":                                          "expected bytes",
+		"s3://key:secret@b?region=r":                                             "credentials do not belong into the url",
+	} {
+		_, err := OpenBucket(t.Context(), raw, vfs.NewMem())
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v, want %q", raw, err, want)
+		}
+		if err != nil && strings.Contains(err.Error(), "secret@") {
+			t.Errorf("the message tells the secret: %v", err)
+		}
+	}
+}
+
+func TestS3URLParameters(t *testing.T) {
+	u, err := url.Parse("s3://b/p/q/?region=r&path_style=false&checksum=crc32c&part_size=6000000&endpoint=https://h:1&profile=me")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := parseS3(u)
+	want := s3Settings{bucket: "b", prefix: "p/q/", region: "r", endpoint: "https://h:1", profile: "me", algorithm: CRC32C, partSize: 6_000_000}
+	if err != nil || s != want {
+		t.Fatalf("%+v, %v", s, err)
+	}
+}
+
+// answerOf is an error as the S3 client returns it.
+func answerOf(status int, code string, header http.Header) error {
+	response := &smithyhttp.ResponseError{
+		Response: &smithyhttp.Response{Response: &http.Response{StatusCode: status, Header: header}},
+		Err:      &smithy.GenericAPIError{Code: code, Message: "said the store"},
+	}
+	return &smithy.OperationError{ServiceID: "S3", OperationName: "X", Err: response}
+}
+
+// TestS3ErrorsHaveAKind sorts what stores say into what to do about it. (Scenarios 5-7, 65)
+func TestS3ErrorsHaveAKind(t *testing.T) {
+	ifNone, ifMatch := PutOptions{IfNoneMatch: true}, PutOptions{IfMatch: "x"}
+	for _, c := range []struct {
+		op   string
+		o    PutOptions
+		err  error
+		kind error
+	}{
+		{"head", PutOptions{}, answerOf(404, "NotFound", nil), ErrNotFound},
+		{"get", PutOptions{}, answerOf(404, "NoSuchKey", nil), ErrNotFound},
+		{"get", PutOptions{}, answerOf(404, "NoSuchBucket", nil), ErrConfig},
+		{"put", ifNone, answerOf(412, "PreconditionFailed", nil), ErrExists},
+		{"put", ifMatch, answerOf(412, "PreconditionFailed", nil), ErrPrecondition},
+		{"put", ifMatch, answerOf(404, "NoSuchKey", nil), ErrPrecondition},
+		{"put", ifNone, answerOf(409, "ConditionalRequestConflict", nil), ErrUnknown},
+		{"put", ifNone, answerOf(404, "NoSuchUpload", nil), ErrUnknown},
+		{"put", ifNone, answerOf(400, "BadDigest", nil), ErrChecksum},
+		{"put", ifNone, answerOf(400, "XAmzContentChecksumMismatch", nil), ErrChecksum},
+		{"put", ifNone, answerOf(503, "SlowDown", nil), ErrThrottled},
+		{"put", ifNone, answerOf(429, "", nil), ErrThrottled},
+		{"put", ifNone, answerOf(500, "InternalError", nil), ErrUnknown},
+		{"put", ifNone, answerOf(200, "InternalError", nil), ErrUnknown}, // an error body in a 200
+		{"put", ifNone, answerOf(400, "RequestTimeout", nil), ErrUnknown},
+		{"put", ifNone, answerOf(403, "ExpiredToken", nil), ErrDenied},
+		{"put", ifNone, answerOf(403, "AccessDenied", nil), ErrDenied},
+		{"put", ifNone, answerOf(403, "RequestTimeTooSkewed", nil), ErrDenied},
+		{"head", PutOptions{}, answerOf(403, "", nil), ErrDenied},
+		{"put", ifNone, answerOf(400, "AuthorizationHeaderMalformed", nil), ErrConfig},
+		{"put", ifNone, answerOf(301, "PermanentRedirect", nil), ErrConfig},
+		{"put", ifNone, answerOf(507, "XMinioStorageFull", nil), ErrFull},
+		{"put", ifNone, &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}, ErrConfig},
+		{"put", ifNone, tls.RecordHeaderError{Msg: "not tls"}, ErrConfig},
+		{"put", ifNone, errors.Join(errNoCredentials, errors.New("no profile")), ErrDenied},
+		{"put", ifNone, context.DeadlineExceeded, ErrUnknown},
+		{"put", ifNone, errors.New("connection reset by peer"), ErrUnknown},
+	} {
+		err := s3Error(c.op, "k", c.err, c.o)
+		if !errors.Is(err, c.kind) {
+			t.Errorf("%s, %v: %v, want %v", c.op, c.err, err, c.kind)
+		}
+	}
+	err := s3Error("put", "k", answerOf(301, "PermanentRedirect", http.Header{"X-Amz-Bucket-Region": {"eu-west-1"}}), ifNone)
+	if !strings.Contains(err.Error(), "the bucket is in region eu-west-1") {
+		t.Errorf("wrong region: %v", err)
+	}
+}
