@@ -23,14 +23,6 @@ type Delivery struct {
 	latest      int64
 }
 
-// Records is how many records are delivered.
-func (d *Delivery) Records() (n int) {
-	for _, b := range d.Batches {
-		n += int(b.Count())
-	}
-	return n
-}
-
 // ErrEarly means that the clock went back, and a delivery is not due any more.
 var ErrEarly = errors.New("not due yet")
 

@@ -493,14 +493,6 @@ func TestEveryHistoryDeliversEachTicketOnce(t *testing.T) {
 			"progress": func(*rapid.T) {
 				h.keep("progress", func(ctx context.Context) error { return h.keeper.Progress(ctx, h.start) })
 			},
-			"keep": func(t *rapid.T) {
-				l := Limits{
-					Memory: rapid.Int64Range(0, 1000).Draw(t, "memory"),
-					Below:  rapid.Int64Range(0, h.end).Draw(t, "below"),
-					Start:  h.synced,
-				}
-				h.keep("keep", func(ctx context.Context) error { return h.keeper.Keep(ctx, h, l) })
-			},
 			"list": func(t *rapid.T) { h.list(rapid.IntRange(1, 9).Draw(t, "page")) },
 			"tidy": func(*rapid.T) {
 				h.keep("tidy", func(ctx context.Context) error { return h.keeper.Tidy(ctx, h.start) })

@@ -42,8 +42,6 @@ type Keeper struct {
 	// complete says that the next progress record must be complete.
 	complete bool
 	drops    []dropped
-	// untidy says that there may be something to delete.
-	untidy bool
 }
 
 // maxProgressBytes is how much is read, beyond a complete progress record, to know the state of a schedule.
@@ -61,7 +59,7 @@ func OpenKeeper(ctx context.Context, c KeeperConfig, logStart int64) (*Keeper, *
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	k := &Keeper{c: c, header: runHeader{c.Topic, c.Partition}, segment: -1, complete: true, untidy: true}
+	k := &Keeper{c: c, header: runHeader{c.Topic, c.Partition}, segment: -1, complete: true}
 	if err := tempDir(c.FS, c.Dir); err != nil {
 		return nil, nil, err
 	}
@@ -183,7 +181,6 @@ func (k *Keeper) commit(ctx context.Context, complete bool, c change, logStart i
 	k.until = end
 	k.written += len(value)
 	k.complete = false
-	k.untidy = k.untidy || complete || len(finished) > 0
 	k.schedule.progressed(p, finished, c)
 	return nil
 }

@@ -73,9 +73,6 @@ const maxKeptBuffer = 4 << 20
 // Plain reports whether the batch is stored untouched and visible.
 func (p *Plan) Plain() bool { return len(p.splitter.items) == 0 }
 
-// Scheduled is how many records will be pending.
-func (p *Plan) Scheduled() int { return p.scheduled }
-
 // divide finds the pieces.
 func (p *Plan) divide() error {
 	items, count := p.splitter.items, p.batch.Count()

@@ -52,9 +52,6 @@ func (d *reader) rewind(after Entry) {
 
 func (f dataFence) first() Entry { return Entry{Due: f.due, Ticket: f.ticket} }
 
-// exhausted reports whether all was read and handed out.
-func (d *reader) exhausted() bool { return len(d.queue) == 0 && d.fence == len(d.run.data) }
-
 // fill reads until want records are queued, or those due until a time, or about maxBytes; one batch at least if nothing is queued.
 func (d *reader) fill(ctx context.Context, until int64, want, maxBytes int) error {
 	bytes := 0

@@ -82,12 +82,6 @@ func ParseRules(c RulesConfig) (*Rules, error) {
 	return r, nil
 }
 
-// Enabled reports whether delay headers are read at all.
-func (r *Rules) Enabled() bool { return r.enabled }
-
-// MaxPending is how many records may be pending in a partition.
-func (r *Rules) MaxPending() int64 { return r.maxPending }
-
 func parseLevels(s string, maxMs int64) ([]int64, error) {
 	var levels []int64
 	for field := range strings.FieldsSeq(s) {
