@@ -275,18 +275,23 @@ func (c *committer) redirect(s *stage) {
 	}
 }
 
-// journalFailed takes every log offline that may have something in the journal and nowhere else: what is on the
+// journalFailed takes every log offline that has something in the journal and, perhaps, nowhere else: what is on the
 // disk after a failed sync is unknown, for earlier frames of the file too.
 func (c *committer) journalFailed(s *stage, err error) {
-	for _, e := range s.logs {
+	users := append(c.journal.fail(), s.logs...)
+	c.mu.Lock()
+	c.direct = true
+	users = slices.DeleteFunc(users, c.coveredLocked)
+	c.mu.Unlock()
+	for _, e := range users {
 		_ = e.log.fail(err)
 	}
-	for _, l := range c.journal.users() {
-		_ = l.fail(err)
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.direct = true
+}
+
+// coveredLocked reports whether the journal is not needed for what it has of a log.
+func (c *committer) coveredLocked(e staged) bool {
+	st := &e.log.commit
+	return st.segments >= e.end || st.lineage != e.lineage || e.log.gone.Load()
 }
 
 // trimJournal frees journal files by syncing the segments they have entries of. It goes slowly, one by
@@ -309,9 +314,9 @@ func (c *committer) trimJournal() {
 // trim makes sure that the journal is not needed for a log any more. It fails if the log is offline.
 func (c *committer) trim(e staged) bool {
 	c.mu.Lock()
-	done := e.log.commit.segments >= e.end || e.log.commit.lineage != e.lineage
+	covered := c.coveredLocked(e)
 	c.mu.Unlock()
-	if done || e.log.gone.Load() {
+	if covered {
 		return true
 	}
 	s, err := e.log.syncSegments()

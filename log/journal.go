@@ -266,20 +266,18 @@ func (j *journal) void() error {
 	return nil // it will be replayed for nothing
 }
 
-// users are the logs that have something in the journal that their segments may not have, after a failure that is not to
-// be got over.
-func (j *journal) users() []*Log {
+// fail ends the journal after an error that is not to be got over, and returns what it has of which log.
+func (j *journal) fail() (all []staged) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.failed = true
 	j.changed.Broadcast()
-	var logs []*Log
 	for _, f := range j.files {
-		for l := range f.logs {
-			logs = append(logs, l)
+		for _, e := range f.logs {
+			all = append(all, e)
 		}
 	}
-	return logs
+	return all
 }
 
 // countLocked is how many files are in a state.
