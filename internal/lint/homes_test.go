@@ -30,7 +30,6 @@ var soleHomes = []home{
 	{"go.etcd.io/bbolt", []string{"cluster/local"}, "cluster.Store is the seam"},
 	{"go.etcd.io/etcd", []string{"cluster/etcd"}, "cluster.Store is the seam"},
 	{"golang.org/x/sys", []string{"internal/vfs", "protocol", "cmd", "internal/bench"}, "system calls are files (vfs), sockets (protocol, bench) or the process (cmd)"},
-	{"syscall", []string{"internal/vfs", "internal/testnet", "protocol", "cmd", "internal/bench"}, "system calls are files (vfs), sockets (protocol, bench) or the process (cmd)"},
 	{"os/exec", []string{"internal/testnet", "cmd"}, "the broker starts no processes"},
 	{"testing", []string{"internal/testnet", "tier/tiertest"}, "production code links no test code"},
 	{"pgregory.net/rapid", nil, "it is for tests"},
@@ -97,7 +96,7 @@ func TestLibrariesOutsideTheirHomesAreFound(t *testing.T) {
 		"broker/a.go":      `package broker; import ("log/slog"; _ "github.com/spf13/viper"); var _ slog.Level`,
 		"broker/a_test.go": `package broker; import (_ "log"; _ "os/exec")`,
 		"cmd/morrow/a.go":  `package main; import (_ "github.com/spf13/viper"; _ "github.com/twmb/franz-go/pkg/kadm")`,
-		"protocol/api/a.go": `package api; import _ "syscall"
+		"protocol/api/a.go": `package api; import _ "golang.org/x/sys/unix"
 			import _ "github.com/twmb/franz-go/pkg/kerr"
 			import _ "github.com/google/btree"`,
 		"log/a.go": `package log; import _ "log"`,
@@ -108,7 +107,7 @@ func TestLibrariesOutsideTheirHomesAreFound(t *testing.T) {
 		"broker/a.go:1: import of github.com/spf13/viper; its home is cmd: packages take a Config struct",
 		"broker/a_test.go:1: import of log; its home is nowhere: log/slog is the logger, passed in",
 		"log/a.go:1: import of log; its home is nowhere: log/slog is the logger, passed in",
-		"protocol/api/a.go:1: import of syscall; its home is internal/vfs, internal/testnet, protocol, cmd, internal/bench: system calls are files (vfs), sockets (protocol, bench) or the process (cmd)",
+		"protocol/api/a.go:1: import of golang.org/x/sys/unix; its home is internal/vfs, protocol, cmd, internal/bench: system calls are files (vfs), sockets (protocol, bench) or the process (cmd)",
 		"protocol/api/a.go:3: import of github.com/google/btree; its home is delay: it is the near index",
 	}
 	if !slices.Equal(got, want) {

@@ -42,7 +42,9 @@ var importMap = []edges{
 	{"broker/group", []string{"broker/coord", "log/record"}},
 	{"broker/txn", []string{"broker/coord", "log/record"}},
 	{"broker/partition", []string{
-		"log", "log/segment", "log/record", "delay", "tier", "cluster", "cluster/replica",
+		"log", "log/segment", "log/record", "delay", "tier", "cluster", "cluster/config", "cluster/replica",
+		"broker/coord", // a partition is the journal of a coordinator's shard
+		"internal/vfs",
 	}},
 	{"broker/schedules", []string{"broker/partition", "cluster", "delay", "log", "log/record"}},
 	{"protocol/api", []string{
@@ -51,13 +53,13 @@ var importMap = []edges{
 	}},
 	{"broker", []string{
 		"broker/auth", "broker/coord", "broker/group", "broker/txn", "broker/partition", "broker/schedules", "protocol", "protocol/api",
-		"cluster", "cluster/config", "cluster/replica", "delay", "tier",
+		"cluster", "cluster/config", "cluster/local", "cluster/replica", "delay", "tier",
 		"log", "log/record", "log/segment", "log/producer", "internal/vfs", "internal/assert",
 	}},
 
 	{"internal/bench", []string{"log/record", "internal/vfs"}},
 	{"cmd/morrow", []string{
-		"broker", "broker/schedules", "cluster/local", "cluster/etcd", "tier", "log", "log/segment", "log/record", "internal/vfs",
+		"broker", "broker/schedules", "cluster/config", "cluster/local", "cluster/etcd", "tier", "log", "log/segment", "log/record", "internal/vfs",
 		"internal/bench",
 	}},
 	{"e2e", []string{"internal/testnet", "log/record"}},
