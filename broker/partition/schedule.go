@@ -16,9 +16,9 @@ var ErrNoSchedule = errors.New("the topic has no delayed records")
 // loadedSchedule is the partition's schedule once it knows everything; the error is ErrNoSchedule or ErrLoading.
 func (p *Partition) loadedSchedule() (*delay.Schedule, error) {
 	switch {
-	case p.schedule == nil:
+	case p.topic.Load().Rules == nil:
 		return nil, ErrNoSchedule
-	case !p.loaded.Load():
+	case !p.loaded.Load(): // before that, p.schedule may be written
 		return nil, ErrLoading
 	}
 	return p.schedule, nil

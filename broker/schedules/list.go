@@ -56,7 +56,7 @@ func page(ctx context.Context, parts []*partition.Partition, from position, f de
 			return nil, next, false, err
 		}
 		for _, e := range listed.Records {
-			records = append(records, Entry{p.Number(), e.Ticket, e.Due, e.Size, e.Key, e.InFlight})
+			records = append(records, entry(p, e))
 		}
 		if at := (position{listed.Next.Due, p.Number(), listed.Next.Ticket}); !listed.Done && at.less(next) {
 			next, done = at, false
@@ -75,6 +75,14 @@ func page(ctx context.Context, parts []*partition.Partition, from position, f de
 		next, done = records[n].at(), false
 	}
 	return records[:n], next, done, nil
+}
+
+func entry(p *partition.Partition, e delay.Pending) Entry {
+	shown := Entry{Partition: p.Number(), Ticket: e.Ticket, DueMs: e.Due, Bytes: e.Size, Key: e.Key, InFlight: e.InFlight}
+	if e.Run >= 0 {
+		shown.Run = &e.Run
+	}
+	return shown
 }
 
 func (e Entry) at() position { return position{e.DueMs, e.Partition, e.Ticket} }

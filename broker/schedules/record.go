@@ -27,7 +27,7 @@ func (a *API) show(r *http.Request) (any, error) {
 	}
 	answer := Record{
 		Topic:        p.Topic().Name,
-		Entry:        Entry{p.Number(), ticket, f.Due, f.Size, f.Key, f.InFlight},
+		Entry:        entry(p, f.Pending),
 		ProducedAtMs: f.ProducedAt,
 		RecordKey:    nullable(f.Record.Key), Value: nullable(f.Record.Value),
 		Headers: []Header{},

@@ -50,12 +50,16 @@ type Page struct {
 
 // Entry is a pending record without its contents.
 type Entry struct {
-	Partition int32  `json:"partition"`
-	Ticket    int64  `json:"ticket"`
-	DueMs     int64  `json:"due_ms"`
-	Bytes     int32  `json:"bytes"`
-	Key       string `json:"key,omitempty"`
-	InFlight  bool   `json:"in_flight,omitempty"`
+	Partition int32 `json:"partition"`
+	Ticket    int64 `json:"ticket"`
+	DueMs     int64 `json:"due_ms"`
+	Bytes     int32 `json:"bytes"`
+	// Key is the value of morrow-key.
+	Key string `json:"key,omitempty"`
+	// InFlight: it is being delivered right now.
+	InFlight bool `json:"in_flight,omitempty"`
+	// Run is the run it lies in; absent for the partition's own log.
+	Run *int64 `json:"run,omitempty"`
 }
 
 // Record is the answer of GET /api/v1/schedules/{topic}/{partition}/{ticket}.

@@ -34,6 +34,7 @@ storage with confirmed uploads.
 		newServe(),
 		newTopic(),
 		newGroup(),
+		newSchedule(),
 		newConfig(),
 		newBench(),
 		newVersion(),

@@ -1,0 +1,175 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/morrowmq/morrow/broker/schedules"
+)
+
+func newSchedule() *cobra.Command {
+	var c scheduleClient
+	cmd := &cobra.Command{
+		Use:     "schedule",
+		Aliases: []string{"schedules"},
+		Short:   "See and steer what is to be delivered later",
+		Long: `See and steer what is to be delivered later.
+
+These commands ask the broker's HTTP address. A record that is pending is named by its
+topic, its partition and its ticket: the offset that its producer was told.`,
+		Example: `  morrow schedule list                                   what is pending in which topic
+  morrow schedule list orders --until 1h --prefix customer-17/
+  morrow schedule timeline orders
+  morrow schedule show orders 0 4711
+  morrow schedule move orders 0 4711 --delay 10m
+  morrow schedule cancel orders 0 4711
+  morrow schedule cancel orders --prefix customer-17/ --dry-run`,
+	}
+	f := cmd.PersistentFlags()
+	f.StringVar(&c.http, "http", "127.0.0.1:9644", "HTTP address of a broker")
+	f.DurationVar(&c.timeout, "timeout", 45*time.Second, "how long to wait for an answer")
+	addOutputFlag(cmd, &c.output)
+	cmd.PersistentPreRunE = func(*cobra.Command, []string) error { return checkOutput(c.output) }
+	cmd.AddCommand(newScheduleList(&c), newScheduleShow(&c), newScheduleTimeline(&c), newScheduleSources(&c), newScheduleCancel(&c), newScheduleMove(&c))
+	return cmd
+}
+
+func newScheduleList(c *scheduleClient) *cobra.Command {
+	var f scheduleFilter
+	var limit int
+	cmd := &cobra.Command{
+		Use:   "list [TOPIC]",
+		Short: "List the pending records of a topic, those due first at the top; without a topic, sum up every topic",
+		Args:  cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return c.listTopics(cmd)
+			}
+			q, err := f.query(time.Now())
+			if err != nil {
+				return err
+			}
+			page, err := c.pages(cmd.Context(), args[0], q, limit)
+			if err != nil {
+				return err
+			}
+			return printAs(cmd.OutOrStdout(), c.output, page, func(w io.Writer) { printEntries(w, page, time.Now()) })
+		},
+	}
+	f.addTo(cmd)
+	cmd.Flags().IntVarP(&limit, "limit", "n", 100, "how many records to list at most; 0 lists all")
+	return cmd
+}
+
+func (c *scheduleClient) listTopics(cmd *cobra.Command) error {
+	var topics schedules.Topics
+	if err := c.get(cmd.Context(), &topics, nil); err != nil {
+		return err
+	}
+	now := time.Now()
+	return printAs(cmd.OutOrStdout(), c.output, topics.Topics, func(w io.Writer) {
+		fmt.Fprintln(w, "TOPIC\tPENDING\tOVERDUE\tBYTES\tNEXT DUE\tDELIVERED\tCANCELLED\tLATE P99\tSTOPPED")
+		for _, t := range topics.Topics {
+			next, late := "-", "-"
+			if t.NextDueMs != nil {
+				next = dueIn(*t.NextDueMs, now)
+			}
+			if t.Lateness.Count > 0 {
+				late = fmt.Sprintf("%d ms", t.Lateness.P99Ms)
+			}
+			fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%s\t%d\t%d\t%s\t%d", t.Topic, t.Pending, t.Overdue, t.Bytes, next, t.Delivered, t.Cancelled+t.Replaced, late, t.StoppedSources)
+			if t.Loading > 0 {
+				fmt.Fprintf(w, "\t%d of %d partitions are loading", t.Loading, t.Partitions)
+			}
+			fmt.Fprintln(w)
+		}
+	})
+}
+
+func printEntries(w io.Writer, page schedules.Page, now time.Time) {
+	fmt.Fprintln(w, "PARTITION\tTICKET\tDUE\tIN\tBYTES\tKEY")
+	for _, e := range page.Records {
+		in := dueIn(e.DueMs, now)
+		if e.InFlight {
+			in = "being delivered"
+		}
+		key := ""
+		if e.Key != "" {
+			key = strconv.Quote(e.Key)
+		}
+		fmt.Fprintf(w, "%d\t%d\t%s\t%s\t%d\t%s\n", e.Partition, e.Ticket, timestamp(e.DueMs), in, e.Bytes, key)
+	}
+	if page.Next != "" {
+		fmt.Fprintln(w, "there are more: see --limit")
+	}
+}
+
+func newScheduleShow(c *scheduleClient) *cobra.Command {
+	return &cobra.Command{
+		Use:   "show TOPIC PARTITION TICKET",
+		Short: "Show a pending record with its contents",
+		Args:  cobra.ExactArgs(3),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var r schedules.Record
+			if err := c.get(cmd.Context(), &r, nil, args...); err != nil {
+				return err
+			}
+			return printAs(cmd.OutOrStdout(), c.output, r, func(w io.Writer) { printRecord(w, r, time.Now()) })
+		},
+	}
+}
+
+func printRecord(w io.Writer, r schedules.Record, now time.Time) {
+	fmt.Fprintf(w, "ticket:\t%s-%d offset %d\n", r.Topic, r.Partition, r.Ticket)
+	fmt.Fprintf(w, "due:\t%s (%s)\n", timestamp(r.DueMs), dueIn(r.DueMs, now))
+	fmt.Fprintf(w, "produced:\t%s\n", timestamp(r.ProducedAtMs))
+	if r.Key != "" {
+		fmt.Fprintf(w, "schedule key:\t%q\n", r.Key)
+	}
+	if r.Run != nil {
+		fmt.Fprintf(w, "run:\t%d\n", *r.Run)
+	}
+	for _, h := range r.Headers {
+		fmt.Fprintf(w, "header:\t%q: %s\n", h.Key, quoted(h.Value))
+	}
+	fmt.Fprintf(w, "key:\t%s\nvalue:\t%s\n", quoted(r.RecordKey), quoted(r.Value))
+}
+
+func quoted(b *schedules.Bytes) string {
+	if b == nil {
+		return "null"
+	}
+	return strconv.Quote(string(*b))
+}
+
+func newScheduleSources(c *scheduleClient) *cobra.Command {
+	return &cobra.Command{
+		Use:   "sources TOPIC",
+		Short: "Show where the pending records of a topic lie, and why none is delivered from there, if so",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var s schedules.Sources
+			if err := c.get(cmd.Context(), &s, nil, args[0], "sources"); err != nil {
+				return err
+			}
+			now := time.Now()
+			return printAs(cmd.OutOrStdout(), c.output, s, func(w io.Writer) {
+				fmt.Fprintln(w, "PARTITION\tSOURCE\tPENDING\tNEXT DUE\tSTOPPED")
+				for _, src := range s.Sources {
+					where, next := "log", "-"
+					if src.Run != nil {
+						where = fmt.Sprintf("run %d", *src.Run)
+					}
+					if src.NextDueMs != nil {
+						next = dueIn(*src.NextDueMs, now)
+					}
+					fmt.Fprintf(w, "%d\t%s\t%d\t%s\t%s\n", src.Partition, where, src.Pending, next, src.Stopped)
+				}
+			})
+		},
+	}
+}
