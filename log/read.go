@@ -80,7 +80,8 @@ func (l *Log) read(r ReadRequest) (*Read, error) {
 	if q.Offset >= q.End {
 		return read, nil
 	}
-	if q.Offset < o.LocalStart {
+	// Hidden batches may have gone between the reported start and the real one.
+	if q.Offset = max(q.Offset, o.RealStart); q.Offset < o.LocalStart {
 		return nil, &TieredError{Offset: q.Offset, LocalStart: o.LocalStart}
 	}
 	if err := l.slice(read, segments, q); err != nil {
@@ -88,7 +89,7 @@ func (l *Log) read(r ReadRequest) (*Read, error) {
 		return nil, err
 	}
 	if r.Committed {
-		if err := l.aborted(read, segments, r.Offset, q.End); err != nil {
+		if err := l.aborted(read, segments, q.Offset, q.End); err != nil {
 			read.Release()
 			return nil, err
 		}
@@ -144,7 +145,7 @@ func (l *Log) holds(offset int64) error {
 	if offset < o.LogStart {
 		return &OutOfRangeError{Offset: offset, Start: o.LogStart, End: o.LogEnd}
 	}
-	if offset < o.LocalStart {
+	if max(offset, o.RealStart) < o.LocalStart {
 		return &TieredError{Offset: offset, LocalStart: o.LocalStart}
 	}
 	return nil

@@ -50,7 +50,7 @@ func (l *Log) Retain(now time.Time, f Floor) (removed int, err error) {
 	}
 	if p.start > l.start {
 		l.start = p.start
-		l.reported = max(l.reported, p.reported)
+		l.reported = max(l.reported, p.reported) // DeleteRecords may have come in between
 		l.epochs = epochsFrom(l.epochs, p.start)
 	}
 	l.mu.Unlock()
@@ -103,7 +103,7 @@ func (l *Log) deleteBoundOf(f Floor) int64 {
 type plan struct {
 	local     int   // so many segments go, from the first one on
 	start     int64 // new log start
-	reported  int64 // end of the last visible batch below it
+	reported  int64 // new reported log start
 	rollFirst bool  // the active segment has expired too
 }
 
@@ -132,7 +132,7 @@ type retention struct {
 
 // plan decides which segments go. It is a pure function.
 func (r *retention) plan() plan {
-	p := plan{start: r.start}
+	p := plan{start: r.start, reported: r.reported}
 	size := int64(0)
 	for _, s := range r.segments {
 		size += s.Size

@@ -1,0 +1,261 @@
+package log
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/morrowmq/morrow/internal/vfs"
+	"github.com/morrowmq/morrow/log/record"
+	"github.com/morrowmq/morrow/log/segment"
+)
+
+// segments of 100 bytes: offsets 0-9, 10-19, … one hour apart, the last one active and new.
+func hourly(n int) []segment.Info {
+	infos := make([]segment.Info, n)
+	for i := range infos {
+		base := int64(10 * i)
+		infos[i] = segment.Info{
+			Base: base, End: base + 10, Size: 100, LastVisible: base + 9, MaxReceived: -1,
+			MaxTimestamp: int64(i-n+1) * time.Hour.Milliseconds(), Sealed: i < n-1,
+		}
+		infos[i].MaxTimestamp += now.UnixMilli()
+	}
+	return infos
+}
+
+func TestPlanOfRetention(t *testing.T) {
+	hours := func(h int64) int64 { return h * time.Hour.Milliseconds() }
+	for _, c := range []struct {
+		name string
+		edit func(r *retention)
+		want string // segments to go, log start, reported start
+	}{
+		{"nothing is old", func(r *retention) {}, "0 0 0"},
+		{"by time", func(r *retention) { r.cfg.RetentionMs = hours(2) }, "2 20 19"},
+		{"by time, all but the newest", func(r *retention) { r.cfg.RetentionMs = hours(0) }, "4 40 39"},
+		{"by size", func(r *retention) { r.cfg.RetentionBytes = 250 }, "2 20 19"},
+		{"by size, not a byte too many", func(r *retention) { r.cfg.RetentionBytes = 301 }, "1 10 9"},
+		{"not without delete policy", func(r *retention) { r.cfg.RetentionBytes, r.cfg.Delete = 250, false }, "0 0 0"},
+		{"deleted records, whatever the policy", func(r *retention) { r.reported, r.cfg.Delete = 25, false }, "2 20 25"},
+		{"all deleted", func(r *retention) { r.reported = 50 }, "roll"},
+		{"all expired", func(r *retention) { r.cfg.RetentionMs = 0; r.now += 1 }, "roll"},
+		{"not above the high watermark", func(r *retention) { r.cfg.RetentionMs, r.hw, r.stable = hours(0), 15, 15 }, "1 10 9"},
+		{"not above the gate", func(r *retention) { r.cfg.RetentionMs, r.floor.Gate = hours(0), 25 }, "2 20 19"},
+		{"gate holds deleted records too", func(r *retention) { r.reported, r.floor.Gate = 40, 15 }, "1 10 40"},
+		{"hidden records count by receive time", func(r *retention) {
+			r.cfg.RetentionMs = hours(2)
+			r.segments[0].MaxReceived = now.UnixMilli()
+		}, "0 0 0"},
+		{"segment without visible batches", func(r *retention) {
+			r.cfg.RetentionMs = hours(2)
+			s := &r.segments[1]
+			s.LastVisible, s.MaxReceived, s.MaxTimestamp = -1, s.MaxTimestamp, -1
+		}, "2 20 9"},
+		{"undecided hidden records are kept", func(r *retention) {
+			r.cfg.RetentionMs, r.stable = hours(0), 15
+			r.segments[1].HiddenBytes = 5
+		}, "1 10 9"},
+		{"undecided visible ones are not", func(r *retention) { r.cfg.RetentionMs, r.stable = hours(0), 15 }, "4 40 39"},
+		{"tiered: local time", func(r *retention) {
+			r.floor, r.cfg.LocalRetentionMs = Floor{Gate: forever, Tiered: true, Confirmed: 100}, hours(2)
+		}, "2 0 0"},
+		{"tiered: local size", func(r *retention) {
+			r.floor, r.cfg.LocalRetentionBytes = Floor{Gate: forever, Tiered: true, Confirmed: 100}, 250
+		}, "2 0 0"},
+		{"tiered: not what is not confirmed", func(r *retention) {
+			r.floor, r.cfg.LocalRetentionMs = Floor{Gate: forever, Tiered: true, Confirmed: 15}, 0
+		}, "1 0 0"},
+		{"tiered: nothing is known to be confirmed", func(r *retention) {
+			r.floor, r.cfg.LocalRetentionMs = Floor{Gate: forever, Tiered: true, Confirmed: -1}, 0
+		}, "0 0 0"},
+		{"tiered: copies of what the gate protects may go", func(r *retention) {
+			r.floor, r.cfg.LocalRetentionMs = Floor{Gate: 5, Tiered: true, Confirmed: 35}, 0
+		}, "3 0 0"},
+		{"tiered: past total retention, confirmed or not", func(r *retention) {
+			r.floor, r.cfg.RetentionMs = Floor{Gate: forever, Tiered: true, Confirmed: -1}, hours(2)
+		}, "2 20 19"},
+		{"tiered: the active segment is not evicted", func(r *retention) {
+			r.floor, r.cfg.LocalRetentionMs, r.now = Floor{Gate: forever, Tiered: true, Confirmed: 100}, 0, r.now+1
+		}, "4 0 0"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			cfg := DefaultConfig()
+			cfg.RetentionMs = -1
+			r := &retention{cfg: &cfg, now: now.UnixMilli(), floor: Floor{Gate: forever}, hw: 50, stable: 50, segments: hourly(5)}
+			c.edit(r)
+			p := r.plan()
+			got := fmt.Sprint(p.local, " ", p.start, " ", p.reported)
+			if p.rollFirst {
+				got = "roll"
+			}
+			equal(t, got, c.want)
+		})
+	}
+}
+
+// An empty log keeps its next offset when everything has expired.
+func TestEverythingExpires(t *testing.T) {
+	fsys := vfs.NewMem()
+	s := openSet(t, fsys, "data")
+	l := openLog(t, s, func(c *Config) { c.RetentionMs = 1000 })
+	appendValue(t, l, "a")
+	appendValue(t, l, "b")
+	s.Sync()
+	removed, err := l.Retain(now.Add(time.Minute), Floor{Gate: forever})
+	check(t, err)
+	equal(t, removed, 1)
+	check(t, s.Close())
+	s = openSet(t, fsys, "data")
+	defer s.Close()
+	l = openLog(t, s)
+	o := l.Offsets()
+	equal(t, []int64{o.LogStart, o.RealStart, o.LocalStart, o.VisibleEnd, o.LogEnd}, []int64{2, 2, 2, 2, 2})
+	if _, err := l.Read(ReadRequest{Offset: 1}); !errors.As(err, new(*OutOfRangeError)) {
+		t.Fatal(err)
+	}
+	equal(t, appendValue(t, l, "c").BaseOffset, int64(2))
+}
+
+func TestDeleteRecords(t *testing.T) {
+	fsys := vfs.NewMem()
+	s := openSet(t, fsys, "data")
+	l := openLog(t, s)
+	for range 5 {
+		appendValue(t, l, "a")
+	}
+	appendHidden(t, l, "x")
+	s.Sync()
+	for _, c := range []struct{ offset, want int64 }{{2, 2}, {1, 2}, {0, 2}, {-1, 5}, {5, 5}} {
+		start, err := l.DeleteRecords(c.offset)
+		check(t, err)
+		equal(t, start, c.want)
+	}
+	for _, offset := range []int64{6, -2} {
+		if _, err := l.DeleteRecords(offset); !errors.As(err, new(*OutOfRangeError)) {
+			t.Fatalf("%d: %v", offset, err)
+		}
+	}
+	crashed := openSet(t, fsys.Crash(nil), "data")
+	defer crashed.Close()
+	l = openLog(t, crashed)
+	o := l.Offsets()
+	equal(t, []int64{o.LogStart, o.VisibleEnd, o.RealStart, o.LogEnd}, []int64{5, 5, 0, 6})
+	// The hidden record is still there.
+	b, err := l.BatchAt(5, nil)
+	check(t, err)
+	equal(t, b.Hidden(), true)
+}
+
+// Local segments that the tier has may go; the log start stays, and what is gone is said to be in the tier.
+func TestEviction(t *testing.T) {
+	fsys := vfs.NewMem()
+	s := openSet(t, fsys, "data")
+	tiered := func(c *Config) { c.LocalRetentionBytes = 0 }
+	l := openLog(t, s, tiered)
+	for range 3 {
+		appendValue(t, l, "a")
+		check(t, l.Roll())
+	}
+	s.Sync()
+	read, err := l.Read(ReadRequest{MaxBytes: 100})
+	check(t, err)
+	removed, err := l.Retain(now, Floor{Gate: 0, Tiered: true, Confirmed: 2})
+	check(t, err)
+	equal(t, removed, 2)
+	b := make([]byte, read.Ranges[0].Len)
+	_, err = read.Ranges[0].File.ReadAt(b, read.Ranges[0].Pos)
+	check(t, err) // readers are not disturbed
+	check(t, record.Batch(b).CheckCRC())
+	read.Release()
+	for range 2 {
+		o := l.Offsets()
+		equal(t, []int64{o.LogStart, o.RealStart, o.LocalStart, o.DeleteBound, o.LogEnd}, []int64{0, 0, 2, 2, 3})
+		var in *TieredError
+		if _, err := l.Read(ReadRequest{Offset: 1, MaxBytes: 100}); !errors.As(err, &in) || in.LocalStart != 2 {
+			t.Fatal(err)
+		}
+		if err := l.Scan(0, 3, nil); !errors.As(err, &in) {
+			t.Fatal(err)
+		}
+		equal(t, values(t, l, ReadRequest{Offset: 2, MaxBytes: 100}), []string{"2:a"})
+		check(t, s.Close())
+		s = openSet(t, fsys, "data")
+		l = openLog(t, s, tiered)
+	}
+	// The tier expires a segment: the log start moves, not past what is local.
+	check(t, l.AdvanceStart(1, 1))
+	o := l.Offsets()
+	equal(t, []int64{o.LogStart, o.RealStart, o.LocalStart}, []int64{1, 1, 2})
+	check(t, s.Close())
+}
+
+func TestOpenSegment(t *testing.T) {
+	s := openSet(t, vfs.NewMem(), "data")
+	defer s.Close()
+	l := openLog(t, s, func(c *Config) { c.RetentionMs = 0 })
+	appendValue(t, l, "a")
+	check(t, l.Roll())
+	appendValue(t, l, "b")
+	s.Sync()
+	for _, base := range []int64{1, 7} { // active, and no base
+		if _, err := l.OpenSegment(base); !errors.Is(err, ErrSegmentGone) {
+			t.Fatal(base, err)
+		}
+	}
+	f, err := l.OpenSegment(0)
+	check(t, err)
+	_, err = l.Retain(now.Add(time.Hour), Floor{Gate: 1})
+	check(t, err)
+	b := make(record.Batch, f.Info().Size)
+	_, err = f.ReadAt(b, 0)
+	check(t, err)
+	check(t, b.CheckCRC())
+	check(t, f.Close())
+	if _, err := l.OpenSegment(0); !errors.Is(err, ErrSegmentGone) {
+		t.Fatal(err)
+	}
+}
+
+// Segments roll by size, by the age of their records, by the clock if nothing is appended, and when their index is full.
+func TestRolling(t *testing.T) {
+	at := now
+	s := openSet(t, vfs.NewMem(), "data", func(c *SetConfig) { c.Now = func() time.Time { return at } })
+	defer s.Close()
+	l := openLog(t, s, func(c *Config) { c.SegmentBytes, c.SegmentMs, c.IndexIntervalBytes = 1000, 5000, 1 })
+	add := func(ts time.Time, size int) {
+		t.Helper()
+		_, err := l.Append(1, at, plain(batch(ts.UnixMilli(), 0, string(make([]byte, size)))))
+		check(t, err)
+	}
+	segments := func(want int) {
+		t.Helper()
+		equal(t, len(l.Segments()), want)
+	}
+	add(at, 700)
+	add(at, 100)
+	segments(1)
+	add(at, 300)
+	segments(2)
+	add(at.Add(4*time.Second), 1)
+	segments(2)
+	add(at.Add(6*time.Second), 1)
+	segments(3)
+	s.Keep(at.Add(5 * time.Second))
+	segments(3)
+	s.Keep(at.Add(6 * time.Second))
+	segments(4)
+	s.Keep(at.Add(60 * time.Second)) // empty
+	segments(4)
+	cfg := l.Config()
+	cfg.SegmentIndexBytes = 64
+	l.SetConfig(cfg)
+	for range 20 {
+		add(at, 1) // nine fit
+	}
+	segments(6)
+	if _, err := l.Append(1, at, plain(batch(0, 0, string(make([]byte, 1000))))); !errors.Is(err, ErrTooLarge) {
+		t.Fatal(err)
+	}
+}
