@@ -255,7 +255,8 @@ func TestRolling(t *testing.T) {
 		add(at, 1) // nine fit
 	}
 	segments(6)
-	if _, err := l.Append(1, at, plain(batch(0, 0, string(make([]byte, 1000))))); !errors.Is(err, ErrTooLarge) {
-		t.Fatal(err)
-	}
+	add(at, 2000) // larger than a segment: it gets one of its own
+	segments(7)
+	add(at, 1)
+	segments(8)
 }
