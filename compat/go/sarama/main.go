@@ -326,12 +326,19 @@ func (c *client) Topics(context.Context) ([]string, error) {
 }
 
 func (c *client) Configs(_ context.Context, topic string) (map[string]string, error) {
-	entries, err := c.adm.DescribeConfig(sarama.ConfigResource{Type: sarama.TopicResource, Name: topic})
+	resource := &sarama.ConfigResource{Type: sarama.TopicResource, Name: topic}
+	results, err := c.adm.DescribeConfigs([]*sarama.ConfigResource{resource}, sarama.DescribeConfigsOptions{})
+	if err != nil {
+		return nil, err
+	}
+	if results[0].ErrorCode != sarama.ErrNoError {
+		return nil, results[0].ErrorCode
+	}
 	configs := map[string]string{}
-	for _, e := range entries {
+	for _, e := range results[0].Configs {
 		configs[e.Name] = e.Value
 	}
-	return configs, err
+	return configs, nil
 }
 
 func (c *client) AlterConfig(_ context.Context, topic, key, value string) error {
