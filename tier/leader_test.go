@@ -129,7 +129,8 @@ func TestLeadershipMovesBackAndForth(t *testing.T) {
 			for epoch := range int32(6) {
 				b := w.broker(epoch, log.replica(1+rnd.IntN(4), 1+rnd.IntN(4)))
 				b.start()
-				b.bucket.Add(tiertest.Rule{After: rnd.IntN(60), Fault: tiertest.Late, Do: func() { b.crash(rnd) }})
+				power := rand.New(rand.NewPCG(seed, uint64(epoch)))
+				b.bucket.Add(tiertest.Rule{After: rnd.IntN(60), Fault: tiertest.Late, Do: func() { b.crash(power) }})
 				for range 3 {
 					time.Sleep(time.Duration(rnd.IntN(3000)) * time.Millisecond)
 					b.log.fill(1 + rnd.IntN(3))

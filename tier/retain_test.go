@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -337,19 +338,21 @@ func TestSwitchedOffAndOn(t *testing.T) {
 // TestClockStepsBack: nothing expires early, nothing stops. (Scenario 61)
 func TestClockStepsBack(t *testing.T) {
 	inWorld(t, func(w *world) {
-		var skew time.Duration
-		w.option = func(o *tier.Options) { o.Now = func() time.Time { return time.Now().Add(skew) } }
+		var skew atomic.Int64
+		w.option = func(o *tier.Options) {
+			o.Now = func() time.Time { return time.Now().Add(time.Duration(skew.Load())) }
+		}
 		w.configure(tier.Config{Copy: true, RetentionMs: 3600_000, RetentionBytes: -1})
 		w.log.timed(time.Now(), false)
 		w.start()
 		w.settle()
-		skew = -24 * time.Hour
+		skew.Store(int64(-24 * time.Hour))
 		w.log.timed(time.Now(), false)
 		w.p.Notify()
 		w.settle()
 		w.confirmedAll()
 		w.expectStart(0)
-		skew = 0
+		skew.Store(0)
 		w.log.timed(time.Now(), false)
 		w.p.Notify()
 		w.settle()

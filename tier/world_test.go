@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -27,6 +28,7 @@ const cluster = "c1"
 type world struct {
 	t      *testing.T
 	bucket *tiertest.Bucket
+	mu     sync.Mutex // guards disk, which a crash replaces from wherever it happens
 	disk   *vfs.Mem
 	log    *fakeLog
 	config *atomic.Pointer[tier.Config]
@@ -120,7 +122,9 @@ func (l *line) Delete(ctx context.Context, keys ...string) error {
 func (w *world) start() {
 	w.t.Helper()
 	w.line = &line{Bucket: w.bucket, before: w.before}
+	w.mu.Lock()
 	w.fault = vfs.NewFault(w.disk)
+	w.mu.Unlock()
 	o := tier.Options{
 		Bucket: w.line, Cluster: cluster, Name: "test", FS: w.fault, Dir: "/tier",
 		Logger:     slog.New(slog.NewTextHandler(io.Discard, nil)),
@@ -163,6 +167,8 @@ func (w *world) stop() {
 
 // crash cuts the power: the bucket hears nothing more, and the disk keeps what was durable and, as rnd decides, some of what was not.
 func (w *world) crash(rnd *rand.Rand) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if !w.line.cut.Swap(true) {
 		w.disk = w.disk.Crash(rnd)
 	}
