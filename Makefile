@@ -11,6 +11,16 @@ GOLANGCI_VERSION := $(shell sed -n 's|.*github.com/golangci/golangci-lint/v2 v\(
 # A golangci-lint of the pinned version is used where there is one, else go builds it: that takes minutes, once.
 GOLANGCI = $(shell [ "$$(golangci-lint version --short 2>/dev/null)" = "$(GOLANGCI_VERSION)" ] && echo golangci-lint || echo $(GO) tool -modfile=$(CURDIR)/tools.mod golangci-lint)
 
+# Go stamps the commit into the binary and fails if git will not tell it, as in a copy without .git or of another user.
+ifneq ($(shell git rev-parse HEAD 2>/dev/null 1>&2 && echo ok),ok)
+export GOFLAGS := $(GOFLAGS) -buildvcs=false
+endif
+
+ROUNDS ?= 1000
+FUZZTIME ?= 30s
+BENCH ?= .
+PKG ?= ./...
+
 .PHONY: help
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -41,6 +51,25 @@ lint: ## Run the linters and the tests of internal/lint: import map, homes of li
 	cd compat/go && $(GOLANGCI) run --config ../../.golangci.yml ./...
 	$(GO) test ./internal/lint
 	@echo "ok  	make lint"
+
+.PHONY: bench
+bench: build ## Run the Go benchmarks and compare the broker with the bare machine. BENCH= and PKG= select benchmarks
+	mkdir -p .cache
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem $(PKG) | tee .cache/bench.txt
+	bin/morrow bench suite --dir .cache
+
+.PHONY: crash
+crash: ## Kill a loaded broker ROUNDS=1000 times and look for every acknowledged record
+	$(GO) test ./e2e -count=1 -timeout 0 -v -run RandomKill9 -args -rounds $(ROUNDS)
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz target for FUZZTIME=30s. PKG= selects packages
+	@for pkg in $$($(GO) list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}' $(PKG)); do \
+		for target in $$($(GO) test -list '^Fuzz' $$pkg | sed -n '/^Fuzz/p'); do \
+			echo "$$pkg $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$pkg; \
+		done; \
+	done
 
 .PHONY: tools
 tools: ## Compile the pinned tools of tools.mod into Go's build cache

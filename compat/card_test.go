@@ -18,8 +18,9 @@ func card(entries []entry) string {
 	var b strings.Builder
 	b.WriteString(`# Clients
 
-Written by ` + "`make compat`" + `, which runs every suite below against one broker, each check in the client's own language. ✓ passed, ✗ failed, – the client has no way to do it; a number is a reason below the
-table. A check that fails without standing on its suite's allow list fails the run.
+Written by ` + "`make compat`" + `, which runs every suite below against one broker, each check in the client's own language.
+✓ passed, ✗ failed, – the client has no way to do it; a number is a reason below the table. A check that fails without
+standing on its suite's allow list fails the run.
 
 `)
 	reasons := writeTable(&b, entries)
@@ -63,6 +64,11 @@ func writeTable(b *strings.Builder, entries []entry) []string {
 		}
 		b.WriteByte('\n')
 	}
+	b.WriteString("| **passed** |")
+	for _, e := range entries {
+		fmt.Fprintf(b, " **%d/%d** |", e.report.passed(), len(checks))
+	}
+	b.WriteByte('\n')
 	return reasons
 }
 
@@ -82,6 +88,7 @@ func TestCardShowsOutcomesAndReasons(t *testing.T) {
 		"| admin/create-topic | – 1 |\n",
 		"| admin/delete-topic | – 1 |\n",
 		"| hidden/hole | ✗ 2 |\n",
+		fmt.Sprintf("| **passed** | **1/%d** |\n", len(checks)),
 		"1. c: no admin client\n2. c: known\n",
 	} {
 		if !strings.Contains(got, want) {

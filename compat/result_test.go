@@ -89,6 +89,17 @@ func (r *report) add(l line) error {
 	}
 }
 
+// passed counts the checks that passed.
+func (r *report) passed() int {
+	n := 0
+	for _, res := range r.results {
+		if res.outcome == pass {
+			n++
+		}
+	}
+	return n
+}
+
 // completeOutput is the output of a suite in which every check passes.
 func completeOutput() string {
 	var b strings.Builder
