@@ -172,25 +172,44 @@ func (b *bucket) push(p packed) {
 	b.n++
 }
 
-// remove takes out the i-th entry.
+// remove takes out the i-th entry. What is in order stays so.
 func (b *bucket) remove(i int) {
-	if i == 0 {
-		b.sorted = max(b.sorted-1, 0)
-		b.n--
+	b.n--
+	if i < b.sorted {
+		b.shift(i)
+		b.sorted--
 		if b.head++; b.head == len(b.blocks[0]) {
 			b.blocks[0] = nil
 			b.blocks, b.head = b.blocks[1:], 0
 		}
 		return
 	}
-	b.n--
 	*b.slot(i) = *b.slot(b.n)
-	b.sorted = min(b.sorted, i)
 	last := len(b.blocks) - 1
 	b.blocks[last] = b.blocks[last][:len(b.blocks[last])-1]
 	if len(b.blocks[last]) == 0 {
 		b.blocks[last] = nil
 		b.blocks = b.blocks[:last]
+		if last == 0 {
+			b.head = 0
+		}
+	}
+}
+
+// shift moves the first i entries up by one, over the next.
+func (b *bucket) shift(i int) {
+	hole := b.head + i
+	for k := hole / blockCap; k >= 0; k-- {
+		block, start := b.blocks[k], 0
+		if k == 0 {
+			start = b.head
+		}
+		end := hole - k*blockCap
+		copy(block[start+1:end+1], block[start:end])
+		if k > 0 {
+			block[0] = b.blocks[k-1][blockCap-1]
+			hole = k*blockCap - 1
+		}
 	}
 }
 

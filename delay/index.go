@@ -116,11 +116,7 @@ func (x *index) lower(b *bucket, e Entry) {
 
 // remove takes an entry out and returns it as stored; ok tells whether it was there.
 func (x *index) remove(e Entry) (_ Entry, ok bool) {
-	b := x.locate(e)
-	if b == nil {
-		return e, false
-	}
-	i := b.find(e)
+	b, i := x.find(e)
 	if i < 0 {
 		return e, false
 	}
@@ -138,8 +134,23 @@ func (x *index) remove(e Entry) (_ Entry, ok bool) {
 
 // contains reports whether an entry is there.
 func (x *index) contains(e Entry) bool {
+	_, i := x.find(e)
+	return i >= 0
+}
+
+// maxUnsorted is how many entries of a bucket are searched one by one.
+const maxUnsorted = 64
+
+// find returns the bucket and the position of an entry; the position is -1 if it is not there.
+func (x *index) find(e Entry) (*bucket, int) {
 	b := x.locate(e)
-	return b != nil && b.find(e) >= 0
+	if b == nil {
+		return nil, -1
+	}
+	if b.n-b.sorted > maxUnsorted {
+		x.scratch = b.sort(x.scratch)
+	}
+	return b, b.find(e)
 }
 
 // unlink removes an empty bucket; the one before it takes over its range.

@@ -142,7 +142,7 @@ func (s *Schedule) settledFloor() int64 {
 			floor = min(floor, o.entry.Ticket)
 		}
 	}
-	return floor
+	return max(floor, s.floor)
 }
 
 // undecidedFloor is at or below every ticket that belongs to a transaction whose end is not below the high watermark.

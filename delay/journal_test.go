@@ -19,6 +19,8 @@ type memoryJournal struct {
 	reads  int
 	// unread, if not nil, may fail reading an offset.
 	unread func(offset int64) error
+	// stall makes reading wait for ever.
+	stall bool
 }
 
 type journalSegment struct {
@@ -63,8 +65,12 @@ func (j *memoryJournal) Wait(_ context.Context, end int64) error {
 	return nil
 }
 
-func (j *memoryJournal) BatchAt(_ context.Context, offset int64, _ []byte) (record.Batch, error) {
+func (j *memoryJournal) BatchAt(ctx context.Context, offset int64, _ []byte) (record.Batch, error) {
 	j.reads++
+	if j.stall {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
 	if j.unread != nil {
 		if err := j.unread(offset); err != nil {
 			return nil, err

@@ -1,0 +1,536 @@
+package delay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/morrowmq/morrow/internal/vfs"
+	"github.com/morrowmq/morrow/log/record"
+)
+
+// spilling is a partition with a keeper.
+type spilling struct {
+	*partition
+	journal *memoryJournal
+	keeper  *Keeper
+	fs      vfs.FS
+}
+
+func newSpilling(t testing.TB) *spilling {
+	p := &spilling{partition: newPartition(testRules(t, nil)), journal: new(memoryJournal), fs: vfs.NewMem()}
+	p.restart(t)
+	return p
+}
+
+// restart makes the schedule anew from the journal and the log.
+func (p *spilling) restart(t testing.TB) {
+	t.Helper()
+	var err error
+	c := KeeperConfig{Journal: p.journal, FS: p.fs, Dir: "spill", SortBytes: 100 << 10, Now: p.now}
+	if p.keeper, p.schedule, err = OpenKeeper(t.Context(), c, 0); err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range p.batches {
+		if b.EndOffset() > p.schedule.End() {
+			if err := p.schedule.Apply(b); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	p.schedule.AdvanceHighWatermark(p.end)
+}
+
+func (p *spilling) spill(t testing.TB, below int64) {
+	t.Helper()
+	if err := p.keeper.Spill(t.Context(), p, below, 0); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := p.fs.List("spill"); err != nil || len(left) > 0 {
+		t.Errorf("temporary files %v are left, %v", left, err)
+	}
+}
+
+// all lists everything that is pending.
+func (p *spilling) all(t testing.TB) []Pending {
+	t.Helper()
+	var all []Pending
+	for position := firstEntry; ; {
+		page, err := p.schedule.List(t.Context(), position, Filter{Until: LastDue}, 1000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if all = append(all, page.Records...); page.Done {
+			return all
+		}
+		position = page.Next
+	}
+}
+
+func TestSpilledRecordsAreDeliveredInOrderWithTheOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newSpilling(t)
+		rng := rand.New(rand.NewPCG(3, 4))
+		var want []Entry
+		schedule := func(batches int) {
+			for range batches {
+				delays := make([]time.Duration, 100)
+				for i := range delays {
+					delays[i] = time.Hour + time.Duration(rng.IntN(100_000))*time.Millisecond
+					want = append(want, Entry{Due: time.Now().Add(delays[i]).UnixMilli(), Ticket: p.end + int64(i)})
+				}
+				p.scheduleAll(t, record.Codec(rng.IntN(5)), delays...)
+			}
+		}
+		schedule(30)
+		p.spill(t, 2500)
+		schedule(30)
+		p.spill(t, 5000)
+		schedule(10)
+		if st := p.schedule.Stats(0); st.Runs != 2 || st.Spilled != 5000 || st.Pending != 7000 {
+			t.Fatalf("stats %+v", st)
+		}
+		p.restart(t)
+		d := dispatching(t, DispatcherConfig{})
+		line := d.Attach("orders-0", p.schedule, p)
+		defer line.Detach()
+		time.Sleep(2 * time.Hour)
+		synctest.Wait()
+		got := ticketsOf(t, p.visible())
+		slices.SortFunc(want, Entry.compare)
+		for i := range want {
+			if i >= len(got) || got[i] != want[i].Ticket {
+				t.Fatalf("delivery %d of %d is of ticket %v, want %d", i, len(want), got[i:min(i+1, len(got))], want[i].Ticket)
+			}
+		}
+		p.checkNothingEarly(t)
+		if late := line.Lateness(); late.Quantile(1) > 2 {
+			t.Errorf("lateness %+v", late)
+		}
+		// What is finished is forgotten, recorded, and deleted.
+		if err := p.keeper.Progress(t.Context(), 0); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.keeper.Tidy(t.Context(), 0); err != nil {
+			t.Fatal(err)
+		}
+		if st := p.schedule.Stats(0); st.Runs != 0 || st.Pending != 0 || st.Bytes != 0 || len(p.journal.segments) != 1 {
+			t.Errorf("%d segments are left, stats %+v", len(p.journal.segments), st)
+		}
+		if gate := p.schedule.Gate(); gate != math.MaxInt64 {
+			t.Errorf("gate is at %d with nothing pending", gate)
+		}
+	})
+}
+
+func TestRunThatCannotBeReadStopsNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newSpilling(t)
+		p.scheduleAll(t, record.None, time.Hour, 3*time.Hour)
+		p.spill(t, p.end)
+		p.scheduleAll(t, record.None, time.Hour, 3*time.Hour)
+		p.spill(t, p.end)
+		p.scheduleAll(t, record.None, time.Hour)
+		lost := p.schedule.runs.list[0]
+		var missing atomic.Bool
+		missing.Store(true)
+		p.journal.unread = func(offset int64) error {
+			if missing.Load() && lost.from <= offset && offset < lost.to {
+				return errors.New("no such object")
+			}
+			return nil
+		}
+		line := dispatching(t, DispatcherConfig{}).Attach("orders-0", p.schedule, p)
+		defer line.Detach()
+		time.Sleep(2 * time.Hour)
+		synctest.Wait()
+		if got := fmt.Sprint(ticketsOf(t, p.visible())); got != "[2 4]" {
+			t.Errorf("delivered %s while the run of tickets 0 and 1 cannot be read", got)
+		}
+		for _, s := range line.Sources() {
+			if stopped := s.Run == lost.from; stopped != (s.Stopped != nil) || stopped && !strings.Contains(s.Stopped.Error(), "no such object") {
+				t.Errorf("source %+v", s)
+			}
+		}
+		if err := line.Stopped(); err == nil {
+			t.Error("the line does not say that something is stopped")
+		}
+		reads := p.journal.reads
+		time.Sleep(time.Hour / 2)
+		if n := p.journal.reads - reads; n > 400 || n < 300 {
+			t.Errorf("%d reads of the missing run in half an hour", n)
+		}
+		missing.Store(false)
+		time.Sleep(maxBackoff)
+		synctest.Wait()
+		if got := fmt.Sprint(ticketsOf(t, p.visible())); got != "[2 4 0]" || line.Stopped() != nil {
+			t.Errorf("delivered %s, stopped by %v", got, line.Stopped())
+		}
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if got := fmt.Sprint(ticketsOf(t, p.visible())); got != "[2 4 0 1 3]" {
+			t.Errorf("delivered %s", got)
+		}
+	})
+}
+
+func TestRunThatIsSlowToReadDelaysNoOtherForLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newSpilling(t)
+		p.scheduleAll(t, record.None, time.Hour)
+		p.spill(t, p.end)
+		var delays []time.Duration
+		for i := range 100 {
+			delays = append(delays, time.Hour+time.Duration(i)*100*time.Millisecond)
+		}
+		p.scheduleAll(t, record.None, delays...)
+		p.journal.stall = true
+		line := dispatching(t, DispatcherConfig{}).Attach("orders-0", p.schedule, p)
+		defer line.Detach()
+		time.Sleep(2 * time.Hour)
+		synctest.Wait()
+		if late := line.Lateness(); late.Count != 100 || late.Quantile(1) > patience.Milliseconds() {
+			t.Errorf("lateness beside a run that cannot be read: %+v", late)
+		}
+	})
+}
+
+func TestGateClosesBeforeAFooterIsCommitted(t *testing.T) {
+	p := newSpilling(t)
+	p.mustSend(t, with("a", HeaderDelay, "1h"), with("b", HeaderDelay, "2h"))
+	appends := 0
+	p.journal.before = func() error {
+		appends++
+		if appends < 6 {
+			return nil
+		}
+		// The footer is written; nobody knows whether it will last. Meanwhile what it names is finished.
+		p.mustSend(t, cancelOf(0), cancelOf(1))
+		return errInjected
+	}
+	if err := p.keeper.Spill(t.Context(), p, p.end, 0); !errors.Is(err, errInjected) {
+		t.Fatal(err)
+	}
+	if gate := p.schedule.Gate(); gate > 2 {
+		t.Errorf("gate is at %d, the proofs at 2 and 3 are not folded in", gate)
+	}
+	p.journal.before = nil
+	if err := p.keeper.Progress(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+	if gate := p.schedule.Gate(); gate != math.MaxInt64 {
+		t.Errorf("gate is at %d after progress without runs", gate)
+	}
+}
+
+func TestTransactionsThatAreNotOverAreNotSpilled(t *testing.T) {
+	p := newSpilling(t)
+	p.mustSend(t, with("a", HeaderDelay, "1h"))
+	var w record.Builder
+	w.Reset(record.Transactional, p.now().UnixMilli())
+	w.SetProducer(7, 0, 0)
+	w.Add(0, p.now().UnixMilli(), nil, []byte("b"), record.Header{Key: HeaderDelay, Value: []byte("1h")})
+	b, err := w.Finish()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.produce(b); err != nil {
+		t.Fatal(err)
+	}
+	p.mustSend(t, with("c", HeaderDelay, "1h"))
+	p.spill(t, p.end)
+	if st := p.schedule.Stats(0); st.Spilled != 1 || st.Pending != 2 || st.Undecided != 1 {
+		t.Errorf("stats %+v", st)
+	}
+	if gate := p.schedule.Gate(); gate != 1 {
+		t.Errorf("gate is at %d, ticket 1 is undecided", gate)
+	}
+}
+
+func TestTicketsAndKeysAreFoundInLargeRuns(t *testing.T) {
+	p := newSpilling(t)
+	const n = 30_000
+	key := func(i int) string { return fmt.Sprintf("key-%08x", uint32(i)*2654435761) }
+	for i := 0; i < n; i += 500 {
+		var rs []record.Record
+		for j := i; j < i+500; j++ {
+			rs = append(rs, with("v", HeaderKey, key(j), HeaderDelay, strconv.Itoa(3600_000+j*7919%3600_000)))
+		}
+		p.mustSend(t, rs...)
+	}
+	p.spill(t, p.end)
+	r := p.schedule.runs.list[0]
+	if len(r.tickets) < 2 || len(r.keys) < 2 || len(r.data) < 2 {
+		t.Fatalf("the run has %d batches of tickets, %d of keys, %d of records: too small for this test", len(r.tickets), len(r.keys), len(r.data))
+	}
+	p.restart(t)
+	for _, i := range []int{0, 1, 499, 500, 7776, 7777, 12345, n - 1} {
+		reads := p.journal.reads
+		if i%2 == 0 {
+			p.mustSend(t, cancelOf(int64(i)))
+		} else {
+			p.mustSend(t, with("", HeaderCancel, "key", HeaderKey, key(i)))
+		}
+		if got := p.journal.reads - reads; got > 1 {
+			t.Errorf("cancel of ticket %d read %d batches", i, got)
+		}
+		_, err := p.send(with("", HeaderCancel, "key", HeaderKey, key(i)))
+		checkRefused(t, err, 0, "nothing is pending under the key")
+		_, err = p.send(cancelOf(int64(i)))
+		checkRefused(t, err, 0, "was cancelled at offset")
+	}
+	_, err := p.send(with("", HeaderCancel, "key", HeaderKey, "nobody's"))
+	checkRefused(t, err, 0, "nothing is pending under the key")
+	// A new record under a key replaces the spilled one.
+	p.mustSend(t, with("new", HeaderKey, key(77), HeaderDelay, "1h"))
+	if st := p.schedule.Stats(0); st.Pending != n-8 || st.Spilled != n-9 {
+		t.Errorf("stats %+v", st)
+	}
+	found, err := p.schedule.Find(t.Context(), p, 78)
+	if err != nil || found.Key != key(78) || string(found.Record.Value) != "v" || len(found.Record.Headers) != 0 || found.Run != r.from {
+		t.Errorf("found %+v, %v", found, err)
+	}
+	if _, err := p.schedule.Find(t.Context(), p, 77); !errors.Is(err, ErrNotPending) {
+		t.Errorf("found what is replaced: %v", err)
+	}
+	p.journal.unread = func(int64) error { return errors.New("store unreachable") }
+	var refused *record.RecordErrors
+	if _, err := p.send(cancelOf(100)); err == nil || errors.As(err, &refused) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestManyRunsAreMergedAndOldOnesDeleted(t *testing.T) {
+	p := newSpilling(t)
+	for i := range maxRunsOfClass + 2 {
+		p.mustSend(t, with("a", HeaderDelay, strconv.Itoa(3600_000-i)), with("b", HeaderKey, strconv.Itoa(i), HeaderDelay, "2h"))
+		p.spill(t, p.end)
+	}
+	want := fmt.Sprint(p.all(t))
+	merged, err := p.keeper.Merge(t.Context(), 0)
+	if err != nil || !merged {
+		t.Fatalf("merged %v, %v", merged, err)
+	}
+	check := func(when string) {
+		t.Helper()
+		if st := p.schedule.Stats(0); st.Runs != 1 || st.Spilled != 2*(maxRunsOfClass+2) {
+			t.Errorf("%s: stats %+v", when, st)
+		}
+		all := p.all(t)
+		for i := range all {
+			all[i].Run = 0
+		}
+		if got := withoutRuns(fmt.Sprint(all)); got != withoutRuns(want) {
+			t.Errorf("%s: pending %s, want %s", when, got, want)
+		}
+	}
+	check("after the merge")
+	if err := p.keeper.Tidy(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(p.journal.segments); n > 4 {
+		t.Errorf("%d segments are left", n)
+	}
+	check("after tidying")
+	p.restart(t)
+	check("after a restart")
+	p.mustSend(t, with("", HeaderCancel, "key", HeaderKey, "3"))
+	if merged, err := p.keeper.Merge(t.Context(), 0); err != nil || merged {
+		t.Errorf("merged %v, %v though there is no need", merged, err)
+	}
+	for ticket := range int64(2 * (maxRunsOfClass + 1)) {
+		if ticket != 7 {
+			p.mustSend(t, cancelOf(ticket))
+		}
+	}
+	if merged, err := p.keeper.Merge(t.Context(), 0); err != nil || !merged {
+		t.Errorf("merged %v, %v though most is finished", merged, err)
+	}
+	if r := p.schedule.runs.list[0]; r.count != 2 {
+		t.Errorf("%d records are left in the run, want 2", r.count)
+	}
+}
+
+// withoutRuns removes the number of the run from a printed list.
+func withoutRuns(s string) string {
+	var b strings.Builder
+	for field := range strings.SplitSeq(s, "}") {
+		b.WriteString(strings.TrimRight(field, "-0123456789"))
+	}
+	return b.String()
+}
+
+func TestRunWithoutItsFooterIsDeletedAfterACrash(t *testing.T) {
+	p := newSpilling(t)
+	p.mustSend(t, with("a", HeaderDelay, "1h"))
+	if err := p.keeper.Progress(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+	appends := 0
+	p.journal.before = func() error {
+		if appends++; appends == 5 {
+			return errInjected // the footer
+		}
+		return nil
+	}
+	if err := p.keeper.Spill(t.Context(), p, p.end, 0); !errors.Is(err, errInjected) {
+		t.Fatal(err)
+	}
+	p.journal.before = nil
+	p.restart(t)
+	if st := p.schedule.Stats(0); st.Runs != 0 || st.Pending != 1 {
+		t.Errorf("stats %+v", st)
+	}
+	if err := p.keeper.Progress(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.keeper.Tidy(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+	if got := fmt.Sprint(len(p.journal.segments), p.keeper.drops); got != "1 [{0 5}]" {
+		t.Errorf("segments and drops: %s", got)
+	}
+}
+
+func TestScheduleLogOfANewerVersionIsNotTouched(t *testing.T) {
+	p := newSpilling(t)
+	var w record.Builder
+	if _, _, err := appendHidden(t.Context(), p.journal, &w, true, 0, kindProgress, []byte{4}); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err := OpenKeeper(t.Context(), KeeperConfig{Journal: p.journal, FS: p.fs, Dir: "spill"}, 0)
+	if err == nil || !strings.Contains(err.Error(), "format version 2, this broker reads 1") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestSpillThatFailsAnywhereChangesNothing(t *testing.T) {
+	p := newSpilling(t)
+	var delays []time.Duration
+	for i := range 3000 {
+		delays = append(delays, time.Hour+time.Duration(i*7919%3000)*time.Second)
+	}
+	p.scheduleAll(t, record.None, delays...)
+	want := fmt.Sprint(p.all(t))
+	mem := p.fs
+	for n := 0; ; n++ {
+		fault := vfs.NewFault(mem)
+		fault.Add(vfs.Rule{Ops: vfs.OpCreate | vfs.OpWrite | vfs.OpRead | vfs.OpStat, After: n})
+		p.keeper.c.FS = fault
+		err := p.keeper.Spill(t.Context(), p, p.end, 0)
+		if left, lerr := mem.List("spill"); lerr != nil || len(left) > 0 {
+			t.Fatalf("operation %d: temporary files %v are left, %v", n, left, lerr)
+		}
+		if err == nil {
+			if n == 0 {
+				t.Error("nothing was sorted in files")
+			}
+			break
+		}
+		if got := fmt.Sprint(p.all(t)); got != want {
+			t.Fatalf("operation %d: pending %s, want %s", n, got, want)
+		}
+	}
+	if st := p.schedule.Stats(0); st.Spilled != 3000 {
+		t.Errorf("stats %+v", st)
+	}
+}
+
+func TestReceiveTimeNeverGoesBack(t *testing.T) {
+	p := newSpilling(t)
+	clock := time.UnixMilli(testNow)
+	p.now = func() time.Time { return clock }
+	p.mustSend(t, with("a", HeaderDelay, "1h"))
+	p.spill(t, p.end)
+	clock = clock.Add(-time.Hour)
+	p.mustSend(t, with("b", HeaderDelay, "1h"))
+	p.batches = nil
+	p.restart(t)
+	p.mustSend(t, with("c", HeaderDelay, "1h"))
+	for _, e := range p.all(t) {
+		if e.Due != testNow+3600_000 {
+			t.Errorf("%+v is due %d ms off", e, e.Due-testNow-3600_000)
+		}
+	}
+}
+
+// BenchmarkSpill writes a million records in memory as a run, and reads the state of the schedule back.
+func BenchmarkSpill(b *testing.B) {
+	const n = 1_000_000
+	p := newSpilling(b)
+	rng := rand.New(rand.NewPCG(1, 2))
+	for i := 0; i < n; i += 1000 {
+		rs := make([]record.Record, 1000)
+		for j := range rs {
+			rs[j] = with("0123456789012345678901234567890123456789", HeaderDelay, strconv.Itoa(3600_000+rng.IntN(3600_000)))
+		}
+		if _, err := p.send(rs...); err != nil {
+			b.Fatal(err)
+		}
+	}
+	// The file system in memory remembers what was deleted.
+	p.keeper.c.FS, p.keeper.c.Dir, p.keeper.c.SortBytes = new(vfs.OS), b.TempDir(), 32<<20
+	b.Run("spill", func(b *testing.B) {
+		before := heapBytes()
+		for range b.N {
+			if b.N > 1 {
+				b.Fatal("run it once: -benchtime 1x")
+			}
+			if err := p.keeper.Spill(context.Background(), p, p.end, 0); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.StopTimer()
+		journal := 0
+		for _, s := range p.journal.segments {
+			for _, x := range s.batches {
+				journal += cap(x)
+			}
+		}
+		b.ReportMetric(float64(n)/b.Elapsed().Seconds()/1e6, "Mrecords/s")
+		b.ReportMetric(float64(heapBytes()-int64(journal)-before)/n+15, "B/record-beyond-horizon")
+	})
+	b.Run("open", func(b *testing.B) {
+		for range b.N {
+			if _, _, err := OpenKeeper(context.Background(), p.keeper.c, 0); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+// BenchmarkLoad applies a log of a million pending records, as a start does.
+func BenchmarkLoad(b *testing.B) {
+	const n = 1_000_000
+	p := newPartition(testRules(b, nil))
+	rng := rand.New(rand.NewPCG(1, 2))
+	for i := 0; i < n; i += 1000 {
+		rs := make([]record.Record, 1000)
+		for j := range rs {
+			rs[j] = with("0123456789012345678901234567890123456789", HeaderDelay, strconv.Itoa(3600_000+rng.IntN(3600_000)))
+		}
+		if _, err := p.send(rs...); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ResetTimer()
+	for range b.N {
+		s := NewSchedule(0)
+		s.AdvanceHighWatermark(p.end)
+		for _, x := range p.batches {
+			if err := s.Apply(x); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	b.ReportMetric(float64(n)*float64(b.N)/b.Elapsed().Seconds()/1e6, "Mrecords/s")
+}
