@@ -20,7 +20,7 @@ func (p *Partition) Explain(ctx context.Context) ([]SegmentState, error) {
 	if err != nil {
 		return nil, err
 	}
-	closed, err := p.source.Closed(0)
+	closed, err := p.allClosed(0)
 	if err != nil {
 		return nil, err
 	}

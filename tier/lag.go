@@ -20,7 +20,7 @@ func (p *Partition) Lag() (Lag, error) {
 	if m := p.view.Load().manifest; m != nil {
 		end = max(0, m.End)
 	}
-	closed, err := p.source.Closed(max(end, p.source.Offsets().Start))
+	closed, err := p.allClosed(max(end, p.source.Offsets().Start))
 	if err != nil {
 		return Lag{}, err
 	}
@@ -31,6 +31,19 @@ func (p *Partition) Lag() (Lag, error) {
 	}
 	l.Since = p.waitingSince(closed)
 	return l, nil
+}
+
+// allClosed returns the closed local segments that end above an offset.
+func (p *Partition) allClosed(from int64) ([]LocalSegment, error) {
+	var all []LocalSegment
+	for {
+		closed, err := p.source.Closed(from)
+		if err != nil || len(closed) == 0 {
+			return all, err
+		}
+		all = append(all, closed...)
+		from = closed[len(closed)-1].End
+	}
 }
 
 // waitingSince notes which segments are waiting and returns since when the longest of them has been.

@@ -11,7 +11,7 @@ type Source interface {
 	// Offsets returns where the log stands.
 	Offsets() LocalOffsets
 	// Closed returns, in order, the closed segments whose end is above from and all of whose records are decided:
-	// End ≤ min(high watermark, real last stable offset).
+	// End ≤ min(high watermark, real last stable offset). It may return only the first hundred or so.
 	Closed(from int64) ([]LocalSegment, error)
 	// Open gives the bytes of a closed segment. It fails with ErrGone if the log no longer has exactly this
 	// segment. The bytes do not change while it is open, even if the log deletes or replaces it.
