@@ -97,7 +97,7 @@ func (s *adminServer) Run(ctx context.Context, l net.Listener) error {
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
 	if err := s.server.Shutdown(grace); err != nil {
-		s.server.Close() // a profile or a scrape is still running; it does not hold up the end
+		_ = s.server.Close() // a profile or a scrape is still running; it does not hold up the end
 	}
 	if err := <-done; !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve http: %w", err)

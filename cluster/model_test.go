@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -87,7 +88,7 @@ func kindOf(err error) Kind {
 }
 
 func isKind(err error, k Kind) bool {
-	refusal, ok := err.(*Error)
+	refusal, ok := errors.AsType[*Error](err)
 	return ok && refusal.Kind == k
 }
 

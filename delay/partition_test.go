@@ -2,6 +2,7 @@ package delay
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sort"
 	"sync"
@@ -48,7 +49,7 @@ func (p *partition) produce(b record.Batch) (int64, error) {
 			return 0, err
 		}
 		base, err := p.append(plan)
-		if err != ErrChanged {
+		if !errors.Is(err, ErrChanged) {
 			return base, err
 		}
 	}

@@ -89,7 +89,7 @@ func (s *sorter) each(yield func(key, value []byte) error) error {
 		if err := yield(c.key, c.value); err != nil {
 			return err
 		}
-		if err := c.next(); err == io.EOF {
+		if err := c.next(); errors.Is(err, io.EOF) {
 			heap.Pop(&m)
 		} else if err != nil {
 			return err
@@ -147,7 +147,7 @@ func (c *chunk) next() error {
 }
 
 func unexpected(err error) error {
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
 	}
 	return err
@@ -159,7 +159,7 @@ type merger []*chunk
 // add begins to read a chunk; an empty one is left out.
 func (m *merger) add(c *chunk) error {
 	err := c.next()
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return nil
 	}
 	if err == nil {

@@ -204,7 +204,7 @@ func (b *FileBucket) lock(ctx context.Context, key string) (unlock func(), err e
 	for {
 		held, err := b.fs.Lock(vfs.Join(b.dir, lockDir, fmt.Sprintf("%02d", n)))
 		if err == nil {
-			return func() { held.Close(); <-b.stripes[n] }, nil
+			return func() { _ = held.Close(); <-b.stripes[n] }, nil
 		}
 		if !errors.Is(err, vfs.ErrLocked) {
 			<-b.stripes[n]

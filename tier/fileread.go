@@ -44,7 +44,7 @@ func (b *FileBucket) head(ctx context.Context, key string) (Object, error) {
 	if err != nil {
 		return Object{}, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()         // nothing was written
 	if st.Size, err = f.Size(); err != nil { // of what is open, which a replacement after Stat may have changed
 		return Object{}, err
 	}
@@ -102,7 +102,7 @@ func (b *FileBucket) get(ctx context.Context, key string, off, n int64) (_ io.Re
 	}
 	defer func() {
 		if err != nil {
-			f.Close()
+			_ = f.Close() // nothing was written
 		}
 	}()
 	obj := Object{Key: key}

@@ -3,6 +3,7 @@ package tier
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash"
 	"hash/crc32"
@@ -137,7 +138,7 @@ func (s *sealer) scan(ctx context.Context, f io.ReaderAt, size int64) error {
 			return ctx.Err()
 		}
 		b, pos, err := in.next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
@@ -239,7 +240,7 @@ func (j *joined) ReadAt(b []byte, pos int64) (n int, err error) {
 		if n == len(b) || int64(n) < j.size-pos {
 			if n == len(b) {
 				err = nil
-			} else if err == nil || err == io.EOF {
+			} else if err == nil || errors.Is(err, io.EOF) {
 				err = io.ErrUnexpectedEOF
 			}
 			return n, err

@@ -160,7 +160,7 @@ func (s *watchedStream) Read(b []byte) (int, error) {
 	s.w.progress()
 	n, err := s.ReadCloser.Read(b)
 	s.w.pause()
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		err = s.w.cause("get", s.key, err)
 	}
 	return n, err

@@ -183,7 +183,7 @@ func (s *segmentReader) start(v VisibleRange, offset int64) (int64, error) {
 	walk := headers{r: s, pos: max(v.Pos, s.ix.pointPos(offset)), end: v.Pos + v.Len}
 	for {
 		h, err := walk.next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return v.Pos + v.Len, nil
 		}
 		if err != nil {
@@ -210,7 +210,7 @@ func (s *segmentReader) cut(v VisibleRange, pos, room int64, one bool) (end, nex
 	walk := headers{r: s, pos: pos, end: v.Pos + v.Len}
 	for end = pos; ; {
 		h, err := walk.next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return end, v.End, nil
 		}
 		if err != nil {

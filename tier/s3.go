@@ -49,7 +49,8 @@ func (b *S3Bucket) key(key string) *string { return aws.String(b.prefix + key) }
 
 // Put implements [Bucket]. An object that is larger than a part is sent in parts and becomes visible as a whole.
 func (b *S3Bucket) Put(ctx context.Context, key string, body Body, o PutOptions) (Object, error) {
-	etag, err := "", error(nil)
+	var etag string
+	var err error
 	if body.Size > b.partSize && body.Sum.Algorithm != SHA256 {
 		etag, err = b.putParts(ctx, key, body, o)
 	} else {

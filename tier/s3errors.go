@@ -82,7 +82,7 @@ func s3Kind(op string, err error, o PutOptions) error {
 	if !known {
 		kind = statusKind(status, err)
 	}
-	if kind == ErrNotFound && op == "put" {
+	if errors.Is(kind, ErrNotFound) && op == "put" {
 		if o.IfMatch != "" {
 			return ErrPrecondition // there is nothing to replace
 		}

@@ -1,6 +1,7 @@
 package tier
 
 import (
+	"errors"
 	"fmt"
 	"io"
 
@@ -63,7 +64,7 @@ func (s *scanner) need(n int) error {
 	got, err := s.r.ReadAt(s.buf[have:], s.pos)
 	if got < want {
 		s.buf = s.buf[:have]
-		if err == nil || err == io.EOF {
+		if err == nil || errors.Is(err, io.EOF) {
 			err = fmt.Errorf("%w: ends at %d instead of %d", ErrCorrupt, s.pos+int64(got), s.end)
 		}
 		return err

@@ -164,7 +164,7 @@ func (s *state) rewrite(more []byte) error {
 
 func (s *state) close() {
 	if s.file != nil {
-		s.file.Close() // every record has been synced
+		_ = s.file.Close() // every record has been synced
 		s.file = nil
 	}
 }

@@ -73,7 +73,7 @@ func (s *segmentReader) timestampWithin(pos, end, ts, from int64) (offset, times
 	walk := headers{r: s, pos: pos, end: end}
 	for {
 		h, err := walk.next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return 0, 0, false, nil
 		}
 		if err != nil {

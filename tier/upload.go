@@ -240,7 +240,7 @@ func positionOf(f io.ReaderAt, seg LocalSegment, offset int64) (int64, error) {
 	in := scanner{r: f, end: seg.Size}
 	for {
 		b, pos, err := in.next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return seg.Size, nil
 		}
 		if err != nil {
@@ -268,7 +268,7 @@ func (p *Partition) send(ctx context.Context, todo []upload) ([]upload, error) {
 			return nil
 		})
 	}
-	g.Wait()
+	_ = g.Wait() // each upload keeps its own error
 	for i, err := range errs {
 		if err != nil {
 			return todo[:i], err

@@ -15,14 +15,14 @@ type Config struct {
 	InitialRebalanceDelay time.Duration // group.initial.rebalance.delay.ms
 	MaxSize               int           // group.max.size: members of a classic group
 
-	ConsumerSessionTimeout    time.Duration   // group.consumer.session.timeout.ms
-	ConsumerHeartbeatInterval time.Duration   // group.consumer.heartbeat.interval.ms
+	ConsumerSessionTimeout    time.Duration // group.consumer.session.timeout.ms
+	ConsumerHeartbeatInterval time.Duration // group.consumer.heartbeat.interval.ms
 	// OfGroup returns a consumer group's own consumer.session.timeout.ms and
 	// consumer.heartbeat.interval.ms; nil: no group has its own.
-	OfGroup func(group string) (session, heartbeat time.Duration)
-	ConsumerMaxSize           int             // group.consumer.max.size
-	ConsumerAssignors         []string        // group.consumer.assignors; the first is the default
-	ConsumerMigrationPolicy   MigrationPolicy // group.consumer.migration.policy
+	OfGroup                 func(group string) (session, heartbeat time.Duration)
+	ConsumerMaxSize         int             // group.consumer.max.size
+	ConsumerAssignors       []string        // group.consumer.assignors; the first is the default
+	ConsumerMigrationPolicy MigrationPolicy // group.consumer.migration.policy
 
 	OffsetsRetention              time.Duration // offsets.retention.minutes
 	OffsetsRetentionCheckInterval time.Duration // offsets.retention.check.interval.ms

@@ -44,7 +44,7 @@ var brokerNetworkDefs = []Def{
 		Doc: "SO_SNDBUF of client connections, in bytes; -1 leaves it to the operating system, which adapts it to the connection. Kafka's default is 100 KiB."},
 	{Name: "socket.receive.buffer.bytes", Type: Int, Default: "-1", Valid: atLeast(-1),
 		Doc: "SO_RCVBUF of client connections, in bytes; -1 leaves it to the operating system, which adapts it to the connection. Kafka's default is 100 KiB."},
-	{Name: "queued.max.request.bytes", Type: Long, Default: "268435456", Valid: minusOneOr(1),
+	{Name: "queued.max.request.bytes", Type: Long, Default: "268435456", Valid: minusOneOrPositive,
 		Doc: "Bytes of requests that may be in memory at once; while they are exceeded no further request is read. -1 sets no bound, which is Kafka's default."},
 	{Name: "connections.max.idle.ms", Type: Long, Default: "600000", Valid: atLeast(-1),
 		Doc: "Milliseconds without traffic after which a connection is closed; -1 keeps it."},

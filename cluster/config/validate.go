@@ -124,14 +124,12 @@ func atLeast(min int64) func(string) error {
 	}
 }
 
-// minusOneOr accepts -1 and integers from min on.
-func minusOneOr(min int64) func(string) error {
-	return func(value string) error {
-		if n, err := strconv.ParseInt(strings.TrimSpace(value), 10, 64); err != nil || (n != -1 && n < min) {
-			return fmt.Errorf("must be -1 or an integer ≥ %d", min)
-		}
-		return nil
+// minusOneOrPositive accepts -1 and integers from 1 on.
+func minusOneOrPositive(value string) error {
+	if n, err := strconv.ParseInt(strings.TrimSpace(value), 10, 64); err != nil || (n != -1 && n < 1) {
+		return errors.New("must be -1 or an integer ≥ 1")
 	}
+	return nil
 }
 
 func between(min, max int64) func(string) error {

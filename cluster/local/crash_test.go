@@ -112,7 +112,7 @@ func killWriter(t *testing.T, dir string, round, after int) []string {
 			}
 		}
 	}
-	cmd.Wait()
+	_ = cmd.Wait() // it was killed
 	// The line that was being printed is not an acknowledgement.
 	if n := len(lines); n > 0 && len(strings.Fields(lines[n-1])) != 2 {
 		lines = lines[:n-1]

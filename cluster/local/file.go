@@ -9,6 +9,7 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/morrowmq/morrow/cluster"
 	"github.com/morrowmq/morrow/internal/vfs"
@@ -78,7 +79,7 @@ func openFile(dir string, node int32) (*bolt.DB, io.Closer, error) {
 	}
 	path := vfs.Join(dir, fileName)
 	db, err := openOrCreate(files, path, node)
-	if errors.Is(err, bolt.ErrTimeout) {
+	if errors.Is(err, bolterrors.ErrTimeout) {
 		err = &LockedError{Dir: dir}
 	}
 	if err != nil {

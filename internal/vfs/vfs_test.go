@@ -51,10 +51,10 @@ var acceptance = map[string]func(t *testing.T, fsys FS, dir string){
 			t.Errorf("read %q, %v", b[:n], err)
 		}
 		b = make([]byte, 100)
-		if n, err := f.ReadAt(b, 8990); n != 13 || err != io.EOF || string(b[:n]) != strings.Repeat("\x00", 10)+"end" {
+		if n, err := f.ReadAt(b, 8990); n != 13 || !errors.Is(err, io.EOF) || string(b[:n]) != strings.Repeat("\x00", 10)+"end" {
 			t.Errorf("read %q, %v", b[:n], err)
 		}
-		if n, err := f.ReadAt(b, 9003); n != 0 || err != io.EOF {
+		if n, err := f.ReadAt(b, 9003); n != 0 || !errors.Is(err, io.EOF) {
 			t.Errorf("read %d bytes at the end, %v", n, err)
 		}
 		must(t, f.Close())

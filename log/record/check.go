@@ -172,7 +172,7 @@ func (c *checker) record(v *View) error {
 		return nil
 	}
 	err := c.visit(v)
-	if r, ok := err.(*RecordError); ok {
+	if r, ok := errors.AsType[*RecordError](err); ok {
 		c.refuse(ErrInvalid, r.Index, r.Reason)
 		return nil
 	}
@@ -184,7 +184,7 @@ func (c *checker) refuse(err error, index int32, reason string) {
 	if c.errs == nil {
 		c.errs = &RecordErrors{Err: err}
 	}
-	if err == ErrTimestamp {
+	if errors.Is(err, ErrTimestamp) {
 		c.errs.Err = err
 	}
 	c.errs.add(RecordError{Index: index, Reason: reason})

@@ -185,7 +185,7 @@ func TestVisitorsRefuseRecords(t *testing.T) {
 	}
 	_, err := Check(sample(t, None), anyTime, nil, visit)
 	var refused *RecordErrors
-	if !errors.As(err, &refused) || refused.Count != 2 || refused.Records[1].Index != 2 || refused.Err != ErrInvalid {
+	if !errors.As(err, &refused) || refused.Count != 2 || refused.Records[1].Index != 2 || !errors.Is(refused.Err, ErrInvalid) {
 		t.Fatal(err)
 	}
 	if want := "invalid batch: 2 records refused, the first: record 0: bad header"; err.Error() != want {
@@ -197,7 +197,7 @@ func TestVisitorsRefuseRecords(t *testing.T) {
 		t.Error(err)
 	}
 	stop := errors.New("stop")
-	if _, err := Check(sample(t, None), anyTime, nil, func(*View) error { return stop }); err != stop {
+	if _, err := Check(sample(t, None), anyTime, nil, func(*View) error { return stop }); !errors.Is(err, stop) {
 		t.Error(err)
 	}
 }

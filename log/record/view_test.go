@@ -113,7 +113,7 @@ func TestWalkStopsAtTheVisitorsError(t *testing.T) {
 		}
 		return nil
 	})
-	if err != stop || n != 2 {
+	if !errors.Is(err, stop) || n != 2 {
 		t.Errorf("visited %d records, %v", n, err)
 	}
 }

@@ -59,7 +59,7 @@ func Check(o CheckOptions) (Checked, error) {
 	if err != nil {
 		return Checked{}, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // nothing was written
 	size, err := f.Size()
 	if err != nil {
 		return Checked{}, err

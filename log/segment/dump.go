@@ -59,7 +59,7 @@ func dumpWhole(f io.ReaderAt, pos, size int64, end *int64, visit func(Piece) err
 	for {
 		b, pos, err := sc.Next()
 		switch {
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			return size, nil, nil
 		case damaged(err):
 			return pos, err, nil

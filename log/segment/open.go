@@ -73,7 +73,7 @@ func (s *Segment) walk(tail *Tail, fileSize int64) error {
 	good := s.mark()
 	for {
 		b, pos, err := sc.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			err = nil
 			if s.state.inGroup {
 				err = errGroup
@@ -227,7 +227,7 @@ func (s *Segment) ZeroFrom(pos int64) bool {
 			}
 		}
 		if err != nil {
-			return err == io.EOF
+			return errors.Is(err, io.EOF)
 		}
 		pos += int64(n)
 	}

@@ -120,7 +120,7 @@ func (s *Segment) Scan(from, to int64, visit func(b record.Batch, pos int64) err
 	for {
 		b, pos, err := sc.Next()
 		switch {
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			return nil
 		case damaged(err):
 			return &CorruptError{File: s.Name(), Pos: pos, Err: err}

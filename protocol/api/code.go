@@ -122,7 +122,9 @@ func typed(err error) *kerr.Error {
 func (a *API) explain(err error, doing, topic string, number int32) int16 {
 	c := code(err)
 	if c == kerr.UnknownServerError.Code {
-		a.unexplained.Do(func() { a.logger.Error(doing+" failed", "topic", topic, "partition", number, "err", err) })
+		a.unexplained.Do(func() {
+			a.logger.Error("request failed for a reason no client is told", "doing", doing, "topic", topic, "partition", number, "err", err)
+		})
 	}
 	return c
 }
@@ -132,7 +134,7 @@ func message(err error) string {
 	if e, ok := errors.AsType[*codedError](err); ok {
 		return e.text
 	}
-	if e, ok := err.(*kerr.Error); ok {
+	if e, ok := errors.AsType[*kerr.Error](err); ok {
 		return e.Description
 	}
 	return err.Error()
