@@ -103,8 +103,8 @@ type stage struct {
 	buf     []byte // frame, the head not filled in
 	entries uint32
 	logs    []staged
-	last    entryEnd // of the last entry
-	void    bool     // everything up to this frame is void
+	end     entryEnd // of the last entry
+	last    bool     // the last frame of a journal that is being closed: all of it is void
 }
 
 // entryEnd is where an entry ends, so that the next append can prolong it.
@@ -124,7 +124,7 @@ func (s *stage) reset() {
 	s.entries = 0
 	clear(s.logs)
 	s.logs = s.logs[:0]
-	s.last = entryEnd{}
+	s.end = entryEnd{}
 }
 
 // has reports whether a slot is that of the log of e, in the same lineage.
@@ -135,8 +135,8 @@ func (s *stage) has(slot int, e staged) bool {
 // add collects batches that were written at pos of a segment of l.
 func (s *stage) add(l *Log, lineage uint64, base, pos int64, batches []record.Batch) {
 	be := binary.BigEndian
-	if s.last.log != l || s.last.lineage != lineage || s.last.base != base || s.last.pos != pos {
-		s.last = entryEnd{log: l, lineage: lineage, base: base, pos: pos, at: len(s.buf)}
+	if s.end.log != l || s.end.lineage != lineage || s.end.base != base || s.end.pos != pos {
+		s.end = entryEnd{log: l, lineage: lineage, base: base, pos: pos, at: len(s.buf)}
 		s.buf = append(s.buf, l.id.Topic[:]...)
 		s.buf = be.AppendUint32(s.buf, uint32(l.id.Partition))
 		s.buf = be.AppendUint64(s.buf, lineage)
@@ -147,9 +147,9 @@ func (s *stage) add(l *Log, lineage uint64, base, pos int64, batches []record.Ba
 	}
 	for _, b := range batches {
 		s.buf = append(s.buf, b...)
-		s.last.pos += int64(len(b))
+		s.end.pos += int64(len(b))
 	}
-	be.PutUint32(s.buf[s.last.at+entryHead-4:], uint32(len(s.buf)-s.last.at-entryHead))
+	be.PutUint32(s.buf[s.end.at+entryHead-4:], uint32(len(s.buf)-s.end.at-entryHead))
 }
 
 // seal fills in the head, and zeros up to the end of the last block.
@@ -185,7 +185,7 @@ func (j *journal) write(s *stage) error {
 	if err != nil {
 		return err
 	}
-	if s.void {
+	if s.last {
 		floor = f.generation + 1
 	}
 	s.seal(f, floor)
@@ -259,7 +259,7 @@ func (j *journal) void() error {
 	}
 	var s stage
 	s.reset()
-	s.void = true
+	s.last = true
 	if err := j.write(&s); !errors.Is(err, errJournalBusy) {
 		return err
 	}

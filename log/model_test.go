@@ -140,6 +140,11 @@ func drawGroup(t *rapid.T, m *modelLog) Group {
 	if n > 1 && rapid.IntRange(0, 2).Draw(t, "split") == 0 {
 		pieces = rapid.IntRange(2, n).Draw(t, "pieces")
 	}
+	// Mostly small ones, which are staged for the journal. A large one now and then is synced directly.
+	sizes := []int{0, 1, 100, 300}
+	if rapid.IntRange(0, 15).Draw(t, "large") == 15 {
+		sizes = []int{40_000, 70_000}
+	}
 	g := Group{ProducerID: id, ProducerEpoch: epoch, BaseSequence: seq, LastSequence: -1, Span: int32(n)}
 	if seq >= 0 {
 		g.LastSequence = record.AddSequence(seq, int32(n)-1)
@@ -158,7 +163,7 @@ func drawGroup(t *rapid.T, m *modelLog) Group {
 		w.Reset(attr, ts)
 		w.SetProducer(id, epoch, seq)
 		for k := from; k < to; k++ {
-			w.Add(int32(k), ts+int64(k), nil, make([]byte, rapid.SampledFrom([]int{0, 1, 100, 300, 300, 300, 40_000, 70_000}).Draw(t, "bytes")))
+			w.Add(int32(k), ts+int64(k), nil, make([]byte, rapid.SampledFrom(sizes).Draw(t, "bytes")))
 		}
 		b, err := w.Finish()
 		if err != nil {

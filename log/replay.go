@@ -96,9 +96,9 @@ func (j *journal) voidReplayed(r *replay) error {
 	if !r.live() {
 		return nil
 	}
+	// A frame without entries: it begins a generation, and all before it are trimmed.
 	var s stage
 	s.reset()
-	s.void = true
 	if err := j.write(&s); !errors.Is(err, errJournalBusy) {
 		return err
 	}
