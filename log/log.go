@@ -158,6 +158,7 @@ func (l *Log) fail(err error) error {
 	if !l.failure.CompareAndSwap(nil, &offline) {
 		return l.Failure()
 	}
+	l.set.metrics.failures.Inc()
 	l.set.logger.Error("log goes offline", "log", l.name, "err", err)
 	l.wakeAll()
 	return offline

@@ -7,7 +7,7 @@ type metrics struct {
 	journalSync   prometheus.Observer
 	journalBytes  prometheus.Counter
 	appendedBytes prometheus.Counter
-	offline       prometheus.Counter
+	failures      prometheus.Counter
 }
 
 // newMetrics registers the metrics of a set; with a nil registerer they are counted and not shown.
@@ -29,13 +29,13 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		Name: "morrow_log_appended_bytes_total",
 		Help: "Bytes of record batches appended to logs.",
 	})
-	offline := prometheus.NewCounter(prometheus.CounterOpts{
+	failures := prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "morrow_log_failures_total",
-		Help: "Logs that went offline because of a failed write, a failed sync or corruption.",
+		Help: "Logs that went offline, or could not be opened, because of a failed write, a failed sync or corruption.",
 	})
-	m.journalBytes, m.appendedBytes, m.offline = journal, appended, offline
+	m.journalBytes, m.appendedBytes, m.failures = journal, appended, failures
 	if r != nil {
-		r.MustRegister(syncs, journal, appended, offline)
+		r.MustRegister(syncs, journal, appended, failures)
 	}
 	return m
 }

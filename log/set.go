@@ -249,6 +249,7 @@ func (s *Set) open(id ID, o Options) (*Log, error) {
 		for _, seg := range l.segments {
 			seg.Close()
 		}
+		s.metrics.failures.Inc()
 		return nil, l.wrap("open log", err)
 	}
 	s.mu.Lock()
