@@ -215,20 +215,23 @@ func (b *bucket) shift(i int) {
 
 // removeBelow removes the entries with a lower ticket, and returns how many they were.
 func (b *bucket) removeBelow(ticket int64, forget func(Entry)) (removed int) {
+	for i := range b.n {
+		if b.slot(i).ticket() < ticket {
+			forget(b.at(i))
+			removed++
+		}
+	}
+	if removed == 0 {
+		return 0
+	}
 	kept := newBucket(b.low, b.high)
 	kept.base = b.base
 	for i := range b.n {
-		e := b.at(i)
-		if e.Ticket < ticket {
-			forget(e)
-			removed++
-			continue
+		if e := b.at(i); e.Ticket >= ticket {
+			kept.add(e)
 		}
-		kept.add(e)
 	}
-	if removed > 0 {
-		*b = *kept
-	}
+	*b = *kept
 	return removed
 }
 

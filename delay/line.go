@@ -110,6 +110,7 @@ func (l *Line) deliver(ctx context.Context, w *workspace, window int) (more bool
 		l.schedule.rewind(l.readers)
 	}
 	switch {
+	case ctx.Err() != nil:
 	case missing != nil:
 		l.fail(&l.near, missing)
 	case near:

@@ -32,3 +32,11 @@ func (n *names) remove(ticket int64) string {
 	}
 	return name
 }
+
+func (n *names) forgetBelow(ticket int64) {
+	for t := range n.of {
+		if t < ticket {
+			n.remove(t)
+		}
+	}
+}

@@ -49,6 +49,16 @@ func (p *pins) remove(ticket int64) {
 	}
 }
 
+// forgetBelow drops the spans that lie below a ticket as a whole. Those from the returned ticket on have to be removed one by one.
+func (p *pins) forgetBelow(ticket int64) (partial int64) {
+	i := p.find(ticket)
+	if i < 0 {
+		return math.MaxInt64
+	}
+	p.spans = p.spans[i:]
+	return p.spans[0].from
+}
+
 // find returns the span that a ticket belongs to, or -1.
 func (p *pins) find(ticket int64) int {
 	if last := len(p.spans) - 1; last >= 0 && p.spans[last].from <= ticket {

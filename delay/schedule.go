@@ -11,10 +11,14 @@ import (
 )
 
 // Schedule knows what is pending in one partition. It is a function of the partition's log: apply every batch
-// in order, and two schedules of the same log are equal, whoever leads and whenever it was started.
+// in order, and two schedules of the same log are equal, whoever leads and whenever it was started. Batches that are neither
+// hidden, nor deliveries, nor the ends of transactions may be left out.
 //
-// Apply, Truncate and AdvanceHighWatermark are called one at a time, in the partition's append section or
-// while it is loaded. Everything else may be called at any time.
+// Apply, ApplyPlan, ApplyDelivery, CaughtUp and Truncate are called one at a time, in the partition's append section or
+// while it is loaded; Admit and AdmitDelivery right before what they admit is appended and applied. Everything else may be called at any time.
+//
+// Invariants: what is pending at or above floor is in near or in a flight, what is pending below is in exactly one run; an entry
+// in a flight is in no other; a run changes only by proofs below the high watermark, those above are in undo and runs.above.
 type Schedule struct {
 	// ops is Apply's scratch.
 	ops []op

@@ -1,0 +1,104 @@
+package delay
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestRulesAreCheckedAsAWhole(t *testing.T) {
+	for _, c := range []struct {
+		change func(*RulesConfig)
+		want   string
+	}{
+		{func(c *RulesConfig) { c.MaxMs = 0 }, "delay.max.ms is 0, expected more than 0"},
+		{func(c *RulesConfig) { c.DefaultMs = -1 }, "delay.default.ms is -1, expected 0 to delay.max.ms"},
+		{func(c *RulesConfig) { c.DefaultMs = DefaultMaxMs + 1 }, "expected 0 to delay.max.ms, which is 31536000000"},
+		{func(c *RulesConfig) { c.MaxPending = -2 }, "delay.max.pending is -2, expected -1 (no limit) or more"},
+		{func(c *RulesConfig) { c.Levels = "1s soon" }, `delay.levels has the entry "soon", expected durations`},
+		{func(c *RulesConfig) { c.Levels = "1s 0" }, `delay.levels has the entry "0"`},
+		{func(c *RulesConfig) { c.Levels = " " }, "delay.levels is empty"},
+		{func(c *RulesConfig) { c.Levels, c.MaxMs = "1s 2h", 1000 }, `delay.levels has the entry "2h", which is beyond delay.max.ms, 1000`},
+		{func(c *RulesConfig) { c.Dialects = []string{"morrow", "pulsar"} }, `delay.dialects has the entry "pulsar", expected a list of morrow, rocketmq, rabbitmq`},
+	} {
+		rules := RulesConfig{Enable: true, Dialects: []string{"morrow"}, MaxMs: DefaultMaxMs, MaxPending: -1, Levels: DefaultLevels, MaxMessageBytes: 1 << 20}
+		c.change(&rules)
+		if _, err := ParseRules(rules); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%+v: %v, want %q", rules, err, c.want)
+		}
+	}
+}
+
+func TestLatenessIsCountedByBounds(t *testing.T) {
+	var r latenessRecorder
+	if got := r.snapshot().Quantile(0.5); got != -1 {
+		t.Errorf("quantile of nothing is %d", got)
+	}
+	entries := []Entry{{Due: 0}, {Due: 9_000}, {Due: 9_980}, {Due: 9_995}, {Due: 9_999}, {Due: 10_000}}
+	r.observe(entries, []bool{false, false, false, true, false, false}, 10_000)
+	got := r.snapshot()
+	var want Lateness
+	want.Buckets[0], want.Buckets[4], want.Buckets[9], want.Buckets[12] = 2, 1, 1, 1
+	want.Count, want.Sum = 5, 10_000+1000+20+1
+	if got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if p50, p100 := got.Quantile(0.5), got.Quantile(1); p50 != 20 || p100 != 10_000 {
+		t.Errorf("quantiles %d, %d", p50, p100)
+	}
+}
+
+func TestPinsKnowAFloor(t *testing.T) {
+	var p pins
+	for ticket := range int64(3 * pinSpan) {
+		p.add(2 * ticket)
+	}
+	for ticket := range int64(pinSpan + 1) {
+		p.remove(2 * ticket)
+	}
+	if got := p.floor(); got != 2*pinSpan {
+		t.Errorf("floor is %d, want %d", got, 2*pinSpan)
+	}
+	// One comes back from below.
+	p.add(10)
+	if got := p.floor(); got != 10 {
+		t.Errorf("floor is %d, want 10", got)
+	}
+	p.remove(10)
+	for ticket := range int64(3 * pinSpan) {
+		if ticket > pinSpan {
+			p.remove(2 * ticket)
+		}
+	}
+	if p.add(7); p.floor() != 7 {
+		t.Errorf("floor is %d, want 7", p.floor())
+	}
+}
+
+func TestCacheKeepsWhatWasUsedLast(t *testing.T) {
+	c := &cache{maxBytes: 10_000}
+	a, b := &shelf{cache: c}, &shelf{cache: c}
+	batch := func(base int64, size int) *decoded {
+		return &decoded{base: base, end: base + 10, records: make([]byte, size)}
+	}
+	for i := range int64(4) {
+		a.add(batch(10*i, 1800))
+	}
+	a.add(batch(0, 1800))
+	b.add(batch(5, 1800))
+	if a.find(3) == nil || a.find(39) == nil || a.find(40) != nil || b.find(4) != nil || b.find(14) == nil {
+		t.Error("what was added is not found where it is")
+	}
+	a.find(12)
+	b.add(batch(100, 1800)) // the one used least recently goes
+	if a.find(22) != nil || a.find(12) == nil || c.bytes > c.maxBytes {
+		t.Errorf("%d bytes are kept", c.bytes)
+	}
+	b.add(batch(200, 9000))
+	if b.find(205) != nil {
+		t.Error("a batch that would fill the cache is kept")
+	}
+	a.clear()
+	if len(a.items) != 0 || len(b.items) != c.recent.Len() {
+		t.Errorf("%d and %d are kept, %d known", len(a.items), len(b.items), c.recent.Len())
+	}
+}
