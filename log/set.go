@@ -50,6 +50,10 @@ type Set struct {
 
 	full atomic.Bool // less than the reserve is free
 
+	// waiters are *waiter to be used again. The pool is the set's own because a channel that was made in a synctest bubble
+	// must not leave it.
+	waiters sync.Pool
+
 	mu      sync.Mutex   // guards what follows
 	logs    map[ID]*Log  // open
 	opening map[ID]bool  // being opened, created or removed

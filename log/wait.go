@@ -1,17 +1,12 @@
 package log
 
-import (
-	"context"
-	"sync"
-)
+import "context"
 
 // waiter waits for the high watermark.
 type waiter struct {
 	end  int64
 	done chan struct{} // 1-buffered
 }
-
-var waiterPool = sync.Pool{New: func() any { return &waiter{done: make(chan struct{}, 1)} }}
 
 // Wait blocks until the high watermark is at or above end. It returns the log's
 // failure if it goes offline first, and ctx's error if that ends first.
@@ -25,7 +20,10 @@ func (l *Log) Wait(ctx context.Context, end int64) error {
 		}
 		return err
 	}
-	w := waiterPool.Get().(*waiter)
+	w, ok := l.set.waiters.Get().(*waiter)
+	if !ok {
+		w = &waiter{done: make(chan struct{}, 1)}
+	}
 	w.end = end
 	l.waiters = append(l.waiters, w)
 	l.mu.Unlock()
@@ -34,12 +32,12 @@ func (l *Log) Wait(ctx context.Context, end int64) error {
 	case <-w.done:
 	case <-ctx.Done():
 		if l.dropWaiter(w) {
-			waiterPool.Put(w)
+			l.set.waiters.Put(w)
 			return ctx.Err()
 		}
 		<-w.done // it was being woken
 	}
-	waiterPool.Put(w)
+	l.set.waiters.Put(w)
 	l.mu.Lock()
 	reached := l.hw >= end
 	l.mu.Unlock()
