@@ -65,8 +65,8 @@ func (s *sorter) flush() error {
 		var lengths [2 * binary.MaxVarintLen64]byte
 		n := binary.PutUvarint(lengths[:], uint64(it.key-it.from))
 		n += binary.PutUvarint(lengths[n:], uint64(it.end-it.key))
-		w.Write(lengths[:n])
-		w.Write(s.arena[it.from:it.end])
+		_, _ = w.Write(lengths[:n]) // the writer keeps its first error for Flush
+		_, _ = w.Write(s.arena[it.from:it.end])
 	}
 	s.arena, s.items = s.arena[:0], s.items[:0]
 	return w.Flush()

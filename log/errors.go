@@ -11,11 +11,13 @@ import (
 // CorruptError is damage in data that was durable: it names file and position.
 type CorruptError = segment.CorruptError
 
-// What an idempotent or transactional producer did wrong.
 type (
+	// OutOfOrderSequenceError is a gap in a producer's sequence, or a step back.
 	OutOfOrderSequenceError = producer.OutOfOrderError
-	ProducerFencedError     = producer.FencedError
-	CoordinatorFencedError  = producer.CoordinatorFencedError
+	// ProducerFencedError is a producer whose id was given to a newer instance.
+	ProducerFencedError = producer.FencedError
+	// CoordinatorFencedError is a marker of a transaction coordinator that was replaced.
+	CoordinatorFencedError = producer.CoordinatorFencedError
 )
 
 var (

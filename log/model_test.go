@@ -15,7 +15,6 @@ import (
 // modelLog is what a log should be, kept in the simplest way: the list of its groups.
 type modelLog struct {
 	groups   []modelGroup // from offset 0 on, removed ones included
-	start    int64        // nothing below must be there any more
 	reported int64
 	durable  int64 // acknowledged: must survive
 	hw       int64
@@ -371,7 +370,7 @@ func (m *modelLog) compareProducers(l *Log) error {
 		r, dup, err := want.Check(g.original)
 		a, gotDup, gotErr := l.CheckProducer(g.original.ProducerID, g.original.Epoch, g.original.FirstSequence, g.original.LastSequence)
 		if dup != gotDup || (err == nil) != (gotErr == nil) || dup && (a.BaseOffset != r.Base || a.EndOffset != r.End()) {
-			return fmt.Errorf("sequences of %+v: got %+v %t %v, want %+v %t %v", g.original, a, gotDup, gotErr, r, dup, err)
+			return fmt.Errorf("sequences of %+v: got %+v %t %v, want %+v %t %w", g.original, a, gotDup, gotErr, r, dup, err)
 		}
 	}
 	return nil
@@ -383,7 +382,7 @@ func (m *modelLog) compareRead(l *Log, r ReadRequest) error {
 	o := l.Offsets()
 	if r.Offset < o.LogStart || r.Offset > o.LogEnd {
 		if !errors.As(err, new(*OutOfRangeError)) {
-			return fmt.Errorf("read of %d outside [%d, %d]: %v", r.Offset, o.LogStart, o.LogEnd, err)
+			return fmt.Errorf("read of %d outside [%d, %d]: %w", r.Offset, o.LogStart, o.LogEnd, err)
 		}
 		return nil
 	}

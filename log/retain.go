@@ -29,7 +29,7 @@ func (l *Log) Retain(now time.Time, f Floor) (removed int, err error) {
 	cfg := l.config.Load()
 	p := l.planRetention(cfg, now, f)
 	if p.rollFirst {
-		if err := l.roll(now); err != nil {
+		if err := l.roll(); err != nil {
 			return 0, err
 		}
 		p = l.planRetention(cfg, now, f)

@@ -40,7 +40,7 @@ func TestPlanOfRetention(t *testing.T) {
 		{"not without delete policy", func(r *retention) { r.cfg.RetentionBytes, r.cfg.Delete = 250, false }, "0 0 0"},
 		{"deleted records, whatever the policy", func(r *retention) { r.reported, r.cfg.Delete = 25, false }, "2 20 25"},
 		{"all deleted", func(r *retention) { r.reported = 50 }, "roll"},
-		{"all expired", func(r *retention) { r.cfg.RetentionMs = 0; r.now += 1 }, "roll"},
+		{"all expired", func(r *retention) { r.cfg.RetentionMs = 0; r.now++ }, "roll"},
 		{"not above the high watermark", func(r *retention) { r.cfg.RetentionMs, r.hw, r.stable = hours(0), 15, 15 }, "1 10 9"},
 		{"not above the gate", func(r *retention) { r.cfg.RetentionMs, r.floor.Gate = hours(0), 25 }, "2 20 19"},
 		{"gate holds deleted records too", func(r *retention) { r.reported, r.floor.Gate = 40, 15 }, "1 10 40"},

@@ -27,7 +27,7 @@ func (l *Log) fit(cfg *Config, bytes, end int64, now time.Time) error {
 	case info.Size+bytes > cfg.SegmentBytes,
 		!active.Room(bytes, end, int(cfg.SegmentIndexBytes)),
 		l.aged(cfg, active, first, now):
-		return l.roll(now)
+		return l.roll()
 	}
 	return nil
 }
@@ -49,7 +49,7 @@ func (l *Log) Roll() error {
 	if err := l.Failure(); err != nil {
 		return err
 	}
-	return l.roll(l.set.now())
+	return l.roll()
 }
 
 // rollIdle closes the active segment if it has lain there for longer than segments may live, although nothing was appended.
@@ -64,7 +64,7 @@ func (l *Log) rollIdle(now time.Time) error {
 }
 
 // roll begins a new segment under appendMu. Its name is durable before anything in it is acknowledged.
-func (l *Log) roll(now time.Time) error {
+func (l *Log) roll() error {
 	l.mu.Lock()
 	old, end := l.activeLocked(), l.end
 	l.mu.Unlock()

@@ -25,9 +25,9 @@ type catalog struct {
 }
 
 var (
-	// ErrFenced: a writer with a higher leader epoch has taken over the partition.
+	// ErrFenced says that a writer with a higher leader epoch has taken over the partition.
 	ErrFenced = errors.New("fenced by a newer leader epoch")
-	// ErrMoved: the manifest is not the one this commit was made for. Load it and decide again.
+	// ErrMoved says that the manifest is not the one this commit was made for. Load it and decide again.
 	ErrMoved = errors.New("manifest was replaced by another writer")
 )
 

@@ -33,6 +33,8 @@ func seal(magic string, version uint32, body []byte) []byte {
 }
 
 // unseal returns the body of the envelope that b begins with and the bytes after it. The body aliases b.
+//
+//nolint:unparam // every format has a version of its own, even while all are the first
 func unseal(magic string, maxVersion uint32, b []byte) (body, rest []byte, err error) {
 	if len(b) < envelopeLen {
 		return nil, nil, fmt.Errorf("%w: %d bytes are too few", ErrCorrupt, len(b))

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// ErrConflict: another object than ours is under a key that only we can have made. It is never overwritten.
+// ErrConflict says that another object than ours is under a key that only we can have made. It is never overwritten.
 var ErrConflict = errors.New("store holds a different object under this key")
 
 // headTimeout bounds the question that decides an outcome. It has its own time, since the Put may have used up the caller's.

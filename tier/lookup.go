@@ -8,7 +8,7 @@ import (
 	"sort"
 )
 
-// OutOfRangeError: the tier does not hold an offset.
+// OutOfRangeError says that the tier does not hold an offset.
 type OutOfRangeError struct {
 	Offset, Start, End int64
 }

@@ -139,9 +139,9 @@ func (m *Manifest) EachSegment(ctx context.Context, b Bucket, visit func(*Entry)
 }
 
 // isDrop reports whether the entry stands for dropped offsets and has no object.
-func (e *Entry) isDrop() bool { return e.Segments == 0 }
+func (t *Entry) isDrop() bool { return t.Segments == 0 }
 
-func (e *Entry) id() ObjectID   { return ObjectID{Base: e.Base, Epoch: e.Epoch, Token: e.Token} }
+func (t *Entry) id() ObjectID   { return ObjectID{Base: t.Base, Epoch: t.Epoch, Token: t.Token} }
 func (p *PageRef) id() ObjectID { return ObjectID{Base: p.Base, Epoch: p.Epoch, Token: p.Token} }
 
 // clone returns a copy that can be changed: slices are copied, entries are not shared.

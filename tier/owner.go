@@ -21,7 +21,7 @@ type Owner struct {
 	Seen     int64  `json:"seen"`     // last sign of life, ms since the epoch
 }
 
-// OwnedError: another installation owns the cluster id in this bucket.
+// OwnedError says that another installation owns the cluster id in this bucket.
 type OwnedError struct {
 	Bucket string
 	Owner  Owner

@@ -62,7 +62,7 @@ type view struct {
 	err       error // why the last step failed; nil if it did not
 }
 
-// ErrRolledBack: the bucket has an older manifest than the one this broker committed, or none.
+// ErrRolledBack says that the bucket has an older manifest than the one this broker committed, or none.
 var ErrRolledBack = errors.New("manifest in the bucket is older than the last one committed")
 
 func newPartition(t *Tier, id PartitionID, source Source, epoch int32, config func() Config) (*Partition, error) {

@@ -8,7 +8,7 @@ import (
 	"io"
 )
 
-// ErrUnfit: the store answers, and does something wrong that confirmed uploads rest on.
+// ErrUnfit says that the store answers, and does something wrong that confirmed uploads rest on.
 var ErrUnfit = errors.New("store is not fit for tiering")
 
 // Probe stores and removes a few small objects under dir and reports the first thing that the store does wrong, as ErrUnfit with a

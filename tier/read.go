@@ -106,7 +106,7 @@ func (p *Partition) missing(ctx context.Context, offset int64, cause error) erro
 	return fmt.Errorf("%w: %w", ErrLost, cause)
 }
 
-// ErrLost: the manifest names an object that the bucket does not have.
+// ErrLost says that the manifest names an object that the bucket does not have.
 var ErrLost = errors.New("object of a committed segment is missing")
 
 // readSegment reads from one segment.

@@ -94,7 +94,7 @@ func orDefault[T int | int64 | time.Duration](v, def T) T {
 	return v
 }
 
-// ErrClosed: the Tier has been closed.
+// ErrClosed says that the Tier has been closed.
 var ErrClosed = errors.New("tier is closed")
 
 // Tier is the broker's connection to one bucket.

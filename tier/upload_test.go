@@ -1,7 +1,6 @@
 package tier_test
 
 import (
-	"fmt"
 	"testing"
 	"testing/synctest"
 
@@ -60,7 +59,7 @@ func sweepUpload(t *testing.T, r tiertest.Rule) bool {
 	func() {
 		defer func() {
 			if t.Failed() {
-				t.Log(fmt.Sprintf("after %+v", r))
+				t.Logf("after %+v", r)
 			}
 		}()
 		w.confirmedAll()

@@ -127,7 +127,7 @@ func (w *world) start() {
 	w.mu.Unlock()
 	o := tier.Options{
 		Bucket: w.line, Cluster: cluster, Name: "test", FS: w.fault, Dir: "/tier",
-		Logger:     slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Logger:     slog.New(slog.DiscardHandler),
 		PrepareTTL: 10 * time.Minute,
 	}
 	if w.option != nil {

@@ -69,7 +69,7 @@ type Rule struct {
 	Do func()
 }
 
-// Forever, as Rule.Times, means for as long as the rule exists.
+// Forever as Rule.Times means for as long as the rule exists.
 const Forever = math.MaxInt
 
 // Fault wraps a file system and fails the operations that its rules say. To try a failure at every point:

@@ -67,7 +67,7 @@ func (t *Trace) short(name string) string {
 
 func (t *Trace) Create(name string) (File, error) {
 	f, err := t.fsys.Create(name)
-	t.note(err, OpCreate, name)
+	_ = t.note(err, OpCreate, name) // err is returned with the file
 	return t.file(f, err)
 }
 

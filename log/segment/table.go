@@ -101,8 +101,6 @@ func (t *table) view() view {
 	return view{t: t, flushed: t.flushed, sum: t.sum, tail: t.tail, checked: t.checked}
 }
 
-func (v *view) len() int { return v.flushed + len(v.tail)/v.t.width }
-
 // search returns the first index for which f is true, as sort.Search does.
 // f sees one entry and must not keep it.
 func (v *view) search(f func(entry []byte) bool) (int, error) {

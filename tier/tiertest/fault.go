@@ -54,7 +54,7 @@ func (f Fault) String() string {
 	return [...]string{"none", "refuse", "lose reply", "late", "stall", "truncate", "vanish", "rot", "short", "flip"}[f]
 }
 
-// Forever, as Rule.Times, means for as long as the rule exists.
+// Forever as Rule.Times means for as long as the rule exists.
 const Forever = math.MaxInt
 
 // Rule makes requests fail.
