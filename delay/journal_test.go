@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync/atomic"
 
 	"github.com/morrowmq/morrow/log/record"
 )
@@ -16,7 +17,7 @@ type memoryJournal struct {
 	// before is called at the beginning of every append and wait, and may fail it. A wait that fails leaves it
 	// unknown whether what was appended will be there after a crash.
 	before func() error
-	reads  int
+	reads  atomic.Int64
 	// unread, if not nil, may fail reading an offset.
 	unread func(offset int64) error
 	// stall makes reading wait for ever.
@@ -66,7 +67,7 @@ func (j *memoryJournal) Wait(_ context.Context, end int64) error {
 }
 
 func (j *memoryJournal) BatchAt(ctx context.Context, offset int64, _ []byte) (record.Batch, error) {
-	j.reads++
+	j.reads.Add(1)
 	if j.stall {
 		<-ctx.Done()
 		return nil, ctx.Err()

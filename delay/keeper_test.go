@@ -164,9 +164,9 @@ func TestRunThatCannotBeReadStopsNoOther(t *testing.T) {
 		if err := line.Stopped(); err == nil {
 			t.Error("the line does not say that something is stopped")
 		}
-		reads := p.journal.reads
+		reads := p.journal.reads.Load()
 		time.Sleep(time.Hour / 2)
-		if n := p.journal.reads - reads; n > 400 || n < 300 {
+		if n := p.journal.reads.Load() - reads; n > 400 || n < 300 {
 			t.Errorf("%d reads of the missing run in half an hour", n)
 		}
 		missing.Store(false)
@@ -274,13 +274,13 @@ func TestTicketsAndKeysAreFoundInLargeRuns(t *testing.T) {
 	}
 	p.restart(t)
 	for _, i := range []int{0, 1, 499, 500, 7776, 7777, 12345, n - 1} {
-		reads := p.journal.reads
+		reads := p.journal.reads.Load()
 		if i%2 == 0 {
 			p.mustSend(t, cancelOf(int64(i)))
 		} else {
 			p.mustSend(t, with("", HeaderCancel, "key", HeaderKey, key(i)))
 		}
-		if got := p.journal.reads - reads; got > 1 {
+		if got := p.journal.reads.Load() - reads; got > 1 {
 			t.Errorf("cancel of ticket %d read %d batches", i, got)
 		}
 		_, err := p.send(with("", HeaderCancel, "key", HeaderKey, key(i)))
