@@ -72,7 +72,7 @@ func ParseRules(c RulesConfig) (*Rules, error) {
 		r.maxPending = math.MaxInt64
 	}
 	var err error
-	if r.levels, err = parseLevels(c.Levels, c.MaxMs); err != nil {
+	if r.levels, err = parseLevels(c.Levels); err != nil {
 		return nil, err
 	}
 	if r.headers, err = parseDialects(c.Dialects); err != nil {
@@ -82,15 +82,13 @@ func ParseRules(c RulesConfig) (*Rules, error) {
 	return r, nil
 }
 
-func parseLevels(s string, maxMs int64) ([]int64, error) {
+// parseLevels does not ask for delay.max.ms: who lowers that need not change the table. A record with a level beyond it is refused.
+func parseLevels(s string) ([]int64, error) {
 	var levels []int64
 	for field := range strings.FieldsSeq(s) {
 		ms, ok := parseDelay([]byte(field))
 		if !ok || ms <= 0 {
 			return nil, fmt.Errorf("delay.levels has the entry %q, expected durations like 10s or 1h between spaces", field)
-		}
-		if ms > maxMs {
-			return nil, fmt.Errorf("delay.levels has the entry %q, which is beyond delay.max.ms, %d", field, maxMs)
 		}
 		levels = append(levels, ms)
 	}

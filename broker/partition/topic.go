@@ -2,6 +2,7 @@ package partition
 
 import (
 	"math"
+	"strconv"
 	"strings"
 	"time"
 
@@ -39,7 +40,7 @@ func newTopic(t *cluster.Topic, producerExpirationMs int64) (*Topic, error) {
 	rules, err := delay.ParseRules(delay.RulesConfig{
 		Enable:          c.DelayEnable,
 		Dialects:        c.DelayDialects,
-		DefaultMs:       c.DelayDefaultMs,
+		DefaultMs:       min(c.DelayDefaultMs, c.DelayMaxMs), // they can be set one by one
 		MaxMs:           c.DelayMaxMs,
 		MaxPending:      c.DelayMaxPending,
 		Levels:          levels(c.DelayLevels),
@@ -59,7 +60,7 @@ func newTopic(t *cluster.Topic, producerExpirationMs int64) (*Topic, error) {
 func levels(ds []time.Duration) string {
 	parts := make([]string, len(ds))
 	for i, d := range ds {
-		parts[i] = d.String()
+		parts[i] = strconv.FormatInt(d.Milliseconds(), 10) + "ms" // d.String() may have a fraction
 	}
 	return strings.Join(parts, " ")
 }

@@ -1,0 +1,151 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/morrowmq/morrow/internal/testnet"
+)
+
+// TestDelayMetricsDieWithTheirTopic is D4, D4b and D4e: what is pending in a deleted topic leaves no series, comes back under no topic
+// of that name, and cancels that fail move no gauge.
+func TestDelayMetricsDieWithTheirTopic(t *testing.T) {
+	const each = 1000
+	b := start(t)
+	ctx := deadline(t, time.Minute)
+	adm := kadm.NewClient(client(t, b))
+	due := time.Now().Add(9 * time.Second)
+	for _, topic := range []string{"a", "b", "anew"} {
+		createTopic(t, b, topic, 2, nil)
+		delay(ctx, t, b, topic, each, due)
+	}
+	wantGauge(ctx, t, b, "a", each)
+	wantGauge(ctx, t, b, "b", each)
+
+	var done struct{ Cancelled int }
+	if err := api(ctx, b, http.MethodPost, "/a/cancel", map[string]any{"all": true, "limit": 100}, &done); err != nil || done.Cancelled != 100 {
+		t.Fatalf("cancelled %d: %v", done.Cancelled, err)
+	}
+	wantGauge(ctx, t, b, "a", each-100)
+	// D4e: a ticket that was never given, and one that was cancelled already.
+	for _, ticket := range []int{123_456, 0} {
+		if err := api(ctx, b, http.MethodDelete, fmt.Sprintf("/a/0/%d", ticket), nil, nil); !errors.Is(err, errRefused) {
+			t.Errorf("cancel of ticket %d: %v", ticket, err)
+		}
+	}
+	wantGauge(ctx, t, b, "a", each-100)
+
+	if _, err := adm.DeleteTopics(ctx, "a", "anew"); err != nil {
+		t.Fatal(err)
+	}
+	gone := time.Now().Add(5 * time.Second)
+	for len(seriesOf(ctx, t, b, "a")) > 0 {
+		if time.Now().After(gone) {
+			t.Fatalf("5 s after its deletion topic a has %v", seriesOf(ctx, t, b, "a"))
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	createTopic(t, b, "anew", 2, nil)
+	wantGauge(ctx, t, b, "anew", 0)
+	wantGauge(ctx, t, b, "b", each)
+	if time.Now().After(due) {
+		t.Fatal("the records fell due before their topics were deleted: the test is void")
+	}
+
+	if got := consume(t, b, "b", each); len(got) != each {
+		t.Errorf("%d records of b were delivered", len(got))
+	}
+	time.Sleep(500 * time.Millisecond)
+	if s := seriesOf(ctx, t, b, "a"); len(s) > 0 {
+		t.Errorf("after the due time topic a has %v", s)
+	}
+	for _, line := range scrape(ctx, t, b) {
+		if strings.HasPrefix(line, "morrow_schedule") && strings.Contains(line, " -") {
+			t.Errorf("negative: %s", line)
+		}
+	}
+	topics, err := adm.ListTopics(ctx)
+	if err != nil || topics.Has("a") {
+		t.Errorf("topic a is back: %v", err)
+	}
+	ends, err := adm.ListEndOffsets(ctx, "anew")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ends.Each(func(o kadm.ListedOffset) {
+		if o.Offset != 0 {
+			t.Errorf("partition %d of the new topic has got %d records", o.Partition, o.Offset)
+		}
+	})
+}
+
+// delay produces records that are due at a time.
+func delay(ctx context.Context, t *testing.T, b *testnet.Broker, topic string, n int, due time.Time) {
+	t.Helper()
+	at := []kgo.RecordHeader{{Key: "morrow-deliver-at", Value: strconv.AppendInt(nil, due.UnixMilli(), 10)}}
+	records := make([]*kgo.Record, n)
+	for i := range records {
+		records[i] = &kgo.Record{Topic: topic, Partition: int32(i % 2), Value: fmt.Appendf(nil, "%s-%d", topic, i), Headers: at}
+	}
+	if err := client(t, b, kgo.RecordPartitioner(kgo.ManualPartitioner())).ProduceSync(ctx, records...).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func wantGauge(ctx context.Context, t *testing.T, b *testnet.Broker, topic string, want int) {
+	t.Helper()
+	line := fmt.Sprintf("morrow_schedule_pending_records{topic=%q} %d", topic, want)
+	series := seriesOf(ctx, t, b, topic)
+	for _, s := range series {
+		if s == line {
+			return
+		}
+	}
+	t.Errorf("topic %s has %v, expected %s", topic, series, line)
+}
+
+// seriesOf lists the series with a topic's name in any label.
+func seriesOf(ctx context.Context, t *testing.T, b *testnet.Broker, topic string) (series []string) {
+	t.Helper()
+	for _, line := range scrape(ctx, t, b) {
+		if strings.Contains(line, `="`+topic+`"`) || strings.Contains(line, `="__schedule.`+topic+`"`) {
+			series = append(series, line)
+		}
+	}
+	return series
+}
+
+// scrape reads all series.
+func scrape(ctx context.Context, t *testing.T, b *testnet.Broker) []string {
+	t.Helper()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+b.HTTP()+"/metrics", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	for line := range strings.Lines(string(data)) {
+		if !strings.HasPrefix(line, "#") {
+			lines = append(lines, strings.TrimSpace(line))
+		}
+	}
+	return lines
+}
