@@ -40,7 +40,7 @@ func (p *partition) produce(b record.Batch) (int64, error) {
 	if _, err := record.Check(b, record.CheckOptions{Now: p.now().UnixMilli(), BeforeMax: 1 << 62, AfterMax: 1 << 62}, nil, sp.Visit()); err != nil {
 		return 0, err
 	}
-	plan, err := sp.Plan()
+	plan, err := sp.Plan(b)
 	if err != nil {
 		return 0, err
 	}

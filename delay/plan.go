@@ -39,11 +39,12 @@ type piece struct {
 	from, to int
 }
 
-// Plan divides the batch. [record.Check] must have passed. The error is a *[record.RecordErrors].
-func (s *Splitter) Plan() (*Plan, error) {
+// Plan divides a batch: the one whose records were visited, or the same records in another compression. [record.Check] must have
+// passed. The error is a *[record.RecordErrors].
+func (s *Splitter) Plan(b record.Batch) (*Plan, error) {
 	p := &s.plan
 	p.reset()
-	p.batch = s.batch
+	p.batch = b
 	if err := p.divide(); err != nil {
 		return nil, err
 	}

@@ -30,7 +30,7 @@ func split(r *Rules, b record.Batch) ([]record.Batch, error) {
 	if _, err := record.Check(b, record.CheckOptions{BeforeMax: math.MaxInt64, AfterMax: math.MaxInt64}, nil, sp.Visit()); err != nil {
 		return nil, err
 	}
-	p, err := sp.Plan()
+	p, err := sp.Plan(b)
 	if err != nil {
 		return nil, err
 	}
@@ -201,7 +201,7 @@ func TestDisabledRulesReadNothing(t *testing.T) {
 	if sp.Visit() != nil {
 		t.Error("disabled rules visit records")
 	}
-	if p, err := sp.Plan(); err != nil || !p.Plain() {
+	if p, err := sp.Plan(b); err != nil || !p.Plain() {
 		t.Errorf("disabled rules do not leave a batch plain: %v", err)
 	}
 }
@@ -527,7 +527,7 @@ func BenchmarkSplit(b *testing.B) {
 				if _, err := record.Check(batch, o, d, sp.Visit()); err != nil {
 					b.Fatal(err)
 				}
-				p, err := sp.Plan()
+				p, err := sp.Plan(batch)
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -545,3 +545,30 @@ func BenchmarkSplit(b *testing.B) {
 }
 
 func (o oneBatch) BatchAt(context.Context, int64, []byte) (record.Batch, error) { return o.b, nil }
+
+func TestBatchMayBeRecompressedBeforeItIsDivided(t *testing.T) {
+	rules := testRules(t, nil)
+	b := batchOf(record.None, time.UnixMilli(testNow), with("plain"), with("late", HeaderDelay, "1s"))
+	sp := rules.Splitter(b, testNow)
+	defer sp.Release()
+	if _, err := record.Check(b, record.CheckOptions{BeforeMax: math.MaxInt64, AfterMax: math.MaxInt64}, nil, sp.Visit()); err != nil {
+		t.Fatal(err)
+	}
+	var w record.Builder
+	z, err := w.Recompress(b, record.Zstd, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := sp.Plan(z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Prepare(t.Context(), NewSchedule(0), nil); err != nil {
+		t.Fatal(err)
+	}
+	for i, piece := range p.Stamp(testReceive) {
+		if piece.Attributes().Codec() != record.Zstd || piece.Hidden() != (i == 1) {
+			t.Errorf("piece %d has attributes %b", i, piece.Attributes())
+		}
+	}
+}

@@ -65,7 +65,7 @@ func (p *Partition) Append(ctx context.Context, b record.Batch, now time.Time) (
 	if err != nil {
 		return Pending{}, err
 	}
-	plan, err := splitter.Plan()
+	plan, err := splitter.Plan(b)
 	if err != nil {
 		return Pending{}, err
 	}

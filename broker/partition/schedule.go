@@ -91,7 +91,7 @@ func (p *Partition) Steer(ctx context.Context, b record.Batch, now time.Time) (P
 	if _, err := record.Check(b, any, d, splitter.Visit()); err != nil {
 		return Pending{}, err
 	}
-	plan, err := splitter.Plan()
+	plan, err := splitter.Plan(b)
 	if err != nil {
 		return Pending{}, err
 	}
