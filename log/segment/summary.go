@@ -75,7 +75,7 @@ func (c Checkpoint) Store() error {
 	return WriteCache(c.s.o.FS, vfs.Join(c.s.o.Dir, FileName(c.s.base, SummarySuffix)), c.bytes)
 }
 
-// WriteCache writes a file that carries its own length and checksum and can be made again: in place and unsynced.
+// WriteCache writes a file that carries its own checksum and can be made again: in place and unsynced.
 func WriteCache(fsys vfs.FS, name string, b []byte) error {
 	f, err := fsys.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -84,7 +84,13 @@ func WriteCache(fsys vfs.FS, name string, b []byte) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.WriteAt(b, 0)
+	size, err := f.Size()
+	if err == nil {
+		_, err = f.WriteAt(b, 0)
+	}
+	if err == nil && size > int64(len(b)) {
+		err = f.Truncate(int64(len(b)))
+	}
 	return errors.Join(err, f.Close())
 }
 
