@@ -318,16 +318,16 @@ func TestRestoreFromTheBucketAlone(t *testing.T) {
 // TestUploadRateIsLimited, in bytes per second over all partitions (KIP-956).
 func TestUploadRateIsLimited(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.option = func(o *tier.Options) { o.CopyRate = 1 << 20 }
-		w.log.add(slices.Repeat([]batch{{size: 1 << 20}}, 60)...)
+		w.option = func(o *tier.Options) { o.CopyRate = 100 << 10 }
+		w.log.add(slices.Repeat([]batch{{size: 1 << 20}}, 6)...)
 		w.start()
-		time.Sleep(50 * time.Second)
+		time.Sleep(45 * time.Second)
 		if got := w.p.Confirmed(); got > 0 {
 			w.t.Fatalf("confirmed %d too early", got)
 		}
-		time.Sleep(15 * time.Second)
+		time.Sleep(20 * time.Second)
 		w.confirmedAll()
-		w.log.add(slices.Repeat([]batch{{size: 1 << 20}}, 60)...)
+		w.log.add(slices.Repeat([]batch{{size: 1 << 20}}, 6)...)
 		w.tier.SetRates(0, 0)
 		w.p.Notify()
 		time.Sleep(time.Second)

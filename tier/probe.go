@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"github.com/aws/smithy-go"
 )
 
 // ErrUnfit says that the store answers, and does something wrong that confirmed uploads rest on.
@@ -32,8 +34,9 @@ func Probe(ctx context.Context, b Bucket, dir string, said func(check string, er
 		}
 		p := probe{bucket: b, algorithm: a, key: dir + probePrefix + NewToken().String(), said: said}
 		err := p.run(ctx)
-		if err == nil || !errors.Is(err, ErrUnfit) && !errors.Is(err, ErrConfig) {
-			return err // fit, or unreachable
+		var answer smithy.APIError
+		if err == nil || !errors.Is(err, ErrUnfit) && !(errors.Is(err, ErrConfig) && errors.As(err, &answer)) {
+			return err // fit, or not to be asked; a store that does not know an algorithm answers with an error
 		}
 		if first == nil {
 			first = err

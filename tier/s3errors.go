@@ -37,6 +37,7 @@ var s3Kinds = map[string]error{
 	"SignatureDoesNotMatch":              ErrDenied,
 	"TokenRefreshRequired":               ErrDenied,
 	"RequestTimeTooSkewed":               ErrDenied,
+	"XAdminUserNotFound":                 ErrDenied,
 	"NoSuchBucket":                       ErrConfig,
 	"InvalidBucketName":                  ErrConfig,
 	"PermanentRedirect":                  ErrConfig,
@@ -117,7 +118,7 @@ func connectionKind(err error) error {
 		alert  tls.AlertError
 	)
 	switch {
-	case errors.As(err, &cert), errors.As(err, &record), errors.As(err, &alert):
+	case errors.As(err, &cert), errors.As(err, &record), errors.As(err, &alert), errors.Is(err, http.ErrSchemeMismatch):
 		return ErrConfig
 	case errors.Is(err, errNoCredentials):
 		return ErrDenied

@@ -255,7 +255,8 @@ func positionOf(f io.ReaderAt, seg LocalSegment, offset int64) (int64, error) {
 	}
 }
 
-// send stores the sealed segments and has each confirmed by the store. It returns the ones before the first that failed.
+// send stores the sealed segments and has each confirmed by the store. It returns the ones before the first that failed. A key under
+// which the store has something else, cut short by whatever lies in between, say, is given up.
 func (p *Partition) send(ctx context.Context, todo []upload) ([]upload, error) {
 	errs := make([]error, len(todo))
 	var g errgroup.Group
@@ -268,7 +269,16 @@ func (p *Partition) send(ctx context.Context, todo []upload) ([]upload, error) {
 			return nil
 		})
 	}
-	_ = g.Wait() // each upload keeps its own error
+	g.Wait()
+	var spoilt []Token
+	for i, err := range errs {
+		if errors.Is(err, ErrConflict) {
+			spoilt = append(spoilt, todo[i].sealed.entry.Token)
+		}
+	}
+	if err := p.state.settle(spoilt, p.state.bound); err != nil {
+		return nil, err
+	}
 	for i, err := range errs {
 		if err != nil {
 			return todo[:i], err

@@ -1,0 +1,233 @@
+package s3test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/morrowmq/morrow/internal/vfs"
+	"github.com/morrowmq/morrow/log/record"
+	"github.com/morrowmq/morrow/tier"
+)
+
+// source is a log of closed segments in memory.
+type source struct{ segments []segment }
+
+type segment struct {
+	tier.LocalSegment
+	data []byte
+}
+
+// newSource makes n segments of one batch each.
+func newSource(n, size int) *source {
+	s := &source{}
+	for i := range n {
+		var w record.Builder
+		w.Reset(0, 1000)
+		w.Add(0, 1000+int64(i), nil, bytes.Repeat([]byte{byte(i)}, size))
+		b, err := w.Finish()
+		if err != nil {
+			panic(err)
+		}
+		b.SetBaseOffset(int64(i))
+		s.segments = append(s.segments, segment{
+			tier.LocalSegment{Base: int64(i), End: int64(i) + 1, Size: int64(len(b))}, bytes.Clone(b),
+		})
+	}
+	return s
+}
+
+func (s *source) bytes() (all []byte) {
+	for _, x := range s.segments {
+		all = append(all, x.data...)
+	}
+	return all
+}
+
+func (s *source) Offsets() tier.LocalOffsets {
+	return tier.LocalOffsets{End: int64(len(s.segments)), Gate: math.MaxInt64}
+}
+
+func (s *source) Closed(from int64) (out []tier.LocalSegment, _ error) {
+	for _, x := range s.segments[min(from, int64(len(s.segments))):] {
+		out = append(out, x.LocalSegment)
+	}
+	return out, nil
+}
+
+func (s *source) Open(seg tier.LocalSegment) (tier.SegmentFile, error) {
+	return file{bytes.NewReader(s.segments[seg.Base].data)}, nil
+}
+
+func (*source) Aborted(int64, int64) ([]tier.AbortedTxn, error) { return nil, nil }
+func (*source) Dropped(int64, int64) bool                       { return false }
+func (*source) Advance(int64, int64) error                      { return nil }
+
+type file struct{ *bytes.Reader }
+
+func (file) Close() error                      { return nil }
+func (file) ProducerSnapshot() ([]byte, error) { return nil, nil }
+
+// start runs a tier on a bucket until the test ends.
+func start(t testing.TB, b tier.Bucket, s tier.Source) *tier.Partition {
+	t.Helper()
+	tr, err := tier.Open(tier.Options{
+		Bucket: b, Cluster: "c", Name: "test", FS: vfs.OS{}, Dir: t.TempDir(), Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		CacheReserve: 1,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := tr.Partition(tier.PartitionID{Topic: tier.TopicID{1}, Name: "t"}, s, 0, func() tier.Config {
+		return tier.Config{Copy: true, RetentionMs: -1, RetentionBytes: -1}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- tr.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if err := tr.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return p
+}
+
+func waitConfirmed(t testing.TB, p *tier.Partition, want int64) {
+	t.Helper()
+	for deadline := time.Now().Add(60 * time.Second); p.Confirmed() != want; time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("confirmed %d, want %d: %v", p.Confirmed(), want, p.Err())
+		}
+	}
+}
+
+func readAll(t testing.TB, p *tier.Partition, end int64) (all []byte) {
+	t.Helper()
+	for offset := int64(0); offset < end; {
+		r, err := p.Read(context.Background(), tier.ReadRequest{Offset: offset, MaxBytes: 1 << 20, MinOne: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, x := range r.Ranges {
+			b := make([]byte, x.Len)
+			if _, err := x.File.ReadAt(b, x.Pos); err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, b...)
+		}
+		offset = r.Next
+		if err := r.Release(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return all
+}
+
+// TestUploadThroughFaults is the fault matrix of D2 against a real store: whatever happens to the last part of a segment or to the commit of
+// the manifest, everything is confirmed in the end and reads back as it was.
+func TestUploadThroughFaults(t *testing.T) {
+	addr := startGateway(t)
+	isPut := func(suffix string) func(*http.Request) bool {
+		return func(r *http.Request) bool {
+			return r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, suffix) && !strings.Contains(r.URL.Path, "probe")
+		}
+	}
+	lastPart := func(r *http.Request) bool {
+		return r.Method == http.MethodPut && r.URL.Query().Get("partNumber") == "2" ||
+			r.Method == http.MethodPost && r.URL.Query().Get("uploadId") != ""
+	}
+	head := func(r *http.Request) bool {
+		return r.Method == http.MethodHead && strings.HasSuffix(r.URL.Path, ".segment")
+	}
+	for _, c := range []struct {
+		name    string
+		size    int
+		fault   fault
+		times   int
+		matches func(*http.Request) bool
+	}{
+		{"segment", 100_000, internal, 1, isPut(".segment")},
+		{"segment", 100_000, internal, 8, isPut(".segment")},
+		{"segment", 100_000, refuse, 4, isPut(".segment")},
+		{"segment", 100_000, loseReply, 1, isPut(".segment")},
+		{"segment", 100_000, loseReply, 5, isPut(".segment")},
+		{"segment", 100_000, breakBody, 4, isPut(".segment")},
+		{"segment", 100_000, truncate, 1, isPut(".segment")},
+		{"head", 100_000, notFound, 3, head},
+		{"manifest", 100_000, internal, 8, isPut("/manifest")},
+		{"manifest", 100_000, loseReply, 1, isPut("/manifest")},
+		{"manifest", 100_000, loseReply, 4, isPut("/manifest")},
+		{"manifest", 100_000, breakBody, 4, isPut("/manifest")},
+		{"manifest", 100_000, truncate, 1, isPut("/manifest")},
+		{"last part", 6 << 20, internal, 5, lastPart},
+		{"last part", 6 << 20, loseReply, 1, lastPart},
+		{"last part", 6 << 20, loseReply, 4, lastPart},
+		{"last part", 6 << 20, breakBody, 2, lastPart},
+	} {
+		t.Run(fmt.Sprintf("%s: %d times %s", c.name, c.times, c.fault), func(t *testing.T) {
+			t.Parallel()
+			proxy := startProxy(t, addr)
+			b := openBucket(t, strings.TrimPrefix(proxy.URL, "http://"), "&part_size=5242880")
+			proxy.inject(c.fault, c.times, c.matches)
+			s := newSource(3, c.size)
+			p := start(t, b, s)
+			waitConfirmed(t, p, 3)
+			if proxy.happened() == 0 {
+				t.Fatal("nothing happened")
+			}
+			if !bytes.Equal(readAll(t, p, 3), s.bytes()) {
+				t.Fatal("other bytes")
+			}
+		})
+	}
+}
+
+// TestWrongSettingsAreNamed: what a person must mend is said in words. (Scenario 65)
+func TestWrongSettingsAreNamed(t *testing.T) {
+	addr := startGateway(t)
+	for name, c := range map[string]struct {
+		prepare func(t *testing.T)
+		url     string
+		kind    error
+	}{
+		"no such bucket":          {nil, "s3://nothere/x?endpoint=http://" + addr, tier.ErrConfig},
+		"wrong secret":            {func(t *testing.T) { t.Setenv("AWS_SECRET_ACCESS_KEY", "wrong") }, "s3://tier/x?endpoint=http://" + addr, tier.ErrDenied},
+		"unknown key":             {func(t *testing.T) { t.Setenv("AWS_ACCESS_KEY_ID", "wrong") }, "s3://tier/x?endpoint=http://" + addr, tier.ErrDenied},
+		"no credentials":          {func(t *testing.T) { t.Setenv("AWS_ACCESS_KEY_ID", ""); t.Setenv("AWS_SECRET_ACCESS_KEY", "") }, "s3://tier/x?endpoint=http://" + addr, tier.ErrDenied},
+		"TLS where there is none": {nil, "s3://tier/x?endpoint=https://" + addr, tier.ErrConfig},
+		"wrong region":            {nil, "s3://tier/x?region=mars-1&endpoint=http://" + addr, tier.ErrConfig},
+		"nobody listens":          {nil, "s3://tier/x?endpoint=http://127.0.0.1:1", tier.ErrUnknown},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("AWS_CONFIG_FILE", "/dev/null")
+			t.Setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+			if c.prepare != nil {
+				c.prepare(t)
+			}
+			b, err := tier.OpenBucket(t.Context(), c.url, vfs.OS{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = tier.Probe(t.Context(), b, "c/", nil)
+			if !errors.Is(err, c.kind) {
+				t.Fatalf("%v, want %v", err, c.kind)
+			}
+			t.Log(err)
+		})
+	}
+}
