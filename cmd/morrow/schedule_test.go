@@ -1,0 +1,87 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/morrowmq/morrow/broker/schedules"
+)
+
+// scheduleAgainst runs a schedule command against a server that answers as it is told, and returns what was asked and what was printed.
+func scheduleAgainst(t *testing.T, answer any, status int, args ...string) (asked, stdout, stderr string) {
+	t.Helper()
+	var requests []string
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var body bytes.Buffer
+		_, _ = body.ReadFrom(r.Body)
+		requests = append(requests, strings.TrimSpace(fmt.Sprintf("%s %s %s", r.Method, r.URL.RequestURI(), strings.TrimSpace(body.String()))))
+		w.WriteHeader(status)
+		_ = json.NewEncoder(w).Encode(answer)
+	}))
+	defer s.Close()
+	var out, errs bytes.Buffer
+	run(t.Context(), append([]string{"schedule", "--http", s.Listener.Addr().String()}, args...), &out, &errs)
+	return strings.Join(requests, "\n"), out.String(), errs.String()
+}
+
+func TestScheduleCommandsAskTheAPI(t *testing.T) {
+	for _, c := range []struct{ args, asked string }{
+		{"list", "GET /api/v1/schedules"},
+		{"list a/b -n 5 --prefix k/ -p 1 --from 1000", "GET /api/v1/schedules/a%2Fb?from=1000&limit=5&partition=1&prefix=k%2F"},
+		{"timeline orders --buckets 3 --until 1970-01-01T00:00:01Z", "GET /api/v1/schedules/orders/timeline?buckets=3&until=1000"},
+		{"show orders 0 7", "GET /api/v1/schedules/orders/0/7"},
+		{"sources orders", "GET /api/v1/schedules/orders/sources"},
+		{"cancel orders 0 7", "DELETE /api/v1/schedules/orders/0/7"},
+		{"move orders 0 7 --delay 2d", `POST /api/v1/schedules/orders/0/7/move {"delay_ms":172800000}`},
+		{"move orders 0 7 --due 1000", `POST /api/v1/schedules/orders/0/7/move {"due_ms":1000}`},
+		{"cancel orders --prefix k --dry-run", `POST /api/v1/schedules/orders/cancel {"key_prefix":"k","dry_run":true,"limit":1000000}`},
+	} {
+		asked, _, stderr := scheduleAgainst(t, map[string]any{"done": true}, http.StatusOK, strings.Fields(c.args)...)
+		if asked != c.asked || stderr != "" {
+			t.Errorf("morrow schedule %s asked %s, expected %s (%s)", c.args, asked, c.asked, stderr)
+		}
+	}
+}
+
+func TestScheduleCommandsSayWhyTheyWereRefused(t *testing.T) {
+	refusal := schedules.Error{Code: "not_pending", Message: "cannot cancel: the record at offset 7 was delivered at offset 9"}
+	if _, _, stderr := scheduleAgainst(t, refusal, http.StatusConflict, "cancel", "orders", "0", "7"); stderr != "morrow: "+refusal.Message+"\n" {
+		t.Errorf("printed %q", stderr)
+	}
+	if _, _, stderr := scheduleAgainst(t, nil, http.StatusOK, "move", "orders", "0", "7", "--delay", "soon"); !strings.Contains(stderr, `invalid value "soon" for --delay`) {
+		t.Errorf("printed %q", stderr)
+	}
+}
+
+func TestTimelineIsDrawnToScale(t *testing.T) {
+	var w bytes.Buffer
+	line := schedules.Timeline{Before: 2, After: 1}
+	for i, n := range []int64{1000, 500, 1, 0} {
+		line.Buckets = append(line.Buckets, schedules.Bucket{FromMs: int64(i) * 60_000, UntilMs: int64(i+1) * 60_000, Count: n})
+	}
+	drawTimeline(&w, line, 4)
+	for _, want := range []string{"before\t\t2\t\n", "\tin 0s\t1000\t████\n", "\tin 1m0s\t500\t██\n", "\tin 2m0s\t1\t▏\n", "\tin 3m0s\t0\t\n", "later\t\t1\t\n"} {
+		if !strings.Contains(w.String(), want) {
+			t.Errorf("%q is missing in\n%s", want, w.String())
+		}
+	}
+}
+
+func TestSpansAreReadAndShown(t *testing.T) {
+	for text, want := range map[string]time.Duration{"90s": 90 * time.Second, "2d": 48 * time.Hour, "1d12h": 36 * time.Hour} {
+		if got, err := parseSpan(text); err != nil || got != want {
+			t.Errorf("%s: %v, %v", text, got, err)
+		}
+	}
+	for d, want := range map[time.Duration]string{1500 * time.Microsecond: "2ms", 61 * time.Second: "1m1s", 90 * time.Minute: "1h30m", 49 * time.Hour: "2d01h"} {
+		if got := span(d); got != want {
+			t.Errorf("%v is shown as %s", d, got)
+		}
+	}
+}
