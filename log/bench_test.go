@@ -157,3 +157,53 @@ func BenchmarkBulk(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkAppend is the cost of an append alone: checks, write, book-keeping.
+func BenchmarkAppend(b *testing.B) {
+	for _, size := range []int{1 << 10, 64 << 10} {
+		b.Run(fmt.Sprintf("bytes=%d", size), func(b *testing.B) {
+			l := benchLogs(b, 1)[0]
+			p := payload(size)
+			at := time.Now()
+			b.SetBytes(int64(size))
+			b.ReportAllocs()
+			for b.Loop() {
+				p.SetBaseOffset(0)
+				_, err := l.Append(1, at, plain(p))
+				check(b, err)
+			}
+		})
+	}
+}
+
+// BenchmarkRead is the cost of finding what a fetch of 1 MiB sends, at random places of a log with small batches.
+func BenchmarkRead(b *testing.B) {
+	for _, hidden := range []bool{false, true} {
+		b.Run(fmt.Sprintf("hidden=%t", hidden), func(b *testing.B) {
+			s, err := openBench(b.TempDir())
+			check(b, err)
+			l, err := tryOpenLog(s, testID)
+			check(b, err)
+			const batches = 100_000
+			p := payload(1 << 10)
+			for i := range batches {
+				a := record.Attributes(0)
+				if hidden && i%10 == 0 {
+					a = record.Hidden
+				}
+				p.Stamp(a, now.UnixMilli())
+				p.SetBaseOffset(0)
+				_, err := l.Append(1, now, plain(p))
+				check(b, err)
+			}
+			s.Sync()
+			b.ReportAllocs()
+			for b.Loop() {
+				read, err := l.Read(ReadRequest{Offset: rand.Int64N(batches - 2000), MaxBytes: 1 << 20})
+				check(b, err)
+				read.Release()
+			}
+			check(b, s.Close())
+		})
+	}
+}

@@ -4,8 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-
-	"github.com/morrowmq/morrow/log/record"
 )
 
 // Widths of the entries, in Kafka's format; numbers are big-endian.
@@ -163,40 +161,4 @@ func (s *Segment) ResetAborted(all []AbortedTxn) {
 	for _, a := range all {
 		s.addAbortedLocked(a)
 	}
-}
-
-// headers reads batch headers by position, through a small buffer.
-type headers struct {
-	s *Segment
-	f interface {
-		ReadAt([]byte, int64) (int, error)
-	}
-	end  int64 // no batch ends above it
-	pos  int64 // of buf
-	buf  []byte
-	room [4096]byte
-}
-
-// at returns the header of the batch at pos, valid until the next call, and where the batch ends.
-func (h *headers) at(pos int64) (record.Batch, int64, error) {
-	if pos < h.pos || pos+record.HeaderLen > h.pos+int64(len(h.buf)) {
-		n := min(int64(len(h.room)), h.end-pos)
-		if n < record.HeaderLen {
-			return nil, 0, &CorruptError{File: h.s.Name(), Pos: pos, Err: record.ErrTorn}
-		}
-		h.buf, h.pos = h.room[:0], pos
-		if err := readFull(h.f, h.room[:n], pos); err != nil {
-			return nil, 0, &CorruptError{File: h.s.Name(), Pos: pos, Err: err}
-		}
-		h.buf = h.room[:n]
-	}
-	b := record.Batch(h.buf[pos-h.pos:])
-	n, err := record.FrameLen(b)
-	if err == nil && pos+int64(n) > h.end {
-		err = record.ErrTorn
-	}
-	if err != nil {
-		return nil, 0, &CorruptError{File: h.s.Name(), Pos: pos, Err: err}
-	}
-	return b[:record.HeaderLen], pos + int64(n), nil
 }

@@ -25,8 +25,8 @@ type Query struct {
 // the next visible batch, here or in a later segment, is not to be returned. The caller holds the segment ([Segment.Hold]), whose
 // file is f.
 func (s *Segment) Slice(dst []Range, f vfs.File, q Query) (_ []Range, bytes int64, full bool, err error) {
-	sl := slice{s: s, q: q, f: f, dst: dst, next: q.Offset}
-	sl.h = headers{s: s, f: f, end: s.Size()}
+	sl := slice{s: s, q: q, f: f, dst: dst, next: q.Offset, h: s.headers(f)}
+	defer sl.h.close()
 	err = s.repairing(func() (err error) {
 		full, err = sl.run()
 		return err
@@ -39,7 +39,7 @@ type slice struct {
 	s     *Segment
 	q     Query
 	f     vfs.File
-	h     headers
+	h     *headers
 	dst   []Range
 	bytes int64
 	next  int64 // offset after the last batch taken
@@ -75,7 +75,7 @@ func (q *slice) run() (full bool, err error) {
 		p.EndPos = min(p.EndPos, q.h.end) // it may have grown since
 		pos := p.Pos
 		if q.next > p.Start {
-			at, err := q.s.locate(&q.h, q.next)
+			at, err := q.s.locate(q.h, q.next)
 			if err != nil {
 				return false, err
 			}
@@ -214,8 +214,9 @@ func (s *Segment) floorBatch(offset int64) (pos int64, err error) {
 			return err
 		}
 		defer s.log.release()
-		h := headers{s: s, f: f, end: s.Size()}
-		pos, err = s.locate(&h, offset)
+		h := s.headers(f)
+		defer h.close()
+		pos, err = s.locate(h, offset)
 		return err
 	})
 	return pos, err
@@ -234,7 +235,8 @@ func (s *Segment) FloorGroup(offset int64) (pos, base int64, err error) {
 		if err != nil {
 			return err
 		}
-		h := headers{s: s, f: f, end: s.Size()}
+		h := s.headers(f)
+		defer h.close()
 		inGroup := false
 		for at < h.end {
 			b, end, err := h.at(at)
@@ -268,7 +270,8 @@ func (s *Segment) BatchAt(offset int64, buf []byte) (record.Batch, error) {
 		return nil, err
 	}
 	defer s.log.release()
-	h := headers{s: s, f: f, end: s.Size()}
+	h := s.headers(f)
+	defer h.close()
 	if pos >= h.end {
 		return nil, nil
 	}
@@ -299,7 +302,8 @@ func (s *Segment) Visible(from int64, visit func(header record.Batch, end int64)
 		return err
 	}
 	defer s.log.release()
-	h := &headers{s: s, f: f, end: s.Size()}
+	h := s.headers(f)
+	defer h.close()
 	for {
 		p, ok := s.span(from)
 		if !ok {
@@ -352,7 +356,8 @@ func (s *Segment) LastVisible(below int64) (end int64, err error) {
 		return 0, err
 	}
 	defer s.log.release()
-	h := &headers{s: s, f: f, end: s.Size()}
+	h := s.headers(f)
+	defer h.close()
 	err = s.repairing(func() error {
 		stop, err := s.locate(h, below)
 		if err != nil {
