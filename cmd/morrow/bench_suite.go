@@ -17,7 +17,7 @@ import (
 func newBenchSuite() *cobra.Command {
 	var quick bool
 	var output string
-	s := bench.Suite{IdlePartitions: 1000, WarmBytes: 2 << 30, FetchBytes: 1 << 30}
+	s := bench.Suite{IdlePartitions: 1000, WarmBytes: 2 << 30, FetchBytes: 1 << 30, Within: 2 * time.Minute}
 	cmd := &cobra.Command{
 		Use:   "suite",
 		Short: "Compare this broker with the bare machine and with the project's goals",
@@ -34,7 +34,7 @@ minutes, or less than one with --quick, and then says less.`,
 			}
 			if quick {
 				s.Repetitions, s.Step, s.RecoverBytes = min(s.Repetitions, 2), min(s.Step, 500*time.Millisecond), min(s.RecoverBytes, 1e9)
-				s.WarmBytes, s.FetchBytes = 1<<30, 256<<20
+				s.WarmBytes, s.FetchBytes, s.Within = 1<<30, 256<<20, 20*time.Second
 			}
 			bin, err := os.Executable()
 			if err != nil {
@@ -58,7 +58,7 @@ minutes, or less than one with --quick, and then says less.`,
 	fl := cmd.Flags()
 	fl.StringVar(&s.Dir, "dir", ".", "directory on the disk to measure")
 	fl.BoolVar(&quick, "quick", false, "measure less")
-	fl.IntVar(&s.Repetitions, "repetitions", 4, "how often everything is measured")
+	fl.IntVar(&s.Repetitions, "repetitions", 4, "how often everything is measured; a slow machine does less")
 	fl.DurationVar(&s.Step, "step", 1200*time.Millisecond, "how long each measurement takes")
 	fl.Int64Var(&s.RecoverBytes, "recover-bytes", 10e9, "bytes in the log of the broker that is killed and started again")
 	addOutputFlag(cmd, &output)

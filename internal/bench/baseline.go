@@ -44,7 +44,7 @@ func Probes() []Probe {
 			}
 		}
 		for _, size := range []int{8 << 20, 1 << 20, 64 << 10} {
-			probes = append(probes, IdealFetch{AnswerBytes: size, FileBytes: 256 << 20, Congestion: congestion}.probe())
+			probes = append(probes, IdealFetch{AnswerBytes: size, Congestion: congestion}.probe())
 		}
 	}
 	return probes
@@ -59,7 +59,10 @@ func (p IdealProduce) probe() Probe {
 }
 
 func (f IdealFetch) probe() Probe {
-	return Probe{withCongestion(fmt.Sprintf("ideal fetch %d KiB", f.AnswerBytes>>10), f.Congestion), f.Run}
+	const fileBytes = 256 << 20
+	return Probe{withCongestion(fmt.Sprintf("ideal fetch %d KiB", f.AnswerBytes>>10), f.Congestion), func(dir string, d time.Duration) (Bare, error) {
+		return f.Run(dir, fileBytes, d)
+	}}
 }
 
 func withCongestion(name, congestion string) string {

@@ -16,26 +16,39 @@ const (
 )
 
 // IdealFetch is the least a broker must do for a fetch, over loopback: receive a request, and send part of a file with
-// sendfile. One request is under way at a time.
+// sendfile. One request is under way at a time; the file is read from front to back, again and again.
 type IdealFetch struct {
 	AnswerBytes int
-	// FileBytes is how large the file is. It is read from front to back, again and again.
-	FileBytes  int64
-	Congestion string
+	Congestion  string
 }
 
-// Run measures for d, with a file in dir.
-func (f IdealFetch) Run(dir string, d time.Duration) (b Bare, err error) {
+// newFetchFile makes a file in dir to be fetched from, and writes it to the disk, so that it is only read from then on.
+func newFetchFile(dir string, size int64) (*scratch, error) {
 	file, err := newScratch(dir)
+	if err != nil {
+		return nil, err
+	}
+	for chunk := make([]byte, 1<<20); file.pos < size && err == nil; {
+		err = file.append(chunk)
+	}
+	if err = errors.Join(err, file.Sync()); err != nil {
+		return nil, errors.Join(err, file.remove())
+	}
+	return file, nil
+}
+
+// Run measures for d, with a file in dir of fileBytes, AnswerBytes at least.
+func (f IdealFetch) Run(dir string, fileBytes int64, d time.Duration) (b Bare, err error) {
+	file, err := newFetchFile(dir, fileBytes)
 	if err != nil {
 		return b, err
 	}
 	defer func() { err = errors.Join(err, file.remove()) }()
-	for chunk := make([]byte, 1<<20); file.pos < max(f.FileBytes, int64(f.AnswerBytes)); {
-		if err := file.append(chunk); err != nil {
-			return b, err
-		}
-	}
+	return f.run(file, d)
+}
+
+// run measures for d.
+func (f IdealFetch) run(file *scratch, d time.Duration) (b Bare, err error) {
 	client, server, err := loopback(f.Congestion)
 	if err != nil {
 		return b, err

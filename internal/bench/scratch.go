@@ -66,14 +66,14 @@ func WarmPageCache(dir string, size int64) (err error) {
 	return nil
 }
 
-// settle waits until the disk has nothing left to do, at least for what was written and removed before, so that the next
+// settle waits until the disk has done what it was asked before, discards of removed files above all, so that the next
 // measurement does not pay for it.
 func settle(dir string) (err error) {
 	s, err := newScratch(dir)
 	if err != nil {
 		return err
 	}
-	return errors.Join(syncAll(s.osFile()), s.remove())
+	return errors.Join(s.append(make([]byte, 4<<10)), s.Sync(), s.remove())
 }
 
 // AppendSync appends size bytes at a time to a new file in dir, each made durable by an fdatasync before the next, for d.

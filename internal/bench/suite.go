@@ -20,7 +20,9 @@ type Suite struct {
 	// Start starts a broker on a data directory and returns when it is ready. configs are broker configs.
 	Start func(ctx context.Context, dataDir string, configs map[string]string) (Instance, error)
 
+	// Repetitions are made while no more than Within has passed, one at least.
 	Repetitions int
+	Within      time.Duration
 	Step        time.Duration // of each measurement
 
 	// WarmBytes are written and removed before each measurement that fills the page cache; see [WarmPageCache].
@@ -57,11 +59,14 @@ type SuiteReport struct {
 type suiteRun struct {
 	*Suite
 	dir       string
-	broker    Instance // uses congestion
-	other     Instance // uses otherCongestion; nil if the system has only one
-	fetchFrom map[Instance]string
-	dirs      int // made so far
-	turns     int // of compare
+	broker    Instance            // uses congestion
+	other     Instance            // uses otherCongestion; nil if the system has only one
+	fetchFrom map[Instance]string // topics
+	fetchFile *scratch            // what bare fetches read; nil: not made yet
+	dirs      int                 // made so far
+	turns     int                 // of compare
+
+	repetitions int // made so far
 
 	congestion, otherCongestion string
 
@@ -86,10 +91,13 @@ func (s *Suite) Run(ctx context.Context) (report SuiteReport, err error) {
 				err = errors.Join(err, i.Stop())
 			}
 		}
+		if r.fetchFile != nil {
+			err = errors.Join(err, r.fetchFile.Close())
+		}
 		err = errors.Join(err, vfs.OS{}.RemoveAll(r.dir))
 	}()
 	err = r.all(ctx)
-	report = SuiteReport{Congestion: r.congestion, Repetitions: s.Repetitions, Loads: r.loads}
+	report = SuiteReport{Congestion: r.congestion, Repetitions: r.repetitions, Loads: r.loads}
 	for _, g := range r.order {
 		report.Rows = append(report.Rows, g.judge(r.samples[g.Name]))
 	}
@@ -98,7 +106,7 @@ func (s *Suite) Run(ctx context.Context) (report SuiteReport, err error) {
 
 // all takes the steps in order.
 func (r *suiteRun) all(ctx context.Context) error {
-	once := []suiteStep{
+	first := []suiteStep{
 		{"start brokers", r.startBrokers},
 	}
 	repeated := []suiteStep{
@@ -114,21 +122,40 @@ func (r *suiteRun) all(ctx context.Context) error {
 		{"idle partitions", r.idle},
 		{"start after kill -9", r.startKilled},
 	}
-	steps := once
-	for range r.Repetitions {
-		steps = append(steps, repeated...)
+	p := suiteProgress{of: len(first) + r.Repetitions*len(repeated) + len(last), began: r.Began}
+	start := time.Now()
+	if err := p.take(ctx, first); err != nil {
+		return err
 	}
-	steps = append(steps, last...)
-	for i, step := range steps {
+	for r.repetitions < r.Repetitions && (r.repetitions == 0 || time.Since(start) < r.Within) {
+		if err := p.take(ctx, repeated); err != nil {
+			return err
+		}
+		r.repetitions++
+	}
+	p.done = p.of - len(last)
+	return p.take(ctx, last)
+}
+
+// suiteProgress is how far a suite has come.
+type suiteProgress struct {
+	done, of int
+	began    func(what string, step, steps int) // may be nil
+}
+
+// take takes steps.
+func (p *suiteProgress) take(ctx context.Context, steps []suiteStep) error {
+	for _, s := range steps {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if r.Began != nil {
-			r.Began(step.name, i, len(steps))
+		if p.began != nil {
+			p.began(s.name, p.done, p.of)
 		}
-		if err := step.run(ctx); err != nil {
-			return fmt.Errorf("%s: %w", step.name, err)
+		if err := s.run(ctx); err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
 		}
+		p.done++
 	}
 	return nil
 }

@@ -70,7 +70,7 @@ func TestAnInterruptedSuiteLeavesNothing(t *testing.T) {
 		Dir: t.TempDir(), Start: startInProcess, Repetitions: 2, Step: 20 * time.Millisecond,
 		WarmBytes: 1 << 20, FetchBytes: 16 << 20, RecoverBytes: 4 << 20, IdlePartitions: 10,
 		Began: func(_ string, step, _ int) {
-			if step == 4 {
+			if step == 3 {
 				cancel()
 			}
 		},

@@ -101,8 +101,13 @@ func (r *suiteRun) produceSmall(ctx context.Context) error {
 }
 
 // fetch compares fetches of two sizes, and with both congestion controls.
-func (r *suiteRun) fetch(ctx context.Context) error {
-	err := r.fetchOf(ctx, r.broker, r.congestion, 8<<20, true)
+func (r *suiteRun) fetch(ctx context.Context) (err error) {
+	if r.fetchFile == nil {
+		if r.fetchFile, err = newFetchFile(r.dir, r.FetchBytes); err != nil {
+			return err
+		}
+	}
+	err = r.fetchOf(ctx, r.broker, r.congestion, 8<<20, true)
 	if err == nil {
 		err = r.fetchOf(ctx, r.broker, r.congestion, 1<<20, false)
 	}
@@ -123,7 +128,7 @@ func (r *suiteRun) fetchOf(ctx context.Context, from Instance, congestion string
 	var bare Bare
 	var rep Report
 	err = r.compare(func() (err error) {
-		bare, err = IdealFetch{AnswerBytes: size, FileBytes: r.FetchBytes, Congestion: congestion}.Run(r.dir, r.Step)
+		bare, err = IdealFetch{AnswerBytes: size, Congestion: congestion}.run(r.fetchFile, r.Step)
 		return err
 	}, func() (err error) {
 		rep, err = r.drive(ctx, name, RawFetch(l), 0, from)

@@ -62,14 +62,6 @@ func sendFile(c net.Conn, head []byte, f *os.File, pos, size int64) error {
 	return errors.Join(err, sendErr)
 }
 
-// syncAll writes everything that the file system of an open file has not written yet.
-func syncAll(f *os.File) error {
-	if err := unix.Syncfs(int(f.Fd())); err != nil {
-		return os.NewSyscallError("syncfs", err)
-	}
-	return nil
-}
-
 func onSocket(c net.Conn, do func(fd int) error) error {
 	raw, err := c.(syscall.Conn).SyscallConn()
 	if err != nil {

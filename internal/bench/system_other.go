@@ -28,6 +28,3 @@ func sendFile(c net.Conn, head []byte, f *os.File, pos, size int64) error {
 	_, err := io.Copy(c, io.NewSectionReader(f, pos, size))
 	return err
 }
-
-// syncAll is Linux's.
-func syncAll(*os.File) error { return nil }
