@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"io/fs"
 	"slices"
 	"strconv"
@@ -167,15 +168,20 @@ func (r *replay) read(dir string) error {
 }
 
 func (r *replay) readFile(f *replayFile) error {
-	b, err := vfs.ReadFile(r.set.fsys, f.name)
+	w, err := openFrames(r.set.fsys, f.name)
 	if err != nil {
 		return err
 	}
-	f.size = int64(len(b))
+	defer w.close()
+	f.size = w.size
 	var first frame
-	pos := 0
-	for pos < len(b) {
-		fr, err := parseFrame(b[pos:])
+	pos := int64(0)
+	for pos < w.size {
+		b, err := w.from(pos)
+		if err != nil {
+			return err
+		}
+		fr, err := parseFrame(b)
 		if err != nil || fr.sequence > 0 && !fr.follows(first) {
 			break
 		}
@@ -188,13 +194,17 @@ func (r *replay) readFile(f *replayFile) error {
 		r.floor = max(r.floor, fr.floor)
 		f.generation = fr.generation
 		first.sequence = fr.sequence
-		pos += int(padded(fr.length))
+		pos += padded(fr.length)
 	}
-	f.end = int64(pos)
+	f.end = pos
 	// Frames are written one after the other, each durable before the next. So the last one may be torn, but none before a whole one.
-	for at := pos; f.generation > 0 && at < len(b); at += frameAlign {
-		if fr, err := parseFrame(b[at:]); err == nil && fr.generation == first.generation && fr.salt == first.salt {
-			return &CorruptError{File: f.name, Pos: int64(pos), Err: fmt.Errorf("%w, at position %d", errFrame, at)}
+	for at := pos; f.generation > 0 && at < w.size; at += frameAlign {
+		b, err := w.from(at)
+		if err != nil {
+			return err
+		}
+		if fr, err := parseFrame(b); err == nil && fr.generation == first.generation && fr.salt == first.salt {
+			return &CorruptError{File: f.name, Pos: pos, Err: fmt.Errorf("%w, at position %d", errFrame, at)}
 		}
 	}
 	return nil
@@ -259,26 +269,97 @@ func (r *replay) run() error {
 		if f.generation < r.floor || f.generation == 0 {
 			continue
 		}
-		b, err := vfs.ReadFile(r.set.fsys, f.name)
-		if err != nil {
+		if err := r.runFile(f); err != nil {
 			return err
-		}
-		for pos := int64(0); pos < f.end; {
-			fr, err := parseFrame(b[pos:])
-			if err != nil {
-				return &CorruptError{File: f.name, Pos: pos, Err: err}
-			}
-			for body := fr.body; len(body) > 0; {
-				var e entry
-				if e, body, err = nextEntry(body); err != nil {
-					return &CorruptError{File: f.name, Pos: pos, Err: err}
-				}
-				r.apply(e)
-			}
-			pos += padded(fr.length)
 		}
 	}
 	return r.sync()
+}
+
+func (r *replay) runFile(f *replayFile) error {
+	w, err := openFrames(r.set.fsys, f.name)
+	if err != nil {
+		return err
+	}
+	defer w.close()
+	for pos := int64(0); pos < f.end; {
+		b, err := w.from(pos)
+		if err != nil {
+			return err
+		}
+		fr, err := parseFrame(b)
+		if err != nil {
+			return &CorruptError{File: f.name, Pos: pos, Err: err}
+		}
+		for body := fr.body; len(body) > 0; {
+			var e entry
+			if e, body, err = nextEntry(body); err != nil {
+				return &CorruptError{File: f.name, Pos: pos, Err: err}
+			}
+			r.apply(e)
+		}
+		pos += padded(fr.length)
+	}
+	return nil
+}
+
+// frames reads a file of the journal a window at a time, so that a start does not need the memory of all of it.
+type frames struct {
+	f    vfs.File
+	size int64
+	at   int64  // where in the file buf begins
+	buf  []byte // the window
+}
+
+// frameWindow is how much is read at once, unless a frame is longer.
+const frameWindow = 1 << 20
+
+func openFrames(fsys vfs.FS, name string) (*frames, error) {
+	f, err := fsys.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	size, err := f.Size()
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return &frames{f: f, size: size}, nil
+}
+
+// close ends reading. Nothing was written.
+func (w *frames) close() { _ = w.f.Close() }
+
+// from returns what lies at pos: at least a whole frame, if there is one. It is valid until the next call.
+func (w *frames) from(pos int64) ([]byte, error) {
+	if err := w.hold(pos, min(frameHead, w.size-pos)); err != nil {
+		return nil, err
+	}
+	b := w.buf[pos-w.at:]
+	if len(b) < frameHead || string(b[:4]) != frameMagic {
+		return b, nil
+	}
+	length := int64(binary.BigEndian.Uint32(b[8:]))
+	if err := w.hold(pos, min(length, w.size-pos)); err != nil {
+		return nil, err
+	}
+	return w.buf[pos-w.at:], nil
+}
+
+// hold makes sure that n bytes from pos on are in the window.
+func (w *frames) hold(pos, n int64) error {
+	if pos >= w.at && pos+n <= w.at+int64(len(w.buf)) {
+		return nil
+	}
+	n = min(max(n, frameWindow), w.size-pos)
+	if int64(cap(w.buf)) < n {
+		w.buf = make([]byte, n)
+	}
+	w.at, w.buf = pos, w.buf[:n]
+	if _, err := w.f.ReadAt(w.buf, pos); err != nil && !errors.Is(err, io.EOF) {
+		w.buf = w.buf[:0]
+		return err
+	}
+	return nil
 }
 
 // apply writes one entry. What goes wrong concerns its log only.
