@@ -35,6 +35,7 @@ storage with confirmed uploads.
 		newTopic(),
 		newGroup(),
 		newSchedule(),
+		newTier(),
 		newConfig(),
 		newBench(),
 		newVersion(),
