@@ -5,7 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
+	"os"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -48,6 +52,7 @@ func TestDelayMetricsDieWithTheirTopic(t *testing.T) {
 	if _, err := adm.DeleteTopics(ctx, "a", "anew"); err != nil {
 		t.Fatal(err)
 	}
+	guideNamesAll(ctx, t, b)
 	gone := time.Now().Add(5 * time.Second)
 	for len(seriesOf(ctx, t, b, "a")) > 0 {
 		if time.Now().After(gone) {
@@ -89,6 +94,29 @@ func TestDelayMetricsDieWithTheirTopic(t *testing.T) {
 	})
 }
 
+// guideNamesAll holds the metrics that docs/DELAY.md names against those there are.
+func guideNamesAll(ctx context.Context, t *testing.T, b *testnet.Broker) {
+	t.Helper()
+	guide, err := os.ReadFile("../docs/DELAY.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	metric := regexp.MustCompile("morrow_(schedule|delay)_[a-z_]+")
+	named, served := map[string]bool{}, map[string]bool{}
+	for _, name := range metric.FindAllString(string(guide), -1) {
+		named[name] = true
+	}
+	parts := strings.NewReplacer("seconds_bucket", "seconds", "seconds_sum", "seconds", "seconds_count", "seconds")
+	for _, line := range scrape(ctx, t, b) {
+		if name := metric.FindString(line); name != "" && strings.HasPrefix(line, name) {
+			served[parts.Replace(name)] = true
+		}
+	}
+	if !maps.Equal(named, served) {
+		t.Errorf("docs/DELAY.md names %v, served are %v", slices.Sorted(maps.Keys(named)), slices.Sorted(maps.Keys(served)))
+	}
+}
+
 // delay produces records that are due at a time.
 func delay(ctx context.Context, t *testing.T, b *testnet.Broker, topic string, n int, due time.Time) {
 	t.Helper()
@@ -102,16 +130,20 @@ func delay(ctx context.Context, t *testing.T, b *testnet.Broker, topic string, n
 	}
 }
 
+// wantGauge waits until a topic has so many records pending: a new one has no gauge before its schedule is loaded.
 func wantGauge(ctx context.Context, t *testing.T, b *testnet.Broker, topic string, want int) {
 	t.Helper()
 	line := fmt.Sprintf("morrow_schedule_pending_records{topic=%q} %d", topic, want)
-	series := seriesOf(ctx, t, b, topic)
-	for _, s := range series {
-		if s == line {
+	for end := time.Now().Add(3 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		series := seriesOf(ctx, t, b, topic)
+		if slices.Contains(series, line) {
+			return
+		}
+		if time.Now().After(end) {
+			t.Errorf("topic %s has %v, expected %s", topic, series, line)
 			return
 		}
 	}
-	t.Errorf("topic %s has %v, expected %s", topic, series, line)
 }
 
 // seriesOf lists the series with a topic's name in any label.

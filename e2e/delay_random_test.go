@@ -62,7 +62,7 @@ func TestDelayedRecordsSurviveRandomKill9(t *testing.T) {
 	spilled := summary(ctx, b, "random")
 	l.await(t, b, "random")
 	counts := l.verify(t)
-	t.Logf("%d delivered, %d cancelled or moved away, %d with a lost answer; %d runs at the end", counts[pending], counts[cancelled], counts[unknown], spilled.Runs)
+	t.Logf("%d delivered, %d cancelled or moved away, %d replaced or with a lost answer; %d runs at the end", counts[pending], counts[cancelled], counts[unknown], spilled.Runs)
 	if counts[pending] < 20**delayRounds || counts[cancelled] == 0 {
 		t.Errorf("the test is void: %v", counts)
 	}
@@ -221,6 +221,10 @@ func (s *steerer) cancelOne(ctx context.Context) {
 // moveOne cancels a record and produces another instead, in one batch.
 func (s *steerer) moveOne(ctx context.Context) {
 	one, instead := s.take(), s.next()
+	if one.key != "" {
+		s.replace(ctx, one, instead)
+		return
+	}
 	switch err := s.cancel.ProduceSync(ctx, cancelOf(one.r), instead.r).FirstErr(); {
 	case err == nil:
 		s.l.settle(one.id, cancelled, one.r.Offset, 0)
@@ -229,6 +233,19 @@ func (s *steerer) moveOne(ctx context.Context) {
 	case !errors.Is(err, kerr.InvalidRecord):
 		s.l.complain("move %s: %v", one.id, err)
 	}
+}
+
+// replace produces a record under the key of another. If that is still pending it is never delivered; nobody says whether it was.
+func (s *steerer) replace(ctx context.Context, one, instead live) {
+	instead.key = one.key
+	instead.r.Headers = append(instead.r.Headers, kgo.RecordHeader{Key: "morrow-key", Value: []byte(one.key)})
+	if err := s.produce.ProduceSync(ctx, instead.r).FirstErr(); err != nil {
+		s.l.complain("replace %s: %v", one.id, err)
+		return
+	}
+	s.l.settle(one.id, unknown, one.r.Offset, 0)
+	s.l.promise(instead.id, instead.r, 0)
+	s.live = append(s.live, instead)
 }
 
 // steerOne cancels or moves a record over the API.
