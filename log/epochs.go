@@ -31,13 +31,20 @@ func (l *Log) startEpoch(epoch int32) error {
 		}
 	}
 	// An epoch in which nothing was written leaves no trace.
-	kept := l.epochs
+	before := l.epochs
+	kept := before
 	for len(kept) > 0 && kept[len(kept)-1].Start == l.end {
 		kept = kept[:len(kept)-1]
 	}
 	l.epochs = append(slices.Clip(kept), segment.Epoch{Epoch: epoch, Start: l.end})
 	l.mu.Unlock()
-	return l.storeFacts(true)
+	err := l.storeFacts(true)
+	if err != nil {
+		l.mu.Lock()
+		l.epochs = before
+		l.mu.Unlock()
+	}
+	return err
 }
 
 // EpochEnd answers OffsetForLeaderEpoch (KIP-101, 279, 320): the largest epoch of this log that is not above

@@ -172,7 +172,10 @@ func (w *factsFile) store(f facts, durable bool) error {
 		return nil
 	}
 	w.durable = 1 - w.durable
-	return w.write(1-w.durable, f, false)
+	if err := w.write(1-w.durable, f, false); !vfs.IsFull(err) {
+		return err
+	}
+	return nil // once will do
 }
 
 func (w *factsFile) write(slot int, f facts, durable bool) error {
@@ -219,7 +222,7 @@ func (w *factsFile) sync(slot int) error {
 }
 
 // storeFacts writes the facts as they are now. If durable is not set, that is for a restart of the process only.
-// A failure takes the log offline.
+// A full disk is ErrNoSpace, and the facts on disk are the old ones; any other failure takes the log offline.
 func (l *Log) storeFacts(durable bool) error {
 	l.factsMu.Lock()
 	defer l.factsMu.Unlock()
@@ -231,13 +234,16 @@ func (l *Log) storeFacts(durable bool) error {
 	l.factsDirty = false
 	l.mu.Unlock()
 	if err := l.stored.store(f, durable); err != nil {
-		if vfs.IsFull(err) && !durable {
-			l.mu.Lock()
-			l.factsDirty = true
-			l.mu.Unlock()
-			return nil
+		if !vfs.IsFull(err) {
+			return l.fail(err)
 		}
-		return l.fail(err)
+		l.mu.Lock()
+		l.factsDirty = true
+		l.mu.Unlock()
+		if durable {
+			return fmt.Errorf("%w: %w", ErrNoSpace, err)
+		}
+		return nil // another time
 	}
 	if durable {
 		l.mu.Lock()

@@ -303,11 +303,21 @@ func (j *journal) prepareWanted() error {
 		if j.stopped() {
 			return nil
 		}
-		if err := j.prepare(); err != nil {
+		err := j.prepare()
+		if err != nil && !vfs.IsFull(err) {
 			return err
+		}
+		if err != nil {
+			select {
+			case <-time.After(prepareAgain):
+			case <-j.closed:
+			}
 		}
 	}
 }
+
+// prepareAgain is how long to wait for space before a file is tried to be made again.
+const prepareAgain = 10 * time.Second
 
 // prepare makes one file that can be used, if one is missing.
 func (j *journal) prepare() error {
@@ -320,6 +330,9 @@ func (j *journal) prepare() error {
 	f := j.files[i]
 	j.mu.Unlock()
 	if err := j.fill(f); err != nil {
+		if vfs.IsFull(err) && f.f != nil {
+			err = errors.Join(err, f.f.Truncate(0)) // others need the space more
+		}
 		return fmt.Errorf("prepare %s: %w", f.name, err)
 	}
 	j.mu.Lock()

@@ -84,7 +84,6 @@ type Log struct {
 	// appendMu is held over every change of the log's bytes: append, roll, truncation, removal of segments.
 	appendMu sync.Mutex
 	scratch  []record.Batch // guarded by appendMu
-	jitterMs int64          // guarded by appendMu: of the active segment
 
 	// factsMu is held while facts are written. It is taken after appendMu and before mu.
 	factsMu sync.Mutex
@@ -111,6 +110,8 @@ type Log struct {
 	factsDirty bool  // the facts on disk are older than these
 	flushedAt  int64 // of the last sync, ms
 	expireAt   int64 // when producers are looked through next, ms
+	jitterMs   int64 // how much sooner than others the active segment rolls
+	removals   int   // how often segments were removed
 	recovery   recovery
 
 	commit commitState // guarded by committer.mu

@@ -53,14 +53,20 @@ func (l *Log) Read(r ReadRequest) (*Read, error) {
 		return nil, err
 	}
 	for {
+		l.mu.Lock()
+		removals := l.removals
+		l.mu.Unlock()
 		read, err := l.read(r)
-		if removed(err) {
-			// The segment was removed after the list of segments was read. Unless that list has changed, it is lost.
-			if l.holds(r.Offset) == nil {
-				continue
-			}
+		if !removed(err) {
+			return read, err
 		}
-		return read, err
+		// A segment was removed after it was looked up: look again. If none was, its file is missing.
+		l.mu.Lock()
+		same := removals == l.removals
+		l.mu.Unlock()
+		if same {
+			return nil, l.wrap("read", err)
+		}
 	}
 }
 
@@ -137,18 +143,6 @@ func segmentOf(segments []*segment.Segment, offset int64) int {
 // removed reports whether err says that a segment was removed after it was looked up.
 func removed(err error) bool {
 	return errors.Is(err, segment.ErrGone) || errors.Is(err, fs.ErrNotExist)
-}
-
-// holds reports, as an error, that no segment of the present list has the offset.
-func (l *Log) holds(offset int64) error {
-	o := l.Offsets()
-	if offset < o.LogStart {
-		return &OutOfRangeError{Offset: offset, Start: o.LogStart, End: o.LogEnd}
-	}
-	if max(offset, o.RealStart) < o.LocalStart {
-		return &TieredError{Offset: offset, LocalStart: o.LocalStart}
-	}
-	return nil
 }
 
 // Scan calls fn for every batch, hidden ones included, that ends above from and begins below to, which is at most the log

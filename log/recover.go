@@ -197,7 +197,7 @@ func (l *Log) adopt(f facts) {
 	l.factsDirty = l.end > f.synced
 	l.set.commits.opened(l, l.lineage, l.end)
 	l.flushedAt = l.set.now().UnixMilli()
-	l.drawJitter(l.config.Load())
+	l.jitterMs = jitter(l.config.Load())
 }
 
 // loadProducers rebuilds what is known of producers at the end of segments, and the index of

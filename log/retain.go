@@ -1,6 +1,7 @@
 package log
 
 import (
+	"slices"
 	"time"
 
 	"github.com/morrowmq/morrow/internal/vfs"
@@ -39,39 +40,54 @@ func (l *Log) Retain(now time.Time, f Floor) (removed int, err error) {
 			return 0, err
 		}
 	}
-	l.mu.Lock()
-	confirmed := max(l.confirmed, l.deleteBoundOf(f))
-	moved := confirmed != l.confirmed
-	l.confirmed = confirmed
-	gone := l.segments[:p.local]
-	if p.local > 0 {
-		l.local = l.segments[p.local].Base()
-		l.segments = l.segments[p.local:]
-	}
-	if p.start > l.start {
-		l.start = p.start
-		l.reported = max(l.reported, p.reported) // DeleteRecords may have come in between
-		l.epochs = epochsFrom(l.epochs, p.start)
-	}
-	l.mu.Unlock()
-	if len(gone) == 0 && !moved {
-		return 0, nil
-	}
-	if err := l.storeFacts(true); err != nil {
+	if moved, err := l.moveStart(p, f); !moved || err != nil {
 		return 0, err
 	}
+	l.mu.Lock()
+	gone := l.segments[:p.local]
+	l.segments = slices.Clone(l.segments[p.local:])
+	l.removals++
+	l.mu.Unlock()
 	for _, s := range gone {
 		if err := s.Remove(); err != nil {
 			return removed, l.wrap("remove segment of", err)
 		}
 		removed++
 	}
-	if len(gone) > 0 {
+	if removed > 0 {
 		if err := l.removeSnapshots(0, l.Offsets().LocalStart); err != nil {
 			return removed, l.wrap("remove snapshots of", err)
 		}
 	}
 	return removed, nil
+}
+
+// moveStart makes the new starts and the delete bound durable, before anything below them goes. It reports
+// whether there was anything to move; with an error nothing has moved.
+func (l *Log) moveStart(p plan, f Floor) (moved bool, err error) {
+	l.mu.Lock()
+	before := l.factsLocked()
+	l.confirmed = max(l.confirmed, l.deleteBoundOf(f))
+	l.local = l.segments[p.local].Base()
+	l.start = max(l.start, p.start)
+	l.reported = max(l.reported, p.reported) // DeleteRecords may have come in between
+	l.epochs = epochsFrom(l.epochs, l.start)
+	reported := l.reported
+	moved = p.local > 0 || l.confirmed != before.deleteBound
+	l.mu.Unlock()
+	if !moved {
+		return false, nil
+	}
+	if err := l.storeFacts(true); err != nil {
+		l.mu.Lock()
+		l.confirmed, l.local, l.start, l.epochs = before.deleteBound, before.localStart, before.start, before.epochs
+		if l.reported == reported {
+			l.reported = before.reportedStart
+		}
+		l.mu.Unlock()
+		return false, err
+	}
+	return true, nil
 }
 
 // keepProducers makes the snapshot durable that is taken where the log will begin. Until then snapshots are a

@@ -16,7 +16,7 @@ func (l *Log) fit(cfg *Config, bytes, end int64, now time.Time) error {
 		return fmt.Errorf("%w: %d bytes at once", ErrTooLarge, bytes)
 	}
 	l.mu.Lock()
-	active := l.activeLocked()
+	active, maxAge := l.activeLocked(), cfg.SegmentMs-l.jitterMs
 	l.mu.Unlock()
 	info := active.Info()
 	if info.Size == 0 {
@@ -26,20 +26,19 @@ func (l *Log) fit(cfg *Config, bytes, end int64, now time.Time) error {
 	switch {
 	case info.Size+bytes > cfg.SegmentBytes,
 		!active.Room(bytes, end, int(cfg.SegmentIndexBytes)),
-		l.aged(cfg, active, first, now):
+		age(active, first, now) > maxAge:
 		return l.roll()
 	}
 	return nil
 }
 
-// aged reports whether a segment's first record is too old for the next one to join it: by the records'
-// timestamps, as in Kafka, so that an import of old records is cut up by their time.
-func (l *Log) aged(cfg *Config, s *segment.Segment, timestamp int64, now time.Time) bool {
-	age := now.UnixMilli() - s.Info().Created
+// age is how much older than the next record a segment's first one is, ms: by the records' timestamps, as in Kafka, so that
+// an import of old records is cut up by their time.
+func age(s *segment.Segment, timestamp int64, now time.Time) int64 {
 	if first := s.FirstTimestamp(); first >= 0 && timestamp >= 0 {
-		age = timestamp - first
+		return timestamp - first
 	}
-	return age > cfg.SegmentMs-l.jitterMs
+	return now.UnixMilli() - s.Info().Created
 }
 
 // Roll closes the active segment, unless it is empty: what is appended next begins a new one.
@@ -55,9 +54,9 @@ func (l *Log) Roll() error {
 // rollIdle closes the active segment if it has lain there for longer than segments may live, although nothing was appended.
 func (l *Log) rollIdle(now time.Time) error {
 	l.mu.Lock()
-	created := l.activeLocked().Info().Created
+	created, maxAge := l.activeLocked().Info().Created, l.config.Load().SegmentMs-l.jitterMs
 	l.mu.Unlock()
-	if created < 0 || now.UnixMilli()-created <= l.config.Load().SegmentMs {
+	if created < 0 || now.UnixMilli()-created <= maxAge {
 		return nil
 	}
 	return l.Roll()
@@ -82,8 +81,8 @@ func (l *Log) roll() error {
 	old.Seal()
 	l.mu.Lock()
 	l.segments = append(l.segments[:len(l.segments):len(l.segments)], s)
+	l.jitterMs = jitter(cfg)
 	l.mu.Unlock()
-	l.drawJitter(cfg)
 	l.checkpoint(old)
 	return nil
 }
@@ -95,11 +94,12 @@ func preallocated(cfg *Config) int64 {
 	return 0
 }
 
-func (l *Log) drawJitter(cfg *Config) {
-	l.jitterMs = 0
+// jitter draws how much sooner than others a segment rolls, so that those that began together do not end together.
+func jitter(cfg *Config) int64 {
 	if j := min(cfg.SegmentJitterMs, cfg.SegmentMs); j > 0 {
-		l.jitterMs = rand.Int64N(j)
+		return rand.Int64N(j)
 	}
+	return 0
 }
 
 func (l *Log) segmentOptions() segment.Options {

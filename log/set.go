@@ -264,7 +264,7 @@ func (s *Set) open(id ID, o Options) (*Log, error) {
 
 // Remove closes a log and removes it from disk: when it returns, it does not come back after a crash, though its space may
 // be freed only at the next start. A log that is not there is no error.
-func (s *Set) Remove(id ID) error {
+func (s *Set) Remove(id ID) (err error) {
 	release, err := s.claim(id)
 	if err != nil {
 		return err
@@ -274,6 +274,13 @@ func (s *Set) Remove(id ID) error {
 	l := s.logs[id]
 	delete(s.logs, id)
 	s.mu.Unlock()
+	defer func() {
+		if err == nil {
+			s.mu.Lock()
+			delete(s.broken, id)
+			s.mu.Unlock()
+		}
+	}()
 	if l != nil {
 		l.appendMu.Lock()
 		l.gone.Store(true)

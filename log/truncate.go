@@ -33,7 +33,7 @@ func (l *Log) TruncateTo(offset int64) error {
 	if err := l.cut(segments, i, pos, base); err != nil {
 		return l.fail(err)
 	}
-	return l.storeFacts(true)
+	return nil
 }
 
 // newLineage makes what the journal holds of this log void, after making it durable in the segments. It must be done
@@ -45,7 +45,10 @@ func (l *Log) newLineage() error {
 	l.mu.Lock()
 	l.lineage++
 	l.mu.Unlock()
-	return l.storeFacts(true)
+	if err := l.storeFacts(true); err != nil {
+		return l.fail(err) // the journal would go by the old one
+	}
+	return nil
 }
 
 // cut removes everything from position pos of the i-th segment on, which is offset end, and works out the state anew.
@@ -58,6 +61,7 @@ func (l *Log) cut(segments []*segment.Segment, i int, pos, end int64) error {
 	l.reported = min(l.reported, end)
 	l.epochs = epochsTo(l.epochs, end)
 	l.segments = slices.Clip(segments[:i+1])
+	l.removals++
 	l.recovery = recovery{at: end, latest: l.recovery.latest, synced: min(l.recovery.synced, end)}
 	l.mu.Unlock()
 	if err := l.storeFacts(true); err != nil {

@@ -131,7 +131,8 @@ func (s *State) Empty() bool { return len(s.entries) == 0 && len(s.txns) == 0 }
 
 // Check judges a batch that is about to be appended: a duplicate of one of the
 // last five of its producer (where that was stored is returned), a continuation (nil error), a
-// *FencedError or an *OutOfOrderError. A producer not known may start anywhere (KIP-360).
+// *FencedError or an *OutOfOrderError. A producer not known may start anywhere (KIP-360). Without
+// sequences only the epoch counts.
 func (s *State) Check(o Original) (stored Range, duplicate bool, err error) {
 	e := s.entries[o.ProducerID]
 	switch {
@@ -139,6 +140,8 @@ func (s *State) Check(o Original) (stored Range, duplicate bool, err error) {
 		return Range{}, false, nil
 	case o.Epoch < e.epoch:
 		return Range{}, false, &FencedError{ProducerID: o.ProducerID, Epoch: o.Epoch, Current: e.epoch}
+	case o.FirstSequence < 0: // a coordinator's batch in the name of a producer
+		return Range{}, false, nil
 	case o.Epoch > e.epoch:
 		return Range{}, false, outOfOrder(o, 0)
 	}

@@ -104,16 +104,17 @@ func (s *Segment) plausible(b record.Batch) error {
 
 // mark is a place to which a walk can go back.
 type mark struct {
-	state                 state
-	offsets, times, spans int
-	lastSpan              Span
-	epochs                int
+	state                  state
+	offsets, times, epochs int
+	spans                  []Span
+	spanGap                int64
+	lastSpan               Span
 }
 
 func (s *Segment) mark() mark {
-	m := mark{state: s.state, offsets: len(s.offsets.tail), times: len(s.times.tail), spans: len(s.spans), epochs: len(s.epochs)}
-	if m.spans > 0 {
-		m.lastSpan = s.spans[m.spans-1]
+	m := mark{state: s.state, offsets: len(s.offsets.tail), times: len(s.times.tail), epochs: len(s.epochs), spans: s.spans, spanGap: s.spanGap}
+	if n := len(m.spans); n > 0 {
+		m.lastSpan = m.spans[n-1]
 	}
 	return m
 }
@@ -121,9 +122,10 @@ func (s *Segment) mark() mark {
 func (s *Segment) rewind(m mark) {
 	s.state = m.state
 	s.offsets.tail, s.times.tail = slices.Clip(s.offsets.tail[:m.offsets]), slices.Clip(s.times.tail[:m.times])
-	s.spans, s.epochs = slices.Clip(s.spans[:m.spans]), slices.Clip(s.epochs[:m.epochs])
-	if m.spans > 0 {
-		s.spans[m.spans-1] = m.lastSpan
+	s.epochs = slices.Clip(s.epochs[:m.epochs])
+	s.spans, s.spanGap = slices.Clip(m.spans), m.spanGap
+	if n := len(m.spans); n > 0 {
+		s.spans[n-1] = m.lastSpan
 	}
 }
 

@@ -28,6 +28,7 @@ type Segment struct {
 	txns    table // aborted transactions
 	decided int64 // aborted transactions whose markers lie below are in txns
 	spans   []Span
+	spanGap int64 // bytes of hidden batches that end a span; 0: spanGap
 	epochs  []Epoch
 
 	sealed bool     // no more appends
@@ -267,7 +268,7 @@ func (s *Segment) observeLocked(b record.Batch) {
 			st.maxTimestamp, st.maxTimestampOffset = b.MaxTimestamp(), b.LastOffset()
 		}
 		st.lastVisible = st.end
-		s.spans = addSpan(s.spans, Span{Start: b.BaseOffset(), End: st.end, Pos: pos, EndPos: st.size, Pure: true})
+		s.addSpanLocked(Span{Start: b.BaseOffset(), End: st.end, Pos: pos, EndPos: st.size, Pure: true})
 	}
 	// Invariant: an index entry points to the first batch of a group, so that a reader
 	// that starts there knows where the group it lands in begins.

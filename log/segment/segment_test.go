@@ -281,6 +281,28 @@ func TestSegment(t *testing.T) {
 	})
 }
 
+// However visible and hidden batches alternate, the spans stay few.
+func TestSpansStayFew(t *testing.T) {
+	s := newSegment(options(t, vfs.NewMem()), 0)
+	pos, offset := int64(0), int64(0)
+	for i := range int64(20 * maxSpans) {
+		s.addSpanLocked(Span{Start: offset, End: offset + 1, Pos: pos, EndPos: pos + 100, Pure: true})
+		offset, pos = offset+2, pos+100+spanGap*(1+i*i%101)
+	}
+	if len(s.spans) > maxSpans || len(s.spans) < maxSpans/4 {
+		t.Fatalf("%d spans", len(s.spans))
+	}
+	last := s.spans[len(s.spans)-1]
+	if s.spans[0].Start != 0 || last.End != offset-1 || s.spans[0].Pure {
+		t.Fatal("spans do not cover the segment")
+	}
+	for i, p := range s.spans[1:] {
+		if before := s.spans[i]; p.Start < before.End || p.Pos < before.EndPos {
+			t.Fatalf("%+v after %+v", p, before)
+		}
+	}
+}
+
 // The bytes of the side files, as FORMAT.md draws them.
 func TestSideFileBytes(t *testing.T) {
 	fsys := vfs.NewMem()
@@ -306,12 +328,12 @@ func TestSideFileBytes(t *testing.T) {
 		{TxnSuffix, "" + // version, producer id, first and last offset, last stable offset
 			"0000" + "0000000000000007" + "0000000000000066" + "0000000000000068" + "0000000000000069"},
 		{SummarySuffix, "" +
-			"4d535331" + "81772477" + // magic, crc
+			"4d535331" + "a6f70dca" + // magic, crc
 			"0000000000000064" + "0000000000010143" + "0000000000000069" + // base, size, end
 			"0000000000000020" + "0000000000000066" + "0000000000000030" + // max timestamp, its offset, max received
 			"0000000000000069" + "0000000000010048" + // last visible end, hidden bytes
 			"0000000000000010" + "0000000000000040" + // first timestamp, created
-			"000000000000004e" + "0000000000000020" + "01165800d27bb319" + // unindexed bytes, indexed timestamp, generation
+			"000000000000004e" + "0000000000000020" + "01165800d27bb319" + "0000000000000000" + // unindexed bytes, indexed timestamp, generation, span gap
 			"00000003" + "ae36f031" + "00000001" + "d1f370fd" + "00000001" + "2f694f21" + // entries and crc of index, time index, transaction index
 			"00000001" + "00000002" + // epochs, spans
 			"00000001" + "0000000000000064" +

@@ -1,5 +1,7 @@
 package segment
 
+import "slices"
+
 // Span is a run of a segment in which visible batches lie. What lies between two spans is hidden
 // and need not be read by a fetch.
 type Span struct {
@@ -8,19 +10,42 @@ type Span struct {
 	Pure        bool  // no hidden batch lies inside
 }
 
-// spanGap is how many bytes of hidden batches end a span. Shorter runs of them stay inside,
-// and are stepped over batch by batch, so that the spans of a segment stay few.
+// spanGap is how many bytes of hidden batches end a span, at first. Shorter runs of them stay inside,
+// and are stepped over batch by batch.
 const spanGap = 64 << 10
 
-// addSpan adds a visible batch at the end.
-func addSpan(spans []Span, b Span) []Span {
-	if n := len(spans); n > 0 {
-		last := &spans[n-1]
-		if gap := b.Pos - last.EndPos; gap < spanGap {
-			last.Pure = last.Pure && b.Pure && gap == 0
-			last.End, last.EndPos = b.End, b.EndPos
-			return spans
+// maxSpans is how many spans a segment has at most: when there are more, those with the smallest gaps become one.
+const maxSpans = 4096
+
+// addSpanLocked adds a visible batch at the end.
+func (s *Segment) addSpanLocked(b Span) {
+	gap := max(s.spanGap, spanGap)
+	if n := len(s.spans); n > 0 && b.Pos-s.spans[n-1].EndPos < gap {
+		s.spans[n-1] = s.spans[n-1].join(b)
+		return
+	}
+	s.spans = append(s.spans, b)
+	for len(s.spans) > maxSpans {
+		gap += gap / 8
+		s.spanGap = gap
+		s.spans = joinSpans(slices.Clone(s.spans), gap) // a mark may have the old ones
+	}
+}
+
+// joinSpans makes spans with less than gap bytes between them one.
+func joinSpans(spans []Span, gap int64) []Span {
+	joined := spans[:1]
+	for _, p := range spans[1:] {
+		if last := &joined[len(joined)-1]; p.Pos-last.EndPos < gap {
+			*last = last.join(p)
+		} else {
+			joined = append(joined, p)
 		}
 	}
-	return append(spans, b)
+	return joined
+}
+
+// join is p and the later q as one.
+func (p Span) join(q Span) Span {
+	return Span{Start: p.Start, End: q.End, Pos: p.Pos, EndPos: q.EndPos, Pure: p.Pure && q.Pure && p.EndPos == q.Pos}
 }

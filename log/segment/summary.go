@@ -28,16 +28,17 @@ import (
 //	 88  unindexed bytes      int64
 //	 96  indexed timestamp    int64
 //	104  generation           int64    hash of the batches' checksums
-//	112  index                entries uint32, crc uint32
-//	120  timeindex            entries uint32, crc uint32
-//	128  txnindex             entries uint32, crc uint32
-//	136  epochs               uint32
-//	140  spans                uint32
-//	144  epochs: epoch int32, start offset int64
+//	112  span gap             int64    bytes of hidden batches that end a span; 0: 64 KiB
+//	120  index                entries uint32, crc uint32
+//	128  timeindex            entries uint32, crc uint32
+//	136  txnindex             entries uint32, crc uint32
+//	144  epochs               uint32
+//	148  spans                uint32
+//	152  epochs: epoch int32, start offset int64
 //	     spans:  start int64, end int64, position int64, end position int64, pure uint8
 const (
 	summaryMagic = "MSS1"
-	summaryHead  = 144
+	summaryHead  = 152
 	epochLen     = 12
 	spanLen      = 33
 )
@@ -100,7 +101,7 @@ func (s *Segment) encodeLocked() []byte {
 	copy(b, summaryMagic)
 	for _, v := range []int64{
 		s.base, st.size, st.end, st.maxTimestamp, st.maxTimestampOffset, st.maxReceived, st.lastVisible,
-		st.hiddenBytes, st.firstTimestamp, st.created, st.unindexed, st.indexedTime, st.generation,
+		st.hiddenBytes, st.firstTimestamp, st.created, st.unindexed, st.indexedTime, st.generation, s.spanGap,
 	} {
 		b = be.AppendUint64(b, uint64(v))
 	}
@@ -135,7 +136,7 @@ func (s *Segment) decode(b []byte) error {
 	if len(b) < summaryHead || string(b[:4]) != summaryMagic {
 		return errSummary
 	}
-	epochs, spans := int64(be.Uint32(b[136:])), int64(be.Uint32(b[140:]))
+	epochs, spans := int64(be.Uint32(b[144:])), int64(be.Uint32(b[148:]))
 	size := summaryHead + epochs*epochLen + spans*spanLen
 	if int64(len(b)) < size {
 		return fmt.Errorf("%w: cut short", errSummary)
@@ -152,9 +153,9 @@ func (s *Segment) decode(b []byte) error {
 		size: at(16), end: at(24), maxTimestamp: at(32), maxTimestampOffset: at(40), maxReceived: at(48), lastVisible: at(56),
 		hiddenBytes: at(64), firstTimestamp: at(72), created: at(80), unindexed: at(88), indexedTime: at(96), generation: at(104),
 	}
-	s.decided = s.state.end
+	s.spanGap, s.decided = at(112), s.state.end
 	for i, t := range []*table{&s.offsets, &s.times, &s.txns} {
-		t.restore(int(be.Uint32(b[112+8*i:])), be.Uint32(b[116+8*i:]))
+		t.restore(int(be.Uint32(b[120+8*i:])), be.Uint32(b[124+8*i:]))
 	}
 	s.epochs, s.spans = make([]Epoch, epochs), make([]Span, spans)
 	b = b[summaryHead:]
@@ -175,7 +176,7 @@ func (s *Segment) decode(b []byte) error {
 // reset forgets everything but what is in the log file.
 func (s *Segment) reset() {
 	s.state = emptyState(s.base)
-	s.spans, s.epochs, s.decided = nil, nil, s.base
+	s.spans, s.spanGap, s.epochs, s.decided = nil, 0, nil, s.base
 	for _, t := range []*table{&s.offsets, &s.times, &s.txns} {
 		t.reset()
 	}
