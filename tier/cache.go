@@ -1,7 +1,6 @@
 package tier
 
 import (
-	"container/list"
 	"context"
 	"errors"
 	"fmt"
@@ -13,26 +12,30 @@ import (
 	"github.com/morrowmq/morrow/internal/vfs"
 )
 
-// chunkCache keeps blocks of segment objects, verified, in files on local disk, within a bound of bytes. It begins empty: what
-// is in it can always be read again, so nothing is synced and nothing survives a restart.
+// chunkCache keeps verified blocks of segment objects at hand: new ones in memory, the ones that are used again in files on local
+// disk, each within a bound of bytes. It begins empty: what is in it can always be read again, so nothing is synced and
+// nothing survives a restart.
 //
-// Admission is S3-FIFO (Yang et al., SOSP 2023): a new chunk enters a small queue; only one that was used again moves to the
-// main queue, so a reader that scans everything once passes through a tenth of the cache and displaces nothing. A
-// sequential reader touches a chunk many times while it passes; that is one use. Used again means read
-// again from a place that had already been read.
+// Admission is S3-FIFO (Yang et al., SOSP 2023) with the small queue in memory and the main queue on disk: a new chunk enters the small
+// queue; at its end it moves to disk if it was used again, and is forgotten but for its name if not; if it is loaded again soon after, it goes
+// to disk at once. So a reader that goes through everything once, the usual one, never touches the disk and displaces
+// nothing there. Such a reader takes a chunk in many small steps; that is one use. Used again means read again
+// from a place that had already been read.
 type chunkCache struct {
-	fs       vfs.FS
-	dir      string
-	maxBytes int64
-	reserve  int64 // free space that is left to others
-	loading  *flights[chunkKey, *chunk]
+	fs          vfs.FS
+	dir         string
+	memoryBytes int64
+	diskBytes   int64
+	reserve     int64 // free space on the disk that is left to others
+	loading     *flights[chunkKey, *chunk]
+	buffers     buffers
 
-	mu     sync.Mutex // guards what follows, and every chunk but its key, size and file
+	mu     sync.Mutex // guards what follows, and every chunk but its key, size, data and file
 	chunks map[chunkKey]*chunk
-	small  queueOf // new ones
-	main   queueOf // the ones that were used again
-	ghost  ghosts  // keys that left small unused
-	names  int64   // files made so far
+	small  queueOf
+	main   queueOf
+	ghost  ghosts
+	names  int64 // files made so far
 
 	hits, misses int64
 }
@@ -43,34 +46,28 @@ type chunkKey struct {
 	block int
 }
 
-// chunk is one block of an object in a local file, or in memory if the disk would not take it.
+// chunk is one block of an object, in memory or in a local file.
 type chunk struct {
 	key  chunkKey
 	size int64
+	data []byte // nil: in the file
 	file vfs.File
 
-	pins    int
-	readTo  int64         // highest position read so far
-	uses    int           // 0 to maxUses
-	in      *queueOf      // nil: not in the cache (any more)
-	element *list.Element // of in
+	pins   int
+	readTo int64    // highest position read so far
+	uses   int      // 0 to maxUses
+	held   bool     // by the cache: in a queue, or on its way to disk
+	queued *element // its place in a queue; nil: in none
 }
 
 const (
 	maxUses = 3
-	// The small queue's share of the cache.
-	smallShare = 10
 	// How often a reader tries to get hold of a chunk that is evicted before it can.
 	cacheTries = 3
 )
 
-type queueOf struct {
-	order list.List // of *chunk; the front is the newest
-	bytes int64
-}
-
 // openChunkCache empties dir and begins a cache there.
-func openChunkCache(fsys vfs.FS, dir string, maxBytes, reserve int64, life *lifetime) (*chunkCache, error) {
+func openChunkCache(fsys vfs.FS, dir string, memoryBytes, diskBytes, reserve int64, life *lifetime) (*chunkCache, error) {
 	if err := fsys.RemoveAll(dir); err != nil {
 		return nil, fmt.Errorf("empty the chunk cache: %w", err)
 	}
@@ -78,19 +75,22 @@ func openChunkCache(fsys vfs.FS, dir string, maxBytes, reserve int64, life *life
 		return nil, fmt.Errorf("make the chunk cache: %w", err)
 	}
 	return &chunkCache{
-		fs: fsys, dir: dir, maxBytes: maxBytes, reserve: reserve,
+		fs: fsys, dir: dir, memoryBytes: memoryBytes, diskBytes: diskBytes, reserve: reserve,
 		loading: newFlights[chunkKey, *chunk](life), chunks: map[chunkKey]*chunk{},
 	}, nil
 }
 
-// get returns a chunk, pinned: it stays readable until release. If it is not cached, load reads it, once for everybody who
-// waits, and crc is what its bytes must have.
-func (c *chunkCache) get(ctx context.Context, key chunkKey, crc uint32, load func(context.Context) ([]byte, error)) (*chunk, error) {
+// loadFunc reads one block into a buffer of the right size.
+type loadFunc func(ctx context.Context, into []byte) error
+
+// get returns a chunk of size bytes, pinned: it stays readable until release. If it is not cached, load reads it, once for
+// everybody who waits, and crc is what its bytes must have.
+func (c *chunkCache) get(ctx context.Context, key chunkKey, size int64, crc uint32, load loadFunc) (*chunk, error) {
 	for try := range cacheTries {
 		if ch := c.pin(key, try == 0); ch != nil {
 			return ch, nil
 		}
-		ch, err := c.loading.get(ctx, key, c.loader(key, crc, load))
+		ch, err := c.loading.get(ctx, key, c.loader(key, size, crc, load))
 		if err != nil {
 			return nil, err
 		}
@@ -99,20 +99,20 @@ func (c *chunkCache) get(ctx context.Context, key chunkKey, crc uint32, load fun
 		}
 	}
 	// Evicted each time before it was our turn: with so little room, everybody gets on without the cache.
-	data, err := loadVerified(ctx, key, crc, load)
+	data, err := c.read(ctx, key, size, crc, load)
 	if err != nil {
 		return nil, err
 	}
-	return &chunk{key: key, size: int64(len(data)), file: memoryFile{data}, pins: 1}, nil
+	return &chunk{key: key, size: size, data: data, file: &memoryFile{data}, pins: 1}, nil
 }
 
 // prefetch begins to load a chunk that will be wanted soon.
-func (c *chunkCache) prefetch(key chunkKey, crc uint32, load func(context.Context) ([]byte, error)) {
+func (c *chunkCache) prefetch(key chunkKey, size int64, crc uint32, load loadFunc) {
 	c.mu.Lock()
 	_, have := c.chunks[key]
 	c.mu.Unlock()
 	if !have {
-		c.loading.begin(key, c.loader(key, crc, load))
+		c.loading.begin(key, c.loader(key, size, crc, load))
 	}
 }
 
@@ -138,11 +138,10 @@ func (c *chunkCache) pin(key chunkKey, count bool) *chunk {
 func (c *chunkCache) pinThis(ch *chunk) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if ch.in == nil && !ch.inMemory() {
-		return false
+	if ch.held {
+		ch.pins++
 	}
-	ch.pins++
-	return true
+	return ch.held
 }
 
 // used notes that a reader takes the bytes [from, to) of a chunk it has pinned.
@@ -155,25 +154,20 @@ func (c *chunkCache) used(ch *chunk, from, to int64) {
 	ch.readTo = max(ch.readTo, to)
 }
 
-func (ch *chunk) inMemory() bool {
-	_, ok := ch.file.(memoryFile)
-	return ok
-}
-
-// release ends a use. The last use of an evicted chunk closes and removes its file.
+// release ends a use. The last use of an evicted chunk frees its buffer or removes its file.
 func (c *chunkCache) release(ch *chunk) error {
 	c.mu.Lock()
 	ch.pins--
-	dead := ch.pins == 0 && ch.in == nil && !ch.inMemory()
+	dead := ch.pins == 0 && !ch.held
 	c.mu.Unlock()
 	if dead {
-		return c.remove(ch)
+		return c.destroy(ch)
 	}
 	return nil
 }
 
 // loader makes the function that loads one chunk into the cache.
-func (c *chunkCache) loader(key chunkKey, crc uint32, load func(context.Context) ([]byte, error)) func(context.Context) (*chunk, error) {
+func (c *chunkCache) loader(key chunkKey, size int64, crc uint32, load loadFunc) func(context.Context) (*chunk, error) {
 	return func(ctx context.Context) (*chunk, error) {
 		c.mu.Lock()
 		have := c.chunks[key]
@@ -181,72 +175,89 @@ func (c *chunkCache) loader(key chunkKey, crc uint32, load func(context.Context)
 		if have != nil { // landed between the caller's look and this flight
 			return have, nil
 		}
-		data, err := loadVerified(ctx, key, crc, load)
+		data, err := c.read(ctx, key, size, crc, load)
 		if err != nil {
 			return nil, err
 		}
-		return c.insert(key, data)
+		ch := &chunk{key: key, size: size, data: data, file: &memoryFile{data}}
+		return ch, c.insert(ch)
 	}
 }
 
-func loadVerified(ctx context.Context, key chunkKey, crc uint32, load func(context.Context) ([]byte, error)) ([]byte, error) {
-	data, err := load(ctx)
-	if err != nil {
-		return nil, err
+func (c *chunkCache) read(ctx context.Context, key chunkKey, size int64, crc uint32, load loadFunc) ([]byte, error) {
+	data := c.buffers.get(size)
+	err := load(ctx, data)
+	if err == nil {
+		if got := crc32.Checksum(data, castagnoli); got != crc {
+			err = fmt.Errorf("block %d: %w: crc %08x instead of %08x", key.block, ErrCorrupt, got, crc)
+		}
 	}
-	if got := crc32.Checksum(data, castagnoli); got != crc {
-		return nil, fmt.Errorf("block %d: %w: crc %08x instead of %08x", key.block, ErrCorrupt, got, crc)
+	if err != nil {
+		c.buffers.put(data)
+		return nil, err
 	}
 	return data, nil
 }
 
-// insert writes a chunk to a file and makes room for it. If the disk cannot take it, the chunk is
-// served from memory to those who wait for it, and not kept.
-func (c *chunkCache) insert(key chunkKey, data []byte) (*chunk, error) {
-	ch := &chunk{key: key, size: int64(len(data))}
-	spare := c.spare()
-	if ch.size > c.maxBytes || spare < ch.size {
-		ch.file = memoryFile{data}
-		return ch, c.shrink(min(ch.size-spare, ch.size))
-	}
-	file, err := c.write(data)
-	if err != nil {
-		ch.file = memoryFile{data}
-		return ch, c.shrink(ch.size)
-	}
-	ch.file = file
+// insert takes a new chunk into memory and makes room for it: what was used again goes to disk, as does the new one if it
+// was here before.
+func (c *chunkCache) insert(ch *chunk) error {
 	c.mu.Lock()
-	c.chunks[key] = ch
-	if c.ghost.take(key) {
-		c.main.addLocked(ch)
+	ch.held = true
+	c.chunks[ch.key] = ch
+	var dead, moving []*chunk
+	if c.ghost.take(ch.key) {
+		moving = append(moving, ch)
 	} else {
-		c.small.addLocked(ch)
+		c.small.add(ch)
+		var reused []*chunk
+		dead, reused = c.evictSmallLocked()
+		moving = append(moving, reused...)
 	}
-	dead := c.evictLocked(c.small.bytes + c.main.bytes - c.maxBytes)
 	c.mu.Unlock()
-	return ch, c.removeAll(dead)
-}
-
-// spare is how many bytes the disk can take without going below the reserve.
-func (c *chunkCache) spare() int64 {
-	u, err := c.fs.Usage(c.dir)
-	if err != nil {
-		return 0
+	errs := []error{c.destroyAll(dead)}
+	for _, m := range moving {
+		errs = append(errs, c.toDisk(m))
 	}
-	return u.Free - c.reserve
+	return errors.Join(errs...)
 }
 
-func (c *chunkCache) write(data []byte) (vfs.File, error) {
+// toDisk puts a chunk in a file in the place of one in memory. If the disk cannot take it, it is forgotten.
+func (c *chunkCache) toDisk(ch *chunk) error {
+	file, err := c.store(ch)
+	c.mu.Lock()
+	ch.held = false
+	delete(c.chunks, ch.key)
+	var dead []*chunk
+	if ch.pins == 0 {
+		dead = append(dead, ch)
+	}
+	if file != nil {
+		stored := &chunk{key: ch.key, size: ch.size, file: file, readTo: ch.readTo, held: true}
+		c.chunks[ch.key] = stored
+		c.main.add(stored)
+		dead = append(dead, c.evictMainLocked(c.main.bytes-c.diskBytes)...)
+	}
+	c.mu.Unlock()
+	return errors.Join(err, c.destroyAll(dead))
+}
+
+// store writes a chunk to a new file. It returns none if there is no room; then the cache gives some back.
+func (c *chunkCache) store(ch *chunk) (vfs.File, error) {
+	u, err := c.fs.Usage(c.dir)
+	if err != nil || u.Free-c.reserve < ch.size || ch.size > c.diskBytes {
+		return nil, c.shrink(ch.size)
+	}
 	c.mu.Lock()
 	c.names++
 	name := vfs.Join(c.dir, strconv.FormatInt(c.names, 10))
 	c.mu.Unlock()
 	f, err := c.fs.Create(name)
 	if err != nil {
-		return nil, err
+		return nil, c.shrink(ch.size)
 	}
-	if _, err := f.WriteAt(data, 0); err != nil {
-		return nil, errors.Join(err, f.Close(), c.fs.Remove(name))
+	if _, err := f.WriteAt(ch.data, 0); err != nil {
+		return nil, errors.Join(f.Close(), c.fs.Remove(name), c.shrink(ch.size))
 	}
 	return f, nil
 }
@@ -254,58 +265,25 @@ func (c *chunkCache) write(data []byte) (vfs.File, error) {
 // shrink gives bytes back to the disk.
 func (c *chunkCache) shrink(bytes int64) error {
 	c.mu.Lock()
-	dead := c.evictLocked(bytes)
+	dead := c.evictMainLocked(bytes)
 	c.mu.Unlock()
-	return c.removeAll(dead)
+	return c.destroyAll(dead)
 }
 
-// evictLocked takes chunks out of the cache until so many bytes are out, and returns those nobody is reading. Chunks in use leave
-// the cache as well; their files go with the last reader.
-func (c *chunkCache) evictLocked(bytes int64) (dead []*chunk) {
-	for bytes > 0 && len(c.chunks) > 0 {
-		ch := c.victimLocked()
-		bytes -= ch.size
-		delete(c.chunks, ch.key)
-		if ch.pins == 0 {
-			dead = append(dead, ch)
-		}
-	}
-	return dead
-}
-
-// victimLocked removes the chunk that is worth least from its queue.
-func (c *chunkCache) victimLocked() *chunk {
-	for {
-		if c.small.order.Len() > 0 && (c.small.bytes > c.maxBytes/smallShare || c.main.order.Len() == 0) {
-			ch := c.small.oldestLocked()
-			c.small.removeLocked(ch)
-			if ch.uses == 0 {
-				c.ghost.add(ch.key, c.main.order.Len()+c.small.order.Len())
-				return ch
-			}
-			ch.uses = 0
-			c.main.addLocked(ch)
-			continue
-		}
-		ch := c.main.oldestLocked()
-		c.main.removeLocked(ch)
-		if ch.uses == 0 {
-			return ch
-		}
-		ch.uses--
-		c.main.addLocked(ch)
-	}
-}
-
-func (c *chunkCache) removeAll(dead []*chunk) error {
+func (c *chunkCache) destroyAll(dead []*chunk) error {
 	var errs []error
 	for _, ch := range dead {
-		errs = append(errs, c.remove(ch))
+		errs = append(errs, c.destroy(ch))
 	}
 	return errors.Join(errs...)
 }
 
-func (c *chunkCache) remove(ch *chunk) error {
+// destroy gives up what a chunk occupies. Nobody may have it.
+func (c *chunkCache) destroy(ch *chunk) error {
+	if ch.data != nil {
+		c.buffers.put(ch.data)
+		return nil
+	}
 	err := c.fs.Remove(ch.file.Name())
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil
@@ -313,56 +291,23 @@ func (c *chunkCache) remove(ch *chunk) error {
 	return errors.Join(ch.file.Close(), err)
 }
 
-func (c *chunkCache) counts() (hits, misses, bytes int64) {
+// counts returns what the metrics tell.
+func (c *chunkCache) counts() (hits, misses, memory, disk int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.hits, c.misses, c.small.bytes + c.main.bytes
+	return c.hits, c.misses, c.small.bytes, c.main.bytes
 }
 
 // close gives up everything. Nothing may be in use.
 func (c *chunkCache) close() error {
 	c.mu.Lock()
-	dead := c.evictLocked(c.small.bytes + c.main.bytes)
+	c.memoryBytes = -1
+	dead, reused := c.evictSmallLocked()
+	for _, ch := range reused {
+		ch.held = false
+		delete(c.chunks, ch.key)
+	}
+	dead = append(dead, c.evictMainLocked(c.main.bytes)...)
 	c.mu.Unlock()
-	return c.removeAll(dead)
-}
-
-func (q *queueOf) addLocked(ch *chunk) {
-	ch.in, ch.element = q, q.order.PushFront(ch)
-	q.bytes += ch.size
-}
-
-func (q *queueOf) removeLocked(ch *chunk) {
-	q.order.Remove(ch.element)
-	q.bytes -= ch.size
-	ch.in, ch.element = nil, nil
-}
-
-func (q *queueOf) oldestLocked() *chunk { return q.order.Back().Value.(*chunk) }
-
-// ghosts remembers keys, the newest ones.
-type ghosts struct {
-	order list.List
-	keys  map[chunkKey]*list.Element
-}
-
-func (g *ghosts) add(key chunkKey, limit int) {
-	if g.keys == nil {
-		g.keys = map[chunkKey]*list.Element{}
-	}
-	g.keys[key] = g.order.PushFront(key)
-	for g.order.Len() > max(limit, 16) {
-		delete(g.keys, g.order.Remove(g.order.Back()).(chunkKey))
-	}
-}
-
-// take reports whether key is remembered, and forgets it.
-func (g *ghosts) take(key chunkKey) bool {
-	e := g.keys[key]
-	if e == nil {
-		return false
-	}
-	g.order.Remove(e)
-	delete(g.keys, key)
-	return true
+	return c.destroyAll(dead)
 }

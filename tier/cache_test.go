@@ -24,10 +24,11 @@ type chunkTester struct {
 
 const testChunk = 1000
 
-func newChunkTester(t *testing.T, chunks int64) *chunkTester {
+// newChunkTester opens a cache for so many chunks in memory and on disk.
+func newChunkTester(t *testing.T, memory, disk int64) *chunkTester {
 	c := &chunkTester{t: t, disk: vfs.NewMem(), life: newLifetime(), loads: map[chunkKey]int{}}
 	var err error
-	if c.cache, err = openChunkCache(c.disk, "/cache", chunks*testChunk, 0, c.life); err != nil {
+	if c.cache, err = openChunkCache(c.disk, "/cache", memory*testChunk, disk*testChunk, 0, c.life); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -56,11 +57,12 @@ func (c *chunkTester) read(object byte, block int) {
 	key := chunkKey{token: Token{object}, block: block}
 	want := chunkBytes(block)
 	for pos := int64(0); pos < testChunk; pos += 250 {
-		ch, err := c.cache.get(context.Background(), key, crc32.Checksum(want, castagnoli), func(context.Context) ([]byte, error) {
+		ch, err := c.cache.get(context.Background(), key, testChunk, crc32.Checksum(want, castagnoli), func(_ context.Context, into []byte) error {
 			c.mu.Lock()
 			defer c.mu.Unlock()
 			c.loads[key]++
-			return want, nil
+			copy(into, want)
+			return nil
 		})
 		if err != nil {
 			c.t.Error(err)
@@ -91,7 +93,7 @@ func (c *chunkTester) loadsOf(object byte) int {
 
 // TestScanDoesNotThrashTheCache: what is read again and again stays while one reader goes through everything once. (Scenario 49)
 func TestScanDoesNotThrashTheCache(t *testing.T) {
-	c := newChunkTester(t, 50)
+	c := newChunkTester(t, 5, 45)
 	for range 3 {
 		for block := range 20 {
 			c.read(1, block)
@@ -105,7 +107,7 @@ func TestScanDoesNotThrashTheCache(t *testing.T) {
 			}
 		}
 	}
-	if n := c.loadsOf(1); n > 30 {
+	if n := c.loadsOf(1); n > 45 {
 		t.Errorf("20 hot blocks were loaded %d times", n)
 	}
 	if n := c.loadsOf(2); n != 1000 {
@@ -114,12 +116,12 @@ func TestScanDoesNotThrashTheCache(t *testing.T) {
 }
 
 func TestCacheKeepsItsBound(t *testing.T) {
-	c := newChunkTester(t, 10)
+	c := newChunkTester(t, 3, 10)
 	rnd := rand.New(rand.NewPCG(1, 1))
 	for range 2000 {
 		c.read(byte(rnd.IntN(3)), rnd.IntN(1+rnd.IntN(30)))
-		if _, _, bytes := c.cache.counts(); bytes > 10*testChunk {
-			t.Fatalf("%d bytes", bytes)
+		if _, _, memory, disk := c.cache.counts(); memory > 3*testChunk || disk > 10*testChunk {
+			t.Fatalf("%d bytes in memory, %d on disk", memory, disk)
 		}
 		if names, _ := c.disk.List("/cache"); len(names) > 10 {
 			t.Fatalf("%d files", len(names))
@@ -129,7 +131,7 @@ func TestCacheKeepsItsBound(t *testing.T) {
 
 // TestChunksInUseStayReadable while others push them out. (Scenario 48)
 func TestChunksInUseStayReadable(t *testing.T) {
-	c := newChunkTester(t, 2)
+	c := newChunkTester(t, 1, 2)
 	var wg sync.WaitGroup
 	for reader := range 8 {
 		wg.Go(func() {
@@ -144,29 +146,29 @@ func TestChunksInUseStayReadable(t *testing.T) {
 
 // TestCacheLeavesTheReserve: when the disk runs full, the cache gives way and readers are served from memory.
 func TestCacheLeavesTheReserve(t *testing.T) {
-	c := newChunkTester(t, 100)
+	c := newChunkTester(t, 2, 100)
 	c.disk.SetCapacity(64 << 10)
 	c.cache.reserve = 32 << 10
-	for block := range 200 {
-		c.read(1, block)
+	for n := range 400 {
+		c.read(1, n%100)
 	}
 	if u, err := c.disk.Usage("/"); err != nil || u.Free < 32<<10 {
 		t.Errorf("%d bytes free, %v", u.Free, err)
 	}
 	c.disk.SetCapacity(1)
-	for block := range 200 {
-		c.read(2, block)
+	for n := range 400 {
+		c.read(2, n%100)
 	}
-	if _, _, bytes := c.cache.counts(); bytes != 0 {
-		t.Errorf("%d bytes cached on a full disk", bytes)
+	if _, _, _, disk := c.cache.counts(); disk != 0 {
+		t.Errorf("%d bytes cached on a full disk", disk)
 	}
 }
 
 func TestDamagedChunkIsNotCached(t *testing.T) {
-	c := newChunkTester(t, 10)
+	c := newChunkTester(t, 5, 10)
 	key := chunkKey{token: Token{1}}
 	for range 2 {
-		_, err := c.cache.get(t.Context(), key, 12345, func(context.Context) ([]byte, error) { return chunkBytes(0), nil })
+		_, err := c.cache.get(t.Context(), key, testChunk, 12345, func(_ context.Context, into []byte) error { copy(into, chunkBytes(0)); return nil })
 		if !errors.Is(err, ErrCorrupt) {
 			t.Fatal(err)
 		}
@@ -175,13 +177,13 @@ func TestDamagedChunkIsNotCached(t *testing.T) {
 }
 
 func TestPanicOfALoadReachesItsReaders(t *testing.T) {
-	c := newChunkTester(t, 10)
-	_, err := c.cache.get(t.Context(), chunkKey{}, 0, func(context.Context) ([]byte, error) { panic("a bug") })
+	c := newChunkTester(t, 5, 10)
+	_, err := c.cache.get(t.Context(), chunkKey{}, 1, 0, func(context.Context, []byte) error { panic("a bug") })
 	if err == nil {
 		t.Fatal("no error")
 	}
 	c.life.end()
-	_, err = c.cache.get(t.Context(), chunkKey{}, 0, func(context.Context) ([]byte, error) { return nil, nil })
+	_, err = c.cache.get(t.Context(), chunkKey{}, 1, 0, func(context.Context, []byte) error { return nil })
 	if !errors.Is(err, ErrClosed) {
 		t.Fatal(err)
 	}

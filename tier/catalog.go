@@ -173,7 +173,7 @@ func (c *catalog) putPage(ctx context.Context, epoch int32, entries []Entry) (Pa
 	body := BytesBody(c.bucket.Checksum(), encodePage(entries))
 	ref := PageRef{
 		Span: summarise(entries), Epoch: epoch, Token: NewToken(),
-		Entries: len(entries), Size: body.Size, Sum: body.Sum,
+		Entries: len(entries), First: entries[0].Span, Size: body.Size, Sum: body.Sum,
 	}
 	if _, err := putConfirmed(ctx, c.bucket, ref.id().key(c.dir, pageSuffix), body); err != nil {
 		return PageRef{}, err

@@ -58,7 +58,7 @@ func sampleManifest() *Manifest {
 		Config: map[string]string{"retention.ms": "1000", "cleanup.policy": "delete"},
 		Epochs: []EpochStart{{Epoch: 0, Start: 50}, {Epoch: 3, Start: 150}},
 		Start:  100, End: 500,
-		Pages:   []PageRef{{Span: summarise(page), Epoch: 2, Token: Token{0xaa}, Entries: 2, Size: 300, Sum: SumOf(CRC32C, []byte("page"))}},
+		Pages:   []PageRef{{Span: summarise(page), Epoch: 2, Token: Token{0xaa}, Entries: 2, First: page[0].Span, Size: 300, Sum: SumOf(CRC32C, []byte("page"))}},
 		Tail:    []Entry{dropEntry(300, 400), hidden},
 		Garbage: []Garbage{{ObjectID: ObjectID{Base: 50, Epoch: 1, Token: Token{0xbb}}, Kind: garbageSegment, Segments: 1, Bytes: 77, Since: 5}},
 	}

@@ -97,16 +97,21 @@ func readIndex(ctx context.Context, b Bucket, dir string, e *Entry) (*Index, err
 	return ix, nil
 }
 
-// readRange reads n bytes of an object into memory.
+// readRange reads n bytes of an object into new memory.
 func readRange(ctx context.Context, b Bucket, key string, off, n int64) ([]byte, error) {
-	r, _, err := b.Get(ctx, key, off, n)
+	data := make([]byte, n)
+	return data, readInto(ctx, b, key, off, data)
+}
+
+// readInto fills data from an object.
+func readInto(ctx context.Context, b Bucket, key string, off int64, data []byte) error {
+	r, _, err := b.Get(ctx, key, off, int64(len(data)))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer r.Close()
-	data := make([]byte, n)
 	if _, err := io.ReadFull(r, data); err != nil {
-		return nil, &BucketError{Op: "get", Key: key, Kind: ErrUnknown, Err: err}
+		return &BucketError{Op: "get", Key: key, Kind: ErrUnknown, Err: err}
 	}
-	return data, nil
+	return nil
 }

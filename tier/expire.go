@@ -61,6 +61,9 @@ func (c *catalog) expiry(ctx context.Context, m *Manifest, h horizon) (gone Span
 			gone = gone.join(p.Span)
 			continue
 		}
+		if probe := h; !probe.takes(p.First) {
+			return gone, nil // without reading the page, which would happen at every look
+		}
 		entries, err := c.page(ctx, p)
 		if err != nil {
 			return gone, err

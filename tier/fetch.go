@@ -13,28 +13,27 @@ const (
 )
 
 // fetcher makes a function that reads a range of an object, within the limits on concurrency and rate.
-func (p *Partition) fetcher(key string, pos, n int64) func(context.Context) ([]byte, error) {
-	return func(ctx context.Context) (data []byte, err error) {
+func (p *Partition) fetcher(key string, pos int64) loadFunc {
+	return func(ctx context.Context, into []byte) error {
 		if err := p.fetches.Acquire(ctx, 1); err != nil {
-			return nil, err
+			return err
 		}
 		defer p.fetches.Release(1)
 		if err := p.tier.fetches.Acquire(ctx, 1); err != nil {
-			return nil, err
+			return err
 		}
 		defer p.tier.fetches.Release(1)
-		if err := pace(ctx, p.tier.fetchLimit, int(n)); err != nil {
-			return nil, err
+		if err := pace(ctx, p.tier.fetchLimit, len(into)); err != nil {
+			return err
 		}
 		ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 		defer cancel()
 		p.stats.fetchRequests.Add(1)
-		data, err = readRange(ctx, p.tier.bucket, key, pos, n)
-		if err != nil {
+		if err := readInto(ctx, p.tier.bucket, key, pos, into); err != nil {
 			p.stats.fetchErrors.Add(1)
-			return nil, err
+			return err
 		}
-		p.stats.fetchBytes.Add(n)
-		return data, nil
+		p.stats.fetchBytes.Add(int64(len(into)))
+		return nil
 	}
 }

@@ -66,6 +66,7 @@ type PageRef struct {
 	Epoch   int32 // with Base and Token, the page object's key
 	Token   Token
 	Entries int
+	First   Span  // of the first entry: what expires next
 	Size    int64 // of the page object
 	Sum     Checksum
 }

@@ -155,6 +155,7 @@ func (p *PageRef) encode(e *encoder) {
 	p.Span.encode(e)
 	e.writer(p.Epoch, p.Token)
 	e.uint(uint64(p.Entries))
+	p.First.encode(e)
 	e.uint(uint64(p.Size))
 	e.sum(p.Sum)
 }
@@ -163,6 +164,7 @@ func (p *PageRef) decode(d *decoder) {
 	p.Span.decode(d)
 	p.Epoch, p.Token = d.writer()
 	p.Entries = int(d.uint())
+	p.First.decode(d)
 	p.Size = int64(d.uint())
 	p.Sum = d.sum()
 }

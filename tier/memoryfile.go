@@ -7,12 +7,12 @@ import (
 	"github.com/morrowmq/morrow/internal/vfs"
 )
 
-// memoryFile is a read-only file that was never on a disk: a chunk for which there was no room.
+// memoryFile is a read-only file that is not on a disk: a chunk in memory.
 type memoryFile struct{ data []byte }
 
-var _ vfs.File = memoryFile{}
+var _ vfs.File = (*memoryFile)(nil)
 
-func (f memoryFile) ReadAt(b []byte, pos int64) (int, error) {
+func (f *memoryFile) ReadAt(b []byte, pos int64) (int, error) {
 	if pos >= int64(len(f.data)) {
 		return 0, io.EOF
 	}
@@ -23,9 +23,9 @@ func (f memoryFile) ReadAt(b []byte, pos int64) (int, error) {
 	return n, nil
 }
 
-func (f memoryFile) Name() string                       { return "chunk in memory" }
-func (f memoryFile) Size() (int64, error)               { return int64(len(f.data)), nil }
-func (f memoryFile) Close() error                       { return nil }
-func (f memoryFile) Sync() error                        { return nil }
-func (f memoryFile) WriteAt([]byte, int64) (int, error) { return 0, errors.ErrUnsupported }
-func (f memoryFile) Truncate(int64) error               { return errors.ErrUnsupported }
+func (f *memoryFile) Name() string                       { return "chunk in memory" }
+func (f *memoryFile) Size() (int64, error)               { return int64(len(f.data)), nil }
+func (f *memoryFile) Close() error                       { return nil }
+func (f *memoryFile) Sync() error                        { return nil }
+func (f *memoryFile) WriteAt([]byte, int64) (int, error) { return 0, errors.ErrUnsupported }
+func (f *memoryFile) Truncate(int64) error               { return errors.ErrUnsupported }

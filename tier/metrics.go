@@ -82,7 +82,7 @@ var (
 	lagSecondsDesc = prometheus.NewDesc("morrow_tier_copy_lag_seconds", "How long the oldest closed segment has been waiting for its confirmation.", []string{"topic"}, nil)
 	admittedDesc   = prometheus.NewDesc("morrow_tier_store_usable", "1 if the store has passed the probe and belongs to this cluster.", nil, nil)
 	cacheDesc      = prometheus.NewDesc("morrow_tier_cache_chunks_total", "Chunks asked of the chunk cache.", []string{"result"}, nil)
-	cacheBytesDesc = prometheus.NewDesc("morrow_tier_cache_bytes", "Bytes in the chunk cache.", nil, nil)
+	cacheBytesDesc = prometheus.NewDesc("morrow_tier_cache_bytes", "Bytes in the chunk cache.", []string{"where"}, nil)
 	sweptDesc      = prometheus.NewDesc("morrow_tier_swept_objects_total", "Orphaned objects deleted.", nil, nil)
 	sweptBytesDesc = prometheus.NewDesc("morrow_tier_swept_bytes_total", "Bytes of orphaned objects deleted.", nil, nil)
 )
@@ -115,11 +115,12 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	if c.t.Admitted() == nil {
 		usable = 1
 	}
-	hits, misses, bytes := c.t.chunks.counts()
+	hits, misses, memory, disk := c.t.chunks.counts()
 	ch <- prometheus.MustNewConstMetric(admittedDesc, prometheus.GaugeValue, usable)
 	ch <- prometheus.MustNewConstMetric(cacheDesc, prometheus.CounterValue, float64(hits), "hit")
 	ch <- prometheus.MustNewConstMetric(cacheDesc, prometheus.CounterValue, float64(misses), "miss")
-	ch <- prometheus.MustNewConstMetric(cacheBytesDesc, prometheus.GaugeValue, float64(bytes))
+	ch <- prometheus.MustNewConstMetric(cacheBytesDesc, prometheus.GaugeValue, float64(memory), "memory")
+	ch <- prometheus.MustNewConstMetric(cacheBytesDesc, prometheus.GaugeValue, float64(disk), "disk")
 	ch <- prometheus.MustNewConstMetric(sweptDesc, prometheus.CounterValue, float64(c.t.sweptOrphans.Load()))
 	ch <- prometheus.MustNewConstMetric(sweptBytesDesc, prometheus.CounterValue, float64(c.t.sweptBytes.Load()))
 }

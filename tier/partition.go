@@ -55,11 +55,9 @@ type Partition struct {
 
 // view is what readers see: an immutable snapshot, replaced as a whole.
 type view struct {
-	manifest *Manifest // nil: not read yet
-	// The manifest is ours to extend: read at our leader epoch and nobody else's since.
-	current   bool
-	confirmed int64 // local delete bound; NoOffset: unknown
-	err       error // why the last step failed; nil if it did not
+	manifest  *Manifest // nil: not read yet
+	confirmed int64     // local delete bound; NoOffset: unknown
+	err       error     // why the last step failed; nil if it did not
 }
 
 // ErrRolledBack says that the bucket has an older manifest than the one this broker committed, or none.
@@ -107,7 +105,7 @@ func (p *Partition) SetEpoch(ctx context.Context, epoch int32) error {
 		}
 		p.epoch = epoch
 		p.catalog.current = nil
-		p.publish(func(v *view) { v.current, v.confirmed, v.err = false, NoOffset, nil })
+		p.publish(func(v *view) { v.confirmed, v.err = NoOffset, nil })
 		p.Notify()
 		return nil
 	})
@@ -154,10 +152,14 @@ func (p *Partition) ready(ctx context.Context) (err error) {
 	if p.catalog.current != nil {
 		return nil
 	}
-	p.publish(func(v *view) { v.current = false })
 	defer func() {
 		if err != nil {
 			p.catalog.current = nil // whatever was loaded is not ours to change
+		}
+		for _, lost := range []error{ErrFenced, ErrRolledBack, ErrCorrupt} {
+			if errors.Is(err, lost) { // what was confirmed may be confirmed no more
+				p.publish(func(v *view) { v.confirmed = NoOffset })
+			}
 		}
 	}()
 	m, err := p.catalog.load(ctx)
@@ -217,7 +219,6 @@ func (p *Partition) commit(ctx context.Context, next *Manifest) error {
 		return err
 	}
 	if err := p.catalog.commit(ctx, next); err != nil {
-		p.publish(func(v *view) { v.current = false })
 		return err
 	}
 	return nil
@@ -247,7 +248,7 @@ func (p *Partition) settle(done []Token) error {
 	if err := p.state.settle(done, b); err != nil {
 		return err
 	}
-	p.publish(func(v *view) { v.manifest, v.current, v.confirmed = m, true, b.End })
+	p.publish(func(v *view) { v.manifest, v.confirmed = m, b.End })
 	return nil
 }
 

@@ -258,7 +258,8 @@ func (s *segmentReader) chunk(block int) (*chunk, error) {
 	if ch := s.held[block]; ch != nil {
 		return ch, nil
 	}
-	ch, err := s.p.tier.chunks.get(s.ctx, s.key(block), s.ix.Blocks[block], s.loader(block))
+	key, size, crc, load := s.block(block)
+	ch, err := s.p.tier.chunks.get(s.ctx, key, size, crc, load)
 	if err != nil {
 		return nil, err
 	}
@@ -268,17 +269,16 @@ func (s *segmentReader) chunk(block int) (*chunk, error) {
 
 func (s *segmentReader) prefetch(block int) {
 	if s.held[block] == nil {
-		s.p.tier.chunks.prefetch(s.key(block), s.ix.Blocks[block], s.loader(block))
+		s.p.tier.chunks.prefetch(s.block(block))
 	}
 }
 
-func (s *segmentReader) key(block int) chunkKey { return chunkKey{token: s.e.Token, block: block} }
-
-// loader makes the function that reads one block from the bucket.
-func (s *segmentReader) loader(block int) func(context.Context) ([]byte, error) {
-	pos := int64(block) * s.ix.BlockBytes
-	n := min(s.ix.BlockBytes, s.ix.DataSize-pos)
-	return s.p.fetcher(s.e.id().key(s.p.catalog.dir, segmentSuffix), pos, n)
+// block is what the cache needs to know of a block.
+func (s *segmentReader) block(n int) (key chunkKey, size int64, crc uint32, load loadFunc) {
+	pos := int64(n) * s.ix.BlockBytes
+	size = min(s.ix.BlockBytes, s.ix.DataSize-pos)
+	load = s.p.fetcher(s.e.id().key(s.p.catalog.dir, segmentSuffix), pos)
+	return chunkKey{token: s.e.Token, block: n}, size, s.ix.Blocks[n], load
 }
 
 // ReadAt reads bytes of the segment's data, for looking at headers.

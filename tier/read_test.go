@@ -374,6 +374,7 @@ func TestSequentialReaderIsReadAheadOf(t *testing.T) {
 // TestCacheDiskFailures: a full or broken disk under the cache is not the reader's problem. (Scenario 48)
 func TestCacheDiskFailures(t *testing.T) {
 	inWorld(t, func(w *world) {
+		w.option = func(o *tier.Options) { o.CacheMemory = 1 << 20 } // so that blocks go to disk
 		w.uploaded(func(l *fakeLog) { l.add(slices.Repeat([]batch{{size: 100_000}}, 50)...) })
 		want := w.log.bytesOf(0, w.log.end, true)
 		for n := range 12 {

@@ -46,7 +46,8 @@ type Options struct {
 	PrepareTTL   time.Duration // after this an upload is begun anew under another key; default 6 h
 	DecodedBytes int64         // memory for indexes and manifest pages; default 32 MiB
 	Fetches      int           // blocks fetched at the same time; default 32
-	CacheBytes   int64         // disk for blocks that were fetched; default 1 GiB
+	CacheMemory  int64         // memory for blocks that were fetched; default 64 MiB. What is being fetched comes on top, 1 MiB per Fetches
+	CacheBytes   int64         // disk for blocks that were used again; default 1 GiB
 	CacheReserve int64         // free space that the cache leaves alone; default 1 GiB
 
 	SweepEvery time.Duration // between looks for orphans; default 6 h
@@ -64,6 +65,7 @@ const (
 	DefaultPrepareTTL   = 6 * time.Hour
 	DefaultDecodedBytes = 32 << 20
 	DefaultFetches      = 32
+	DefaultCacheMemory  = 64 << 20
 	DefaultCacheBytes   = 1 << 30
 	DefaultCacheReserve = 1 << 30
 	DefaultSweepEvery   = 6 * time.Hour
@@ -79,6 +81,7 @@ func (o Options) withDefaults() Options {
 	o.PrepareTTL = orDefault(o.PrepareTTL, DefaultPrepareTTL)
 	o.DecodedBytes = orDefault(o.DecodedBytes, DefaultDecodedBytes)
 	o.Fetches = orDefault(o.Fetches, DefaultFetches)
+	o.CacheMemory = orDefault(o.CacheMemory, DefaultCacheMemory)
 	o.CacheBytes = orDefault(o.CacheBytes, DefaultCacheBytes)
 	o.CacheReserve = orDefault(o.CacheReserve, DefaultCacheReserve)
 	o.SweepEvery = orDefault(o.SweepEvery, DefaultSweepEvery)
@@ -166,7 +169,7 @@ func Open(o Options) (*Tier, error) {
 			return nil, fmt.Errorf("open tier: %w", err)
 		}
 	}
-	if t.chunks, err = openChunkCache(t.fs, vfs.Join(t.dir, "cache"), o.CacheBytes, o.CacheReserve, t.life); err != nil {
+	if t.chunks, err = openChunkCache(t.fs, vfs.Join(t.dir, "cache"), o.CacheMemory, o.CacheBytes, o.CacheReserve, t.life); err != nil {
 		return nil, fmt.Errorf("open tier: %w", err)
 	}
 	t.registerer = o.Registerer

@@ -19,7 +19,11 @@ import (
 )
 
 // source is a log of closed segments in memory.
-type source struct{ segments []segment }
+type source struct {
+	segments []segment
+	keep     bool // whoever begins goes on with the same topic
+	runs     int
+}
 
 type segment struct {
 	tier.LocalSegment
@@ -53,18 +57,27 @@ func (s *source) bytes() (all []byte) {
 }
 
 func (s *source) Offsets() tier.LocalOffsets {
-	return tier.LocalOffsets{End: int64(len(s.segments)), Gate: math.MaxInt64}
+	return tier.LocalOffsets{End: s.end(), Gate: math.MaxInt64}
 }
 
 func (s *source) Closed(from int64) (out []tier.LocalSegment, _ error) {
-	for _, x := range s.segments[min(from, int64(len(s.segments))):] {
-		out = append(out, x.LocalSegment)
+	for _, x := range s.segments {
+		if x.End > from {
+			out = append(out, x.LocalSegment)
+		}
 	}
 	return out, nil
 }
 
+func (s *source) end() int64 { return s.segments[len(s.segments)-1].End }
+
 func (s *source) Open(seg tier.LocalSegment) (tier.SegmentFile, error) {
-	return file{bytes.NewReader(s.segments[seg.Base].data)}, nil
+	for _, x := range s.segments {
+		if x.LocalSegment == seg {
+			return file{bytes.NewReader(x.data)}, nil
+		}
+	}
+	return nil, tier.ErrGone
 }
 
 func (*source) Aborted(int64, int64) ([]tier.AbortedTxn, error) { return nil, nil }
@@ -76,17 +89,36 @@ type file struct{ *bytes.Reader }
 func (file) Close() error                      { return nil }
 func (file) ProducerSnapshot() ([]byte, error) { return nil, nil }
 
+// running is a tier at work on one partition.
+type running struct {
+	s   *source
+	p   *tier.Partition
+	end func(t testing.TB)
+}
+
 // start runs a tier on a bucket until the test ends.
-func start(t testing.TB, b tier.Bucket, s tier.Source) *tier.Partition {
+func start(t testing.TB, b tier.Bucket, s *source) *tier.Partition {
 	t.Helper()
+	r := begin(t, b, s)
+	t.Cleanup(func() { r.end(t) })
+	return r.p
+}
+
+func begin(t testing.TB, b tier.Bucket, s *source) running {
+	t.Helper()
+	s.runs++
 	tr, err := tier.Open(tier.Options{
-		Bucket: b, Cluster: "c", Name: "test", FS: vfs.OS{}, Dir: t.TempDir(), Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
-		CacheReserve: 1,
+		Bucket: b, Cluster: "c", Name: "test", Instance: "test", FS: vfs.OS{}, Dir: t.TempDir(),
+		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), CacheReserve: 1,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := tr.Partition(tier.PartitionID{Topic: tier.TopicID{1}, Name: "t"}, s, 0, func() tier.Config {
+	id := tier.PartitionID{Topic: tier.TopicID{1}, Name: "t"}
+	if !s.keep {
+		id.Topic = tier.TopicID(tier.NewToken())
+	}
+	p, err := tr.Partition(id, s, int32(s.runs), func() tier.Config {
 		return tier.Config{Copy: true, RetentionMs: -1, RetentionBytes: -1}
 	})
 	if err != nil {
@@ -95,7 +127,7 @@ func start(t testing.TB, b tier.Bucket, s tier.Source) *tier.Partition {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- tr.Run(ctx) }()
-	t.Cleanup(func() {
+	return running{s, p, func(t testing.TB) {
 		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
@@ -103,8 +135,7 @@ func start(t testing.TB, b tier.Bucket, s tier.Source) *tier.Partition {
 		if err := tr.Close(); err != nil {
 			t.Error(err)
 		}
-	})
-	return p
+	}}
 }
 
 func waitConfirmed(t testing.TB, p *tier.Partition, want int64) {

@@ -1,0 +1,165 @@
+package s3test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"testing"
+	"time"
+
+	"github.com/morrowmq/morrow/internal/vfs"
+	"github.com/morrowmq/morrow/tier"
+)
+
+// The benchmarks compare the tier with the plain requests it cannot do without, in turns on the same store, and report the ratio of the
+// times: 1 means that the tier costs nothing. The goals are 0.8 for uploads and 0.7 for cold reads.
+
+const (
+	benchSegments = 8
+	benchSegment  = 32 << 20
+	benchGet      = 1 << 20
+)
+
+func benchBuckets(b *testing.B, run func(b *testing.B, bucket tier.Bucket)) {
+	b.Run("file", func(b *testing.B) {
+		bucket, err := tier.OpenFileBucket(vfs.OS{}, b.TempDir(), time.Now())
+		if err != nil {
+			b.Fatal(err)
+		}
+		run(b, bucket)
+	})
+	b.Run("s3", func(b *testing.B) {
+		addr, err := gateway()
+		if err != nil {
+			b.Fatal(err)
+		}
+		bucket, err := tier.OpenBucket(b.Context(), fmt.Sprintf("s3://%s/%s?endpoint=http://%s", bucketName, tier.NewToken(), addr), vfs.OS{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		run(b, bucket)
+	})
+}
+
+// benchSource is segments of 32 MiB in batches of 1 MiB.
+func benchSource() *source {
+	small := newSource(benchSegments*benchSegment>>20, 1<<20)
+	s := &source{}
+	for i := 0; i < len(small.segments); i += benchSegment >> 20 {
+		x := segment{LocalSegment: tier.LocalSegment{Base: int64(i)}}
+		for _, one := range small.segments[i : i+benchSegment>>20] {
+			x.data = append(x.data, one.data...)
+			x.End = one.End
+		}
+		x.Size = int64(len(x.data))
+		s.segments = append(s.segments, x)
+	}
+	return s
+}
+
+func timed(do func()) time.Duration {
+	began := time.Now()
+	do()
+	return time.Since(began)
+}
+
+func report(b *testing.B, size int64, plain, tiered time.Duration) {
+	b.ReportMetric(float64(size)*float64(b.N)/1e6/plain.Seconds(), "plain-MB/s")
+	b.ReportMetric(float64(size)*float64(b.N)/1e6/tiered.Seconds(), "tier-MB/s")
+	b.ReportMetric(plain.Seconds()/tiered.Seconds(), "ratio")
+}
+
+func empty(b *testing.B, bucket tier.Bucket) {
+	var keys []string
+	err := bucket.List(context.Background(), "", func(o tier.Object) error { keys = append(keys, o.Key); return nil })
+	if err == nil {
+		err = bucket.Delete(context.Background(), keys...)
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+}
+
+func plainPuts(b *testing.B, bucket tier.Bucket, s *source) {
+	for i, x := range s.segments {
+		if _, err := bucket.Put(context.Background(), fmt.Sprint("plain/", i), tier.BytesBody(tier.CRC64NVME, x.data), tier.PutOptions{}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkUpload(b *testing.B) {
+	s := benchSource()
+	size := int64(benchSegments * benchSegment)
+	benchBuckets(b, func(b *testing.B, bucket tier.Bucket) {
+		plainPuts(b, bucket, s) // memory that was never used before is slow
+		empty(b, bucket)
+		var plain, tiered time.Duration
+		for b.Loop() {
+			plain += timed(func() { plainPuts(b, bucket, s) })
+			empty(b, bucket)
+			tiered += timed(func() {
+				run := begin(b, bucket, s)
+				waitConfirmed(b, run.p, s.end())
+				run.end(b)
+			})
+			empty(b, bucket)
+		}
+		report(b, size, plain, tiered)
+	})
+}
+
+func BenchmarkColdRead(b *testing.B) {
+	s := benchSource()
+	s.keep = true
+	size := int64(benchSegments * benchSegment)
+	benchBuckets(b, func(b *testing.B, bucket tier.Bucket) {
+		plainPuts(b, bucket, s)
+		var plain, tiered time.Duration
+		buf := make([]byte, benchGet)
+		for b.Loop() {
+			plain += timed(func() { plainGets(b, bucket, buf) })
+			run := begin(b, bucket, s) // with an empty cache
+			waitConfirmed(b, run.p, s.end())
+			tiered += timed(func() { consume(b, run.p, s.end(), buf) })
+			run.end(b)
+		}
+		report(b, size, plain, tiered)
+	})
+}
+
+func plainGets(b *testing.B, bucket tier.Bucket, buf []byte) {
+	for i := range benchSegments {
+		for off := int64(0); off < benchSegment; off += benchGet {
+			r, _, err := bucket.Get(context.Background(), fmt.Sprint("plain/", i), off, benchGet)
+			if err != nil {
+				b.Fatal(err)
+			}
+			if _, err := io.ReadFull(r, buf); err != nil {
+				b.Fatal(err)
+			}
+			r.Close()
+		}
+	}
+}
+
+// consume reads to the end as a fetch does, and copies everything once, as sending it would.
+func consume(b *testing.B, p *tier.Partition, end int64, buf []byte) {
+	for offset := int64(0); offset < end; {
+		r, err := p.Read(context.Background(), tier.ReadRequest{Offset: offset, MaxBytes: 8 << 20, MinOne: true})
+		if err != nil {
+			b.Fatal(err)
+		}
+		for _, x := range r.Ranges {
+			for n := int64(0); n < x.Len; n += int64(len(buf)) {
+				if _, err := x.File.ReadAt(buf[:min(int64(len(buf)), x.Len-n)], x.Pos+n); err != nil {
+					b.Fatal(err)
+				}
+			}
+		}
+		offset = r.Next
+		if err := r.Release(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
