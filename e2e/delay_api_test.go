@@ -189,6 +189,9 @@ func TestAPIRefusesWhatItCannotDo(t *testing.T) {
 	b := start(t)
 	createTopic(t, b, "orders", 1, nil)
 	ctx := deadline(t, 20*time.Second)
+	for summary(ctx, b, "orders").Loading > 0 {
+		time.Sleep(10 * time.Millisecond)
+	}
 	for _, c := range []struct{ method, path, body, want string }{
 		{"GET", "/nope", "", `{"error":"unknown_topic","message":"there is no topic \"nope\""}`},
 		{"GET", "/orders?partition=1", "", `{"error":"unknown_partition","message":"topic orders has no partition 1, only 0 to 0"}`},

@@ -1,0 +1,100 @@
+package schedules
+
+import (
+	"encoding/json"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/morrowmq/morrow/delay"
+)
+
+func TestCursorsAreReadAsTheyWereWritten(t *testing.T) {
+	for _, p := range []position{{}, {1, 2, 3}, {delay.LastDue, math.MaxInt32, math.MaxInt64 - 1}} {
+		if got, err := parseCursor(p.String()); err != nil || got != p {
+			t.Errorf("%v is read as %v, %v", p, got, err)
+		}
+	}
+	for _, s := range []string{"1", "1.2", "1.2.3.4", "-1.0.0", "0.zzzzzzzzz.0", "é.0.0"} {
+		if _, err := parseCursor(s); err == nil {
+			t.Errorf("cursor %q is accepted", s)
+		}
+	}
+}
+
+// A list of several partitions goes on where it stood: what lies at or behind a position is the same seen as a whole and partition
+// by partition.
+func TestPositionsMeanTheSameInEveryPartition(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 1))
+	random := func() position { return position{rng.Int64N(4), rng.Int32N(4), rng.Int64N(4)} }
+	for range 10_000 {
+		at, record := random(), random()
+		from := at.in(record.partition)
+		behind := record.due > from.Due || record.due == from.Due && record.ticket >= from.Ticket
+		if behind == record.less(at) {
+			t.Fatalf("%v from %v on: %v, in its partition %+v", record, at, behind, from)
+		}
+	}
+}
+
+func TestTimelinesAreSplitWithoutGaps(t *testing.T) {
+	for _, c := range []struct {
+		from, until int64
+		n           int
+		want        []int64
+	}{
+		{0, 10, 3, []int64{0, 4, 8, 10}},
+		{5, 6, 24, []int64{5, 6}},
+		{0, 100, 2, []int64{0, 50, 100}},
+	} {
+		if got := split(c.from, c.until, c.n); !slices.Equal(got, c.want) {
+			t.Errorf("%d until %d in %d: %v, expected %v", c.from, c.until, c.n, got, c.want)
+		}
+	}
+}
+
+func TestMovesLieInTheFuture(t *testing.T) {
+	ms := func(n int64) *int64 { return &n }
+	const now = 1000
+	for _, c := range []struct {
+		m    Move
+		want int64
+	}{
+		{Move{DueMs: ms(5)}, now + 1},
+		{Move{DueMs: ms(now + 7)}, now + 7},
+		{Move{DelayMs: ms(0)}, now + 1},
+		{Move{DelayMs: ms(-3)}, now + 1},
+		{Move{DelayMs: ms(9)}, now + 9},
+	} {
+		if got, err := c.m.due(now); err != nil || got != c.want {
+			t.Errorf("%+v: %d, %v, expected %d", c.m, got, err, c.want)
+		}
+	}
+	for _, m := range []Move{{}, {DueMs: ms(1), DelayMs: ms(1)}, {DelayMs: ms(math.MaxInt64)}} {
+		if at, err := m.due(now); err == nil {
+			t.Errorf("%+v is due at %d", m, at)
+		}
+	}
+}
+
+func TestBytesAreTextIfTheyAreUTF8(t *testing.T) {
+	for _, c := range []struct {
+		in   []byte
+		want string
+	}{
+		{nil, `null`},
+		{[]byte{}, `{"text":""}`},
+		{[]byte("é"), `{"text":"é"}`},
+		{[]byte{0xff, 0}, `{"base64":"/wA="}`},
+	} {
+		got, err := json.Marshal(nullable(c.in))
+		if err != nil || string(got) != c.want {
+			t.Errorf("%q: %s, %v", c.in, got, err)
+		}
+		var back *Bytes
+		if err := json.Unmarshal(got, &back); err != nil || (back == nil) != (c.in == nil) || back != nil && string(*back) != string(c.in) {
+			t.Errorf("%s is read as %v, %v", got, back, err)
+		}
+	}
+}
