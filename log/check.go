@@ -245,16 +245,12 @@ func (c *checker) snapshots() error {
 		if !ok || suffix != snapshotSuffix {
 			continue
 		}
-		b, err := vfs.ReadFile(c.o.FS, vfs.Join(c.o.Dir, name))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
+		err := c.snapshot(name, offset)
+		if errors.Is(err, producer.ErrSnapshot) {
+			err = c.snapshot(name, offset) // perhaps it was only being written
 		}
-		if err != nil {
+		if err != nil && !errors.Is(err, producer.ErrSnapshot) {
 			return err
-		}
-		s, err := producer.Decode(b)
-		if err == nil && s.End() != offset {
-			err = fmt.Errorf("%w: it is of offset %d", producer.ErrSnapshot, s.End())
 		}
 		if err != nil && offset <= c.sum.Start {
 			err = fmt.Errorf("%w, and with it what was known of producers before offset %d, if they were idempotent", err, offset)
@@ -264,4 +260,20 @@ func (c *checker) snapshots() error {
 		}
 	}
 	return nil
+}
+
+// snapshot returns an error that wraps producer.ErrSnapshot if a snapshot is damaged. An empty one is none yet.
+func (c *checker) snapshot(name string, offset int64) error {
+	b, err := vfs.ReadFile(c.o.FS, vfs.Join(c.o.Dir, name))
+	if errors.Is(err, fs.ErrNotExist) || err == nil && len(b) == 0 {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	s, err := producer.Decode(b)
+	if err == nil && s.End() != offset {
+		err = fmt.Errorf("%w: it is of offset %d", producer.ErrSnapshot, s.End())
+	}
+	return err
 }

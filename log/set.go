@@ -107,13 +107,18 @@ func (s *Set) sweep() error {
 		return err
 	}
 	for _, name := range names {
-		if strings.HasSuffix(name, removedSuffix) || strings.HasSuffix(name, createdSuffix) {
+		if Unfinished(name) {
 			if err := s.fsys.RemoveAll(vfs.Join(s.dir, name)); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// Unfinished reports whether a directory's name is that of a log being created or removed, which may have only some of its files.
+func Unfinished(name string) bool {
+	return strings.HasSuffix(name, removedSuffix) || strings.HasSuffix(name, createdSuffix)
 }
 
 // IDs lists the logs that are on disk.

@@ -105,9 +105,10 @@ func (s *sideFiles) problem(suffix string, pos int64, err error) {
 	s.found = append(s.found, Problem{File: s.name(suffix), Pos: pos, Err: err, Cache: true})
 }
 
+// readIfThere reads a side file. One that is empty is none yet: it is about to be written.
 func readIfThere(fsys vfs.FS, name string) ([]byte, error) {
 	b, err := vfs.ReadFile(fsys, name)
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || err == nil && len(b) == 0 {
 		return nil, nil
 	}
 	return b, err
