@@ -1,212 +1,224 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
-	"time"
+	"strings"
 
 	"github.com/spf13/cobra"
-	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 func newConfig() *cobra.Command {
 	var c client
-	cmd := &cobra.Command{
-		Use:   "config",
-		Short: "Show and change the configs of topics and brokers at run time",
-		Example: `  morrow config get topic orders
+	cmd := newFamily("config", "Show, explain and change the configs of topics, groups and brokers",
+		newConfigGet(&c), newConfigSet(&c), newConfigUnset(&c), newConfigDocs(&c))
+	cmd.Aliases = []string{"configs"}
+	cmd.Long = `Show, explain and change the configs of topics, consumer groups and brokers while they run.
+
+Whose configs is said by "topic NAME", "group NAME", "broker ID" for one broker, or "broker"
+for what all brokers share.`
+	cmd.Example = `  morrow config get topic orders
   morrow config set topic orders retention.ms=3600000
   morrow config unset topic orders retention.ms
-  morrow config set broker log.retention.ms=86400000`,
-	}
+  morrow config set broker log.retention.ms=86400000
+  morrow config docs retention.ms`
 	c.addTo(cmd)
-	cmd.AddCommand(newConfigGet(&c), newConfigSet(&c), newConfigUnset(&c))
 	return cmd
 }
 
+// configRow is one config of a topic, group or broker.
 type configRow struct {
-	Key    string  `json:"key"`
-	Value  *string `json:"value"`
-	Source string  `json:"source"`
+	Key      string  `json:"key"`
+	Value    *string `json:"value"` // null if it is unset, or secret
+	Source   string  `json:"source"`
+	ReadOnly bool    `json:"read_only"`
 }
 
 func newConfigGet(c *client) *cobra.Command {
 	var all bool
 	cmd := &cobra.Command{
-		Use:       "get topic NAME | broker [ID]",
-		Short:     "Show configs with their sources",
-		Args:      cobra.RangeArgs(1, 2),
-		ValidArgs: []string{"topic", "broker"},
-		RunE: c.withAdmin(func(ctx context.Context, cmd *cobra.Command, adm *kadm.Client, args []string) error {
-			t, err := parseTarget(args)
+		Use:   "get {topic NAME | group NAME | broker [ID]} [KEY...]",
+		Short: "Show configs with their sources",
+		Long: `Show configs with their sources: all that differ from the default, or the given ones.
+Without an ID, "broker" is the broker that answers.
+
+With -o json: an array of {key, value, source, read_only}. Sources are Kafka's:
+DYNAMIC_TOPIC_CONFIG, GROUP_CONFIG, DYNAMIC_BROKER_CONFIG, DYNAMIC_DEFAULT_BROKER_CONFIG,
+STATIC_BROKER_CONFIG (file, environment and flags) and DEFAULT_CONFIG.`,
+		Example: `  morrow config get topic orders
+  morrow config get topic orders retention.ms segment.bytes
+  morrow config get group billing --all
+  morrow config get broker 1 --all -o json`,
+		Args:                  wantArgs(1, -1),
+		DisableFlagsInUseLine: true,
+		RunE: c.run(func(ctx context.Context, cmd *cobra.Command, cl *cluster, args []string) error {
+			t, keys, err := parseTarget(cmd, args)
 			if err != nil {
 				return err
 			}
-			rcs, err := t.describe(ctx, adm)
+			if t, err = t.located(ctx, cl); err != nil {
+				return err
+			}
+			rows, err := t.describe(ctx, cl)
 			if err != nil {
 				return err
 			}
-			rows := []configRow{}
-			for _, rc := range rcs {
-				if rc.Err != nil {
-					return fmt.Errorf("%s: %w", rc.Name, withMessage(rc.Err, rc.ErrMessage))
-				}
-				for _, cfg := range rc.Configs {
-					if all || cfg.Source.String() != "DEFAULT_CONFIG" {
-						rows = append(rows, configRow{cfg.Key, cfg.Value, cfg.Source.String()})
-					}
-				}
+			if err := t.check(rows, keys); err != nil {
+				return err
 			}
-			return printAs(cmd.OutOrStdout(), c.output, rows, func(w io.Writer) {
-				fmt.Fprintln(w, "KEY\tVALUE\tSOURCE")
-				for _, r := range rows {
-					fmt.Fprintf(w, "%s\t%s\t%s\n", r.Key, shown(r.Value), r.Source)
+			rows = slices.DeleteFunc(rows, func(r configRow) bool {
+				if len(keys) > 0 {
+					return !slices.Contains(keys, r.Key)
 				}
+				return !all && r.Source == kmsg.ConfigSourceDefaultConfig.String()
 			})
+			return printAs(cmd.OutOrStdout(), c.output, rows, func(w io.Writer) { printConfigs(w, t, rows) })
 		}),
 	}
 	cmd.Flags().BoolVarP(&all, "all", "a", false, "include configs that have their default")
+	cmd.ValidArgsFunction = c.completeTarget(func(s *configScope) cobra.CompletionFunc { return completeKey(s) })
 	return cmd
 }
 
-func shown(v *string) string {
-	if v == nil {
-		return "-"
+func printConfigs(w io.Writer, t configTarget, rows []configRow) {
+	if len(rows) == 0 {
+		fmt.Fprintf(w, "%s has the default of every config (--all shows them)\n", t)
+		return
 	}
-	return *v
+	row(w, "CONFIG", "VALUE", "SOURCE")
+	for _, r := range rows {
+		value := ""
+		if r.Value != nil {
+			value = cmp.Or(*r.Value, `""`)
+		}
+		row(w, r.Key, value, r.Source)
+	}
 }
 
 func newConfigSet(c *client) *cobra.Command {
-	return &cobra.Command{
-		Use:   "set topic NAME KEY=VALUE... | broker [ID] KEY=VALUE...",
-		Short: "Change configs; nothing is changed if any value is refused",
-		Args:  cobra.MinimumNArgs(2),
-		RunE: c.withAdmin(func(ctx context.Context, cmd *cobra.Command, adm *kadm.Client, args []string) error {
-			t, rest, err := splitTarget(args)
+	cmd := &cobra.Command{
+		Use:   "set {topic NAME | group NAME | broker [ID]} KEY=VALUE...",
+		Short: "Change configs",
+		Long: `Change configs, at once and durably. Nothing is changed if any value is refused. Those of a
+broker that are read-only are set in its file, environment or flags.
+
+With -o json: an array of {name, result, error}; result is set or failed.`,
+		Example: `  morrow config set topic orders retention.ms=3600000 segment.bytes=104857600
+  morrow config set group billing consumer.session.timeout.ms=30000
+  morrow config set broker log.retention.ms=86400000`,
+		Args:                  wantArgs(2, -1),
+		DisableFlagsInUseLine: true,
+		RunE: c.run(func(ctx context.Context, cmd *cobra.Command, cl *cluster, args []string) error {
+			t, pairs, err := parseTarget(cmd, args)
 			if err != nil {
 				return err
 			}
-			set, err := configArgs(rest)
+			if len(pairs) == 0 {
+				return usageError(cmd, "argument missing")
+			}
+			set, err := configArgs(pairs)
 			if err != nil {
 				return err
 			}
-			var alters []kadm.AlterConfig
+			changes := make([]configChange, 0, len(set))
 			for _, k := range sortedKeys(set) {
-				alters = append(alters, kadm.AlterConfig{Op: kadm.SetConfig, Name: k, Value: set[k]})
+				changes = append(changes, configChange{kmsg.IncrementalAlterConfigOpSet, k, set[k]})
 			}
-			return c.alter(ctx, cmd, adm, t, "set", alters)
+			return c.alter(ctx, cmd, cl, t, "set", changes)
 		}),
 	}
+	cmd.ValidArgsFunction = c.completeTarget(completeAssignment)
+	return cmd
 }
 
 func newConfigUnset(c *client) *cobra.Command {
-	return &cobra.Command{
-		Use:   "unset topic NAME KEY... | broker [ID] KEY...",
+	cmd := &cobra.Command{
+		Use:   "unset {topic NAME | group NAME | broker [ID]} KEY...",
 		Short: "Go back to the default of configs",
-		Args:  cobra.MinimumNArgs(2),
-		RunE: c.withAdmin(func(ctx context.Context, cmd *cobra.Command, adm *kadm.Client, args []string) error {
-			t, keys, err := splitTarget(args)
+		Long: `Go back to what holds for configs that are not set.
+
+With -o json: an array of {name, result, error}; result is unset or failed.`,
+		Example: `  morrow config unset topic orders retention.ms
+  morrow config unset broker log.retention.ms`,
+		Args:                  wantArgs(2, -1),
+		DisableFlagsInUseLine: true,
+		RunE: c.run(func(ctx context.Context, cmd *cobra.Command, cl *cluster, args []string) error {
+			t, keys, err := parseTarget(cmd, args)
 			if err != nil {
 				return err
 			}
-			var alters []kadm.AlterConfig
-			for _, k := range keys {
-				alters = append(alters, kadm.AlterConfig{Op: kadm.DeleteConfig, Name: k})
+			if len(keys) == 0 {
+				return usageError(cmd, "argument missing")
 			}
-			return c.alter(ctx, cmd, adm, t, "unset", alters)
+			changes := make([]configChange, 0, len(keys))
+			for _, k := range keys {
+				changes = append(changes, configChange{kmsg.IncrementalAlterConfigOpDelete, k, nil})
+			}
+			return c.alter(ctx, cmd, cl, t, "unset", changes)
 		}),
 	}
+	cmd.ValidArgsFunction = c.completeTarget(completeKey)
+	return cmd
 }
 
-func (c *client) alter(ctx context.Context, cmd *cobra.Command, adm *kadm.Client, t configTarget, done string, alters []kadm.AlterConfig) error {
-	altered, err := t.alter(ctx, adm, alters)
+// alter changes the configs of one target, all or none.
+func (c *client) alter(ctx context.Context, cmd *cobra.Command, cl *cluster, t configTarget, what string, changes []configChange) error {
+	if t.name != "" {
+		var err error
+		if t, err = t.located(ctx, cl); err != nil {
+			return err
+		}
+	}
+	err := t.alter(ctx, cl, changes)
+	var done outcomes
 	if err != nil {
-		return err
+		done.add(t.String(), what, err)
+		return done.print(cmd, c.output)
 	}
-	return c.report(cmd, done, len(altered), func(yield func(string, error)) {
-		for _, a := range altered {
-			yield(t.String(), withMessage(a.Err, a.ErrMessage))
+	for _, ch := range changes {
+		if ch.value != nil {
+			done.add(t.String(), fmt.Sprintf("%s %s=%s", what, ch.key, *ch.value), nil)
+			continue
 		}
-	})
-}
-
-// configTarget is whose configs: a topic's, one broker's, or (id "") the default of all brokers.
-type configTarget struct {
-	kind, name string
-}
-
-func (t configTarget) String() string {
-	if t.name == "" {
-		return t.kind + " (all)"
+		done.add(t.String(), what+" "+ch.key, nil)
 	}
-	return t.kind + " " + t.name
+	return done.print(cmd, c.output)
 }
 
-func parseTarget(args []string) (configTarget, error) {
-	t, rest, err := splitTarget(args)
-	if err == nil && len(rest) > 0 {
-		err = fmt.Errorf("unexpected argument %q", rest[0])
-	}
-	return t, err
-}
-
-func splitTarget(args []string) (t configTarget, rest []string, err error) {
-	switch {
-	case args[0] == "topic" && len(args) > 1:
-		return configTarget{"topic", args[1]}, args[2:], nil
-	case args[0] == "topic":
-		return t, nil, fmt.Errorf("which topic? say: topic NAME")
-	case args[0] == "broker":
-		if len(args) > 1 {
-			if _, err := strconv.ParseInt(args[1], 10, 32); err == nil {
-				return configTarget{"broker", args[1]}, args[2:], nil
-			}
+// check returns an error if one of the keys is no config.
+func (t configTarget) check(rows []configRow, keys []string) error {
+	var errs []error
+	for _, k := range keys {
+		if !slices.ContainsFunc(rows, func(r configRow) bool { return r.Key == k }) {
+			errs = append(errs, fmt.Errorf("there is no %s config %s", t.kind.name, k))
 		}
-		return configTarget{"broker", ""}, args[1:], nil
 	}
-	return t, nil, fmt.Errorf("invalid target %q: must be topic or broker", args[0])
+	return errors.Join(errs...)
 }
 
-func (t configTarget) broker() []int32 {
-	if t.name == "" {
-		return nil
+// located makes sure that there is such a broker, and chooses one if none is named.
+func (t configTarget) located(ctx context.Context, cl *cluster) (configTarget, error) {
+	if t.kind != brokerScope {
+		return t, nil
 	}
-	id, _ := strconv.ParseInt(t.name, 10, 32) // checked by splitTarget
-	return []int32{int32(id)}
-}
-
-func (t configTarget) describe(ctx context.Context, adm *kadm.Client) (kadm.ResourceConfigs, error) {
-	if t.kind == "topic" {
-		return adm.DescribeTopicConfigs(ctx, t.name)
-	}
-	ids := t.broker()
-	if ids == nil {
-		brokers, err := adm.ListBrokers(ctx)
-		if err != nil {
-			return nil, err
-		}
-		ids = brokers.NodeIDs()[:1]
-	}
-	return adm.DescribeBrokerConfigs(ctx, ids...)
-}
-
-func (t configTarget) alter(ctx context.Context, adm *kadm.Client, alters []kadm.AlterConfig) (kadm.AlterConfigsResponses, error) {
-	if t.kind == "topic" {
-		return adm.AlterTopicConfigs(ctx, alters, t.name)
-	}
-	return adm.AlterBrokerConfigs(ctx, alters, t.broker()...)
-}
-
-// parseTime reads an RFC 3339 time or epoch milliseconds.
-func parseTime(s string) (ms int64, err error) {
-	if ms, err := strconv.ParseInt(s, 10, 64); err == nil {
-		return ms, nil
-	}
-	t, err := time.Parse(time.RFC3339, s)
+	brokers, err := cl.ListBrokers(ctx)
 	if err != nil {
-		return 0, err
+		return t, err
 	}
-	return t.UnixMilli(), nil
+	ids := brokers.NodeIDs()
+	if t.name == "" && len(ids) > 0 {
+		t.name = strconv.Itoa(int(ids[0]))
+	}
+	for _, id := range ids {
+		if strconv.Itoa(int(id)) == t.name {
+			return t, nil
+		}
+	}
+	return t, fmt.Errorf("there is no broker %s: there is %s", t.name, strings.ReplaceAll(ints(ids), ",", ", "))
 }

@@ -4,6 +4,11 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -11,175 +16,231 @@ import (
 
 func newGroup() *cobra.Command {
 	var c client
-	cmd := &cobra.Command{Use: "group", Aliases: []string{"groups"}, Short: "List, describe, reset and delete consumer groups"}
+	cmd := newFamily("group", "List, describe, reset and delete consumer groups",
+		newGroupList(&c), newGroupDescribe(&c), newGroupReset(&c), newGroupDelete(&c))
+	cmd.Aliases = []string{"groups"}
+	cmd.Example = `  morrow group list
+  morrow group describe billing
+  morrow group reset billing --topic orders --to earliest`
 	c.addTo(cmd)
-	cmd.AddCommand(newGroupList(&c), newGroupDescribe(&c), newGroupReset(&c), newGroupDelete(&c))
 	return cmd
 }
 
+// groupRow is a group in listings.
 type groupRow struct {
 	Group    string `json:"group"`
-	Type     string `json:"type"`
+	Type     string `json:"type"` // classic, or consumer (KIP-848)
 	Protocol string `json:"protocol_type"`
 	State    string `json:"state"`
 }
+
+// groupTypes are the kinds of groups there are.
+var groupTypes = []string{"classic", "consumer"}
 
 func newGroupList(c *client) *cobra.Command {
 	return &cobra.Command{
 		Use:   "list",
 		Short: "List groups",
-		Args:  cobra.NoArgs,
-		RunE: c.withAdmin(func(ctx context.Context, cmd *cobra.Command, adm *kadm.Client, _ []string) error {
-			rows := []groupRow{}
-			for _, kind := range []string{"classic", "consumer"} {
-				groups, err := adm.ListGroupsByType(ctx, []string{kind})
-				if err != nil {
-					return err
-				}
-				for _, g := range groups.Sorted() {
-					rows = append(rows, groupRow{g.Group, kind, g.ProtocolType, g.State})
-				}
+		Long: `List groups. The type is classic, or consumer for groups of the newer protocol (KIP-848).
+
+With -o json: an array of {group, type, protocol_type, state}.`,
+		Example: `  morrow group list
+  morrow group list -o json | jq -r '.[] | select(.state == "Empty").group'`,
+		Aliases:           []string{"ls"},
+		Args:              wantArgs(0, 0),
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: c.run(func(ctx context.Context, cmd *cobra.Command, cl *cluster, _ []string) error {
+			rows, err := listGroups(ctx, cl)
+			if err != nil {
+				return err
 			}
 			return printAs(cmd.OutOrStdout(), c.output, rows, func(w io.Writer) {
-				fmt.Fprintln(w, "GROUP\tTYPE\tPROTOCOL\tSTATE")
+				row(w, "GROUP", "TYPE", "PROTOCOL", "STATE")
 				for _, r := range rows {
-					fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", r.Group, r.Type, r.Protocol, r.State)
+					row(w, r.Group, r.Type, r.Protocol, r.State)
 				}
 			})
 		}),
 	}
 }
 
-type lagRow struct {
-	Topic     string `json:"topic"`
-	Partition int32  `json:"partition"`
-	Committed int64  `json:"committed"`
-	End       int64  `json:"end"`
-	Lag       int64  `json:"lag"`
-	Member    string `json:"member,omitempty"`
-	Host      string `json:"host,omitempty"`
-	Error     string `json:"error,omitempty"`
-}
-
-type groupDescription struct {
-	groupRow
-	Members    int      `json:"members"`
-	TotalLag   int64    `json:"lag"`
-	Partitions []lagRow `json:"partitions"`
-}
-
-func newGroupDescribe(c *client) *cobra.Command {
-	return &cobra.Command{
-		Use:   "describe GROUP...",
-		Short: "Show members, committed offsets and lag. Delayed records that are not due are not lag",
-		Args:  cobra.MinimumNArgs(1),
-		RunE: c.withAdmin(func(ctx context.Context, cmd *cobra.Command, adm *kadm.Client, args []string) error {
-			lags, err := adm.Lag(ctx, args...)
-			if err != nil {
-				return err
-			}
-			out := []groupDescription{}
-			for _, g := range lags.Sorted() {
-				if err := g.Error(); err != nil {
-					return fmt.Errorf("group %s: %w", g.Group, err)
-				}
-				d := groupDescription{groupRow: groupRow{Group: g.Group, Protocol: g.ProtocolType, State: g.State}, Members: len(g.Members), TotalLag: g.Lag.Total()}
-				for _, l := range g.Lag.Sorted() {
-					d.Partitions = append(d.Partitions, describeLag(l))
-				}
-				out = append(out, d)
-			}
-			return printAs(cmd.OutOrStdout(), c.output, out, func(w io.Writer) { printGroups(w, out) })
-		}),
-	}
-}
-
-func describeLag(l kadm.GroupMemberLag) lagRow {
-	r := lagRow{Topic: l.Topic, Partition: l.Partition, Committed: l.Commit.At, End: l.End.Offset, Lag: l.Lag}
-	if l.Member != nil {
-		r.Member, r.Host = l.Member.MemberID, l.Member.ClientHost
-	}
-	if l.Err != nil {
-		r.Error = l.Err.Error()
-	}
-	return r
-}
-
-func printGroups(w io.Writer, groups []groupDescription) {
-	for i, g := range groups {
-		if i > 0 {
-			fmt.Fprintln(w)
+func listGroups(ctx context.Context, cl *cluster) ([]groupRow, error) {
+	rows := []groupRow{}
+	for _, kind := range groupTypes {
+		groups, err := cl.ListGroupsByType(ctx, []string{kind})
+		if err != nil {
+			return nil, err
 		}
-		fmt.Fprintf(w, "group:\t%s\nstate:\t%s\nmembers:\t%d\nlag:\t%d\n", g.Group, g.State, g.Members, g.TotalLag)
-		fmt.Fprintln(w, "\nTOPIC\tPARTITION\tCOMMITTED\tEND\tLAG\tMEMBER\tHOST\tERROR")
-		for _, p := range g.Partitions {
-			fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%s\t%s\t%s\n", p.Topic, p.Partition, p.Committed, p.End, p.Lag, p.Member, p.Host, p.Error)
+		for _, g := range groups.Sorted() {
+			rows = append(rows, groupRow{g.Group, kind, g.ProtocolType, g.State})
 		}
 	}
+	slices.SortStableFunc(rows, func(a, b groupRow) int { return strings.Compare(a.Group, b.Group) })
+	return rows, nil
 }
 
 func newGroupReset(c *client) *cobra.Command {
 	var topic, to string
+	var partitions []int32
 	cmd := &cobra.Command{
-		Use:     "reset GROUP --topic TOPIC --to earliest|latest|TIME",
-		Short:   "Move an inactive group's committed offsets on a topic",
-		Example: "  morrow group reset billing --topic orders --to 2026-11-20T08:00:00Z",
-		Args:    cobra.ExactArgs(1),
-		RunE: c.withAdmin(func(ctx context.Context, cmd *cobra.Command, adm *kadm.Client, args []string) error {
-			listed, err := offsetsAt(ctx, adm, topic, to)
+		Use:   "reset GROUP --topic TOPIC --to earliest|latest|OFFSET|TIME",
+		Short: "Move a group's committed offsets on a topic",
+		Long: `Move a group's committed offsets on a topic. The group must have no members: stop its
+consumers before. A group that does not exist is created, so that consumers that join it
+later begin there.
+
+A TIME is as in RFC 3339, or a duration before now such as 90m or 2d; the offset is then
+that of the first record not older.
+
+With -o json: an array of {name, result, error}; result is the offset, or failed.`,
+		Example: `  morrow group reset billing --topic orders --to earliest
+  morrow group reset billing --topic orders --partition 3 --to 1000
+  morrow group reset billing --topic orders --to 2026-11-20T08:00:00Z
+  morrow group reset billing --topic orders --to 2d`,
+		Args:                  wantArgs(1, 1),
+		ValidArgsFunction:     c.complete(0, 0, groupNames),
+		DisableFlagsInUseLine: true,
+		RunE: c.run(func(ctx context.Context, cmd *cobra.Command, cl *cluster, args []string) error {
+			place, err := parsePlace(to, time.Now())
 			if err != nil {
 				return err
 			}
-			if err := listed.Error(); err != nil {
-				return fmt.Errorf("topic %s: %w", topic, err)
+			if _, err := findTopics(ctx, cl, []string{topic}); err != nil {
+				return err
 			}
-			committed, err := adm.CommitOffsets(ctx, args[0], listed.Offsets())
+			listed, err := place.list(ctx, cl, topic)
 			if err != nil {
 				return err
 			}
-			return c.report(cmd, "reset", 1, func(yield func(string, error)) {
-				for _, o := range committed.Sorted() {
-					yield(fmt.Sprintf("%s %s-%d to offset %d", args[0], o.Topic, o.Partition, o.At), o.Err)
-				}
-			})
+			offsets, err := place.choose(listed, topic, partitions)
+			if err != nil {
+				return err
+			}
+			committed, err := cl.CommitOffsets(ctx, args[0], offsets)
+			if err != nil {
+				return err
+			}
+			var done outcomes
+			for _, o := range committed.Sorted() {
+				done.add(fmt.Sprintf("%s-%d", o.Topic, o.Partition), fmt.Sprintf("%s reads from offset %d", args[0], o.At), explained(o.Err, ""))
+			}
+			return done.print(cmd, c.output)
 		}),
 	}
-	cmd.Flags().StringVar(&topic, "topic", "", "topic")
-	cmd.Flags().StringVar(&to, "to", "", "earliest, latest, an RFC 3339 time or epoch milliseconds")
+	cmd.Flags().StringVar(&topic, "topic", "", "`topic` to read")
+	cmd.Flags().Int32SliceVar(&partitions, "partition", nil, "`numbers` of the partitions (default all)")
+	cmd.Flags().Lookup("partition").DefValue = ""
+	cmd.Flags().StringVar(&to, "to", "", "`place` to go to: earliest, latest, an offset, an RFC 3339 time, or a duration before now")
 	_ = cmd.MarkFlagRequired("topic")
 	_ = cmd.MarkFlagRequired("to")
+	completeFlags(cmd, map[string]cobra.CompletionFunc{
+		"topic":     c.complete(0, -1, topicNames),
+		"partition": cobra.NoFileCompletions,
+		"to":        cobra.FixedCompletions([]string{"earliest", "latest"}, cobra.ShellCompDirectiveNoFileComp),
+	})
 	return cmd
 }
 
-func offsetsAt(ctx context.Context, adm *kadm.Client, topic, to string) (kadm.ListedOffsets, error) {
-	switch to {
-	case "earliest":
-		return adm.ListStartOffsets(ctx, topic)
-	case "latest":
-		return adm.ListEndOffsets(ctx, topic)
+// place is where a group is to go on: at the start, the end, an offset or a time.
+type place struct {
+	kind   string // "earliest", "latest", "offset" or "time"
+	offset int64
+	millis int64
+}
+
+func parsePlace(s string, now time.Time) (place, error) {
+	if s == "earliest" || s == "latest" {
+		return place{kind: s}, nil
 	}
-	ms, err := parseTime(to)
+	if n, err := strconv.ParseInt(s, 10, 64); err == nil {
+		if n < 0 {
+			return place{}, errPlace(s)
+		}
+		return place{kind: "offset", offset: n}, nil
+	}
+	if ms, err := parseTime(s); err == nil {
+		return place{kind: "time", millis: ms}, nil
+	}
+	if d, err := parseSpan(s); err == nil && d >= 0 {
+		return place{kind: "time", millis: now.Add(-d).UnixMilli()}, nil
+	}
+	return place{}, errPlace(s)
+}
+
+func errPlace(s string) error {
+	return fmt.Errorf("invalid value %q for --to: must be earliest, latest, an offset, an RFC 3339 time, or a duration before now", s)
+}
+
+// parseTime reads an RFC 3339 time or epoch milliseconds.
+func parseTime(s string) (ms int64, err error) {
+	if ms, err := strconv.ParseInt(s, 10, 64); err == nil {
+		return ms, nil
+	}
+	t, err := time.Parse(time.RFC3339, s)
 	if err != nil {
-		return nil, fmt.Errorf("invalid value %q for --to: must be earliest, latest, an RFC 3339 time or epoch milliseconds", to)
+		return 0, err
 	}
-	return adm.ListOffsetsAfterMilli(ctx, ms, topic)
+	return t.UnixMilli(), nil
+}
+
+// list asks for the offsets of the place in every partition. The end stands in for an offset.
+func (p place) list(ctx context.Context, cl *cluster, topic string) (kadm.ListedOffsets, error) {
+	switch p.kind {
+	case "earliest":
+		return cl.ListStartOffsets(ctx, topic)
+	case "time":
+		return cl.ListOffsetsAfterMilli(ctx, p.millis, topic)
+	}
+	return cl.ListEndOffsets(ctx, topic)
+}
+
+// choose returns the offsets to commit, in the wanted partitions; none means all.
+func (p place) choose(listed kadm.ListedOffsets, topic string, wanted []int32) (kadm.Offsets, error) {
+	offsets := kadm.Offsets{}
+	for _, n := range wanted {
+		if _, ok := listed.Lookup(topic, n); !ok {
+			return nil, fmt.Errorf("topic %s has no partition %d", topic, n)
+		}
+	}
+	for _, n := range slices.Sorted(maps.Keys(listed[topic])) {
+		o := listed[topic][n]
+		if len(wanted) > 0 && !slices.Contains(wanted, n) {
+			continue
+		}
+		if o.Err != nil {
+			return nil, fmt.Errorf("topic %s, partition %d: %w", topic, n, explained(o.Err, ""))
+		}
+		if p.kind == "offset" {
+			if p.offset > o.Offset {
+				return nil, fmt.Errorf("topic %s, partition %d ends at offset %d: %d is beyond", topic, n, o.Offset, p.offset)
+			}
+			o.Offset = p.offset
+		}
+		offsets.Add(kadm.Offset{Topic: topic, Partition: n, At: o.Offset, LeaderEpoch: -1})
+	}
+	return offsets, nil
 }
 
 func newGroupDelete(c *client) *cobra.Command {
 	return &cobra.Command{
 		Use:   "delete GROUP...",
-		Short: "Delete groups without members, with their offsets",
-		Args:  cobra.MinimumNArgs(1),
-		RunE: c.withAdmin(func(ctx context.Context, cmd *cobra.Command, adm *kadm.Client, args []string) error {
-			deleted, err := adm.DeleteGroups(ctx, args...)
+		Short: "Delete groups without members, with their committed offsets",
+		Long: `Delete groups with their committed offsets. They must have no members.
+
+With -o json: an array of {name, result, error}; result is deleted or failed.`,
+		Example:           "  morrow group delete billing",
+		Args:              wantArgs(1, -1),
+		ValidArgsFunction: c.complete(0, -1, groupNames),
+		RunE: c.run(func(ctx context.Context, cmd *cobra.Command, cl *cluster, args []string) error {
+			deleted, err := cl.DeleteGroups(ctx, args...)
 			if err != nil {
 				return err
 			}
-			return c.report(cmd, "deleted", len(deleted), func(yield func(string, error)) {
-				for _, g := range deleted.Sorted() {
-					yield(g.Group, g.Err)
-				}
-			})
+			var done outcomes
+			for _, name := range args {
+				done.add(name, "deleted", explained(deleted[name].Err, ""))
+			}
+			return done.print(cmd, c.output)
 		}),
 	}
 }

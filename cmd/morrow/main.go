@@ -9,28 +9,37 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// run executes one command line and returns the exit code: 0, or 1 with one line on stderr that says what went wrong.
+// run executes one command line and returns the exit code: 0, or 1 with a line on stderr for everything that went wrong.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root := newRoot(stdout, stderr)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
-	if err == nil || errors.Is(err, errReported) {
-		if err != nil {
-			return 1
-		}
+	if err == nil {
 		return 0
 	}
-	fmt.Fprintln(stderr, "morrow:", err)
+	if !errors.Is(err, errReported) {
+		printError(stderr, err)
+	}
 	return 1
+}
+
+// printError writes one line per problem, each saying whose it is.
+func printError(w io.Writer, err error) {
+	for line := range strings.Lines(strings.TrimSpace(err.Error())) {
+		if line = strings.TrimSpace(line); line != "" {
+			fmt.Fprintln(w, "morrow:", line)
+		}
+	}
 }
 
 // errReported is returned by commands that have already printed what failed, item by item.

@@ -1,113 +1,87 @@
 package main
 
 import (
-	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
-	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 func newRoot(stdout, stderr io.Writer) *cobra.Command {
-	root := &cobra.Command{
-		Use:   "morrow",
-		Short: "A Kafka-compatible broker that can deliver a message later",
-		Long: `Morrow is a broker that existing Kafka clients use unchanged, that can deliver a
-message later (a header says when), and that tiers closed log segments to object
-storage with confirmed uploads.
-
-  morrow serve                                    start a broker
-  echo hello | kcat -P -b 127.0.0.1:9092 -t orders -H morrow-delay=10s
-  kcat -C -b 127.0.0.1:9092 -t orders             "hello" arrives ten seconds later`,
-		SilenceUsage:  true,
-		SilenceErrors: true,
-		Args:          cobra.NoArgs,
-	}
-	root.SetOut(stdout)
-	root.SetErr(stderr)
-	root.AddCommand(
+	root := newFamily("morrow", "A Kafka-compatible broker that can deliver a message later",
 		newServe(),
 		newTopic(),
 		newGroup(),
 		newSchedule(),
 		newTier(),
 		newConfig(),
+		newLog(),
 		newBench(),
 		newVersion(),
 	)
+	root.Long = `Morrow is a broker that existing Kafka clients use unchanged, that can deliver a
+message later (a header says when), and that tiers closed log segments to object
+storage with confirmed uploads.
+
+The exit code is 0, or 1 if anything went wrong: then standard error has a line for it.`
+	root.Example = `  morrow serve                                    start a broker
+  echo hello | kcat -P -b 127.0.0.1:9092 -t orders -H morrow-delay=10s
+  kcat -C -b 127.0.0.1:9092 -t orders             "hello" arrives ten seconds later
+  morrow topic describe orders                    see what is in it`
+	root.SilenceUsage, root.SilenceErrors = true, true
+	// What has subcommands does nothing itself: its help need not say how.
+	root.SetUsageTemplate(strings.Replace(root.UsageTemplate(), "{{if .Runnable}}", "{{if and .Runnable (not .HasAvailableSubCommands)}}", 1))
+	root.SetOut(stdout)
+	root.SetErr(stderr)
 	return root
 }
 
-// client is what the commands that talk to a broker share: where it is, and how to print.
-type client struct {
-	bootstrap []string
-	output    string
-	timeout   time.Duration
-}
-
-// addTo declares the flags on cmd and all its subcommands.
-func (c *client) addTo(cmd *cobra.Command) {
-	f := cmd.PersistentFlags()
-	f.StringSliceVarP(&c.bootstrap, "bootstrap", "b", []string{"127.0.0.1:9092"}, "addresses of brokers")
-	f.DurationVar(&c.timeout, "timeout", 15*time.Second, "how long to wait for the broker")
-	addOutputFlag(cmd, &c.output)
-	cmd.PersistentPreRunE = func(*cobra.Command, []string) error { return checkOutput(c.output) }
-}
-
-func addOutputFlag(cmd *cobra.Command, output *string) {
-	cmd.PersistentFlags().StringVarP(output, "output", "o", "text", "how to print: text or json")
-	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
-}
-
-func checkOutput(output string) error {
-	if output != "text" && output != "json" {
-		return fmt.Errorf("invalid value %q for --output: must be text or json", output)
+// newFamily makes a command that only has subcommands.
+func newFamily(use, short string, subcommands ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   use,
+		Short: short,
+		Args:  unknownSubcommand,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	return nil
+	cmd.SuggestionsMinimumDistance = 2
+	cmd.AddCommand(subcommands...)
+	return cmd
 }
 
-// admin connects; the caller closes it. It does no I/O yet.
-func (c *client) admin() (*kadm.Client, error) {
-	cl, err := kgo.NewClient(
-		kgo.SeedBrokers(c.bootstrap...),
-		kgo.RequestRetries(3),
-		kgo.RetryTimeout(c.timeout),
-		kgo.ClientID("morrow-cli"),
-	)
-	if err != nil {
-		return nil, err
+func unknownSubcommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
 	}
-	adm := kadm.NewClient(cl)
-	adm.SetTimeoutMillis(int32(c.timeout.Milliseconds()))
-	return adm, nil
-}
-
-// print writes v as JSON, or calls text with a table writer that aligns columns separated by tabs.
-func printAs(w io.Writer, output string, v any, text func(w io.Writer)) error {
-	if output == "json" {
-		enc := json.NewEncoder(w)
-		enc.SetIndent("", "  ")
-		return enc.Encode(v)
+	err := fmt.Errorf("unknown command %q for %q", args[0], cmd.CommandPath())
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		return fmt.Errorf("%w: did you mean %s?", err, strings.Join(near, " or "))
 	}
-	tw := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
-	text(tw)
-	return tw.Flush()
+	return fmt.Errorf("%w: see %s --help", err, cmd.CommandPath())
 }
 
-// configArgs parses key=value arguments.
-func configArgs(pairs []string) (map[string]*string, error) {
-	m := make(map[string]*string, len(pairs))
-	for _, p := range pairs {
-		k, v, ok := strings.Cut(p, "=")
-		if !ok || k == "" {
-			return nil, fmt.Errorf("invalid config %q: must be key=value", p)
+// wantArgs accepts from min to max arguments (max < 0: any number). The error shows how the command is used.
+func wantArgs(min, max int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		var problem string
+		switch {
+		case len(args) < min:
+			problem = "argument missing"
+		case max >= 0 && len(args) > max:
+			problem = fmt.Sprintf("unexpected argument %q", args[max])
+		case slices.Contains(args, ""):
+			problem = "empty argument"
+		default:
+			return nil
 		}
-		m[k] = &v
+		return usageError(cmd, problem)
 	}
-	return m, nil
+}
+
+func usageError(cmd *cobra.Command, problem string) error {
+	usage := strings.TrimSuffix(cmd.UseLine(), " [flags]")
+	return errors.New(problem + "; usage: " + usage)
 }

@@ -13,28 +13,25 @@ import (
 
 func newSchedule() *cobra.Command {
 	var c scheduleClient
-	cmd := &cobra.Command{
-		Use:     "schedule",
-		Aliases: []string{"schedules"},
-		Short:   "See and steer what is to be delivered later",
-		Long: `See and steer what is to be delivered later.
+	cmd := newFamily("schedule", "See and steer what is to be delivered later",
+		newScheduleList(&c), newScheduleShow(&c), newScheduleTimeline(&c), newScheduleSources(&c), newScheduleCancel(&c), newScheduleMove(&c))
+	cmd.Aliases = []string{"schedules"}
+	cmd.Long = `See and steer what is to be delivered later.
 
 These commands ask the broker's HTTP address. A record that is pending is named by its
-topic, its partition and its ticket: the offset that its producer was told.`,
-		Example: `  morrow schedule list                                   what is pending in which topic
+topic, its partition and its ticket: the offset that its producer was told.`
+	cmd.Example = `  morrow schedule list                                   what is pending in which topic
   morrow schedule list orders --until 1h --prefix customer-17/
   morrow schedule timeline orders
   morrow schedule show orders 0 4711
   morrow schedule move orders 0 4711 --delay 10m
   morrow schedule cancel orders 0 4711
-  morrow schedule cancel orders --prefix customer-17/ --dry-run`,
-	}
+  morrow schedule cancel orders --prefix customer-17/ --dry-run`
 	f := cmd.PersistentFlags()
-	f.StringVar(&c.http, "http", "127.0.0.1:9644", "HTTP address of a broker")
-	f.DurationVar(&c.timeout, "timeout", 45*time.Second, "how long to wait for an answer")
+	f.StringVar(&c.http, "http", "127.0.0.1:9644", "HTTP `address` of a broker")
+	f.DurationVar(&c.timeout, "timeout", 45*time.Second, "`time` to wait for an answer")
 	addOutputFlag(cmd, &c.output)
 	cmd.PersistentPreRunE = func(*cobra.Command, []string) error { return checkOutput(c.output) }
-	cmd.AddCommand(newScheduleList(&c), newScheduleShow(&c), newScheduleTimeline(&c), newScheduleSources(&c), newScheduleCancel(&c), newScheduleMove(&c))
 	return cmd
 }
 
@@ -44,7 +41,10 @@ func newScheduleList(c *scheduleClient) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list [TOPIC]",
 		Short: "List the pending records of a topic, those due first at the top; without a topic, sum up every topic",
-		Args:  cobra.MaximumNArgs(1),
+		Example: `  morrow schedule list
+  morrow schedule list orders --until 1h --limit 20
+  morrow schedule list orders --prefix customer-17/ -o json`,
+		Args: wantArgs(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return c.listTopics(cmd)
@@ -112,7 +112,9 @@ func newScheduleShow(c *scheduleClient) *cobra.Command {
 	return &cobra.Command{
 		Use:   "show TOPIC PARTITION TICKET",
 		Short: "Show a pending record with its contents",
-		Args:  cobra.ExactArgs(3),
+		Example: `  morrow schedule show orders 0 4711
+  morrow schedule show orders 0 4711 -o json`,
+		Args: wantArgs(3, 3),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var r schedules.Record
 			if err := c.get(cmd.Context(), &r, nil, args...); err != nil {
@@ -148,9 +150,10 @@ func quoted(b *schedules.Bytes) string {
 
 func newScheduleSources(c *scheduleClient) *cobra.Command {
 	return &cobra.Command{
-		Use:   "sources TOPIC",
-		Short: "Show where the pending records of a topic lie, and why none is delivered from there, if so",
-		Args:  cobra.ExactArgs(1),
+		Use:     "sources TOPIC",
+		Short:   "Show where the pending records of a topic lie, and why none is delivered from there, if so",
+		Example: "  morrow schedule sources orders",
+		Args:    wantArgs(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var s schedules.Sources
 			if err := c.get(cmd.Context(), &s, nil, args[0], "sources"); err != nil {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -47,7 +48,7 @@ func (c *scheduleClient) do(ctx context.Context, method string, answer, body any
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return err
+		return c.explain(err)
 	}
 	defer resp.Body.Close()
 	data, err := io.ReadAll(resp.Body)
@@ -62,6 +63,19 @@ func (c *scheduleClient) do(ctx context.Context, method string, answer, body any
 		return refused
 	}
 	return json.Unmarshal(data, answer)
+}
+
+// explain says in one line what is wrong between this program and the broker.
+func (c *scheduleClient) explain(err error) error {
+	var op *net.OpError
+	var network net.Error
+	switch {
+	case errors.As(err, &network) && network.Timeout():
+		return fmt.Errorf("no answer from %s within %s", c.http, c.timeout)
+	case errors.As(err, &op) && op.Op == "dial":
+		return unreachable(op)
+	}
+	return err
 }
 
 func escaped(path []string) []string {

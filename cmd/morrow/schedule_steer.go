@@ -23,11 +23,14 @@ func newScheduleCancel(c *scheduleClient) *cobra.Command {
 
 What is reported as cancelled is never delivered. A record that was delivered or
 cancelled by somebody else meanwhile is reported as too late.`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 && len(args) != 3 {
-				return fmt.Errorf("accepts TOPIC, or TOPIC PARTITION TICKET, received %d arguments", len(args))
+		Example: `  morrow schedule cancel orders 0 4711
+  morrow schedule cancel orders --prefix customer-17/ --dry-run
+  morrow schedule cancel orders --all`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 2 {
+				return usageError(cmd, "argument missing")
 			}
-			return nil
+			return wantArgs(1, 3)(cmd, args)
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 3 {
@@ -115,7 +118,9 @@ func newScheduleMove(c *scheduleClient) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "move TOPIC PARTITION TICKET --due TIME | --delay DURATION",
 		Short: "Change when a pending record is due. It gets a new ticket",
-		Args:  cobra.ExactArgs(3),
+		Example: `  morrow schedule move orders 0 4711 --delay 10m
+  morrow schedule move orders 0 4711 --due 2026-12-24T18:00:00Z`,
+		Args: wantArgs(3, 3),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			m, err := parseMove(due, delay)
 			if err != nil {

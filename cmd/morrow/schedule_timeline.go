@@ -20,7 +20,9 @@ func newScheduleTimeline(c *scheduleClient) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "timeline TOPIC",
 		Short: "Draw when what is due",
-		Args:  cobra.ExactArgs(1),
+		Example: `  morrow schedule timeline orders
+  morrow schedule timeline orders --until 1h --buckets 12`,
+		Args: wantArgs(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f := scheduleFilter{partition: partition, from: from, until: until}
 			q, err := f.query(time.Now())

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -13,56 +15,101 @@ import (
 	"github.com/morrowmq/morrow/internal/vfs"
 )
 
-// serveFlags are the settings that have a flag of their own, by the flag's name.
+// serveFlags are the configs that have a flag of their own, by the flag's name.
 var serveFlags = []struct{ flag, key, usage string }{
-	{"data-dir", "log.dir", "directory of all data (default ./data)"},
-	{"listen", "listeners", "addresses for Kafka clients (default PLAINTEXT://127.0.0.1:9092)"},
-	{"advertise", "advertised.listeners", "addresses that clients are told (default: those listened on)"},
-	{"http", "http.listen", "address of metrics, health and profiles; empty for none (default 127.0.0.1:9644)"},
-	{"log-level", "log.level", "debug, info, warn or error (default info)"},
-	{"log-format", "log.format", "text or json (default text)"},
+	{"data-dir", "log.dir", "`directory` of all data (default ./data)"},
+	{"listen", "listeners", "`addresses` for Kafka clients (default PLAINTEXT://127.0.0.1:9092)"},
+	{"advertise", "advertised.listeners", "`addresses` that clients are told (default: those of --listen)"},
+	{"http", "http.listen", "`address` of metrics, health and profiles; empty for none (default 127.0.0.1:9644)"},
+	{"log-level", "log.level", "least severe `level` to log: debug, info, warn or error (default info)"},
+	{"log-format", "log.format", "`format` of the log: text or json (default text)"},
 }
 
 func newServe() *cobra.Command {
 	var file string
+	var pairs []string
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Start a broker",
-		Long: `Start a broker. It needs no configuration.
+		Long: `Start a broker. It needs no configuration: Kafka clients connect to 127.0.0.1:9092, the
+data is in ./data, and metrics and health are at http://127.0.0.1:9644.
 
-Every broker config of Kafka that Morrow has can be set, by its Kafka name, in a YAML or
-properties file (--config), and in the environment as MORROW_ and the name in capitals
-with _ for . and -: MORROW_LOG_RETENTION_HOURS. Flags win over the environment, and that
-over the file. Configs altered at run time win over all three.`,
+Every config that "morrow config docs" explains can be set; the first of these that has it
+wins:
+
+  a flag              --log-level debug, --set log.retention.hours=24
+  the environment     MORROW_LOG_RETENTION_HOURS=24: the name in capitals, with _ for . and -
+  the config file     log.retention.hours: 24 in YAML, JSON or TOML, flat or nested, or
+                      log.retention.hours=24 in a properties file
+
+What "morrow config set broker" changed later wins over all of them. A config that is unknown,
+or a value that is refused, keeps the broker from starting.
+
+The broker ends at SIGTERM or SIGINT: it answers what it has accepted, and makes what it
+has stored durable. A second signal ends it at once; nothing acknowledged is lost then either.`,
 		Example: `  morrow serve
   morrow serve --data-dir /var/lib/morrow --listen PLAINTEXT://0.0.0.0:9092 --advertise PLAINTEXT://broker1.example.com:9092
-  morrow serve --config morrow.yaml`,
-		Args: cobra.NoArgs,
+  morrow serve --config morrow.yaml
+  morrow serve --set tier.url=s3://bucket/morrow --set remote.log.storage.system.enable=true
+  MORROW_LOG_RETENTION_HOURS=24 morrow serve --log-format json`,
+		Args:              wantArgs(0, 0),
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			flags := config.Values{}
-			for _, f := range serveFlags {
-				if fl := cmd.Flags().Lookup(f.flag); fl.Changed {
-					flags[f.key] = fl.Value.String()
-				}
-			}
-			values, err := loadConfig(file, os.Environ(), flags)
+			flags, err := serveValues(cmd, pairs)
 			if err != nil {
 				return err
 			}
-			logger := newLogger(cmd.ErrOrStderr(), values)
+			values, err := loadConfig(cmp.Or(file, os.Getenv(configEnv)), os.Environ(), flags)
+			if err != nil {
+				return err
+			}
 			return broker.Run(cmd.Context(), broker.Config{
 				Values:  values,
 				FS:      vfs.OS{},
-				Logger:  logger,
+				Logger:  newLogger(cmd.ErrOrStderr(), values),
 				Version: buildVersion().Version,
 			})
 		},
 	}
-	cmd.Flags().StringVarP(&file, "config", "c", "", "YAML or properties file with broker configs")
+	cmd.Flags().StringVarP(&file, "config", "c", "", "`file` with configs, .yaml, .json, .toml or .properties; also as "+configEnv)
+	cmd.Flags().StringArrayVar(&pairs, "set", nil, "config as `key=value`, may be repeated")
+	complete := map[string]cobra.CompletionFunc{
+		"config": cobra.FixedCompletions([]string{"yaml", "yml", "json", "toml", "properties"}, cobra.ShellCompDirectiveFilterFileExt),
+		"set":    completeAssignment(brokerScope),
+	}
 	for _, f := range serveFlags {
 		cmd.Flags().String(f.flag, "", f.usage)
+		complete[f.flag] = cobra.NoFileCompletions
 	}
+	complete["data-dir"] = cobra.FixedCompletions(nil, cobra.ShellCompDirectiveFilterDirs)
+	complete["log-level"] = cobra.FixedCompletions([]string{"debug", "info", "warn", "error"}, cobra.ShellCompDirectiveNoFileComp)
+	complete["log-format"] = cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp)
+	completeFlags(cmd, complete)
 	return cmd
+}
+
+// serveValues are the configs that flags set.
+func serveValues(cmd *cobra.Command, pairs []string) (config.Values, error) {
+	set, err := configArgs(pairs)
+	if err != nil {
+		return nil, fmt.Errorf("--set: %w", err)
+	}
+	values := config.Values{}
+	for k, v := range set {
+		values[k] = *v
+	}
+	var errs []error
+	for _, f := range serveFlags {
+		fl := cmd.Flags().Lookup(f.flag)
+		if !fl.Changed {
+			continue
+		}
+		if _, twice := values[f.key]; twice {
+			errs = append(errs, fmt.Errorf("--%s and --set %s set the same config", f.flag, f.key))
+		}
+		values[f.key] = fl.Value.String()
+	}
+	return values, errors.Join(errs...)
 }
 
 // newLogger writes to w as log.level and log.format, already validated, say.

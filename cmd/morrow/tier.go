@@ -17,19 +17,15 @@ import (
 
 func newTier() *cobra.Command {
 	var c tierClient
-	cmd := &cobra.Command{
-		Use:   "tier",
-		Short: "Look into the bucket that closed segments are tiered to",
-		Long: `Look into the bucket that closed segments are tiered to. These commands talk to the
-bucket itself, not to a broker; they change nothing in it.`,
-		Example: `  morrow tier probe s3://bucket/prefix?region=eu-central-1
+	cmd := newFamily("tier", "Look into the bucket that closed segments are tiered to", newTierProbe(&c), newTierList(&c), newTierVerify(&c))
+	cmd.Long = `Look into the bucket that closed segments are tiered to. These commands talk to the
+bucket itself, not to a broker; they change nothing in it.`
+	cmd.Example = `  morrow tier probe s3://bucket/prefix?region=eu-central-1
   morrow tier ls
-  morrow tier verify --deep --url file:///var/lib/morrow/tier`,
-	}
-	cmd.PersistentFlags().StringVar(&c.url, "url", "", "bucket, as in tier.url (default: the directory data/tier)")
+  morrow tier verify --deep --url file:///var/lib/morrow/tier`
+	cmd.PersistentFlags().StringVar(&c.url, "url", "", "`address` of the bucket, as in tier.url (default: the directory data/tier)")
 	addOutputFlag(cmd, &c.output)
 	cmd.PersistentPreRunE = func(*cobra.Command, []string) error { return checkOutput(c.output) }
-	cmd.AddCommand(newTierProbe(&c), newTierList(&c), newTierVerify(&c))
 	return cmd
 }
 
@@ -59,7 +55,9 @@ func newTierProbe(c *tierClient) *cobra.Command {
 	return &cobra.Command{
 		Use:   "probe [URL]",
 		Short: "Check that a store verifies what confirmed uploads rest on: the broker's check at its start, by hand",
-		Args:  cobra.MaximumNArgs(1),
+		Example: `  morrow tier probe
+  morrow tier probe s3://bucket/prefix?region=eu-central-1`,
+		Args: wantArgs(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 {
 				c.url = args[0]
@@ -109,7 +107,9 @@ func newTierList(c *tierClient) *cobra.Command {
 	return &cobra.Command{
 		Use:   "ls",
 		Short: "List the partitions in the bucket, with what is confirmed of each",
-		Args:  cobra.NoArgs,
+		Example: `  morrow tier ls
+  morrow tier ls --url s3://bucket/prefix?region=eu-central-1 -o json`,
+		Args: wantArgs(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			rows := []tierRow{}
 			err := c.each(cmd.Context(), func(_ tier.Bucket, m *tier.Manifest) error {
@@ -174,7 +174,9 @@ func newTierVerify(c *tierClient) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "verify",
 		Short: "Check that every object a manifest names is there, whole and undamaged. It can run beside brokers",
-		Args:  cobra.NoArgs,
+		Example: `  morrow tier verify
+  morrow tier verify --deep --rate 10000000`,
+		Args: wantArgs(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			rows := []verifyRow{}
 			damaged := 0

@@ -2,20 +2,26 @@ package main
 
 import (
 	"context"
+	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
-	"slices"
-	"strings"
+	"strconv"
 
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 )
 
 func newTopic() *cobra.Command {
 	var c client
-	cmd := &cobra.Command{Use: "topic", Aliases: []string{"topics"}, Short: "List, describe, create, grow and delete topics"}
+	cmd := newFamily("topic", "List, describe, create, grow, trim and delete topics",
+		newTopicList(&c), newTopicDescribe(&c), newTopicCreate(&c), newTopicGrow(&c), newTopicTrim(&c), newTopicDelete(&c))
+	cmd.Aliases = []string{"topics"}
+	cmd.Example = `  morrow topic create orders -p 8 --set retention.ms=86400000
+  morrow topic list
+  morrow topic describe orders`
 	c.addTo(cmd)
-	cmd.AddCommand(newTopicList(&c), newTopicDescribe(&c), newTopicCreate(&c), newTopicGrow(&c), newTopicDelete(&c), newTopicTrim(&c))
 	return cmd
 }
 
@@ -24,7 +30,12 @@ type topicRow struct {
 	Name       string `json:"name"`
 	ID         string `json:"id"`
 	Partitions int    `json:"partitions"`
-	Internal   bool   `json:"internal,omitempty"`
+	Replicas   int    `json:"replicas"` // of each partition
+	Internal   bool   `json:"internal"`
+}
+
+func newTopicRow(t kadm.TopicDetail) topicRow {
+	return topicRow{t.Topic, base64.RawURLEncoding.EncodeToString(t.ID[:]), len(t.Partitions), t.Partitions.NumReplicas(), t.IsInternal}
 }
 
 func newTopicList(c *client) *cobra.Command {
@@ -32,11 +43,18 @@ func newTopicList(c *client) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List topics",
-		Args:  cobra.NoArgs,
-		RunE: c.withAdmin(func(ctx context.Context, cmd *cobra.Command, adm *kadm.Client, _ []string) error {
-			list := adm.ListTopics
+		Long: `List topics.
+
+With -o json: an array of {name, id, partitions, replicas, internal}.`,
+		Example: `  morrow topic list
+  morrow topic list --internal -o json | jq -r '.[].name'`,
+		Aliases:           []string{"ls"},
+		Args:              wantArgs(0, 0),
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: c.run(func(ctx context.Context, cmd *cobra.Command, cl *cluster, _ []string) error {
+			list := cl.ListTopics
 			if internal {
-				list = adm.ListTopicsWithInternal
+				list = cl.ListTopicsWithInternal
 			}
 			topics, err := list(ctx)
 			if err != nil {
@@ -44,153 +62,63 @@ func newTopicList(c *client) *cobra.Command {
 			}
 			rows := []topicRow{}
 			for _, t := range topics.Sorted() {
-				rows = append(rows, topicRow{t.Topic, t.ID.String(), len(t.Partitions), t.IsInternal})
+				rows = append(rows, newTopicRow(t))
 			}
 			return printAs(cmd.OutOrStdout(), c.output, rows, func(w io.Writer) {
-				fmt.Fprintln(w, "NAME\tPARTITIONS\tID")
+				row(w, "TOPIC", "PARTITIONS", "REPLICAS", "ID")
 				for _, r := range rows {
-					fmt.Fprintf(w, "%s\t%d\t%s\n", r.Name, r.Partitions, r.ID)
+					row(w, r.Name, r.Partitions, r.Replicas, r.ID)
 				}
 			})
 		}),
 	}
-	cmd.Flags().BoolVar(&internal, "internal", false, "include internal topics")
+	cmd.Flags().BoolVar(&internal, "internal", false, "include internal topics: committed offsets, schedules")
 	return cmd
-}
-
-// partitionRow is a partition of a described topic.
-type partitionRow struct {
-	Partition int32   `json:"partition"`
-	Leader    int32   `json:"leader"`
-	Replicas  []int32 `json:"replicas"`
-	ISR       []int32 `json:"isr"`
-	Start     int64   `json:"start"`
-	End       int64   `json:"end"`
-	Bytes     int64   `json:"bytes"`
-	Error     string  `json:"error,omitempty"`
-}
-
-// topicDescription is a topic with its partitions and overridden configs.
-type topicDescription struct {
-	topicRow
-	Configs       map[string]string `json:"configs"`
-	PartitionRows []partitionRow    `json:"partition_details"`
-}
-
-func newTopicDescribe(c *client) *cobra.Command {
-	return &cobra.Command{
-		Use:   "describe TOPIC...",
-		Short: "Show partitions, offsets, sizes and changed configs of topics",
-		Args:  cobra.MinimumNArgs(1),
-		RunE: c.withAdmin(func(ctx context.Context, cmd *cobra.Command, adm *kadm.Client, args []string) error {
-			var out []topicDescription
-			topics, err := adm.ListTopicsWithInternal(ctx, args...)
-			if err != nil {
-				return err
-			}
-			for _, name := range args {
-				if err := topics[name].Err; err != nil {
-					return fmt.Errorf("topic %s: %w", name, err)
-				}
-			}
-			starts, err := adm.ListStartOffsets(ctx, args...)
-			if err != nil {
-				return err
-			}
-			ends, err := adm.ListEndOffsets(ctx, args...)
-			if err != nil {
-				return err
-			}
-			dirs, err := adm.DescribeAllLogDirs(ctx, topics.TopicsSet())
-			if err != nil {
-				return err
-			}
-			configs, err := adm.DescribeTopicConfigs(ctx, args...)
-			if err != nil {
-				return err
-			}
-			for _, t := range topics.Sorted() {
-				d := topicDescription{topicRow: topicRow{t.Topic, t.ID.String(), len(t.Partitions), t.IsInternal}, Configs: map[string]string{}}
-				if rc, err := configs.On(t.Topic, nil); err == nil {
-					for _, cfg := range rc.Configs {
-						if cfg.Source.String() == "DYNAMIC_TOPIC_CONFIG" {
-							d.Configs[cfg.Key] = cfg.MaybeValue()
-						}
-					}
-				}
-				for _, p := range t.Partitions.Sorted() {
-					d.PartitionRows = append(d.PartitionRows, describePartition(p, starts, ends, dirs))
-				}
-				out = append(out, d)
-			}
-			return printAs(cmd.OutOrStdout(), c.output, out, func(w io.Writer) { printTopics(w, out) })
-		}),
-	}
-}
-
-func describePartition(p kadm.PartitionDetail, starts, ends kadm.ListedOffsets, dirs kadm.DescribedAllLogDirs) partitionRow {
-	r := partitionRow{Partition: p.Partition, Leader: p.Leader, Replicas: p.Replicas, ISR: p.ISR, Start: -1, End: -1}
-	if o, ok := starts.Lookup(p.Topic, p.Partition); ok {
-		r.Start = o.Offset
-	}
-	if o, ok := ends.Lookup(p.Topic, p.Partition); ok {
-		r.End = o.Offset
-	}
-	dirs.Each(func(d kadm.DescribedLogDir) {
-		if in, ok := d.Topics.Lookup(p.Topic, p.Partition); ok {
-			r.Bytes = max(r.Bytes, in.Size)
-		}
-	})
-	if p.Err != nil {
-		r.Error = p.Err.Error()
-	}
-	return r
-}
-
-func printTopics(w io.Writer, topics []topicDescription) {
-	for i, t := range topics {
-		if i > 0 {
-			fmt.Fprintln(w)
-		}
-		fmt.Fprintf(w, "topic:\t%s\nid:\t%s\n", t.Name, t.ID)
-		for _, k := range sortedKeys(t.Configs) {
-			fmt.Fprintf(w, "config:\t%s=%s\n", k, t.Configs[k])
-		}
-		fmt.Fprintln(w, "\nPARTITION\tLEADER\tREPLICAS\tISR\tSTART\tEND\tBYTES\tERROR")
-		for _, p := range t.PartitionRows {
-			fmt.Fprintf(w, "%d\t%d\t%s\t%s\t%d\t%d\t%d\t%s\n", p.Partition, p.Leader, ints(p.Replicas), ints(p.ISR), p.Start, p.End, p.Bytes, p.Error)
-		}
-	}
 }
 
 func newTopicCreate(c *client) *cobra.Command {
 	var partitions int32
 	var replicas int16
 	var configs []string
+	var ifNotExists bool
 	cmd := &cobra.Command{
-		Use:     "create TOPIC...",
-		Short:   "Create topics",
-		Example: "  morrow topic create orders -p 8 --set retention.ms=86400000 --set remote.storage.enable=true",
-		Args:    cobra.MinimumNArgs(1),
-		RunE: c.withAdmin(func(ctx context.Context, cmd *cobra.Command, adm *kadm.Client, args []string) error {
+		Use:   "create TOPIC...",
+		Short: "Create topics",
+		Long: `Create topics. Their configs are those of "morrow config docs"; what is not set follows
+the broker.
+
+With -o json: an array of {name, result, error}; result is created, unchanged or failed.`,
+		Example: `  morrow topic create orders -p 8 --set retention.ms=86400000 --set remote.storage.enable=true
+  morrow topic create --if-not-exists orders payments`,
+		Args:              wantArgs(1, -1),
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: c.run(func(ctx context.Context, cmd *cobra.Command, cl *cluster, args []string) error {
 			set, err := configArgs(configs)
 			if err != nil {
 				return err
 			}
-			created, err := adm.CreateTopics(ctx, partitions, replicas, set, args...)
+			created, err := cl.CreateTopics(ctx, partitions, replicas, set, args...)
 			if err != nil {
 				return err
 			}
-			return c.report(cmd, "created", len(created), func(yield func(name string, err error)) {
-				for _, t := range created.Sorted() {
-					yield(t.Topic, withMessage(t.Err, t.ErrMessage))
+			var done outcomes
+			for _, name := range args {
+				t := created[name]
+				if ifNotExists && errors.Is(t.Err, kerr.TopicAlreadyExists) {
+					done.add(name, "unchanged", nil)
+					continue
 				}
-			})
+				done.add(name, "created", explained(t.Err, t.ErrMessage))
+			}
+			return done.print(cmd, c.output)
 		}),
 	}
-	cmd.Flags().Int32VarP(&partitions, "partitions", "p", -1, "number of partitions; -1 is the broker's default")
-	cmd.Flags().Int16VarP(&replicas, "replicas", "r", -1, "replication factor; -1 is the broker's default")
-	cmd.Flags().StringArrayVar(&configs, "set", nil, "config as key=value, may be repeated")
+	f := cmd.Flags()
+	f.Int32VarP(&partitions, "partitions", "p", -1, "`number` of partitions; -1 is the broker's default")
+	f.Int16VarP(&replicas, "replicas", "r", -1, "replication `factor`; -1 is the broker's default")
+	f.StringArrayVar(&configs, "set", nil, "config as `key=value`, may be repeated")
+	f.BoolVar(&ifNotExists, "if-not-exists", false, "leave a topic that exists as it is")
+	completeFlags(cmd, map[string]cobra.CompletionFunc{"partitions": cobra.NoFileCompletions, "replicas": cobra.NoFileCompletions, "set": completeAssignment(topicScope)})
 	return cmd
 }
 
@@ -199,145 +127,154 @@ func newTopicGrow(c *client) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "grow TOPIC... --to N",
 		Short: "Raise the number of partitions",
-		Args:  cobra.MinimumNArgs(1),
-		RunE: c.withAdmin(func(ctx context.Context, cmd *cobra.Command, adm *kadm.Client, args []string) error {
-			grown, err := adm.UpdatePartitions(ctx, to, args...)
+		Long: `Raise the number of partitions. It can never be lowered, and records with the same key
+may then go to another partition than before.
+
+With -o json: an array of {name, result, error}; result is grown or failed.`,
+		Example:               "  morrow topic grow orders --to 16",
+		Args:                  wantArgs(1, -1),
+		ValidArgsFunction:     c.complete(0, -1, topicNames),
+		DisableFlagsInUseLine: true,
+		RunE: c.run(func(ctx context.Context, cmd *cobra.Command, cl *cluster, args []string) error {
+			grown, err := cl.UpdatePartitions(ctx, to, args...)
 			if err != nil {
 				return err
 			}
-			return c.report(cmd, "grown", len(grown), func(yield func(string, error)) {
-				for _, t := range grown.Sorted() {
-					yield(t.Topic, withMessage(t.Err, t.ErrMessage))
-				}
-			})
+			var done outcomes
+			for _, name := range args {
+				t := grown[name]
+				done.add(name, "grown", explained(t.Err, t.ErrMessage))
+			}
+			return done.print(cmd, c.output)
 		}),
 	}
-	cmd.Flags().IntVar(&to, "to", 0, "new number of partitions")
+	cmd.Flags().IntVar(&to, "to", 0, "new `number` of partitions")
 	_ = cmd.MarkFlagRequired("to")
+	completeFlags(cmd, map[string]cobra.CompletionFunc{"to": cobra.NoFileCompletions})
 	return cmd
 }
 
 func newTopicDelete(c *client) *cobra.Command {
-	return &cobra.Command{
+	var ifExists bool
+	cmd := &cobra.Command{
 		Use:   "delete TOPIC...",
-		Short: "Delete topics with everything they own: log, schedule, remote objects, offsets",
-		Args:  cobra.MinimumNArgs(1),
-		RunE: c.withAdmin(func(ctx context.Context, cmd *cobra.Command, adm *kadm.Client, args []string) error {
-			deleted, err := adm.DeleteTopics(ctx, args...)
+		Short: "Delete topics with all they own: records, schedule, remote objects, offsets",
+		Long: `Delete topics with all they own: records, pending delayed records, objects in the tier,
+committed offsets. A new topic of the same name has nothing of the old one.
+
+With -o json: an array of {name, result, error}; result is deleted, unchanged or failed.`,
+		Example: `  morrow topic delete orders
+  morrow topic delete --if-exists orders payments`,
+		Args:              wantArgs(1, -1),
+		ValidArgsFunction: c.complete(0, -1, topicNames),
+		RunE: c.run(func(ctx context.Context, cmd *cobra.Command, cl *cluster, args []string) error {
+			deleted, err := cl.DeleteTopics(ctx, args...)
 			if err != nil {
 				return err
 			}
-			return c.report(cmd, "deleted", len(deleted), func(yield func(string, error)) {
-				for _, t := range deleted.Sorted() {
-					yield(t.Topic, withMessage(t.Err, t.ErrMessage))
+			var done outcomes
+			for _, name := range args {
+				t := deleted[name]
+				if ifExists && errors.Is(t.Err, kerr.UnknownTopicOrPartition) {
+					done.add(name, "unchanged", nil)
+					continue
 				}
-			})
+				done.add(name, "deleted", explained(t.Err, t.ErrMessage))
+			}
+			return done.print(cmd, c.output)
 		}),
 	}
+	cmd.Flags().BoolVar(&ifExists, "if-exists", false, "a topic that does not exist is no error")
+	return cmd
 }
 
 func newTopicTrim(c *client) *cobra.Command {
 	var partition int32
-	var offset int64
+	var before string
 	cmd := &cobra.Command{
-		Use:   "trim TOPIC --partition P --before OFFSET",
-		Short: "Delete the records below an offset (DeleteRecords); -1 deletes all. Pending delayed records stay",
-		Args:  cobra.ExactArgs(1),
-		RunE: c.withAdmin(func(ctx context.Context, cmd *cobra.Command, adm *kadm.Client, args []string) error {
-			var os kadm.Offsets
-			os.Add(kadm.Offset{Topic: args[0], Partition: partition, At: offset})
-			trimmed, err := adm.DeleteRecords(ctx, os)
+		Use:   "trim TOPIC --partition N --before OFFSET",
+		Short: "Delete the oldest records of a partition",
+		Long: `Delete the records of a partition that lie below an offset, at once and for good. Delayed
+records that are pending stay, wherever they lie.
+
+With -o json: an array of {name, result, error}; result is the new first offset, or failed.`,
+		Example: `  morrow topic trim orders --partition 3 --before 1000
+  morrow topic trim orders --partition 3 --before end`,
+		Args:                  wantArgs(1, 1),
+		ValidArgsFunction:     c.complete(0, 0, topicNames),
+		DisableFlagsInUseLine: true,
+		RunE: c.run(func(ctx context.Context, cmd *cobra.Command, cl *cluster, args []string) error {
+			offset, err := parseTrim(before)
 			if err != nil {
 				return err
 			}
-			return c.report(cmd, "trimmed", 1, func(yield func(string, error)) {
-				for _, t := range trimmed.Sorted() {
-					yield(fmt.Sprintf("%s-%d to offset %d", t.Topic, t.Partition, t.LowWatermark), t.Err)
-				}
-			})
+			topics, err := findTopics(ctx, cl, args)
+			if err != nil {
+				return err
+			}
+			if _, ok := topics[args[0]].Partitions[partition]; !ok {
+				return fmt.Errorf("topic %s has no partition %d", args[0], partition)
+			}
+			var os kadm.Offsets
+			os.Add(kadm.Offset{Topic: args[0], Partition: partition, At: offset})
+			trimmed, err := cl.DeleteRecords(ctx, os)
+			if err != nil {
+				return err
+			}
+			var done outcomes
+			for _, t := range trimmed.Sorted() {
+				done.add(fmt.Sprintf("%s-%d", t.Topic, t.Partition), fmt.Sprintf("begins at offset %d", t.LowWatermark), explained(t.Err, ""))
+			}
+			return done.print(cmd, c.output)
 		}),
 	}
-	cmd.Flags().Int32Var(&partition, "partition", 0, "partition")
-	cmd.Flags().Int64Var(&offset, "before", 0, "first offset to keep; -1 keeps nothing")
+	cmd.Flags().Int32Var(&partition, "partition", 0, "`number` of the partition")
+	cmd.Flags().StringVar(&before, "before", "", "first `offset` to keep, or end to keep nothing")
+	_ = cmd.MarkFlagRequired("partition")
 	_ = cmd.MarkFlagRequired("before")
+	completeFlags(cmd, map[string]cobra.CompletionFunc{
+		"partition": cobra.NoFileCompletions,
+		"before":    cobra.FixedCompletions([]string{"end"}, cobra.ShellCompDirectiveNoFileComp),
+	})
 	return cmd
 }
 
-// withAdmin runs a command with an admin client and the client's timeout.
-func (c *client) withAdmin(run func(context.Context, *cobra.Command, *kadm.Client, []string) error) func(*cobra.Command, []string) error {
-	return func(cmd *cobra.Command, args []string) error {
-		adm, err := c.admin()
-		if err != nil {
-			return err
+// parseTrim reads the offset to trim before; -1 is Kafka's spelling of the end.
+func parseTrim(s string) (int64, error) {
+	if s == "end" {
+		return -1, nil
+	}
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil || n < -1 {
+		return 0, fmt.Errorf("invalid value %q for --before: must be an offset or end", s)
+	}
+	return n, nil
+}
+
+// findTopics describes topics. The error names those that do not exist.
+func findTopics(ctx context.Context, cl *cluster, names []string) (kadm.TopicDetails, error) {
+	topics, err := cl.ListTopicsWithInternal(ctx, names...)
+	if err != nil {
+		return nil, err
+	}
+	var errs []error
+	for _, name := range names {
+		t, ok := topics[name]
+		switch {
+		case !ok || errors.Is(t.Err, kerr.UnknownTopicOrPartition):
+			errs = append(errs, fmt.Errorf("topic %s does not exist", name))
+		case t.Err != nil:
+			errs = append(errs, fmt.Errorf("topic %s: %w", name, explained(t.Err, "")))
 		}
-		defer adm.Close()
-		ctx, cancel := context.WithTimeout(cmd.Context(), c.timeout)
-		defer cancel()
-		if err := run(ctx, cmd, adm, args); err != nil {
-			if ctx.Err() != nil && cmd.Context().Err() == nil {
-				return fmt.Errorf("no answer from %s within %s: %w", strings.Join(c.bootstrap, ","), c.timeout, err)
-			}
-			return err
+	}
+	return topics, errors.Join(errs...)
+}
+
+// completeFlags says how the values of flags are completed.
+func completeFlags(cmd *cobra.Command, by map[string]cobra.CompletionFunc) {
+	for flag, f := range by {
+		if err := cmd.RegisterFlagCompletionFunc(flag, f); err != nil {
+			panic(err) // no such flag
 		}
-		return nil
 	}
-}
-
-// outcome is what became of one of several things a command was asked to change.
-type outcome struct {
-	Name   string `json:"name"`
-	Result string `json:"result"`
-	Error  string `json:"error,omitempty"`
-}
-
-// report prints one line per thing changed and fails if any could not be.
-func (c *client) report(cmd *cobra.Command, done string, n int, each func(yield func(name string, err error))) error {
-	rows := make([]outcome, 0, n)
-	failed := false
-	each(func(name string, err error) {
-		r := outcome{Name: name, Result: done}
-		if err != nil {
-			r.Result, r.Error = "failed", err.Error()
-			failed = true
-		}
-		rows = append(rows, r)
-	})
-	err := printAs(cmd.OutOrStdout(), c.output, rows, func(w io.Writer) {
-		for _, r := range rows {
-			if r.Error != "" {
-				fmt.Fprintf(cmd.ErrOrStderr(), "morrow: %s: %s\n", r.Name, r.Error)
-				continue
-			}
-			fmt.Fprintf(w, "%s %s\n", r.Result, r.Name)
-		}
-	})
-	if err == nil && failed {
-		err = errReported
-	}
-	return err
-}
-
-// withMessage adds the broker's own words to an error code.
-func withMessage(err error, message string) error {
-	if err == nil || message == "" {
-		return err
-	}
-	return fmt.Errorf("%w (%s)", err, message)
-}
-
-func ints(ns []int32) string {
-	parts := make([]string, len(ns))
-	for i, n := range ns {
-		parts[i] = fmt.Sprint(n)
-	}
-	return strings.Join(parts, ",")
-}
-
-func sortedKeys[V any](m map[string]V) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
 }

@@ -1,0 +1,188 @@
+package main
+
+import (
+	"bytes"
+	"net"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+)
+
+// commands calls f for every command there is, but those of cobra.
+func commands(f func(cmd *cobra.Command)) {
+	var walk func(cmd *cobra.Command)
+	walk = func(cmd *cobra.Command) {
+		f(cmd)
+		for _, c := range cmd.Commands() {
+			walk(c)
+		}
+	}
+	walk(newRoot(new(bytes.Buffer), new(bytes.Buffer)))
+}
+
+func TestEveryCommandExplainsItself(t *testing.T) {
+	commands(func(cmd *cobra.Command) {
+		if cmd.Short == "" || strings.HasSuffix(cmd.Short, ".") {
+			t.Errorf("%s: short help %q", cmd.CommandPath(), cmd.Short)
+		}
+		if cmd.Example == "" && !strings.HasPrefix(cmd.CommandPath(), "morrow bench") {
+			t.Errorf("%s has no example", cmd.CommandPath())
+		}
+		for line := range strings.Lines(cmd.Long) {
+			if len(line) > 96 {
+				t.Errorf("%s: long line in its help: %s", cmd.CommandPath(), line)
+			}
+		}
+		for line := range strings.Lines(cmd.Example) {
+			if !strings.HasPrefix(line, "  ") {
+				t.Errorf("%s: example is not indented: %s", cmd.CommandPath(), line)
+			}
+		}
+	})
+}
+
+// TestOddInputIsRefused runs every command with arguments that make no sense, against a port where nothing listens.
+func TestOddInputIsRefused(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	nowhere := l.Addr().String()
+	l.Close()
+	t.Setenv(bootstrapEnv, nowhere)
+	t.Chdir(t.TempDir())
+	odd := []string{"", "--", "-", "\x00", "a=b", "=", "topic", "broker", "--nope", "--to=1", "🙂"}
+	commands(func(cmd *cobra.Command) {
+		path := strings.Fields(cmd.CommandPath())[1:]
+		if cmd.Name() == "serve" || cmd.HasSubCommands() || path[0] == "bench" || path[0] == "schedule" || path[0] == "tier" {
+			return // they do not ask Kafka's listener
+		}
+		for _, a := range odd {
+			for _, b := range odd {
+				code, _, stderr := execute(t, append(path, a, b)...)
+				if ok := code == 0 && stderr == ""; !ok && (code != 1 || stderr != "" && !strings.HasPrefix(stderr, "morrow: ")) {
+					t.Errorf("morrow %s %q %q: exit code %d: %s", strings.Join(path, " "), a, b, code, stderr)
+				}
+			}
+		}
+	})
+}
+
+func TestUnknownCommands(t *testing.T) {
+	for _, test := range []struct{ args, want string }{
+		{"tpic", `morrow: unknown command "tpic" for "morrow": did you mean topic?`},
+		{"frobnicate", `morrow: unknown command "frobnicate" for "morrow": see morrow --help`},
+		{"topic descrbe x", `morrow: unknown command "descrbe" for "morrow topic": did you mean describe?`},
+		{"topic list --outptu json", `morrow: unknown flag: --outptu`},
+		{"topic describe", `morrow: argument missing; usage: morrow topic describe TOPIC...`},
+		{"group list -o yaml", `morrow: invalid value "yaml" for --output: must be text or json`},
+		{"group list --timeout 0s", `morrow: invalid value "0s" for --timeout: must be a duration above zero, such as 5s`},
+	} {
+		code, stdout, stderr := execute(t, strings.Fields(test.args)...)
+		if code != 1 || stderr != test.want+"\n" || stdout != "" {
+			t.Errorf("morrow %s: exit code %d: %s%s\nwant %s", test.args, code, stdout, stderr, test.want)
+		}
+	}
+}
+
+func TestFamiliesShowTheirHelp(t *testing.T) {
+	for _, args := range [][]string{{}, {"topic"}, {"group"}, {"config"}, {"log"}, {"schedule"}, {"tier"}, {"bench"}} {
+		if code, stdout, stderr := execute(t, args...); code != 0 || !strings.Contains(stdout, "Available Commands:") || stderr != "" {
+			t.Errorf("morrow %v: exit code %d: %s%s", args, code, stdout, stderr)
+		}
+	}
+}
+
+func TestBrokersThatAreNone(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = c.Write([]byte("HTTP/1.1 400 Bad Request\r\n\r\n"))
+			c.Close()
+		}
+	}()
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // accepts, and never answers
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	for _, test := range []struct{ addr, want string }{
+		{l.Addr().String(), "morrow: " + l.Addr().String() + " does not speak Kafka's protocol, or wants TLS\n"},
+		{silent.Addr().String(), "morrow: no answer from " + silent.Addr().String() + " within 200ms\n"},
+	} {
+		if code, _, stderr := execute(t, "topic", "list", "-b", test.addr, "--timeout", "200ms"); code != 1 || stderr != test.want {
+			t.Errorf("exit code %d: %s, want %s", code, stderr, test.want)
+		}
+	}
+}
+
+func TestCompletion(t *testing.T) {
+	for _, shell := range []string{"bash", "zsh", "fish", "powershell"} {
+		if code, stdout, stderr := execute(t, "completion", shell); code != 0 || len(stdout) < 1000 || stderr != "" {
+			t.Errorf("completion for %s: exit code %d: %s", shell, code, stderr)
+		}
+	}
+	b := startBroker(t)
+	b.morrow(t, "topic", "create", "orders", "others", "payments")
+	b.morrow(t, "group", "reset", "billing", "--topic", "orders", "--to", "latest")
+	for _, test := range []struct{ args, want string }{
+		{"topic describe o", "orders others"},
+		{"topic describe orders o", "others"},
+		{"topic create o", ""},
+		{"topic trim orders o", ""},
+		{"group describe b", "billing"},
+		{"group reset billing --topic p", "payments"},
+		{"group reset billing --to e", "earliest"},
+		{"config get ", "topic group broker"},
+		{"config get topic p", "payments"},
+		{"config get topic payments retention.", "retention.bytes retention.ms"},
+		{"config set topic payments retention.ms=1 retention.", "retention.bytes="},
+		{"config set broker log.retention.h", "log.retention.hours="},
+		{"config get broker 1 log.retention.h", "log.retention.hours"},
+		{"config get group b", "billing"},
+		{"config docs consumer.h", "consumer.heartbeat.interval.ms"},
+		{"serve --log-level d", "debug"},
+		{"serve --set log.retention.h", "log.retention.hours="},
+		{"topic list -o j", "json"},
+	} {
+		args := strings.Split(test.args, " ")
+		_, stdout, _ := b.try(t, append([]string{"__complete"}, args...)...)
+		var got []string
+		for line := range strings.Lines(stdout) {
+			word, _, _ := strings.Cut(strings.TrimSpace(line), "\t")
+			if strings.HasPrefix(word, ":") {
+				break // what the shell is to do with them
+			}
+			if strings.HasPrefix(word, args[len(args)-1]) {
+				got = append(got, word)
+			}
+		}
+		if strings.Join(got, " ") != test.want {
+			t.Errorf("%s: %v, want %s", test.args, got, test.want)
+		}
+	}
+	t.Setenv(bootstrapEnv, "127.0.0.1:1")
+	if code, stdout, stderr := execute(t, "__complete", "topic", "describe", ""); code != 0 || !strings.HasPrefix(stdout, ":") {
+		t.Errorf("without a broker: exit code %d: %s%s", code, stdout, stderr)
+	}
+}
+
+func TestVersion(t *testing.T) {
+	if code, stdout, _ := execute(t, "version"); code != 0 || !strings.HasPrefix(stdout, "morrow ") {
+		t.Errorf("exit code %d: %s", code, stdout)
+	}
+	for _, field := range []string{`"version"`, `"go"`, `"platform"`} {
+		if code, stdout, _ := execute(t, "version", "-o", "json"); code != 0 || !strings.Contains(stdout, field) {
+			t.Errorf("exit code %d: no %s in %s", code, field, stdout)
+		}
+	}
+}
