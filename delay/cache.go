@@ -3,50 +3,46 @@ package delay
 import (
 	"container/list"
 	"math"
+	"math/rand/v2"
 	"slices"
 	"sort"
 	"sync"
+	"time"
 
 	"github.com/morrowmq/morrow/log/record"
 )
 
-// decoded is a batch of the log, decompressed, with its records found. It is immutable.
+// decoded holds records of one batch, decompressed and found. It is immutable.
 type decoded struct {
 	base, end     int64
 	receive       int64
 	baseTimestamp int64
 	codec         record.Codec
-	records       []byte
-	// positions are where each record begins, and offsets what follows base; both ascend.
+	// records are encoded, one after another; positions are where each begins, and offsets what follows base. Both ascend.
+	records   []byte
 	positions []uint32
 	offsets   []int32
 }
 
-// decode takes a batch apart. The result holds b itself if it is not compressed.
-func decode(b record.Batch) (*decoded, error) {
+// decode takes the records that keep says out of a batch, and copies them.
+func decode(b record.Batch, keep func(v *record.View, offset int64) (bool, error)) (*decoded, error) {
 	d := &decoded{
 		base: b.BaseOffset(), end: b.EndOffset(), receive: b.MaxTimestamp(), baseTimestamp: b.BaseTimestamp(),
-		codec:     b.Attributes().Codec(),
-		positions: make([]uint32, 0, b.Count()),
-		offsets:   make([]int32, 0, b.Count()),
+		codec: b.Attributes().Codec(),
 	}
-	at := 0
 	err := b.Walk(nil, func(v *record.View) error {
-		d.positions = append(d.positions, uint32(at))
-		d.offsets = append(d.offsets, v.OffsetDelta)
-		if d.codec != record.None {
-			d.records = append(d.records, v.Raw...)
+		if ok, err := keep(v, d.base+int64(v.OffsetDelta)); !ok || err != nil {
+			return err
 		}
-		at += len(v.Raw)
+		d.positions = append(d.positions, uint32(len(d.records)))
+		d.offsets = append(d.offsets, v.OffsetDelta)
+		d.records = append(d.records, v.Raw...)
 		return nil
 	})
-	if d.codec == record.None {
-		d.records = b.Payload()
-	}
 	return d, err
 }
 
-// record returns the encoded record at an offset, nil if there is none.
+// record returns the encoded record at an offset, nil if it is not among those kept.
 func (d *decoded) record(offset int64) []byte {
 	delta := offset - d.base
 	i := sort.Search(len(d.offsets), func(i int) bool { return int64(d.offsets[i]) >= delta })
@@ -66,11 +62,17 @@ func (d *decoded) at(i int) []byte {
 }
 
 func (d *decoded) size() int {
-	return len(d.records) + 4*cap(d.positions) + 4*cap(d.offsets) + 200
+	return cap(d.records) + 4*cap(d.positions) + 4*cap(d.offsets) + 200
 }
 
-// cache keeps decoded batches of which more records are expected to become due, least recently used ones
-// out first, within a number of bytes for all lines of a dispatcher.
+const (
+	minAhead   = 100 * time.Millisecond
+	startAhead = time.Second
+	maxAhead   = time.Minute
+)
+
+// cache keeps what else was found in a batch and will be due soon, when the batch was decoded for one that is due now. Without it,
+// random due times over large batches would cost a batch per record. It is bounded for all lines of a dispatcher; the least recently used goes first.
 type cache struct {
 	maxBytes int
 
@@ -79,6 +81,17 @@ type cache struct {
 	bytes int
 	// recent lists *cached, the latest used first.
 	recent list.List
+	// ahead is how soon what is kept is due, as far as there is room; 0 in the beginning.
+	ahead time.Duration
+}
+
+// horizon returns the time up to which it is worth keeping what is due, given the time now. It differs from call to call, so that
+// batches read together do not have to be read again together.
+func (c *cache) horizon(now int64) int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	ahead := c.reach().Milliseconds()
+	return now + ahead/2 + rand.Int64N(ahead/2)
 }
 
 // shelf is one line's part of the cache, by base offset.
@@ -93,7 +106,7 @@ type cached struct {
 	at    *list.Element
 }
 
-// find returns the batch that holds an offset, nil if it is not there.
+// find returns records of the batch that holds an offset, nil if there are none.
 func (s *shelf) find(offset int64) *decoded {
 	s.cache.mu.Lock()
 	defer s.cache.mu.Unlock()
@@ -110,22 +123,39 @@ func (s *shelf) search(offset int64) int {
 	return sort.Search(len(s.items), func(i int) bool { return s.items[i].end > offset })
 }
 
-// add puts a batch on the shelf.
+// add puts records of a batch on the shelf, in the place of others of the same batch.
 func (s *shelf) add(d *decoded) {
 	c := s.cache
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	i := s.search(d.base)
-	if d.size() > c.maxBytes/4 || i < len(s.items) && s.items[i].base <= d.base {
+	if i < len(s.items) && s.items[i].base <= d.base {
+		c.evict(s.items[i])
+	}
+	if d.size() > c.maxBytes/4 {
 		return
 	}
 	item := &cached{decoded: d, shelf: s}
 	item.at = c.recent.PushFront(item)
 	s.items = slices.Insert(s.items, i, item)
 	c.bytes += d.size()
-	for c.bytes > c.maxBytes {
-		c.evict(c.recent.Back().Value.(*cached))
+	switch {
+	case c.bytes < c.maxBytes/2:
+		c.ahead = min(c.reach()*65/64, maxAhead)
+	case c.bytes > c.maxBytes:
+		c.ahead = max(c.reach()*3/4, minAhead)
+		for c.bytes > c.maxBytes*3/4 {
+			c.evict(c.recent.Back().Value.(*cached))
+		}
 	}
+}
+
+// reach is how soon what is kept is due.
+func (c *cache) reach() time.Duration {
+	if c.ahead == 0 {
+		return startAhead
+	}
+	return c.ahead
 }
 
 func (c *cache) evict(item *cached) {

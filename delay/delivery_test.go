@@ -30,8 +30,9 @@ func BenchmarkDelivery(b *testing.B) {
 			rng := rand.New(rand.NewPCG(1, 2))
 			for range b.N {
 				b.StopTimer()
-				p := burst(b, records, c.perSend, c.spread, c.codec, rng)
-				d := NewDispatcher(DispatcherConfig{})
+				p, past := scheduled(b, records, c.perSend, c.spread, c.codec, rng)
+				p.now = func() time.Time { return past.Add(time.Hour) }
+				d := NewDispatcher(DispatcherConfig{Now: p.now})
 				l := d.Attach("bench-0", p.schedule, p)
 				d.queue = nil
 				var w workspace
@@ -53,12 +54,11 @@ func BenchmarkDelivery(b *testing.B) {
 	}
 }
 
-// burst returns a partition whose records are all overdue.
-func burst(b *testing.B, records, perSend, spread int, codec record.Codec, rng *rand.Rand) *partition {
+// scheduled returns a partition whose records are due within spread milliseconds of a time, at random.
+func scheduled(b *testing.B, records, perSend, spread int, codec record.Codec, rng *rand.Rand) (*partition, time.Time) {
 	p := newPartition(testRules(b, nil))
-	now := time.Now()
-	past := now.Add(-time.Hour)
-	p.now = func() time.Time { return past }
+	at := time.UnixMilli(testNow)
+	p.now = func() time.Time { return at }
 	value := strings.Repeat("x", 100)
 	for range records / perSend {
 		rs := make([]record.Record, perSend)
@@ -69,6 +69,48 @@ func burst(b *testing.B, records, perSend, spread int, codec record.Codec, rng *
 			b.Fatal(err)
 		}
 	}
-	p.now = func() time.Time { return now }
-	return p
+	return p, at
+}
+
+// BenchmarkSteadyDelivery delivers what becomes due each millisecond, out of large batches with random due times.
+func BenchmarkSteadyDelivery(b *testing.B) {
+	for _, c := range []struct {
+		name             string
+		records, perSend int
+		spread           int // milliseconds
+	}{
+		{"100 thousand a second, batches of 10000", 1_000_000, 10_000, 10_000},
+		{"20 thousand a second, batches of 10000", 1_000_000, 10_000, 50_000},
+		{"20 thousand a second, batches of 100", 200_000, 100, 10_000},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			rng := rand.New(rand.NewPCG(1, 2))
+			for range b.N {
+				b.StopTimer()
+				p, now := scheduled(b, c.records, c.perSend, c.spread, record.None, rng)
+				p.now = func() time.Time { return now }
+				d := NewDispatcher(DispatcherConfig{Now: p.now})
+				l := d.Attach("bench-0", p.schedule, p)
+				d.queue = nil
+				var w workspace
+				worst := time.Duration(0)
+				b.StartTimer()
+				for range c.spread + 100 {
+					now = now.Add(time.Millisecond)
+					began := time.Now()
+					if _, err := l.deliver(context.Background(), &w, minWindow); err != nil {
+						b.Fatal(err)
+					}
+					worst = max(worst, time.Since(began))
+				}
+				b.StopTimer()
+				if st := p.schedule.Stats(0); st.Pending > 0 {
+					b.Fatalf("%+v", st)
+				}
+				b.ReportMetric(float64(p.reads)/float64(c.records/c.perSend), "reads/batch")
+				b.ReportMetric(float64(worst.Milliseconds()), "worst-ms")
+			}
+			b.ReportMetric(float64(c.records)*float64(b.N)/b.Elapsed().Seconds()/1e6, "Mrecords/s")
+		})
+	}
 }

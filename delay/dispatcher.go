@@ -30,7 +30,7 @@ type DispatcherConfig struct {
 	Registerer prometheus.Registerer
 	// Now is the wall clock, time.Now if nil.
 	Now func() time.Time
-	// CacheBytes bounds the decoded batches that are kept because more of their records will be due; 0 means 64 MiB.
+	// CacheBytes bounds what is kept of decoded batches because it will be due soon; 0 means 64 MiB.
 	CacheBytes int
 	// Parallel is how many partitions are worked on at once, and how many bursts besides; 0 means half of the processors.
 	Parallel int
@@ -107,7 +107,8 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 		if next := d.start(d.now()); next == math.MaxInt64 {
 			timer.Stop()
 		} else {
-			timer.Reset(min(maxStep, time.Duration(max(1, next-d.now()))*time.Millisecond))
+			ms := min(max(1, next-d.now()), maxStep.Milliseconds())
+			timer.Reset(time.Duration(ms) * time.Millisecond)
 		}
 	}
 	d.mu.Lock()
@@ -220,6 +221,7 @@ func (l *Line) Lateness() Lateness { return l.lateness.snapshot() }
 func (l *Line) wake(due int64) {
 	l.d.mu.Lock()
 	defer l.d.mu.Unlock()
+	due = warmAt(due, l.d.now())
 	if l.index >= 0 && l.stop.err == nil && due < l.at {
 		l.at = due
 		heap.Fix(&l.d.queue, l.index)

@@ -459,3 +459,45 @@ func TestClockJumpsAreNoticedAndDriftIsNot(t *testing.T) {
 		}
 	}
 }
+
+func TestRecordsDueInCenturiesAreWaitedForQuietly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPartition(testRules(t, func(c *RulesConfig) { c.MaxMs = 1 << 62 }))
+		looks := 0
+		now := func() time.Time {
+			looks++
+			return time.Now()
+		}
+		line := dispatching(t, DispatcherConfig{Now: now}).Attach("orders-0", p.schedule, p)
+		defer line.Detach()
+		p.mustSend(t, with("v", HeaderDeliverAt, "9999-12-31T23:59:59Z"))
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if looks > 10*600 {
+			t.Errorf("the clock was looked at %d times in a minute", looks)
+		}
+	})
+}
+
+func TestLargeBatchesAreReadShortlyBeforeTheirFirstRecordIsDue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPartition(testRules(t, nil))
+		var rs []record.Record
+		for i := range 1000 {
+			rs = append(rs, with(strings.Repeat("x", 100), HeaderDelay, strconv.Itoa(60_000+i)))
+		}
+		p.mustSend(t, rs...)
+		line := dispatching(t, DispatcherConfig{}).Attach("orders-0", p.schedule, p)
+		defer line.Detach()
+		time.Sleep(time.Minute - warmAhead - time.Millisecond)
+		synctest.Wait()
+		if p.reads != 0 {
+			t.Errorf("%d reads long before anything is due", p.reads)
+		}
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if got := len(p.visible()); got != 1000 || p.reads > 4 {
+			t.Errorf("%d delivered, the batch was read %d times", got, p.reads)
+		}
+	})
+}

@@ -12,6 +12,9 @@ import (
 
 // workspace is the memory of one turn.
 type workspace struct {
+	// now is when the turn began. In a burst, what is read is needed now, and the next window needs something else.
+	now   int64
+	burst bool
 	// order is the positions in the flight by ticket.
 	order []int32
 	// found are the records, by position in the flight.
@@ -68,8 +71,9 @@ func (w *workspace) forget() {
 
 // gather finds the records of a flight in the log, wherever they lie, each batch decoded once. On an error, what could be
 // found is in w.found all the same.
-func (w *workspace) gather(ctx context.Context, src Source, shelf *shelf, f *Flight) error {
+func (w *workspace) gather(ctx context.Context, src Source, shelf *shelf, f *Flight, now int64) error {
 	entries := f.Entries
+	w.now, w.burst = now, len(entries) >= minWindow
 	w.reset(len(entries))
 	copy(w.found, f.payloads)
 	for i := range entries {
@@ -96,7 +100,7 @@ func (w *workspace) gather(ctx context.Context, src Source, shelf *shelf, f *Fli
 // one is the one that was not found.
 func (w *workspace) gatherBatch(ctx context.Context, src Source, shelf *shelf, entries []Entry, order []int32) (n int, err error) {
 	ticket := entries[order[0]].Ticket
-	if d := shelf.find(ticket); d != nil {
+	if d := shelf.find(ticket); d != nil && d.record(ticket) != nil {
 		return w.pick(d, entries, order)
 	}
 	b, err := src.BatchAt(ctx, ticket, w.batch)
@@ -111,26 +115,44 @@ func (w *workspace) gatherBatch(ctx context.Context, src Source, shelf *shelf, e
 	for wanted < len(order) && entries[order[wanted]].Ticket < b.EndOffset() {
 		wanted++
 	}
-	if wanted > int(b.Count())/2 || len(b) < minCached {
+	if w.burst || wanted > int(b.Count())/2 || len(b) < minCached {
 		return w.copyFrom(b, entries, order[:wanted])
 	}
-	// Most of the batch is due another time.
-	w.batch = nil
-	d, err := decode(b)
+	d, err := w.soon(b, entries, order[:wanted], shelf.cache.horizon(w.now))
 	if err != nil {
 		return 0, err
 	}
-	shelf.add(d)
+	if len(d.offsets) > wanted {
+		shelf.add(d)
+	}
+	if d.record(ticket) == nil {
+		return 0, errNotDelayed
+	}
 	return w.pick(d, entries, order)
 }
 
-// pick finds records in a decoded batch.
+// soon takes out of a batch what is wanted, and what else will be due until a time.
+func (w *workspace) soon(b record.Batch, entries []Entry, order []int32, until int64) (*decoded, error) {
+	n := 0
+	return decode(b, func(v *record.View, offset int64) (bool, error) {
+		for n < len(order) && entries[order[n]].Ticket < offset {
+			n++
+		}
+		if n < len(order) && entries[order[n]].Ticket == offset {
+			return true, nil
+		}
+		r, err := readStored(v, b.MaxTimestamp())
+		return r.scheduled && w.now < r.due && r.due <= until, err
+	})
+}
+
+// pick finds records among those of a batch, up to the first that is not there.
 func (w *workspace) pick(d *decoded, entries []Entry, order []int32) (n int, err error) {
 	for ; n < len(order) && entries[order[n]].Ticket < d.end; n++ {
 		e := entries[order[n]]
 		raw := d.record(e.Ticket)
 		if raw == nil {
-			return n, errNotDelayed
+			return n, nil
 		}
 		if err := w.view.Load(raw, d.baseTimestamp); err != nil {
 			return n, err

@@ -3,6 +3,7 @@ package delay
 import (
 	"context"
 	"errors"
+	"math"
 	"slices"
 	"time"
 )
@@ -100,10 +101,13 @@ func (l *Line) deliver(ctx context.Context, w *workspace, window int) (more bool
 	}
 	defer l.schedule.settle(l.readers)
 	if f == nil {
+		if near {
+			l.warm(ctx, w, now)
+		}
 		return more, nil
 	}
 	defer w.forget()
-	missing := w.gather(ctx, l.target, &l.shelf, f)
+	missing := w.gather(ctx, l.target, &l.shelf, f, now)
 	err = l.append(ctx, w, f)
 	l.schedule.giveBack(f)
 	if f.returned {
@@ -210,17 +214,59 @@ func (l *Line) resumed(s *stop) {
 	l.log.Info("delivering delayed records again")
 }
 
+const (
+	// warmAhead is how long before something is due, after nothing was, its batch is read for the first time.
+	warmAhead = 250 * time.Millisecond
+	// warmRecords is how many records are looked at then.
+	warmRecords = 4 << 10
+)
+
+// warm reads the large batches of what will be due next, so that a line does not begin with reading all of them at once. What cannot
+// be read is left to the delivery to complain about.
+func (l *Line) warm(ctx context.Context, w *workspace, now int64) {
+	tickets := l.schedule.upcoming(now+2*warmAhead.Milliseconds(), warmRecords)
+	slices.Sort(tickets)
+	w.now = now
+	for next := int64(0); len(tickets) > 0 && ctx.Err() == nil; tickets = tickets[1:] {
+		ticket := tickets[0]
+		if d := l.shelf.find(ticket); ticket < next || d != nil && d.record(ticket) != nil {
+			continue
+		}
+		b, err := l.target.BatchAt(ctx, ticket, w.batch)
+		if err != nil {
+			return
+		}
+		w.batch, next = b[:0], b.EndOffset()
+		if len(b) < minCached || !b.Hidden() {
+			continue
+		}
+		d, err := w.soon(b, nil, nil, l.shelf.cache.horizon(now))
+		if err != nil {
+			return
+		}
+		l.shelf.add(d)
+	}
+}
+
 // next is when the line has to be looked at again, in milliseconds since the epoch.
 func (l *Line) next() int64 {
 	near, runs := l.schedule.nextDues()
 	now := l.d.now()
-	next := min(resting(near, &l.near, now), runs)
+	next := min(resting(warmAt(near, now), &l.near, now), runs)
 	for _, d := range l.readers {
 		if d.stop.err != nil {
 			next = min(next, resting(now, &d.stop, now))
 		}
 	}
 	return resting(next, &l.stop, now)
+}
+
+// warmAt is when to look for what is due next; math.MaxInt64, if that is nothing, stays.
+func warmAt(due, now int64) int64 {
+	if ahead := warmAhead.Milliseconds(); now+2*ahead < due && due < math.MaxInt64 {
+		return due - ahead
+	}
+	return due
 }
 
 // resting puts a due time off until a stop is over.

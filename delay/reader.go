@@ -79,7 +79,7 @@ func (d *reader) load(ctx context.Context) (bytes int, err error) {
 	if b.BaseOffset() != f.offset || b.Hidden() {
 		return 0, fmt.Errorf("%w: not a batch of delayed records", errUnreadable)
 	}
-	batch, err := decode(b)
+	batch, err := decode(b, func(*record.View, int64) (bool, error) { return true, nil })
 	if err != nil {
 		return 0, err
 	}

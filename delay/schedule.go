@@ -508,3 +508,20 @@ func (s *Schedule) committed() int64 {
 	defer s.mu.Unlock()
 	return s.highWatermark
 }
+
+// upcoming returns the tickets of what is due next in the near index, up to a time and a number.
+func (s *Schedule) upcoming(until int64, limit int) (tickets []int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.earliest > until {
+		return nil
+	}
+	s.near.ascend(firstEntry, func(e Entry) bool {
+		if e.Due > until || len(tickets) == limit {
+			return false
+		}
+		tickets = append(tickets, e.Ticket)
+		return true
+	})
+	return tickets
+}

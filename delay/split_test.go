@@ -239,7 +239,7 @@ func TestRecordThatWouldNotFitWhenDeliveredIsRefused(t *testing.T) {
 	}
 	var w workspace
 	f := &Flight{Entries: []Entry{{Due: testReceive + 1000}}}
-	if err := w.gather(nil, oneBatch{b: stored[0]}, &shelf{cache: new(cache)}, f); err != nil {
+	if err := w.gather(nil, oneBatch{b: stored[0]}, &shelf{cache: new(cache)}, f, testNow); err != nil {
 		t.Fatal(err)
 	}
 	d := Delivery{flight: f}
