@@ -27,6 +27,7 @@ type fakeLog struct {
 	aborted  []tier.AbortedTxn
 	dropped  [][2]int64
 	opened   func(tier.LocalSegment) // if set, called by Open without the lock
+	read     func()                  // if set, called when a segment is read
 }
 
 type fakeSegment struct {
@@ -160,7 +161,7 @@ func (l *fakeLog) Open(seg tier.LocalSegment) (tier.SegmentFile, error) {
 	defer l.mu.Unlock()
 	for _, s := range l.segments {
 		if s.LocalSegment == seg {
-			return openSegment{bytes.NewReader(s.data), s.End}, nil
+			return openSegment{bytes.NewReader(s.data), s.End, l.read}, nil
 		}
 	}
 	return nil, tier.ErrGone
@@ -194,7 +195,15 @@ func (l *fakeLog) Advance(start, reported int64) error {
 
 type openSegment struct {
 	*bytes.Reader
-	end int64
+	end  int64
+	read func() // if set, called by ReadAt
+}
+
+func (s openSegment) ReadAt(b []byte, pos int64) (int, error) {
+	if s.read != nil {
+		s.read()
+	}
+	return s.Reader.ReadAt(b, pos)
 }
 
 func (openSegment) Close() error { return nil }

@@ -2,7 +2,6 @@ package tier
 
 import (
 	"context"
-	"fmt"
 	"sync"
 )
 
@@ -84,16 +83,14 @@ func (f *flights[K, V]) begin(key K, load func(context.Context) (V, error)) *fli
 	fl := &flight[V]{landed: make(chan struct{})}
 	f.all[key] = fl
 	started := f.life.start(func(ctx context.Context) {
-		defer func() {
-			if r := recover(); r != nil {
-				fl.err = fmt.Errorf("panic: %v", r)
-			}
-			f.mu.Lock()
-			delete(f.all, key)
-			f.mu.Unlock()
-			close(fl.landed)
-		}()
-		fl.value, fl.err = load(ctx)
+		fl.err = contained(func() (err error) {
+			fl.value, err = load(ctx)
+			return err
+		})
+		f.mu.Lock()
+		delete(f.all, key)
+		f.mu.Unlock()
+		close(fl.landed)
 	})
 	if !started {
 		delete(f.all, key)

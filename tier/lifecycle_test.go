@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -76,18 +77,22 @@ func TestDamagedLocalSegmentIsNotUploaded(t *testing.T) {
 
 // TestPanicInAStepIsContained: the task goes on, and the others never stopped. (Scenario 17)
 func TestPanicInAStepIsContained(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.log.fill(3)
-		times := 3
-		w.log.opened = func(tier.LocalSegment) {
-			if times--; times >= 0 {
-				panic("a bug")
+	for n := range int32(20) {
+		inWorld(t, func(w *world) {
+			w.log.fill(3)
+			var calls atomic.Int32
+			bug := func() {
+				if calls.Add(1) == n {
+					panic("a bug")
+				}
 			}
-		}
-		w.start()
-		w.settle()
-		w.confirmedAll()
-	})
+			w.log.opened = func(tier.LocalSegment) { bug() }
+			w.log.read = bug
+			w.start()
+			w.settle()
+			w.confirmedAll()
+		})
+	}
 }
 
 // TestSegmentsOfAllSizes: nothing in it, one record, several blocks. (Scenario 18)

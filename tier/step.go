@@ -20,7 +20,15 @@ const (
 // work does one step of the partition and returns after how long the next one is due.
 func (p *Partition) work(ctx context.Context) (delay time.Duration) {
 	err := p.inTurn(ctx, func() error {
-		more, due, err := p.contained(ctx)
+		var more bool
+		var due time.Duration
+		err := contained(func() (err error) {
+			more, due, err = p.step(ctx)
+			return err
+		})
+		if errors.Is(err, errPanic) {
+			p.catalog.current = nil // whatever it was doing
+		}
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -45,16 +53,17 @@ func (p *Partition) work(ctx context.Context) (delay time.Duration) {
 	return delay
 }
 
-// contained is step, whose panics are failures of this partition and of no other.
-func (p *Partition) contained(ctx context.Context) (more bool, due time.Duration, err error) {
+// contained makes a panic an error: a bug in the work on one partition must not stop the others, nor pass silently.
+func contained(do func() error) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			p.catalog.current = nil // whatever it was doing
-			err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())
+			err = fmt.Errorf("%w: %v\n%s", errPanic, r, debug.Stack())
 		}
 	}()
-	return p.step(ctx)
+	return do()
 }
+
+var errPanic = errors.New("panic")
 
 // step does the next piece of each kind of work. One kind that fails does not keep the others from being tried.
 func (p *Partition) step(ctx context.Context) (more bool, due time.Duration, err error) {

@@ -5,8 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-
-	"golang.org/x/sync/errgroup"
+	"sync"
 )
 
 // A step uploads at most this much, so that the bound moves on and other partitions get their turn.
@@ -259,17 +258,13 @@ func positionOf(f io.ReaderAt, seg LocalSegment, offset int64) (int64, error) {
 // which the store has something else, cut short by whatever lies in between, say, is given up.
 func (p *Partition) send(ctx context.Context, todo []upload) ([]upload, error) {
 	errs := make([]error, len(todo))
-	var g errgroup.Group
+	var wg sync.WaitGroup
 	for i := range todo {
-		if todo[i].drop {
-			continue
+		if !todo[i].drop {
+			wg.Go(func() { errs[i] = contained(func() error { return p.sendOne(ctx, &todo[i]) }) })
 		}
-		g.Go(func() error {
-			errs[i] = p.sendOne(ctx, &todo[i])
-			return nil
-		})
 	}
-	g.Wait()
+	wg.Wait()
 	var spoilt []Token
 	for i, err := range errs {
 		if errors.Is(err, ErrConflict) {
