@@ -208,6 +208,14 @@ func TestSweepDryRunAndGrace(t *testing.T) {
 		if s := sweep(tier.SweepOptions{DryRun: true, Found: func(o tier.Orphan) { found = append(found, o.Key) }}); s.Orphans != 1 || !slices.Equal(found, []string{orphan}) {
 			w.t.Fatalf("dry run: %+v, %v", s, found)
 		}
+		var owned *tier.OwnedError
+		if _, err := tier.SweepOffline(w.calm(), w.bucket, cluster, time.Now(), tier.SweepOptions{}); !errors.As(err, &owned) {
+			w.t.Fatalf("beside a broker: %v", err)
+		}
+		later := time.Now().Add(13 * time.Hour)
+		if s, err := tier.SweepOffline(w.calm(), w.bucket, cluster, later, tier.SweepOptions{DryRun: true}); err != nil || s.Orphans != 1 {
+			w.t.Fatalf("without a broker: %+v, %v", s, err)
+		}
 		if s := sweep(tier.SweepOptions{}); s.Orphans != 1 || s.OrphanBytes != 11 {
 			w.t.Fatalf("sweep: %+v", s)
 		}

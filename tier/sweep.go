@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -42,20 +43,56 @@ func (t *Tier) Sweep(ctx context.Context, o SweepOptions) (Swept, error) {
 		return Swept{}, err
 	}
 	o.Grace = max(o.Grace, 2*t.prepareTTL)
-	s := &sweep{t: t, o: o, before: t.now().Add(-o.Grace)}
-	err := s.topics(ctx)
-	if err == nil && !o.DryRun {
-		err = s.uploads(ctx)
+	s := &sweep{bucket: t.bucket, cluster: t.cluster, o: o, before: t.now().Add(-o.Grace)}
+	s.named = func(ctx context.Context, topic TopicID, partition int32) (map[Token]bool, error) {
+		if p := t.lookup(topic, partition); p != nil {
+			return p.named(ctx)
+		}
+		return nil, nil
 	}
-	return s.result, err
+	s.deleted = func(o Orphan) {
+		t.logger.Info("tier: swept", "key", o.Key, "bytes", o.Size, "stored", o.Modified, "why", o.Why)
+	}
+	return s.run(ctx)
+}
+
+// SweepOffline is Sweep for a cluster whose brokers are stopped. It looks after all partitions that have a manifest. *OwnedError: a
+// broker has given a sign of life lately.
+func SweepOffline(ctx context.Context, b Bucket, cluster string, now time.Time, o SweepOptions) (Swept, error) {
+	owner, _, err := ReadOwner(ctx, b, cluster)
+	switch {
+	case errors.Is(err, ErrNotFound):
+	case err != nil:
+		return Swept{}, err
+	case now.UnixMilli()-owner.Seen < ownerTTL.Milliseconds():
+		return Swept{}, &OwnedError{Bucket: b.String(), Owner: owner}
+	}
+	o.Grace = max(o.Grace, 2*DefaultPrepareTTL)
+	s := &sweep{bucket: b, cluster: cluster, o: o, before: now.Add(-o.Grace), deleted: func(Orphan) {}}
+	s.named = func(ctx context.Context, topic TopicID, partition int32) (map[Token]bool, error) {
+		m, _, err := readManifest(ctx, b, partitionDir(cluster, topic, partition))
+		if errors.Is(err, ErrNotFound) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		named := map[Token]bool{}
+		return named, eachObject(ctx, m, pagesOf(b, m), func(t Token) { named[t] = true })
+	}
+	return s.run(ctx)
 }
 
 // sweep is one run. Objects arrive in key order: topic by topic, within one partition by partition, the tombstone last.
 type sweep struct {
-	t      *Tier
-	o      SweepOptions
-	before time.Time // what is younger is left alone
-	result Swept
+	bucket  Bucket
+	cluster string
+	o       SweepOptions
+	before  time.Time // what is younger is left alone
+	result  Swept
+	// named returns the tokens of all objects that a partition names; nil: do not touch the partition.
+	named   func(ctx context.Context, topic TopicID, partition int32) (map[Token]bool, error)
+	deleted func(Orphan)
 
 	topic     TopicID
 	tombstone *Object // of topic, if it is deleted
@@ -64,9 +101,17 @@ type sweep struct {
 	batch     []Object
 }
 
+func (s *sweep) run(ctx context.Context) (Swept, error) {
+	err := s.topics(ctx)
+	if err == nil && !s.o.DryRun {
+		err = s.uploads(ctx)
+	}
+	return s.result, err
+}
+
 func (s *sweep) topics(ctx context.Context) error {
-	root := s.t.cluster + "/"
-	err := s.t.bucket.List(ctx, root, func(o Object) error {
+	root := s.cluster + "/"
+	err := s.bucket.List(ctx, root, func(o Object) error {
 		s.result.Objects++
 		parts := strings.SplitN(strings.TrimPrefix(o.Key, root), "/", 3)
 		topic, err := ParseTopicID(parts[0])
@@ -81,10 +126,10 @@ func (s *sweep) topics(ctx context.Context) error {
 				return err
 			}
 		}
-		if o.Key == tombstoneKey(s.t.cluster, topic) {
+		if o.Key == tombstoneKey(s.cluster, topic) {
 			return nil
 		}
-		if dir := topicDir(s.t.cluster, topic) + parts[1] + "/"; dir != s.dir {
+		if dir := topicDir(s.cluster, topic) + parts[1] + "/"; dir != s.dir {
 			if err := s.flush(ctx); err != nil {
 				return err
 			}
@@ -106,7 +151,7 @@ func (s *sweep) enter(ctx context.Context, topic TopicID) error {
 		return err
 	}
 	s.topic, s.tombstone, s.left = topic, nil, 0
-	o, err := s.t.bucket.Head(ctx, tombstoneKey(s.t.cluster, topic))
+	o, err := s.bucket.Head(ctx, tombstoneKey(s.cluster, topic))
 	switch {
 	case err == nil:
 		s.tombstone = &o
@@ -142,34 +187,26 @@ func (s *sweep) flush(ctx context.Context) error {
 		}
 		return nil
 	}
-	number := strings.TrimSuffix(strings.TrimPrefix(dir, topicDir(s.t.cluster, s.topic)), "/")
+	number := strings.TrimSuffix(strings.TrimPrefix(dir, topicDir(s.cluster, s.topic)), "/")
 	n, err := strconv.ParseInt(number, 10, 32)
 	if err != nil {
 		return nil
 	}
-	if p := s.t.lookup(s.topic, int32(n)); p != nil {
-		return s.partition(ctx, p, objects)
-	}
-	return nil
+	return s.partition(ctx, int32(n), objects)
 }
 
 // partition removes the orphans of one partition.
-func (s *sweep) partition(ctx context.Context, p *Partition, objects []Object) error {
-	var old []Object
-	for _, o := range objects {
-		if o.Modified.Before(s.before) {
-			old = append(old, o)
-		}
-	}
+func (s *sweep) partition(ctx context.Context, partition int32, objects []Object) error {
+	old := slices.DeleteFunc(objects, func(o Object) bool { return !o.Modified.Before(s.before) })
 	if len(old) == 0 {
 		return nil
 	}
-	named, err := p.named(ctx)
+	named, err := s.named(ctx, s.topic, partition)
 	if err != nil || named == nil {
 		return err
 	}
 	for _, o := range old {
-		id, suffix, ok := parseObjectKey(p.catalog.dir, o.Key)
+		id, suffix, ok := parseObjectKey(partitionDir(s.cluster, s.topic, partition), o.Key)
 		if !ok || named[id.Token] {
 			continue
 		}
@@ -190,19 +227,19 @@ func (s *sweep) remove(ctx context.Context, o Orphan) error {
 	if s.o.DryRun {
 		return nil
 	}
-	if err := s.t.bucket.Delete(ctx, o.Key); err != nil {
+	if err := s.bucket.Delete(ctx, o.Key); err != nil {
 		return err
 	}
-	s.t.logger.Info("tier: swept", "key", o.Key, "bytes", o.Size, "stored", o.Modified, "why", o.Why)
+	s.deleted(o)
 	return nil
 }
 
 // uploads ends multipart uploads that nobody is going to finish.
 func (s *sweep) uploads(ctx context.Context) (err error) {
-	if b, ok := underlying(s.t.bucket).(interface {
+	if b, ok := underlying(s.bucket).(interface {
 		AbortStale(ctx context.Context, prefix string, before time.Time) (int, error)
 	}); ok {
-		s.result.Uploads, err = b.AbortStale(ctx, s.t.cluster+"/", s.before)
+		s.result.Uploads, err = b.AbortStale(ctx, s.cluster+"/", s.before)
 	}
 	return err
 }
@@ -227,7 +264,10 @@ func (p *Partition) named(ctx context.Context) (map[Token]bool, error) {
 		for i := range p.state.pending {
 			tokens[p.state.pending[i].Entry.Token] = true
 		}
-		err = p.eachObject(ctx, m, func(t Token) { tokens[t] = true })
+		pages := func(ctx context.Context, id ObjectID, size int64, sum Checksum) ([]Entry, error) {
+			return p.tier.decoded.page(ctx, p.tier.bucket, p.catalog.dir, id, size, sum)
+		}
+		err = eachObject(ctx, m, pages, func(t Token) { tokens[t] = true })
 		if err == nil {
 			named = tokens
 		}
@@ -236,16 +276,28 @@ func (p *Partition) named(ctx context.Context) (map[Token]bool, error) {
 	return named, err
 }
 
-// eachObject visits the token of every object of the partition, garbage included.
-func (p *Partition) eachObject(ctx context.Context, m *Manifest, visit func(Token)) error {
+// pageReader reads the entries of a page.
+type pageReader func(ctx context.Context, id ObjectID, size int64, sum Checksum) ([]Entry, error)
+
+// pagesOf reads the pages of a manifest from the bucket.
+func pagesOf(b Bucket, m *Manifest) pageReader {
+	dir := partitionDir(m.Cluster, m.Topic, m.PartitionID.Partition)
+	return func(ctx context.Context, id ObjectID, size int64, sum Checksum) ([]Entry, error) {
+		return readPage(ctx, b, dir, id, size, sum)
+	}
+}
+
+// eachObject visits the token of every object of a partition, garbage included.
+func eachObject(ctx context.Context, m *Manifest, pages pageReader, visit func(Token)) error {
 	entries := func(entries []Entry) {
 		for i := range entries {
 			visit(entries[i].Token)
 		}
 	}
 	for i := range m.Pages {
-		visit(m.Pages[i].Token)
-		page, err := p.catalog.page(ctx, &m.Pages[i])
+		p := &m.Pages[i]
+		visit(p.Token)
+		page, err := pages(ctx, p.id(), p.Size, p.Sum)
 		if err != nil {
 			return err
 		}
@@ -258,7 +310,7 @@ func (p *Partition) eachObject(ctx context.Context, m *Manifest, visit func(Toke
 		if g.Kind != garbagePageAll {
 			continue
 		}
-		page, err := p.tier.decoded.page(ctx, p.tier.bucket, p.catalog.dir, g.ObjectID, g.Size, g.Sum)
+		page, err := pages(ctx, g.ObjectID, g.Size, g.Sum)
 		if err != nil && !errors.Is(err, ErrNotFound) {
 			return err
 		}
