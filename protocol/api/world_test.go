@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -446,6 +447,80 @@ func (c *client) produce(topic string, rs ...rec) int64 {
 		c.w.Fatalf("produce to %s: %v", topic, kerr.ErrorForCode(p.ErrorCode))
 	}
 	return p.BaseOffset
+}
+
+// place is a position in a partition.
+type place struct {
+	topic     string
+	partition int32
+	offset    int64
+}
+
+// fetchOf is a request to fetch from places, without a session. Topics have their names and ids.
+func (w *world) fetchOf(maxWait time.Duration, places ...place) *kmsg.FetchRequest {
+	req := kmsg.NewPtrFetchRequest()
+	req.MaxWaitMillis, req.MinBytes, req.MaxBytes = int32(maxWait.Milliseconds()), 1, 1<<20
+	req.SessionEpoch = finalEpoch
+	for _, p := range places {
+		if n := len(req.Topics); n == 0 || req.Topics[n-1].Topic != p.topic {
+			rt := kmsg.NewFetchRequestTopic()
+			rt.Topic = p.topic
+			if t, ok := w.store.Image().Topic(p.topic); ok {
+				rt.TopicID = t.ID
+			}
+			req.Topics = append(req.Topics, rt)
+		}
+		rp := kmsg.NewFetchRequestTopicPartition()
+		rp.Partition, rp.FetchOffset, rp.PartitionMaxBytes = p.partition, p.offset, 1<<20
+		rt := &req.Topics[len(req.Topics)-1]
+		rt.Partitions = append(rt.Partitions, rp)
+	}
+	return req
+}
+
+// fetch fetches from places in version 12.
+func (c *client) fetch(maxWait time.Duration, places ...place) []kmsg.FetchResponseTopicPartition {
+	c.w.Helper()
+	return partitionsOf(ask[*kmsg.FetchResponse](c, 12, c.w.fetchOf(maxWait, places...)))
+}
+
+// partitionsOf lists the partitions of an answer.
+func partitionsOf(resp *kmsg.FetchResponse) (all []kmsg.FetchResponseTopicPartition) {
+	for i := range resp.Topics {
+		all = append(all, resp.Topics[i].Partitions...)
+	}
+	return all
+}
+
+// fetched lists the records in the batches of an answer as "offset:value".
+func fetched(t testing.TB, batches []byte) (records []string) {
+	t.Helper()
+	for len(batches) > 0 {
+		b, rest, err := record.Next(batches)
+		if err != nil {
+			t.Fatalf("fetched batches: %v", err)
+		}
+		if err := b.CheckCRC(); err != nil {
+			t.Fatalf("batch at %d: %v", b.BaseOffset(), err)
+		}
+		rs, err := b.Decode()
+		if err != nil {
+			t.Fatalf("batch at %d: %v", b.BaseOffset(), err)
+		}
+		for _, r := range rs {
+			records = append(records, fmt.Sprintf("%d:%s", r.Offset, r.Value))
+		}
+		batches = rest
+	}
+	return records
+}
+
+// wantRecords fails the test unless an answer holds these records.
+func wantRecords(t testing.TB, p kmsg.FetchResponseTopicPartition, want ...string) {
+	t.Helper()
+	if got := fetched(t, p.RecordBatches); p.ErrorCode != 0 || !slices.Equal(got, want) {
+		t.Errorf("fetched %v (%v), expected %v", got, kerr.ErrorForCode(p.ErrorCode), want)
+	}
 }
 
 // lines is what the broker logs.
