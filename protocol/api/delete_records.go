@@ -43,17 +43,16 @@ func (a *API) deleteRecords(_ context.Context, r *protocol.Request) protocol.Rep
 
 // deleteBelow deletes the records of a partition below an offset and returns the first that is left.
 func (a *API) deleteBelow(topic string, number int32, offset int64) (logStart int64, err error) {
-	p, err := a.partitionNamed(topic, number)
-	if err != nil {
-		return -1, err
-	}
-	switch t := p.Topic(); {
-	case t.Internal:
+	if t, ok := a.store.Image().Topic(topic); ok && t.Internal {
 		return -1, kerr.InvalidTopicException
-	case !t.Config.Delete:
-		return -1, kerr.PolicyViolation // only compaction removes records here
 	}
-	if offset < partition.Latest {
+	p, err := a.partitionNamed(topic, number)
+	switch {
+	case err != nil:
+		return -1, err
+	case !p.Topic().Config.Delete:
+		return -1, kerr.PolicyViolation // only compaction removes records here
+	case offset < partition.Latest:
 		return -1, kerr.OffsetOutOfRange
 	}
 	return p.DeleteRecords(offset)

@@ -84,7 +84,7 @@ func at(l net.Listener) option {
 func newWorld(t testing.TB, options ...option) *world {
 	t.Helper()
 	s := setup{
-		static:   config.Values{"offsets.topic.num.partitions": "2", "group.initial.rebalance.delay.ms": "0"},
+		static:   config.Values{"offsets.topic.num.partitions": "2"},
 		fsys:     vfs.NewMem(),
 		listener: newPipes(),
 	}
@@ -101,7 +101,7 @@ func newWorld(t testing.TB, options ...option) *world {
 		t.Fatal(err)
 	}
 	dispatcher := delay.NewDispatcher(delay.DispatcherConfig{Logger: logger})
-	w.groups = group.New(group.DefaultConfig, topics{w.store}, int32(w.store.Image().BrokerConfig().Int("offsets.topic.num.partitions")),
+	w.groups = group.New(groupConfig, topics{w.store}, int32(w.store.Image().BrokerConfig().Int("offsets.topic.num.partitions")),
 		logger, prometheus.NewRegistry(), nil)
 	w.partitions = partition.NewTable(partition.Config{
 		NodeID: node, Store: w.store, Logs: w.logs, Dispatcher: dispatcher, FS: s.fsys, DataDir: "/", Now: time.Now, Logger: logger,
@@ -122,6 +122,13 @@ func newWorld(t testing.TB, options ...option) *world {
 	w.partitions.Open(context.Background())
 	w.run(server, w.logs.Run, w.groups.Run, w.partitions.Run, dispatcher.Run)
 	return w
+}
+
+// groupConfig is Kafka's, but nobody waits for members that might come.
+func groupConfig() group.Config {
+	c := group.DefaultConfig()
+	c.InitialRebalanceDelay = 0
+	return c
 }
 
 // register makes this broker known to the cluster, reached at an address that only the pipes' dialer understands.
