@@ -140,7 +140,7 @@ func drawGroup(t *rapid.T, m *modelLog) Group {
 		pieces = rapid.IntRange(2, n).Draw(t, "pieces")
 	}
 	// Mostly small ones, which are staged for the journal. A large one now and then is synced directly.
-	sizes := []int{0, 1, 100, 300}
+	sizes := []int{100, 300, 0, 700, 1500}
 	if rapid.IntRange(0, 15).Draw(t, "large") == 15 {
 		sizes = []int{40_000, 70_000}
 	}
@@ -246,6 +246,15 @@ func (m *modelLog) recovered(l *Log) error {
 	m.hw = end
 	m.durable = end
 	return nil
+}
+
+// truncate takes back what ends above offset, acknowledged or not.
+func (m *modelLog) truncate(offset int64) {
+	n := len(m.groups)
+	for ; n > 0 && m.groups[n-1].end > offset; n-- {
+	}
+	m.groups = m.groups[:n]
+	m.durable, m.hw, m.reported = min(m.durable, m.end()), min(m.hw, m.end()), min(m.reported, m.end())
 }
 
 // compare holds the log against the model.
@@ -370,7 +379,7 @@ func (m *modelLog) compareProducers(l *Log) error {
 		r, dup, err := want.Check(g.original)
 		a, gotDup, gotErr := l.CheckProducer(g.original.ProducerID, g.original.Epoch, g.original.FirstSequence, g.original.LastSequence)
 		if dup != gotDup || (err == nil) != (gotErr == nil) || dup && (a.BaseOffset != r.Base || a.EndOffset != r.End()) {
-			return fmt.Errorf("sequences of %+v: got %+v %t %v, want %+v %t %w", g.original, a, gotDup, gotErr, r, dup, err)
+			return fmt.Errorf("sequences of %+v: got %+v %t %w, want %+v %t %w", g.original, a, gotDup, gotErr, r, dup, err)
 		}
 	}
 	return nil

@@ -161,17 +161,18 @@ func (r *delayRun) insert(ctx context.Context) error {
 			defer cl.Close()
 			values, rng := newValues(r.RecordBytes, uint64(c+1)), rand.New(rand.NewPCG(uint64(c), 2))
 			pace := newPace(r.RecordsPerSecond/float64(r.Connections), time.Now())
-			pool := sync.Pool{New: func() any { return make([]byte, r.RecordBytes) }}
+			pool := sync.Pool{New: func() any { b := make([]byte, r.RecordBytes); return &b }}
 			for id := int64(c); id < r.Records && ctx.Err() == nil; id += int64(r.Connections) {
 				since := pace.next(ctx)
 				due := r.due(since, rng)
-				value := pool.Get().([]byte)
+				buf := pool.Get().(*[]byte)
+				value := *buf
 				copy(value, values.next())
 				binary.BigEndian.PutUint64(value, uint64(id))
 				binary.BigEndian.PutUint64(value[8:], uint64(due))
 				at := kgo.RecordHeader{Key: "morrow-deliver-at", Value: strconv.AppendInt(nil, due, 10)}
 				cl.Produce(ctx, &kgo.Record{Value: value, Headers: []kgo.RecordHeader{at}}, func(rec *kgo.Record, err error) {
-					pool.Put(rec.Value)
+					pool.Put(buf)
 					if err != nil {
 						r.meter.Fail(err)
 						return
