@@ -38,7 +38,7 @@ func crashConfig(i int) func(*Config) {
 
 func (c *crashTest) open(t *rapid.T) {
 	var err error
-	c.set, err = Open(SetConfig{FS: c.fsys, Dir: "data", Now: func() time.Time { return c.now }, JournalSegmentBytes: minJournalFile, JournalMaxBytes: 2 * minJournalFile})
+	c.set, err = Open(SetConfig{FS: c.fsys, Dir: "data", Now: func() time.Time { return c.now }, JournalSegmentBytes: minJournalFile, JournalMaxBytes: 3 * minJournalFile})
 	must(t, err)
 	for range c.set.commits.journal.files {
 		must(t, c.set.commits.journal.prepare())
@@ -61,6 +61,13 @@ func (c *crashTest) draw(t *rapid.T) (l *Log, m *modelLog) {
 	i := rapid.IntRange(0, crashLogs-1).Draw(t, "log")
 	c.dirty[i] = true
 	return c.logs[i], c.model[i]
+}
+
+// acknowledge learns what has become durable.
+func (c *crashTest) acknowledge() {
+	for i, m := range c.model {
+		m.acknowledge(c.logs[i])
+	}
 }
 
 // reopen opens what a crash left, and checks it.
@@ -139,9 +146,16 @@ func TestCrash(t *testing.T) {
 			},
 			"sync": func(t *rapid.T) {
 				c.set.Sync()
-				for i, m := range c.model {
-					m.acknowledge(c.logs[i])
-				}
+				c.acknowledge()
+			},
+			"write a frame": func(*rapid.T) {
+				c.set.commits.writeFrame()
+				c.acknowledge()
+			},
+			"sync a log": func(t *rapid.T) {
+				l, m := c.draw(t)
+				c.set.commits.sync(l)
+				m.acknowledge(l)
 			},
 			"keep": func(t *rapid.T) {
 				c.now = c.now.Add(time.Second)
@@ -165,9 +179,7 @@ func TestCrash(t *testing.T) {
 						j.trimmed(f, false)
 					}
 				}
-				for i, m := range c.model {
-					m.acknowledge(c.logs[i])
-				}
+				c.acknowledge()
 			},
 			"delete records": func(t *rapid.T) {
 				l, m := c.draw(t)
@@ -185,10 +197,8 @@ func TestCrash(t *testing.T) {
 			},
 			"truncate": func(t *rapid.T) {
 				l, m := c.draw(t)
-				offset := rapid.Int64Range(m.hw, m.end()).Draw(t, "offset")
-				for n := len(m.groups); n > 0 && m.groups[n-1].end > offset; n-- {
-					m.groups = m.groups[:n-1]
-				}
+				offset := rapid.Int64Range(l.Offsets().LocalStart, m.end()).Draw(t, "offset")
+				m.truncate(offset)
 				must(t, l.TruncateTo(offset))
 			},
 			"read": func(t *rapid.T) {

@@ -100,7 +100,7 @@ type factsFile struct {
 	sequence uint64
 	newest   int  // slot with the newest facts
 	durable  int  // slot known to be durable, -1 until the first store after load
-	agree    bool // when they were loaded, both slots were whole and held the same but for lower bounds
+	agree    bool // when they were loaded, the older slot could have stood for the newer one
 }
 
 var slotNames = [2]string{"facts-0", "facts-1"}
@@ -108,9 +108,9 @@ var slotNames = [2]string{"facts-0", "facts-1"}
 func (w *factsFile) name(slot int) string { return vfs.Join(w.dir, slotNames[slot]) }
 
 // load reads the newer of the slots that are whole.
-func (w *factsFile) load() (newest facts, err error) {
+func (w *factsFile) load() (facts, error) {
 	w.durable = -1
-	var found []facts
+	var found []facts // the newest last
 	for slot := range slotNames {
 		b, err := vfs.ReadFile(w.fsys, w.name(slot))
 		if errors.Is(err, fs.ErrNotExist) {
@@ -120,25 +120,27 @@ func (w *factsFile) load() (newest facts, err error) {
 			return facts{}, err
 		}
 		f, sequence, err := decodeFacts(b)
-		if err != nil {
-			continue
+		switch {
+		case err != nil:
+		case len(found) == 0 || sequence > w.sequence:
+			found = append(found, f)
+			w.sequence, w.newest = sequence, slot
+		default:
+			found = append([]facts{f}, found...)
 		}
-		if len(found) == 0 || sequence > w.sequence {
-			newest, w.sequence, w.newest = f, sequence, slot
-		}
-		found = append(found, f)
 	}
-	if len(found) == 0 {
+	n := len(found)
+	if n == 0 {
 		return facts{}, &CorruptError{File: w.name(0), Err: fmt.Errorf("%w, and so are those in %s", errFacts, slotNames[1])}
 	}
-	w.agree = len(found) == 2 && found[0].agree(found[1])
-	return newest, nil
+	w.agree = n == 2 && found[0].standsFor(found[1])
+	return found[n-1], nil
 }
 
-// agree reports whether two versions differ in lower bounds only, which cost nothing but time if they are lost.
-func (f facts) agree(g facts) bool {
+// standsFor reports whether f would do in place of the newer g: it may only know less of what is durable and committed.
+func (f facts) standsFor(g facts) bool {
 	return f.lineage == g.lineage && f.start == g.start && f.reportedStart == g.reportedStart && f.localStart == g.localStart &&
-		f.deleteBound == g.deleteBound && slices.Equal(f.epochs, g.epochs)
+		f.highWatermark <= g.highWatermark && f.synced <= g.synced && f.deleteBound == g.deleteBound && slices.Equal(f.epochs, g.epochs)
 }
 
 // create makes both slots, the first with f in it. Their names are durable once the directory is synced.

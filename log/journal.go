@@ -49,7 +49,7 @@ const (
 const (
 	defaultJournalFile = 64 << 20
 	defaultJournal     = 256 << 20
-	minJournalFile     = 64 << 10
+	minJournalFile     = 4 * frameAlign
 )
 
 // journal is the writing side. Frames are written by one goroutine at a time, files are prepared and trimmed by others.

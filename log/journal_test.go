@@ -99,6 +99,22 @@ func TestJournalIsReplayed(t *testing.T) {
 	}
 }
 
+// Files that are full and not trimmed yet are replayed too.
+func TestFullFilesAreReplayed(t *testing.T) {
+	mem := vfs.NewMem()
+	s := openSet(t, mem, "data", journaled)
+	prepare(t, s)
+	l := openLog(t, s)
+	for range minJournalFile/frameAlign + 1 {
+		appendValue(t, l, "x")
+		s.Sync()
+	}
+	if n := s.commits.journal.countLocked(full); n != 1 {
+		t.Fatalf("%d files are full", n)
+	}
+	equal(t, len(recovered(t, mem.Crash(nil))), minJournalFile/frameAlign+1)
+}
+
 // The replay may be interrupted anywhere.
 func TestReplayIsInterrupted(t *testing.T) {
 	for n, failed := 0, true; failed; n++ {

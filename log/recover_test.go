@@ -86,6 +86,12 @@ func TestTornTailIsCut(t *testing.T) {
 			extend(t, fsys, name, c.tail)
 			equal(t, fmt.Sprint(recovered(t, fsys)), c.want)
 			equal(t, fmt.Sprint(recovered(t, fsys)), c.want) // and stays so
+			s := openSet(t, fsys, "data")
+			defer s.Close()
+			end := openLog(t, s).Offsets().LogEnd
+			if end != int64(strings.Count(c.want, ":")) && c.name != "whole group" {
+				t.Fatalf("log ends at %d", end)
+			}
 		})
 	}
 }
