@@ -115,7 +115,7 @@ func advice(err error) string {
 		{ErrFull, "make room in the store or raise its quota"},
 		{ErrThrottled, "the store limits requests; lower remote.log.manager.copy.max.bytes.per.second or ask for more"},
 		{ErrRolledBack, "somebody replaced or removed the manifest; restore it before anything else"},
-		{ErrGap, "local data was removed before it was uploaded; see the tier guide on gaps"},
+		{ErrGap, "local data was removed before it was uploaded; deleting records up to what is left lets uploads go on behind the gap"},
 		{ErrConflict, "somebody else writes under this cluster id"},
 	} {
 		if errors.Is(err, a.kind) {

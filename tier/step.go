@@ -15,6 +15,8 @@ const (
 
 	firstBackOff = 100 * time.Millisecond
 	maxBackOff   = 30 * time.Second
+	// Of failures in a row the first is logged, and then one about every ten minutes.
+	logEvery = 25
 )
 
 // work does one step of the partition and returns after how long the next one is due.
@@ -38,7 +40,9 @@ func (p *Partition) work(ctx context.Context) (delay time.Duration) {
 		case err != nil:
 			p.failures++
 			delay = backOff(p.failures, err)
-			p.tier.logger.Warn("tier: a step failed and will be repeated", "partition", p.id.String(), "in", delay, "err", err)
+			if p.failures == 1 || p.failures%logEvery == 0 {
+				p.tier.logger.Warn("tier: a step failed and will be repeated", "partition", p.id.String(), "failures", p.failures, "in", delay, "err", err)
+			}
 		case more:
 			p.failures = 0
 		default:

@@ -42,7 +42,7 @@ type Options struct {
 	Registerer prometheus.Registerer
 	Now        func() time.Time // wall clock; nil: time.Now
 
-	Uploads      int           // segments sent at the same time; default 4
+	Uploads      int           // segments read or sent at the same time; default 4. Twice as many partitions are worked on
 	PrepareTTL   time.Duration // after this an upload is begun anew under another key; default 6 h
 	DecodedBytes int64         // memory for indexes and manifest pages; default 32 MiB
 	Fetches      int           // blocks fetched at the same time; default 32
@@ -147,7 +147,7 @@ func Open(o Options) (*Tier, error) {
 	o = o.withDefaults()
 	t := &Tier{
 		bucket: patient{o.Bucket, requestIdle}, cluster: o.Cluster, instance: o.Instance, name: o.Name, fs: o.FS, dir: o.Dir, logger: o.Logger, now: o.Now,
-		workers: o.Uploads, prepareTTL: o.PrepareTTL,
+		workers: 2 * o.Uploads, prepareTTL: o.PrepareTTL,
 		sweepEvery: o.SweepEvery, sweepGrace: o.SweepGrace, scrubEvery: o.ScrubEvery, scrubRate: o.ScrubRate,
 		uploads: semaphore.NewWeighted(int64(o.Uploads)), fetches: semaphore.NewWeighted(int64(o.Fetches)),
 		copyLimit: newLimiter(o.CopyRate), fetchLimit: newLimiter(o.FetchRate),
@@ -263,7 +263,7 @@ func (t *Tier) work(ctx context.Context) error {
 	}
 }
 
-// uploadSlot waits until another segment may be sent.
+// uploadSlot waits until another segment may be read or sent.
 func (t *Tier) uploadSlot(ctx context.Context) (release func(), err error) {
 	if err := t.uploads.Acquire(ctx, 1); err != nil {
 		return nil, err

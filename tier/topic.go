@@ -27,7 +27,8 @@ func tombstoneKey(cluster string, topic TopicID) string {
 }
 
 // DeleteTopic sees to it that nothing of a topic stays in the bucket. It returns when that is recorded durably; the work is
-// done by Run, now or after any number of restarts, once the bucket can be reached. The topic's partitions must have been stopped.
+// done by Run, now or after any number of restarts, once the bucket can be reached. Partitions of the topic that are still open are worked on
+// no more; their owner calls Stop nevertheless.
 func (t *Tier) DeleteTopic(topic TopicID, name string) error {
 	data, err := json.Marshal(Tombstone{Name: name, Time: t.now().UnixMilli()})
 	if err != nil {
@@ -35,6 +36,11 @@ func (t *Tier) DeleteTopic(topic TopicID, name string) error {
 	}
 	if err := vfs.WriteFile(t.fs, vfs.Join(t.deletionsDir(), topic.String()), data); err != nil {
 		return fmt.Errorf("record the deletion of topic %s: %w", name, err)
+	}
+	for _, p := range t.all() {
+		if p.id.Topic == topic {
+			t.forget(p)
+		}
 	}
 	select {
 	case t.deletion <- struct{}{}:

@@ -200,6 +200,11 @@ func (p *Partition) remember(todo []upload) {
 
 // seal opens and reads one segment. What an earlier attempt found out is taken over.
 func (p *Partition) seal(ctx context.Context, u *upload, id ObjectID) error {
+	release, err := p.tier.uploadSlot(ctx) // it costs a core
+	if err != nil {
+		return err
+	}
+	defer release()
 	f, err := p.source.Open(u.segment)
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package tier_test
 import (
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/morrowmq/morrow/tier"
 	"github.com/morrowmq/morrow/tier/tiertest"
@@ -21,6 +22,20 @@ func TestClosedSegmentsAreConfirmed(t *testing.T) {
 		w.p.Notify()
 		w.settle()
 		w.confirmedAll()
+	})
+}
+
+// TestNewsIsNotLeftWaiting: a partition with nothing to do is looked at now and then; a closed segment is uploaded at once.
+func TestNewsIsNotLeftWaiting(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.start()
+		w.settle()
+		for range 5 {
+			w.log.fill(20)
+			w.p.Notify()
+			time.Sleep(time.Second)
+			w.confirmedAll()
+		}
 	})
 }
 
