@@ -50,7 +50,10 @@ func (t textDump) batch(b record.Batch, pos int64) error {
 		fmt.Fprintf(t.w, "  %s to %s", shownTime(b.BaseTimestamp()), shownTime(b.MaxTimestamp()))
 	}
 	if b.ProducerID() >= 0 {
-		fmt.Fprintf(t.w, "  producer %d epoch %d sequences %d-%d", b.ProducerID(), b.ProducerEpoch(), b.BaseSequence(), b.LastSequence())
+		fmt.Fprintf(t.w, "  producer %d epoch %d", b.ProducerID(), b.ProducerEpoch())
+	}
+	if b.BaseSequence() >= 0 {
+		fmt.Fprintf(t.w, " sequences %d-%d", b.BaseSequence(), b.LastSequence())
 	}
 	if marks := attributes(b.Attributes()); len(marks) > 0 {
 		fmt.Fprintf(t.w, "  %s", strings.Join(marks, " "))

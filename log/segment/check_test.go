@@ -12,7 +12,7 @@ import (
 )
 
 // checkedSegment writes a segment with batches of every kind and all its side files. Positions are those of the batches.
-func checkedSegment(t *testing.T) (fsys *vfs.Mem, positions []int64) {
+func checkedSegment(t testing.TB) (fsys *vfs.Mem, positions []int64) {
 	t.Helper()
 	fsys = vfs.NewMem()
 	if err := fsys.MkdirAll("log"); err != nil {
@@ -47,7 +47,7 @@ func checkedSegment(t *testing.T) (fsys *vfs.Mem, positions []int64) {
 }
 
 // checkedBatches are groups of batches: plain, compressed, a group of visible and hidden, transactional with its abort marker, a delivery.
-func checkedBatches(t *testing.T) [][]record.Batch {
+func checkedBatches(t testing.TB) [][]record.Batch {
 	build := func(a record.Attributes, timestamp int64, id int64, seq int32, values ...string) record.Batch {
 		var w record.Builder
 		w.Reset(a, timestamp)
@@ -335,6 +335,34 @@ func TestCheckOfIndexesOfAnotherBroker(t *testing.T) {
 	}
 }
 
+// The files were written by LogSegment of Kafka 4.1.0: a closed segment with batches of every codec, several of them appended together,
+// timestamps that go back, and an aborted transaction; and the active one, with preallocated files as it has them while it is open.
+func TestCheckOfSegmentsWrittenByKafka(t *testing.T) {
+	for _, test := range []struct {
+		base                  int64
+		end, batches, records int64
+		unused                int64
+		index                 int // entries
+	}{
+		{100, 138, 15, 38, 0, 9},
+		{138, 146, 4, 8, 3044, 3},
+	} {
+		name := func(suffix string) string { return "testdata/kafka-4.1/" + FileName(test.base, suffix) }
+		c, err := Check(CheckOptions{FS: vfs.OS{ReadOnly: true}, Name: name(LogSuffix), Foreign: true, Report: func(p Problem) { t.Error(p) }})
+		if err != nil || c.Tail.Damage != nil || c.Base != test.base || c.End != test.end || c.Batches != test.batches || c.Records != test.records || c.Unused != test.unused {
+			t.Errorf("segment %d: %+v, %v", test.base, c, err)
+		}
+		entries := 0
+		err = DumpIndex(vfs.OS{ReadOnly: true}, name(IndexSuffix), func(IndexEntry) error {
+			entries++
+			return nil
+		})
+		if err != nil || entries != test.index {
+			t.Errorf("segment %d: %d entries in the index, %v", test.base, entries, err)
+		}
+	}
+}
+
 func TestCheckOfSpaceAllocatedBeforehand(t *testing.T) {
 	fsys, _ := checkedSegment(t)
 	edit(t, fsys, LogSuffix, func(b []byte) []byte { return append(b, make([]byte, 300<<10)...) })
@@ -420,4 +448,50 @@ func TestDumpIndex(t *testing.T) {
 	if err := DumpIndex(fsys, "log/"+FileName(100, TimeSuffix), func(IndexEntry) error { return nil }); !errors.As(err, &corrupt) || corrupt.Pos != 48 {
 		t.Errorf("cut: %v", err)
 	}
+}
+
+// FuzzCheck checks and dumps any bytes, which must come to an end without an error: what is wrong is reported.
+func FuzzCheck(f *testing.F) {
+	read := func(fsys vfs.FS, dir string, base int64, suffix string) []byte {
+		b, err := readIfThere(fsys, vfs.Join(dir, FileName(base, suffix)))
+		if err != nil {
+			f.Fatal(err)
+		}
+		return b
+	}
+	ours, _ := checkedSegment(f)
+	for _, s := range []struct {
+		fsys vfs.FS
+		dir  string
+		base int64
+	}{{ours, "log", 100}, {vfs.OS{}, "testdata/kafka-4.1", 100}, {vfs.OS{}, "testdata/kafka-4.1", 138}} {
+		f.Add(read(s.fsys, s.dir, s.base, LogSuffix), read(s.fsys, s.dir, s.base, IndexSuffix), read(s.fsys, s.dir, s.base, TimeSuffix),
+			read(s.fsys, s.dir, s.base, TxnSuffix), read(s.fsys, s.dir, s.base, SummarySuffix), s.base, true)
+	}
+	f.Fuzz(func(t *testing.T, log, index, times, txns, summary []byte, base int64, foreign bool) {
+		if base < 0 {
+			t.Skip()
+		}
+		fsys := vfs.NewMem()
+		for suffix, b := range map[string][]byte{LogSuffix: log, IndexSuffix: index, TimeSuffix: times, TxnSuffix: txns, SummarySuffix: summary} {
+			if err := vfs.WriteFile(fsys, FileName(base, suffix), b); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, err := Check(CheckOptions{FS: fsys, Name: FileName(base, LogSuffix), Foreign: foreign, Report: func(p Problem) {
+			if p.Pos < 0 || p.Err == nil {
+				t.Errorf("problem %+v", p)
+			}
+		}})
+		if err != nil {
+			t.Error(err)
+		}
+		for _, suffix := range []string{IndexSuffix, TimeSuffix, TxnSuffix} {
+			var corrupt *CorruptError
+			err := DumpIndex(fsys, FileName(base, suffix), func(IndexEntry) error { return nil })
+			if err != nil && !errors.As(err, &corrupt) {
+				t.Error(err)
+			}
+		}
+	})
 }
