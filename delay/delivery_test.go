@@ -47,7 +47,7 @@ func BenchmarkDelivery(b *testing.B) {
 				if st := p.schedule.Stats(0); st.Delivered != records {
 					b.Fatalf("%+v", st)
 				}
-				b.ReportMetric(float64(p.reads)/float64(records/c.perSend), "reads/batch")
+				b.ReportMetric(float64(p.reads.Load())/float64(records/c.perSend), "reads/batch")
 			}
 			b.ReportMetric(float64(records)*float64(b.N)/b.Elapsed().Seconds()/1e6, "Mrecords/s")
 		})
@@ -107,7 +107,7 @@ func BenchmarkSteadyDelivery(b *testing.B) {
 				if st := p.schedule.Stats(0); st.Pending > 0 {
 					b.Fatalf("%+v", st)
 				}
-				b.ReportMetric(float64(p.reads)/float64(c.records/c.perSend), "reads/batch")
+				b.ReportMetric(float64(p.reads.Load())/float64(c.records/c.perSend), "reads/batch")
 				b.ReportMetric(float64(worst.Milliseconds()), "worst-ms")
 			}
 			b.ReportMetric(float64(c.records)*float64(b.N)/b.Elapsed().Seconds()/1e6, "Mrecords/s")

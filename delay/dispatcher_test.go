@@ -160,8 +160,8 @@ func TestBurstIsDeliveredOnceInOrderWithFewReads(t *testing.T) {
 			}
 		}
 		// Once per window: of 1, 4, 16 and 39 thousand records.
-		if p.reads > 4*batches {
-			t.Errorf("%d batches were read %d times", batches, p.reads)
+		if p.reads.Load() > 4*batches {
+			t.Errorf("%d batches were read %d times", batches, p.reads.Load())
 		}
 		for _, b := range p.batches {
 			if b.Delivery() && len(b) > deliveryBytes {
@@ -491,13 +491,13 @@ func TestLargeBatchesAreReadShortlyBeforeTheirFirstRecordIsDue(t *testing.T) {
 		defer line.Detach()
 		time.Sleep(time.Minute - warmAhead - time.Millisecond)
 		synctest.Wait()
-		if p.reads != 0 {
-			t.Errorf("%d reads long before anything is due", p.reads)
+		if p.reads.Load() != 0 {
+			t.Errorf("%d reads long before anything is due", p.reads.Load())
 		}
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
-		if got := len(p.visible()); got != 1000 || p.reads > 4 {
-			t.Errorf("%d delivered, the batch was read %d times", got, p.reads)
+		if got := len(p.visible()); got != 1000 || p.reads.Load() > 4 {
+			t.Errorf("%d delivered, the batch was read %d times", got, p.reads.Load())
 		}
 	})
 }

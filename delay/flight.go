@@ -1,6 +1,11 @@
 package delay
 
-import "sort"
+import (
+	"errors"
+	"math"
+	"slices"
+	"sort"
+)
 
 // Flight is a window of due entries that was taken out of the near index and is on its way into the log. Its
 // entries are pending until a delivery or a cancel in the log finishes them; until then they are in no other flight.
@@ -44,4 +49,77 @@ func (f *Flight) finish(i int) Entry {
 	f.left--
 	f.next = i + 1
 	return f.Entries[i]
+}
+
+// land takes an entry out of a flight, if it is in one.
+func (s *Schedule) land(e Entry, kind opKind) (Entry, bool) {
+	for i, f := range s.flights {
+		j := f.find(e)
+		if j < 0 {
+			continue
+		}
+		e = f.finish(j)
+		if kind != opDeliver {
+			f.changes++
+		}
+		if f.left == 0 {
+			s.flights = slices.Delete(s.flights, i, i+1)
+		}
+		return e, true
+	}
+	return e, false
+}
+
+// errRunsChanged means that the readers given to take are not those of the present runs.
+var errRunsChanged = errors.New("runs changed")
+
+// take moves entries due at or before now into a flight: up to maxCount of them, or about maxBytes of encoded records. They
+// come from the readers, which readers returned with the version, and from the near index if near is set. There is no flight if nothing is due. More tells
+// whether more is due.
+func (s *Schedule) take(now int64, maxCount, maxBytes int, readers []*reader, version int, near bool) (f *Flight, more bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if version != s.runs.installs {
+		return nil, true, errRunsChanged
+	}
+	s.release(releaseStep)
+	s.moveMark(now)
+	f = new(Flight)
+	switch {
+	case len(readers) > 0:
+		more = s.takeRuns(f, now, maxCount, maxBytes, readers, near)
+	case near:
+		f.Entries = s.near.popDue(nil, now, maxCount, maxBytes)
+	}
+	s.earliest = math.MaxInt64
+	if s.open.releasing() {
+		s.earliest = math.MinInt64
+	} else if e, ok := s.near.min(); ok {
+		s.earliest = e.Due
+	}
+	more = more || near && s.earliest <= now
+	if len(f.Entries) == 0 {
+		return nil, more, nil
+	}
+	f.depart()
+	s.flights = append(s.flights, f)
+	return f, more, nil
+}
+
+// giveBack ends a flight; what is left of it is due as before.
+func (s *Schedule) giveBack(f *Flight) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := slices.Index(s.flights, f)
+	if i < 0 {
+		return
+	}
+	s.flights = slices.Delete(s.flights, i, i+1)
+	f.returned = true
+	for i, e := range f.Entries {
+		if !f.gone[i] && e.Ticket >= s.floor {
+			s.near.insert(e)
+			s.earliest = min(s.earliest, e.Due)
+		}
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sort"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/morrowmq/morrow/log/record"
@@ -20,7 +21,7 @@ type partition struct {
 	batches  []record.Batch
 	end      int64
 	schedule *Schedule
-	reads    int
+	reads    atomic.Int64
 	// wait, deliver and unread take the place of, or come before, what they are named for.
 	wait    func(ctx context.Context, end int64) error
 	deliver func() error
@@ -109,7 +110,7 @@ func (p *partition) noteEarly(d *Delivery) {
 func (p *partition) BatchAt(_ context.Context, offset int64, buf []byte) (record.Batch, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.reads++
+	p.reads.Add(1)
 	if p.unread != nil {
 		if err := p.unread(offset); err != nil {
 			return nil, err
