@@ -197,12 +197,16 @@ func (b *broker) openParts(ctx context.Context) (err error) {
 		Closed:       b.partitionClosed,
 		TopicDeleted: b.topicDeleted,
 	})
+	dir, err := filepath.Abs(b.dataDir()) // clients do not know where this process was started
+	if err != nil {
+		return fmt.Errorf("data directory: %w", err)
+	}
 	handlers := api.New(api.Deps{
 		NodeID:     b.nodeID(),
 		Store:      b.store,
 		Partitions: b.partitions,
 		Groups:     b.groups,
-		DataDir:    b.dataDir(),
+		DataDir:    dir,
 		Now:        b.cfg.Now,
 		Logger:     b.logger,
 	})
