@@ -54,17 +54,20 @@ func (t *Tier) deletionsDir() string { return vfs.Join(t.dir, "deletions") }
 // deleteTopics carries out recorded deletions until ctx ends.
 func (t *Tier) deleteTopics(ctx context.Context) error {
 	for failures := 0; ; {
-		err := t.Admitted()
-		if err == nil {
+		err := t.Admitted() // who admits the store says why it does not
+		refused := err != nil
+		if !refused {
 			err = t.deletePending(ctx)
 		}
 		wait := time.Duration(0)
 		if err != nil {
 			failures++
 			wait = backOff(failures, err)
-			t.logger.Warn("tier: a topic's remote data could not be deleted yet", "in", wait, "err", err)
 		} else {
 			failures = 0
+		}
+		if err != nil && !refused {
+			t.logger.Warn("tier: a topic's remote data could not be deleted yet", "in", wait, "err", err)
 		}
 		if err := t.waitDeletion(ctx, wait); err != nil {
 			return err

@@ -57,7 +57,7 @@ type Partition struct {
 // openPartition opens a partition's log, or makes it if the partition is new here.
 func openPartition(cfg Config, k key, topic *Topic, epoch int32) (*Partition, error) {
 	p := &Partition{number: k.number, now: cfg.Now, logger: cfg.Logger, dispatcher: cfg.Dispatcher, tier: cfg.Tier, fs: cfg.FS}
-	p.scratch = vfs.Join(cfg.DataDir, "scratch", log.ID{Topic: k.topic, Partition: k.number}.String())
+	p.scratch = scratchDir(cfg, log.ID{Topic: k.topic, Partition: k.number})
 	p.topic.Store(topic)
 	p.epoch.Store(epoch)
 	id := log.ID{Topic: k.topic, Partition: k.number}
@@ -72,6 +72,9 @@ func openPartition(cfg Config, k key, topic *Topic, epoch int32) (*Partition, er
 	p.log.AdvanceHighWatermark(p.log.Offsets().SyncedEnd)
 	return p, p.openRemote()
 }
+
+// scratchDir is where the keeper of a partition puts temporary files.
+func scratchDir(cfg Config, id log.ID) string { return vfs.Join(cfg.DataDir, "scratch", id.String()) }
 
 // synced is told by the log that everything below end is on stable storage. With one replica, that is committed.
 func (p *Partition) synced(end int64) {

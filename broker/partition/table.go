@@ -399,7 +399,8 @@ func (t *Table) clean(ctx context.Context) {
 
 func (t *Table) cleanTopic(ctx context.Context, d *cluster.Deletion) error {
 	for n := range d.Partitions {
-		if err := t.cfg.Logs.Remove(log.ID{Topic: d.ID, Partition: n}); err != nil {
+		id := log.ID{Topic: d.ID, Partition: n}
+		if err := errors.Join(t.cfg.Logs.Remove(id), t.cfg.FS.RemoveAll(scratchDir(t.cfg, id))); err != nil {
 			return err
 		}
 	}
