@@ -34,7 +34,7 @@ type child struct {
 
 var _ bench.Instance = (*child)(nil)
 
-// startChild starts a broker on free loopback ports and waits until it is ready. The end of ctx kills it.
+// startChild starts a broker on free loopback ports and waits until it is ready. The end of ctx stops it.
 func startChild(ctx context.Context, bin, dataDir string, configs map[string]string) (*child, error) {
 	addr, err := freeAddr()
 	if err != nil {
@@ -46,6 +46,8 @@ func startChild(ctx context.Context, bin, dataDir string, configs map[string]str
 	}
 	c := &child{addr: addr, exited: make(chan struct{})}
 	c.cmd = exec.CommandContext(ctx, bin, "serve", "--data-dir", dataDir, "--listen", "PLAINTEXT://"+addr, "--http", admin, "--log-level", "warn")
+	c.cmd.Cancel = func() error { return c.cmd.Process.Signal(syscall.SIGTERM) }
+	c.cmd.WaitDelay = childStop
 	c.cmd.Stdout, c.cmd.Stderr = &c.log, &c.log
 	for _, e := range os.Environ() {
 		if !strings.HasPrefix(e, envPrefix) {
@@ -121,7 +123,7 @@ func (c *child) Stop() error {
 	case <-time.After(childStop):
 		return errors.Join(fmt.Errorf("the broker did not stop within %v", childStop), c.Kill())
 	}
-	if c.err != nil {
+	if !c.cmd.ProcessState.Success() { // c.err may be no more than the end of startChild's ctx
 		return fmt.Errorf("the broker ended with %w: %s", c.err, strings.TrimSpace(c.log.String()))
 	}
 	return nil
