@@ -297,18 +297,21 @@ func (c *committer) coveredLocked(e staged) bool {
 // trimJournal frees journal files by syncing the segments they have entries of. It goes slowly, one by
 // one, in order not to be in the way of commits.
 func (c *committer) trimJournal() {
-	j := c.journal
-	for f := j.awaitFull(); f != nil; f = j.awaitFull() {
-		needed := false
-		for _, e := range j.entries(f) {
-			started := time.Now()
-			if !c.trim(e) {
-				needed = true
-			}
-			j.pause(time.Since(started))
-		}
-		j.trimmed(f, needed)
+	for f := c.journal.awaitFull(); f != nil; f = c.journal.awaitFull() {
+		c.trimFile(f)
 	}
+}
+
+func (c *committer) trimFile(f *journalFile) {
+	needed := false
+	for _, e := range c.journal.entries(f) {
+		started := time.Now()
+		if !c.trim(e) {
+			needed = true
+		}
+		c.journal.pause(time.Since(started))
+	}
+	c.journal.trimmed(f, needed)
 }
 
 // trim makes sure that the journal is not needed for a log any more. It fails if the log is offline.

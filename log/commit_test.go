@@ -238,6 +238,33 @@ func TestJournalWithoutRoom(t *testing.T) {
 	}
 }
 
+// trimFull trims the journal files that are full.
+func trimFull(c *committer) {
+	for _, f := range c.journal.files {
+		if f.state == full {
+			c.trimFile(f)
+		}
+	}
+}
+
+// A journal file is used again only when the segments have what it had.
+func TestJournalFileIsUsedAgain(t *testing.T) {
+	mem := vfs.NewMem()
+	s := openSet(t, mem, "data", journaled)
+	prepare(t, s)
+	l := openLog(t, s)
+	const n = 5 * minJournalFile / frameAlign
+	for i := range n {
+		appendValue(t, l, "x")
+		s.Sync()
+		trimFull(&s.commits)
+		equal(t, len(recovered(t, mem.Crash(nil))), i+1)
+	}
+	if g := s.commits.journal.generation; g != 5 {
+		t.Fatalf("%d files were begun", g)
+	}
+}
+
 // Journal files are freed in the background and used again.
 func TestJournalGoesRound(t *testing.T) {
 	mem := vfs.NewMem()
