@@ -89,6 +89,9 @@ func (p *Partition) Read(r ReadRequest) (*Read, error) {
 		nothing.Diverging = d
 		return nothing, nil
 	}
+	if idle := p.idle(r); idle != nil {
+		return idle, nil
+	}
 	found, err := p.log.Read(log.ReadRequest{Offset: r.Offset, MaxBytes: r.MaxBytes, MinOne: r.MinOne, Committed: r.Committed})
 	if err != nil {
 		return nil, err
@@ -100,9 +103,24 @@ func (p *Partition) Read(r ReadRequest) (*Read, error) {
 	}, nil
 }
 
-// Nothing is a read that found no records, with the offsets of the moment.
-func (p *Partition) Nothing() *Read {
+// idle is the answer for a client that has everything already, which is what most partitions of most fetches come to;
+// nil if it has not.
+func (p *Partition) idle(r ReadRequest) *Read {
 	o := p.log.Offsets()
+	end := o.VisibleEnd
+	if r.Committed {
+		end = o.LastStable
+	}
+	if r.Offset < end || r.Offset > o.LogEnd || p.log.Failure() != nil {
+		return nil
+	}
+	return nothing(o)
+}
+
+// Nothing is a read that found no records, with the offsets of the moment.
+func (p *Partition) Nothing() *Read { return nothing(p.log.Offsets()) }
+
+func nothing(o log.Offsets) *Read {
 	return &Read{HighWatermark: o.VisibleEnd, LastStable: o.LastStable, LogStart: o.LogStart, Diverging: EpochEnd{Epoch: -1}}
 }
 

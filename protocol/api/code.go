@@ -47,7 +47,6 @@ var kinds = []struct {
 	{partition.ErrFencedEpoch, kerr.FencedLeaderEpoch},
 	{partition.ErrUnknownEpoch, kerr.UnknownLeaderEpoch},
 	{partition.ErrNotHere, kerr.NotLeaderForPartition},
-	{partition.ErrOffline, kerr.KafkaStorageError},
 	// Retried by Java and librdkafka alike.
 	{partition.ErrLoading, kerr.NotEnoughReplicas},
 	{log.ErrNoSpace, kerr.NotEnoughReplicas},
@@ -78,6 +77,9 @@ func code(err error) int16 {
 	if e, ok := errors.AsType[*kerr.Error](err); ok {
 		return e.Code
 	}
+	if storageFailed(err) {
+		return kerr.KafkaStorageError.Code
+	}
 	if k := typed(err); k != nil {
 		return k.Code
 	}
@@ -87,6 +89,15 @@ func code(err error) int16 {
 		}
 	}
 	return kerr.UnknownServerError.Code
+}
+
+// storageFailed reports whether an error says that a log cannot be used. It wraps what went wrong there, which must not be taken for
+// something the client did.
+func storageFailed(err error) bool {
+	_, offline := errors.AsType[*log.OfflineError](err)
+	_, corrupt := errors.AsType[*log.CorruptError](err)
+	_, tiered := errors.AsType[*log.TieredError](err)
+	return offline || corrupt || tiered || errors.Is(err, partition.ErrOffline)
 }
 
 // typed maps the error types of the other packages.
@@ -105,15 +116,6 @@ func typed(err error) *kerr.Error {
 	}
 	if _, ok := errors.AsType[*delay.TooManyPendingError](err); ok {
 		return kerr.NotEnoughReplicas // retried by Java and librdkafka alike
-	}
-	if _, ok := errors.AsType[*log.CorruptError](err); ok {
-		return kerr.KafkaStorageError
-	}
-	if _, ok := errors.AsType[*log.OfflineError](err); ok {
-		return kerr.KafkaStorageError
-	}
-	if _, ok := errors.AsType[*log.TieredError](err); ok {
-		return kerr.KafkaStorageError
 	}
 	return nil
 }

@@ -45,14 +45,12 @@ type fetchPart struct {
 func (a *API) fetch(_ context.Context, r *protocol.Request) protocol.Reply {
 	req := r.Message.(*kmsg.FetchRequest)
 	return func(ctx context.Context) (protocol.Answer, error) {
-		turn, err := a.sessions.begin(req)
+		f, err := a.beginFetch(req, r.Conn)
 		if err != nil {
 			return sessionError(req, err), nil
 		}
-		f := &fetching{api: a, req: req, conn: r.Conn, turn: turn, maxBytes: min(int(req.MaxBytes), a.intConfig("fetch.max.bytes"))}
-		f.minBytes = min(int(req.MinBytes), f.maxBytes)
 		f.run(ctx)
-		if err := turn.finish(); err != nil {
+		if err := f.turn.finish(); err != nil {
 			f.release()
 			return sessionError(req, err), nil
 		}
@@ -60,6 +58,16 @@ func (a *API) fetch(_ context.Context, r *protocol.Request) protocol.Reply {
 		body.OnRelease(f.release)
 		return protocol.Answer{Body: body, Errors: codes}, nil
 	}
+}
+
+func (a *API) beginFetch(req *kmsg.FetchRequest, conn *protocol.Conn) (*fetching, error) {
+	turn, err := a.sessions.begin(req)
+	if err != nil {
+		return nil, err
+	}
+	f := &fetching{api: a, req: req, conn: conn, turn: turn, maxBytes: min(int(req.MaxBytes), a.intConfig("fetch.max.bytes"))}
+	f.minBytes = min(int(req.MinBytes), f.maxBytes)
+	return f, nil
 }
 
 // sessionError is the answer to a request whose session cannot be used; the client begins a new one.

@@ -1,0 +1,83 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+
+	"github.com/morrowmq/morrow/broker/partition"
+	"github.com/morrowmq/morrow/cluster"
+	"github.com/morrowmq/morrow/delay"
+	"github.com/morrowmq/morrow/log"
+	"github.com/morrowmq/morrow/log/record"
+)
+
+func TestCodeOfEveryKindOfError(t *testing.T) {
+	for _, test := range []struct {
+		err  error
+		want *kerr.Error
+	}{
+		{nil, nil},
+		{errors.New("surprise"), kerr.UnknownServerError},
+		{kerr.InvalidTopicException, kerr.InvalidTopicException},
+		{coded(kerr.PolicyViolation, "no"), kerr.PolicyViolation},
+		{record.ErrCRC, kerr.CorruptMessage},
+		{record.ErrCodec, kerr.UnsupportedCompressionType},
+		{record.ErrTooLarge, kerr.MessageTooLarge},
+		{&record.RecordErrors{Err: record.ErrTimestamp, Records: []record.RecordError{{}}, Count: 1}, kerr.InvalidTimestamp},
+		{&record.RecordErrors{Err: record.ErrInvalid, Records: []record.RecordError{{}}, Count: 1}, kerr.InvalidRecord},
+		{partition.ErrTooLarge, kerr.MessageTooLarge},
+		{partition.ErrNotHere, kerr.NotLeaderForPartition},
+		// An offline partition says what took it offline, whatever that was.
+		{fmt.Errorf("%w: %w", partition.ErrOffline, record.ErrCRC), kerr.KafkaStorageError},
+		{&log.OfflineError{Err: record.ErrCRC}, kerr.KafkaStorageError},
+		{&log.CorruptError{Err: record.ErrCRC}, kerr.KafkaStorageError},
+		{&log.TieredError{}, kerr.KafkaStorageError},
+		{&log.OutOfRangeError{}, kerr.OffsetOutOfRange},
+		{&log.OutOfOrderSequenceError{}, kerr.OutOfOrderSequenceNumber},
+		{&log.ProducerFencedError{}, kerr.InvalidProducerEpoch},
+		{&log.FencedEpochError{}, kerr.NotLeaderForPartition},
+		{log.ErrClosed, kerr.NotLeaderForPartition},
+		{log.ErrTooLarge, kerr.RecordListTooLarge},
+		// Producers try again, whichever client they use.
+		{log.ErrNoSpace, kerr.NotEnoughReplicas},
+		{partition.ErrLoading, kerr.NotEnoughReplicas},
+		{&delay.TooManyPendingError{}, kerr.NotEnoughReplicas},
+		{context.DeadlineExceeded, kerr.RequestTimedOut},
+		{&cluster.Error{Kind: cluster.TopicExists}, kerr.TopicAlreadyExists},
+		{&cluster.Error{Kind: cluster.InvalidConfig, Err: errors.New("bad")}, kerr.InvalidConfig},
+	} {
+		wantCode(t, fmt.Sprint(test.err), code(test.err), test.want)
+		if test.err != nil {
+			wantCode(t, fmt.Sprint("wrapped ", test.err), code(fmt.Errorf("append: %w", test.err)), test.want)
+		}
+	}
+}
+
+func TestMessageTellsWhatTheCodeDoesNot(t *testing.T) {
+	for err, want := range map[error]string{
+		kerr.InvalidRequest:                    kerr.InvalidRequest.Description,
+		coded(kerr.InvalidRequest, "no %d", 1): "no 1",
+		log.ErrNoSpace:                         log.ErrNoSpace.Error(),
+	} {
+		if got := message(err); got != want {
+			t.Errorf("message of %v is %q, expected %q", err, got, want)
+		}
+	}
+}
+
+func TestAnErrorWithoutACodeIsLogged(t *testing.T) {
+	w := newWorld(t)
+	wantCode(t, "known", w.api.explain(log.ErrNoSpace, "fetch", "orders", 3), kerr.NotEnoughReplicas)
+	if said := w.lines.String(); strings.Contains(said, "doing=fetch") {
+		t.Errorf("a known error is logged:\n%s", said)
+	}
+	wantCode(t, "unknown", w.api.explain(errors.New("surprise"), "fetch", "orders", 3), kerr.UnknownServerError)
+	if said := w.lines.String(); !strings.Contains(said, "doing=fetch") || !strings.Contains(said, "surprise") || !strings.Contains(said, "orders") {
+		t.Errorf("an unknown error is not logged:\n%s", said)
+	}
+}
