@@ -38,7 +38,7 @@ func split(r *Rules, b record.Batch) ([]record.Batch, error) {
 		return []record.Batch{bytes.Clone(b)}, nil
 	}
 	s := NewSchedule(0)
-	if err := p.Prepare(nil, s, nil); err != nil {
+	if err := p.Prepare(context.Background(), s, nil); err != nil {
 		return nil, err
 	}
 	if err := s.Admit(p); err != nil {
@@ -239,7 +239,7 @@ func TestRecordThatWouldNotFitWhenDeliveredIsRefused(t *testing.T) {
 	}
 	var w workspace
 	f := &Flight{Entries: []Entry{{Due: testReceive + 1000}}}
-	if err := w.gather(nil, oneBatch{b: stored[0]}, &shelf{cache: new(cache)}, f, testNow); err != nil {
+	if err := w.gather(context.Background(), oneBatch{b: stored[0]}, &shelf{cache: new(cache)}, f, testNow); err != nil {
 		t.Fatal(err)
 	}
 	d := Delivery{flight: f}
@@ -532,7 +532,7 @@ func BenchmarkSplit(b *testing.B) {
 					b.Fatal(err)
 				}
 				if !p.Plain() {
-					if err := p.Prepare(nil, s, nil); err != nil {
+					if err := p.Prepare(context.Background(), s, nil); err != nil {
 						b.Fatal(err)
 					}
 					p.Stamp(testReceive)

@@ -205,7 +205,7 @@ func TestGroupRequestsReachTheCoordinator(t *testing.T) {
 	}
 	for _, protocol := range []string{"classic", "consumer"} {
 		if protocol == "consumer" {
-			ctx = context.WithValue(ctx, "opt_in_kafka_next_gen_balancer_beta", true)
+			ctx = context.WithValue(ctx, "opt_in_kafka_next_gen_balancer_beta", true) //nolint:staticcheck // franz-go looks for this very string
 		}
 		opts := []kgo.Opt{kgo.ConsumerGroup(protocol), kgo.ConsumeTopics("orders"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.DisableAutoCommit(), kgo.WithContext(ctx), kgo.ClientID("me")}
 		cl := w.franz(opts...)

@@ -86,7 +86,7 @@ func (c *client) pages(limit int32, names ...string) string {
 		var page []string
 		for _, rt := range resp.Topics {
 			if rt.ErrorCode != 0 {
-				page = append(page, fmt.Sprintf("%s:%s", deref(rt.Topic), kerr.ErrorForCode(rt.ErrorCode).(*kerr.Error).Message))
+				page = append(page, fmt.Sprintf("%s:%s", deref(rt.Topic), codeName(rt.ErrorCode)))
 				continue
 			}
 			page = append(page, fmt.Sprintf("%s:%d-%d", deref(rt.Topic), rt.Partitions[0].Partition, rt.Partitions[len(rt.Partitions)-1].Partition))

@@ -157,7 +157,7 @@ func (s *sessionScript) fetch(name string, epoch int32, words []string) string {
 	}
 	resp := ask[*kmsg.FetchResponse](s.client, version, req)
 	if resp.ErrorCode != 0 {
-		return fmt.Sprintf("%s\n", kerr.ErrorForCode(resp.ErrorCode).(*kerr.Error).Message)
+		return fmt.Sprintf("%s\n", codeName(resp.ErrorCode))
 	}
 	if epoch == initialEpoch && resp.SessionID != sessionless {
 		s.sessions[name] = &scriptSession{id: resp.SessionID}
@@ -185,7 +185,7 @@ func (s *sessionScript) print(resp *kmsg.FetchResponse) string {
 		for _, p := range t.Partitions {
 			fmt.Fprintf(&out, ", %s/%d", name, p.Partition)
 			if p.ErrorCode != 0 {
-				fmt.Fprintf(&out, " %s", kerr.ErrorForCode(p.ErrorCode).(*kerr.Error).Message)
+				fmt.Fprintf(&out, " %s", codeName(p.ErrorCode))
 				continue
 			}
 			fmt.Fprintf(&out, " end %d", p.HighWatermark)

@@ -594,3 +594,11 @@ func (pipeAddr) Network() string { return "tcp" }
 func (a pipeAddr) String() string {
 	return (&net.TCPAddr{IP: net.IPv4(10, 0, 0, 1), Port: int(a)}).String()
 }
+
+// codeName is a Kafka error code as people know it.
+func codeName(code int16) string {
+	if e, ok := errors.AsType[*kerr.Error](kerr.ErrorForCode(code)); ok {
+		return e.Message
+	}
+	return "NONE"
+}
