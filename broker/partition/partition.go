@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -46,7 +47,9 @@ type Partition struct {
 	schedule *delay.Schedule
 	keeper   *delay.Keeper // used by whoever tends the partition, one at a time
 	loaded   atomic.Bool
-	tidied   time.Time // guarded as keeper
+	// held bounds the gate while the keeper reads the log below it; math.MaxInt64 otherwise.
+	held   atomic.Int64
+	tidied time.Time // guarded as keeper
 
 	// mu is the append section of whatever concerns the schedule. It guards the following.
 	mu     sync.Mutex
@@ -60,6 +63,7 @@ func openPartition(cfg Config, k key, topic *Topic, epoch int32) (*Partition, er
 	p.scratch = scratchDir(cfg, log.ID{Topic: k.topic, Partition: k.number})
 	p.topic.Store(topic)
 	p.epoch.Store(epoch)
+	p.held.Store(math.MaxInt64)
 	id := log.ID{Topic: k.topic, Partition: k.number}
 	options := log.Options{Name: p.String(), Config: topic.logConfig(), Synced: p.synced}
 	var err error

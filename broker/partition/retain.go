@@ -62,5 +62,5 @@ func (p *Partition) gate() int64 {
 	case !p.loaded.Load():
 		return 0
 	}
-	return p.schedule.Gate()
+	return min(p.schedule.Gate(), p.held.Load())
 }

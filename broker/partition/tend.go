@@ -2,6 +2,7 @@ package partition
 
 import (
 	"context"
+	"math"
 	"time"
 
 	"github.com/morrowmq/morrow/cluster/config"
@@ -68,6 +69,9 @@ func (t *Table) overBudget(limits *config.Resolved) *Partition {
 
 // tend does for one schedule what is due: spill, progress, merge and tidy.
 func (p *Partition) tend(ctx context.Context, limits *config.Resolved, spillAll bool) error {
+	// What a spill forgets in memory it may still have to read from the log: retention waits for it.
+	p.held.Store(p.schedule.Gate())
+	defer p.held.Store(math.MaxInt64)
 	o, segments := p.log.Offsets(), p.log.Segments()
 	expired := p.expired(o, segments)
 	below := max(expired, behind(segments, limits.Int("delay.spill.distance.bytes")))
