@@ -90,9 +90,10 @@ func (p *Partition) load(ctx context.Context) error {
 	if p.closed {
 		return nil
 	}
-	p.schedule.AdvanceHighWatermark(p.log.Offsets().HighWatermark)
 	p.line = p.dispatcher.Attach(p.String(), p.schedule, target{source{p}})
 	p.loaded.Store(true)
+	// After loaded is set, so that a sync that ends just now is told by synced or seen here.
+	p.schedule.AdvanceHighWatermark(p.log.Offsets().HighWatermark)
 	return nil
 }
 

@@ -122,6 +122,13 @@ func (p *Partition) close(ctx context.Context) error {
 	return nil
 }
 
+// dropped reports whether the partition was closed, because its topic is gone.
+func (p *Partition) dropped() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.closed
+}
+
 // delays reports whether the partition has, or will have, a schedule.
 func (p *Partition) delays() bool { return p.Topic().Rules != nil }
 

@@ -186,7 +186,7 @@ func (t *Table) load(ctx context.Context) error {
 			}
 			continue
 		}
-		if err := p.load(ctx); err != nil && ctx.Err() == nil {
+		if err := p.load(ctx); err != nil && ctx.Err() == nil && !p.dropped() {
 			t.cfg.Logger.Error("delayed records cannot be read from the log; none of the partition is delivered until they can", "partition", p.String(), "err", err)
 			t.mu.Lock()
 			t.failedLoads = append(t.failedLoads, p)
@@ -307,10 +307,12 @@ func (t *Table) put(g *errgroup.Group, topic *cluster.Topic) {
 		have, failed := t.partitions[k], t.failed[k]
 		t.mu.RUnlock()
 		switch {
-		case err != nil:
+		case err != nil && have == nil:
 			t.mu.Lock()
 			t.failed[k] = err
 			t.mu.Unlock()
+		case err != nil:
+			have.setEpoch(p.LeaderEpoch)
 		case have != nil:
 			have.setTopic(settings)
 			have.setEpoch(p.LeaderEpoch)

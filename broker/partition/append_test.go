@@ -1,0 +1,279 @@
+package partition
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/morrowmq/morrow/delay"
+	"github.com/morrowmq/morrow/log"
+	"github.com/morrowmq/morrow/log/record"
+)
+
+func TestAppendIsCommittedWhenItIsDurable(t *testing.T) {
+	w := newWorld(t)
+	w.create("orders", 1)
+	p := w.partition("orders")
+	first, err := p.Append(t.Context(), batch(epoch, plain("a"), plain("b")), epoch)
+	if err != nil || first.BaseOffset != 0 || first.EndOffset != 2 || first.AppendTime != -1 || first.LogStart != 0 {
+		t.Fatalf("first append: %+v, %v", first, err)
+	}
+	second, err := p.Append(t.Context(), batch(epoch, plain("c")), epoch)
+	if err != nil || second.BaseOffset != 2 || second.EndOffset != 3 {
+		t.Fatalf("second append: %+v, %v", second, err)
+	}
+	if first.Committed() || !errors.Is(second.Wait(canceled()), context.Canceled) || len(w.visible(p, 0)) > 0 {
+		t.Error("committed before it is durable")
+	}
+	w.commit()
+	if !first.Committed() || !second.Committed() || second.Wait(canceled()) != nil {
+		t.Error("not committed although it is durable")
+	}
+	w.wantContent(p, "0:a", "1:b", "2:c")
+}
+
+func TestAppendStoresWhatTheTopicWants(t *testing.T) {
+	w := newWorld(t)
+	w.create("packed", 1, "compression.type", "lz4")
+	w.create("stamped", 1, "message.timestamp.type", "LogAppendTime")
+	w.append(w.partition("packed"), plain(strings.Repeat("a", 100)))
+	b, err := w.partition("packed").Log().BatchAt(0, nil)
+	if err != nil || b.Attributes().Codec() != record.LZ4 || b.CheckCRC() != nil {
+		t.Errorf("stored with attributes %#x, %v", b.Attributes(), err)
+	}
+	pending, err := w.partition("stamped").Append(t.Context(), batch(epoch.Add(-time.Hour), plain("a")), epoch)
+	if err != nil || pending.AppendTime != epoch.UnixMilli() {
+		t.Errorf("append time is %d, %v", pending.AppendTime, err)
+	}
+}
+
+func TestAppendRefusals(t *testing.T) {
+	w := newWorld(t)
+	w.create("orders", 1, "max.message.bytes", "300", "delay.max.pending", "2")
+	w.create("compacted", 1, "cleanup.policy", "compact")
+	w.load()
+	transactional := sequenced(batch(epoch, plain("a")), 0)
+	transactional.Stamp(record.Transactional, 0)
+	damaged := batch(epoch, plain("a"))
+	damaged[30]++
+	bad := func(index int32) error { return &record.RecordErrors{Records: []record.RecordError{{Index: index}}} }
+	for _, test := range []struct {
+		name  string
+		topic string
+		batch record.Batch
+		want  error
+	}{
+		{"too large", "orders", batch(epoch, plain(strings.Repeat("x", 300))), ErrTooLarge},
+		{"transactional", "orders", transactional, ErrTransaction},
+		{"damaged", "orders", damaged, record.ErrCRC},
+		{"no key", "compacted", batch(epoch, plain("a")), bad(0)},
+		{"delay that cannot be read", "orders", batch(epoch, plain("a"), delayed("b", "soon")), bad(1)},
+		{"delay beyond the limit", "orders", batch(epoch, delayed("b", "100000h")), bad(0)},
+		{"cancel of what is not there", "orders", batch(epoch, cancelOf(0)), bad(0)},
+		{"too many pending", "orders", batch(epoch, delayed("a", "1h"), delayed("b", "1h"), delayed("c", "1h")), &delay.TooManyPendingError{}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			p := w.partition(test.topic)
+			_, err := p.Append(t.Context(), test.batch, epoch)
+			switch want := test.want.(type) {
+			case *record.RecordErrors:
+				got, ok := errors.AsType[*record.RecordErrors](err)
+				if !ok || len(got.Records) != 1 || got.Records[0].Index != want.Records[0].Index || got.Records[0].Reason == "" {
+					t.Errorf("error is %v", err)
+				}
+			case *delay.TooManyPendingError:
+				if _, ok := errors.AsType[*delay.TooManyPendingError](err); !ok {
+					t.Errorf("error is %v", err)
+				}
+			default:
+				if !errors.Is(err, want) {
+					t.Errorf("error is %v", err)
+				}
+			}
+			w.wantContent(p)
+		})
+	}
+	if s := w.stats(w.partition("orders")); s.Pending != 0 {
+		t.Errorf("%d records are pending", s.Pending)
+	}
+}
+
+func TestAppendHidesWhatIsDelayed(t *testing.T) {
+	w := newWorld(t)
+	w.create("orders", 1)
+	w.load()
+	p := w.partition("orders")
+	w.append(p, plain("a"))
+	if ticket := w.append(p, delayed("b", "1h"), delayed("c", "2h")); ticket != 1 {
+		t.Errorf("ticket is %d", ticket)
+	}
+	if base := w.append(p, plain("d"), delayed("e", "1h"), plain("f")); base != 3 {
+		t.Errorf("mixed batch begins at %d", base)
+	}
+	w.wantContent(p, "0:a", "1h:b", "2h:c", "3:d", "4h:e", "5:f")
+	w.commit()
+	if got := strings.Join(w.visible(p, 0), " "); got != "0:a 3:d 5:f" {
+		t.Errorf("visible are %s", got)
+	}
+	s := w.stats(p)
+	if s.Pending != 3 || s.NextDue != epoch.Add(time.Hour).UnixMilli() {
+		t.Errorf("pending are %d, the next at %d", s.Pending, s.NextDue)
+	}
+}
+
+func TestAppendStoresABatchOnceWhateverIsInIt(t *testing.T) {
+	w := newWorld(t)
+	w.create("orders", 1)
+	w.load()
+	p := w.partition("orders")
+	batches := []record.Batch{
+		sequenced(batch(epoch, plain("a"), plain("b")), 0),
+		sequenced(batch(epoch, delayed("c", "1h")), 2),
+		sequenced(batch(epoch, plain("d"), delayed("e", "1h"), plain("f")), 3),
+		sequenced(batch(epoch, cancelOf(2)), 6),
+	}
+	for range 2 { // the second time they are retries, also the cancel of what it has cancelled itself
+		for i, base := range []int64{0, 2, 3, 6} {
+			pending, err := p.Append(t.Context(), append(record.Batch(nil), batches[i]...), epoch)
+			if err != nil || pending.BaseOffset != base || pending.EndOffset != base+int64(batches[i].Count()) {
+				t.Errorf("batch %d: %+v, %v", i, pending, err)
+			}
+		}
+	}
+	w.wantContent(p, "0:a", "1:b", "2h:c", "3:d", "4h:e", "5:f", "6h:")
+	if s := w.stats(p); s.Pending != 1 || s.Cancelled != 1 {
+		t.Errorf("%d pending, %d cancelled", s.Pending, s.Cancelled)
+	}
+}
+
+func TestAppendRefusesAGapInTheSequence(t *testing.T) {
+	w := newWorld(t)
+	w.create("orders", 1)
+	w.load()
+	p := w.partition("orders")
+	if _, err := p.Append(t.Context(), sequenced(batch(epoch, plain("a")), 0), epoch); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range []rec{plain("b"), delayed("b", "1h")} {
+		_, err := p.Append(t.Context(), sequenced(batch(epoch, r), 7), epoch)
+		if _, ok := errors.AsType[*log.OutOfOrderSequenceError](err); !ok {
+			t.Errorf("error is %v", err)
+		}
+	}
+	w.wantContent(p, "0:a")
+}
+
+func TestAppendWhileTheScheduleLoads(t *testing.T) {
+	w := newWorld(t)
+	w.create("orders", 1)
+	p := w.partition("orders")
+	w.append(p, plain("a"))
+	if _, err := p.Append(t.Context(), batch(epoch, delayed("b", "1h")), epoch); !errors.Is(err, ErrLoading) {
+		t.Errorf("delayed record: %v", err)
+	}
+	w.load()
+	w.append(p, delayed("b", "1h"))
+	w.wantContent(p, "0:a", "1h:b")
+}
+
+func TestAppendWithoutDelays(t *testing.T) {
+	w := newWorld(t)
+	w.create("orders", 1, "delay.enable", "false")
+	w.load()
+	p := w.partition("orders")
+	w.append(p, delayed("a", "1h"))
+	w.wantContent(p, "0:a") // the header is the client's own
+}
+
+func TestAppendAfterTheLogFailed(t *testing.T) {
+	w := newWorld(t)
+	w.create("orders", 1)
+	w.load()
+	p := w.partition("orders")
+	pending, err := p.Append(t.Context(), batch(epoch, plain("a")), epoch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = p.Log().Fail(errors.New("disk on fire"))
+	for _, r := range []rec{plain("b"), delayed("c", "1h")} {
+		if _, err := p.Append(t.Context(), batch(epoch, r), epoch); !strings.Contains(err.Error(), "disk on fire") {
+			t.Errorf("append: %v", err)
+		}
+	}
+	if err := pending.Wait(t.Context()); err == nil || !strings.Contains(err.Error(), "disk on fire") {
+		t.Errorf("wait: %v", err)
+	}
+	if offline := w.table.Offline(); len(offline) != 1 || offline["orders-0"] == nil {
+		t.Errorf("offline are %v", offline)
+	}
+}
+
+func TestCancelFinishesWhatIsPending(t *testing.T) {
+	w := newWorld(t)
+	w.create("orders", 1)
+	w.load()
+	p := w.partition("orders")
+	ticket := w.append(p, delayed("a", "1h"))
+	w.append(p, cancelOf(ticket))
+	if s := w.stats(p); s.Pending != 0 || s.Cancelled != 1 {
+		t.Errorf("%d pending, %d cancelled", s.Pending, s.Cancelled)
+	}
+	_, err := p.Append(t.Context(), batch(epoch, cancelOf(ticket)), epoch)
+	if bad, ok := errors.AsType[*record.RecordErrors](err); !ok || !strings.Contains(bad.Records[0].Reason, "cancelled") {
+		t.Errorf("second cancel: %v", err)
+	}
+}
+
+// TestCancelRacesWithDelivery cancels records at the moment they are due: each is delivered or cancelled, and never both.
+func TestCancelRacesWithDelivery(t *testing.T) {
+	living(t, func(t *testing.T, w *world) {
+		w.create("orders", 1)
+		w.start()
+		w.awaitLoaded("orders")
+		p := w.partition("orders")
+		const n = 200
+		many := make([]rec, n)
+		for i := range many {
+			many[i] = delayed("x", "10s")
+		}
+		first := w.append(p, many...)
+		time.Sleep(10*time.Second - time.Millisecond)
+		cancelled := make([]bool, n)
+		done := make(chan struct{})
+		for i := range int64(n) {
+			go func() {
+				defer func() { done <- struct{}{} }()
+				time.Sleep(time.Duration(i) * 20 * time.Microsecond) // some before it is due, some after
+				_, err := p.Append(context.Background(), batch(time.Now(), cancelOf(first+i)), time.Now())
+				if _, late := errors.AsType[*record.RecordErrors](err); err != nil && !late {
+					t.Errorf("cancel of %d: %v", first+i, err)
+				}
+				cancelled[i] = err == nil
+			}()
+		}
+		for range n {
+			<-done
+		}
+		time.Sleep(time.Second)
+		delivered := w.delivered(p)
+		lost, both, both2 := 0, 0, 0
+		for i := range int64(n) {
+			switch times := delivered[first+i]; {
+			case times > 1:
+				both2++
+			case times == 1 && cancelled[i]:
+				both++
+			case times == 0 && !cancelled[i]:
+				lost++
+			}
+		}
+		if lost+both+both2 > 0 || len(delivered) == 0 || len(delivered) == n {
+			t.Errorf("of %d records %d were delivered; %d got lost, %d were delivered although cancelled, %d twice", n, len(delivered), lost, both, both2)
+		}
+		if s := w.stats(p); s.Pending != 0 || s.Delivered+s.Cancelled != n {
+			t.Errorf("%d pending, %d delivered, %d cancelled", s.Pending, s.Delivered, s.Cancelled)
+		}
+	})
+}
