@@ -77,7 +77,7 @@ func TestAppendRefusals(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			p := w.partition(test.topic)
 			_, err := p.Append(t.Context(), test.batch, epoch)
-			switch want := test.want.(type) {
+			switch want := test.want.(type) { //nolint:errorlint // what is wanted is not wrapped
 			case *record.RecordErrors:
 				got, ok := errors.AsType[*record.RecordErrors](err)
 				if !ok || len(got.Records) != 1 || got.Records[0].Index != want.Records[0].Index || got.Records[0].Reason == "" {

@@ -128,7 +128,7 @@ func BenchmarkFetch(b *testing.B) {
 					req.SetVersion(9)
 					req.Topics[0].Partitions[0].Partition = n
 					w.handled(req)
-					record.Batch(stored).SetBaseOffset(0)
+					stored.SetBaseOffset(0)
 					p := place{"orders", n, 0}
 					if !behind {
 						p.offset = 1000

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"reflect"
@@ -336,7 +337,7 @@ func (s *side) codes(b bad) string {
 	var names []string
 	errorCodes(reflect.ValueOf(s.receive(req)).Elem(), func(code int16) {
 		name := "NONE"
-		if e, ok := kerr.ErrorForCode(code).(*kerr.Error); ok {
+		if e, ok := errors.AsType[*kerr.Error](kerr.ErrorForCode(code)); ok {
 			name = e.Message
 		}
 		names = append(names, name)
