@@ -69,6 +69,7 @@ type world struct {
 	store      *memStore
 	clock      func() time.Time
 	tier       *tier.Tier
+	reserve    int64 // bytes of disk
 	logs       *log.Set
 	dispatcher *delay.Dispatcher
 	table      *Table
@@ -97,7 +98,7 @@ func (w *world) open() {
 	w.Helper()
 	logger := slog.New(slog.NewTextHandler(w.lines, nil))
 	var err error
-	if w.logs, err = log.Open(log.SetConfig{FS: w.fsys, Dir: "/logs", Logger: logger, Now: w.clock, JournalMaxBytes: -1}); err != nil {
+	if w.logs, err = log.Open(log.SetConfig{FS: w.fsys, Dir: "/logs", Logger: logger, Now: w.clock, JournalMaxBytes: -1, ReserveBytes: w.reserve}); err != nil {
 		w.Fatal(err)
 	}
 	w.dispatcher = delay.NewDispatcher(delay.DispatcherConfig{Logger: logger, Now: w.clock})
@@ -107,10 +108,13 @@ func (w *world) open() {
 		Closed: func(p *Partition) { w.note(&w.closed, p.String()) },
 		TopicDeleted: func(_ context.Context, d *cluster.Deletion) error {
 			w.note(&w.deleted, d.Name)
-			if w.refuseDeletion == nil {
-				w.store.must(cluster.ConfirmDeleted{IDs: []cluster.TopicID{d.ID}, What: cluster.CleanupData(self)})
+			if w.refuseDeletion != nil {
+				return w.refuseDeletion
 			}
-			return w.refuseDeletion
+			for _, what := range []cluster.Cleanup{cluster.CleanupData(self), cluster.CleanupOffsets, cluster.CleanupTier} {
+				w.store.must(cluster.ConfirmDeleted{IDs: []cluster.TopicID{d.ID}, What: what})
+			}
+			return nil
 		},
 	})
 	w.table.Open(context.Background())
@@ -144,7 +148,11 @@ func (w *world) restart(mem *vfs.Mem) {
 func (w *world) start() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
-	for _, run := range []func(context.Context) error{w.logs.Run, w.dispatcher.Run, w.table.Run} {
+	runs := []func(context.Context) error{w.logs.Run, w.dispatcher.Run, w.table.Run}
+	if w.tier != nil {
+		runs = append(runs, w.tier.Run)
+	}
+	for _, run := range runs {
 		wg.Go(func() {
 			if err := run(ctx); err != nil && !errors.Is(err, context.Canceled) {
 				w.Errorf("part ended with: %v", err)

@@ -1,0 +1,166 @@
+package partition
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/morrowmq/morrow/tier"
+	"github.com/morrowmq/morrow/tier/tiertest"
+)
+
+func sleepMinutes(n int) { time.Sleep(time.Duration(n) * time.Minute) }
+
+// rolled appends records and closes the segment.
+func (w *world) rolled(p *Partition, rs ...rec) {
+	w.Helper()
+	w.append(p, rs...)
+	if err := p.log.Roll(); err != nil {
+		w.Fatal(err)
+	}
+}
+
+func TestRetentionKeepsWhatIsPending(t *testing.T) {
+	w := newWorld(t)
+	now := epoch
+	w.clock = func() time.Time { return now }
+	w.open()
+	w.create("orders", 1, "retention.ms", "60000")
+	p := w.partition("orders")
+	w.rolled(p, plain("a"))
+	w.commit()
+	now = now.Add(time.Hour)
+	if p.retain(now); p.log.Offsets().RealStart != 0 {
+		t.Error("deleted before the schedule was loaded: nobody knows yet what is pending")
+	}
+	w.load()
+	w.rolled(p, delayed("later", "5h"), plain("b"))
+	w.rolled(p, plain("c"))
+	w.commit()
+	now = now.Add(time.Hour)
+	p.retain(now)
+	if o := p.log.Offsets(); o.RealStart > 1 {
+		t.Errorf("log starts at %d, and record 1 is pending", o.RealStart)
+	}
+	w.wantContent(p, w.content(p)...)
+	if got := w.content(p); !slices.Contains(got, "1h:later") {
+		t.Errorf("log holds %v", got)
+	}
+	w.append(p, cancelOf(1))
+	w.commit()
+	now = now.Add(time.Hour)
+	for range 2 {
+		if err := p.tend(t.Context(), w.store.Image().BrokerConfig(), false); err != nil {
+			t.Fatal(err)
+		}
+		w.commit()
+	}
+	p.retain(now)
+	if o := p.log.Offsets(); o.RealStart < 4 {
+		t.Errorf("log starts at %d although nothing is pending", o.RealStart)
+	}
+}
+
+// TestDelayLongerThanRetention is the delay that its topic's retention knows nothing of.
+func TestDelayLongerThanRetention(t *testing.T) {
+	living(t, func(t *testing.T, w *world) {
+		w.create("orders", 1, "retention.ms", "60000", "segment.ms", "10000")
+		stop := w.start()
+		w.awaitLoaded("orders")
+		p := w.partition("orders")
+		began := time.Now()
+		w.append(p, delayed("in an hour", "1h"), delayed("in a day", "24h"))
+		sleepMinutes(30)
+		o := p.log.Offsets()
+		if o.RealStart < 2 || w.stats(p).Pending != 2 {
+			t.Fatalf("log starts at %d, %d are pending: the test is void", o.RealStart, w.stats(p).Pending)
+		}
+		if o.LogStart != 0 || o.VisibleEnd != 0 {
+			t.Errorf("clients are told [%d, %d]: one that had caught up at 0 is out of range", o.LogStart, o.VisibleEnd)
+		}
+		if got := w.visible(p, 0); len(got) > 0 {
+			t.Errorf("a reader at 0 gets %v", got)
+		}
+		sleepMinutes(31)
+		if got := w.visible(p, 0); !slices.Equal(got, []string{"2:in an hour"}) {
+			t.Errorf("after an hour a reader at 0 gets %v", got)
+		}
+
+		left := w.mem.CrashProcess()
+		stop()
+		w.restart(left)
+		w.start()
+		p = w.partition("orders")
+		time.Sleep(time.Until(began.Add(24*time.Hour + 10*time.Second)))
+		if got := w.delivered(p); len(got) != 1 || got[1] != 1 || w.stats(p).Pending != 0 {
+			t.Errorf("a day later %v were delivered, %d are pending", got, w.stats(p).Pending)
+		}
+	})
+}
+
+func TestTieredPartitionIsReadHereAndThere(t *testing.T) {
+	living(t, func(t *testing.T, w *world) {
+		var err error
+		w.tier, err = tier.Open(tier.Options{Bucket: tiertest.NewBucket(), Cluster: "c", FS: w.mem, Dir: "/remote", Now: w.clock, Logger: slog.New(slog.NewTextHandler(w.lines, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.open()
+		w.create("cold", 1, "remote.storage.enable", "true", "local.retention.ms", "1", "retention.ms", "-1")
+		w.start()
+		w.awaitLoaded("cold")
+		p := w.partition("cold")
+		began := time.Now()
+		w.rolled(p, plain("a"), plain("b"))
+		sleepMinutes(1)
+		w.rolled(p, plain("c"), delayed("later", "1000h"))
+		sleepMinutes(1)
+		w.append(p, plain("d"))
+		sleepMinutes(60)
+
+		o := p.log.Offsets()
+		if o.LocalStart != 4 || o.LogStart != 0 {
+			t.Fatalf("log starts at %d, local part at %d: the test is void", o.LogStart, o.LocalStart)
+		}
+		for timestamp, want := range map[int64]FoundOffset{
+			Latest:                                  {5, -1, 0},
+			Earliest:                                {0, -1, 0},
+			EarliestLocal:                           {4, -1, 0},
+			LatestTiered:                            {3, -1, 0},
+			EarliestPendingUpload:                   {4, -1, 0},
+			MaxTimestamp:                            {4, began.Add(2 * time.Minute).UnixMilli(), 0},
+			began.UnixMilli():                       {0, began.UnixMilli(), 0},
+			began.Add(time.Second).UnixMilli():      {2, began.Add(time.Minute).UnixMilli(), 0},
+			began.Add(61 * time.Second).UnixMilli(): {4, began.Add(2 * time.Minute).UnixMilli(), 0},
+			began.Add(1000 * time.Hour).UnixMilli(): notFound,
+		} {
+			got, err := p.ListOffset(context.Background(), timestamp, false)
+			if err != nil || got != want {
+				t.Errorf("at %d: %+v, %v, expected %+v", timestamp, got, err, want)
+			}
+		}
+
+		var read []string
+		for offset := int64(0); offset < 5; {
+			r, err := p.ReadRemote(t.Context(), ReadRequest{Offset: offset, MaxBytes: 1, MinOne: true, LeaderEpoch: -1, LastFetchedEpoch: -1})
+			if err != nil {
+				t.Fatalf("read from %d: %v", offset, err)
+			}
+			got := w.values(r)
+			if len(got) == 0 || r.HighWatermark != 5 || r.LogStart != 0 {
+				t.Fatalf("read from %d: %v, %+v", offset, got, r)
+			}
+			read = append(read, got...)
+			offset = 1 + int64(got[len(got)-1][0]-'0')
+			r.Release()
+		}
+		if !slices.Equal(read, []string{"0:a", "1:b", "2:c", "4:d"}) {
+			t.Errorf("read %v", read)
+		}
+		if _, err := p.Read(ReadRequest{Offset: 0, MaxBytes: 1000, LeaderEpoch: -1, LastFetchedEpoch: -1}); err == nil {
+			t.Error("read locally what is not local")
+		}
+	})
+}
