@@ -79,8 +79,9 @@ func openBench(dir string, edit ...func(*SetConfig)) (*Set, error) {
 	return Open(cfg)
 }
 
-// produce appends and waits, from as many goroutines as there are writers, for n appends in all. It returns the latencies, sorted.
-func produce(b *testing.B, logs []*Log, writers, n, size int) []time.Duration {
+// produce appends and waits, from as many goroutines as there are writers, for n appends in all. Each writer pauses for about so long after an
+// acknowledgement. It returns the latencies, sorted.
+func produce(b *testing.B, logs []*Log, writers, n, size int, pause time.Duration) []time.Duration {
 	b.Helper()
 	took := make([]time.Duration, n)
 	var next atomic.Int64
@@ -101,6 +102,9 @@ func produce(b *testing.B, logs []*Log, writers, n, size int) []time.Duration {
 					return
 				}
 				took[i] = time.Since(started)
+				if pause > 0 {
+					time.Sleep(pause/2 + rand.N(pause))
+				}
 			}
 		})
 	}
@@ -109,17 +113,23 @@ func produce(b *testing.B, logs []*Log, writers, n, size int) []time.Duration {
 	return took
 }
 
-// BenchmarkAck is the time to a durable acknowledgement, against a bare append and fdatasync.
+// BenchmarkAck is the time to a durable acknowledgement, against a bare append and fdatasync. With many writers that never pause it shows
+// what the machine can do, with pauses how long a commit takes.
 func BenchmarkAck(b *testing.B) {
-	for _, bench := range []struct{ logs, writers int }{{1, 1}, {4, 4}, {16, 16}, {256, 256}, {1, 512}, {256, 512}} {
-		b.Run(fmt.Sprintf("logs=%d/writers=%d", bench.logs, bench.writers), func(b *testing.B) {
+	for _, bench := range []struct {
+		logs, writers int
+		pause         time.Duration
+	}{
+		{1, 1, 0}, {4, 4, 0}, {16, 16, 0}, {256, 256, 10 * time.Millisecond}, {256, 256, 0}, {1, 512, 0}, {256, 512, 0},
+	} {
+		b.Run(fmt.Sprintf("logs=%d/writers=%d/pause=%s", bench.logs, bench.writers, bench.pause), func(b *testing.B) {
 			logs := benchLogs(b, bench.logs)
-			produce(b, logs, bench.writers, 4*bench.writers, 4096)
+			produce(b, logs, bench.writers, 4*bench.writers, 4096, 0)
 			n := max(b.N, 4*bench.writers)
 			bare := bareSync(b, b.TempDir(), 4096, 500)
 			started := time.Now()
 			b.ResetTimer()
-			took := produce(b, logs, bench.writers, n, 4096)
+			took := produce(b, logs, bench.writers, n, 4096, bench.pause)
 			b.StopTimer()
 			elapsed := time.Since(started)
 			bare = append(bare, bareSync(b, b.TempDir(), 4096, 500)...)
@@ -141,7 +151,7 @@ func BenchmarkBulk(b *testing.B) {
 		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) {
 			logs := benchLogs(b, 1)
 			n := max(b.N, 64)
-			produce(b, logs, writers, 64, size)
+			produce(b, logs, writers, 64, size, 0)
 			var ours, bare time.Duration
 			b.ResetTimer()
 			for done := 0; done < n; done += 64 {
@@ -149,7 +159,7 @@ func BenchmarkBulk(b *testing.B) {
 				bareSync(b, b.TempDir(), size, 64)
 				bare += time.Since(started)
 				started = time.Now()
-				produce(b, logs, writers, 64, size)
+				produce(b, logs, writers, 64, size, 0)
 				ours += time.Since(started)
 			}
 			b.ReportMetric(float64(bare)/float64(ours), "rate/bare")
