@@ -36,7 +36,7 @@ func TestReadChecksEpochs(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r, err := p.Read(ReadRequest{Offset: test.offset, MaxBytes: 1000, LeaderEpoch: test.epoch, LastFetchedEpoch: test.last})
-			if _, ranged := test.want.(*log.OutOfRangeError); ranged {
+			if _, ranged := errors.AsType[*log.OutOfRangeError](test.want); ranged {
 				if _, ok := errors.AsType[*log.OutOfRangeError](err); !ok {
 					t.Errorf("error is %v", err)
 				}
