@@ -207,6 +207,43 @@ func TestJournalOfRemovedLog(t *testing.T) {
 	equal(t, values(t, openLog(t, s), ReadRequest{MaxBytes: 1000}), []string{"0:new, and different"})
 }
 
+// A segment that lost what lies before an entry keeps its log closed, and the journal as it is; other logs are not concerned.
+func TestEntryDoesNotJoin(t *testing.T) {
+	fsys := vfs.NewMem()
+	s := openSet(t, fsys, "data", journaled)
+	prepare(t, s)
+	logs := openLogs(t, s, 2)
+	appendValue(t, logs[0], strings.Repeat("x", smallAppend)) // in the segment
+	s.Sync()
+	appendValue(t, logs[0], "in the journal")
+	appendValue(t, logs[1], "in the journal")
+	s.Sync()
+	fsys = fsys.Crash(nil)
+	name := logs[0].path(segment.FileName(0, segment.LogSuffix))
+	f, err := fsys.Open(name)
+	check(t, err)
+	check(t, f.Truncate(0))
+	check(t, f.Close())
+	for round := range 2 {
+		s := openSet(t, fsys, "data", journaled)
+		var corrupt *CorruptError
+		if _, err := tryOpenLog(s, ID{Partition: 0}); !errors.As(err, &corrupt) || corrupt.File != name || corrupt.Pos != 0 {
+			t.Fatal(err)
+		}
+		l, err := tryOpenLog(s, ID{Partition: 1})
+		check(t, err)
+		equal(t, l.Offsets().LogEnd, int64(1+round))
+		appendValue(t, l, "on")
+		check(t, s.Close())
+	}
+	s = openSet(t, fsys, "data", journaled)
+	check(t, s.Remove(ID{Partition: 0})) // given up
+	s = openSet(t, fsys, "data", journaled)
+	if s.commits.journal == nil {
+		t.Fatal("no journal")
+	}
+}
+
 // Files of another size are replayed, and replaced.
 func TestJournalIsResized(t *testing.T) {
 	fsys := journalAlone(t)
