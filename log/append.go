@@ -16,7 +16,7 @@ import (
 type Group struct {
 	// Pieces are consecutive. Their base offsets count from the first offset of the group, which is 0; all but the last are marked
 	// record.Continued. Append writes base offset, leader epoch and stamps into them in place; they are the caller's
-	// again when it returns.
+	// again when it returns, with the base offsets they had if it failed.
 	Pieces []record.Batch
 	// Producer fields and Span, the number of offsets, are those of the original batch.
 	ProducerID    int64
@@ -85,13 +85,26 @@ func (l *Log) Append(leaderEpoch int32, now time.Time, groups ...Group) (Appende
 	}
 	cfg := l.config.Load()
 	bytes := l.stamp(&a, cfg, leaderEpoch, now.UnixMilli(), groups)
-	if err := l.fit(cfg, bytes, a.EndOffset, now); err != nil {
-		return Appended{}, err
+	defer clear(l.scratch) // the batches are the caller's again
+	err = l.fit(cfg, bytes, a.EndOffset, now)
+	if err == nil {
+		err = l.write(a.EndOffset, bytes, now.UnixMilli())
 	}
-	if err := l.write(a.EndOffset, bytes, now.UnixMilli()); err != nil {
+	if err != nil {
+		unplace(groups, a.BaseOffset)
 		return Appended{}, err
 	}
 	return a, nil
+}
+
+// unplace makes the base offsets of pieces relative again, so that a caller may try once more.
+func unplace(groups []Group, base int64) {
+	for i := range groups {
+		for _, b := range groups[i].Pieces {
+			b.SetBaseOffset(b.BaseOffset() - base)
+		}
+		base += int64(groups[i].Span)
+	}
 }
 
 // admit checks everything that does not need the disk, and says where the groups will lie.

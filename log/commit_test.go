@@ -318,7 +318,17 @@ func TestFullDisk(t *testing.T) {
 	check(t, l.Failure())
 	s.Sync()
 	equal(t, l.Offsets().LogEnd, int64(n+1))
+	mem.SetCapacity(u.Total - u.Free + 3000)
+	g := plain(batch(now.UnixMilli(), 0, big))
+	for range 2 {
+		if _, err := l.Append(1, now, g); !errors.Is(err, ErrNoSpace) {
+			t.Fatal(err)
+		}
+	}
 	mem.SetCapacity(0)
+	_, err = l.Append(1, now, g) // the same group can be tried again
+	check(t, err)
+	n++
 	appendValue(t, l, "after")
 	s.Sync()
 	equal(t, l.Offsets().HighWatermark, int64(n+2))

@@ -1,10 +1,8 @@
 package log
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io/fs"
 	"math/rand/v2"
 	"slices"
@@ -12,40 +10,15 @@ import (
 	"time"
 
 	"github.com/morrowmq/morrow/internal/vfs"
-	"github.com/morrowmq/morrow/log/record"
 )
 
 // The commit journal makes small appends of many logs durable with one write and one sync, where syncing each
 // segment would take as many syncs as there are logs. It is redo only: a frame holds the bytes of appends and where they
-// lie, and after a crash they are written to the segments before anything reads those (replay.go).
+// lie (frame.go), and after a crash they are written to the segments before anything reads those (replay.go).
 //
 // It is a few files of fixed size, written with zeros beforehand so that a frame changes no metadata, and used in turn. A file is
 // used again when the segments it has entries of have been synced themselves, which happens in the background. Nothing is
 // ever read from it but at the start.
-//
-// A frame begins at a multiple of frameAlign, so that no block that was acknowledged is written to again. Numbers are
-// big-endian.
-//
-//	 0  magic       "MJF1"
-//	 4  crc         uint32  CRC-32C of everything after it
-//	 8  length      uint32  of the frame, without the zeros that fill its last block
-//	12  entries     uint32
-//	16  generation  uint64  counts the uses of files: ascending in the order of writing
-//	24  salt        uint64  random per generation: no payload can look like a frame
-//	32  sequence    uint64  of the frame within the generation, from 0
-//	40  floor       uint64  generations below hold nothing that is needed
-//	48  entries:    topic 16 bytes, partition int32, lineage uint64, segment base int64, position int64,
-//	                length uint32, bytes
-//
-// Lineage is a fact of the log (facts.go). An entry with another one than the log has now is void: bytes were taken
-// back since. A segment that does not exist any more was deleted, and its entries are void as well.
-const (
-	frameMagic = "MJF1"
-	frameHead  = 48
-	entryHead  = 48
-	frameAlign = 4096
-)
-
 const (
 	defaultJournalFile = 64 << 20
 	defaultJournal     = 256 << 20
@@ -97,83 +70,6 @@ type staged struct {
 	end     int64
 	lineage uint64
 }
-
-// stage is a frame being collected.
-type stage struct {
-	buf     []byte // frame, the head not filled in
-	entries uint32
-	logs    []staged
-	end     entryEnd // of the last entry
-	last    bool     // the last frame of a journal that is being closed: all of it is void
-}
-
-// entryEnd is where an entry ends, so that the next append can prolong it.
-type entryEnd struct {
-	log     *Log
-	lineage uint64
-	base    int64
-	pos     int64
-	at      int // position of its head in the stage
-}
-
-func (s *stage) reset() {
-	if cap(s.buf) < frameHead {
-		s.buf = make([]byte, frameHead, 64<<10)
-	}
-	s.buf = s.buf[:frameHead]
-	s.entries = 0
-	clear(s.logs)
-	s.logs = s.logs[:0]
-	s.end = entryEnd{}
-}
-
-// has reports whether a slot is that of the log of e, in the same lineage.
-func (s *stage) has(slot int, e staged) bool {
-	return slot < len(s.logs) && s.logs[slot].log == e.log && s.logs[slot].lineage == e.lineage
-}
-
-// add collects batches that were written at pos of a segment of l.
-func (s *stage) add(l *Log, lineage uint64, base, pos int64, batches []record.Batch) {
-	be := binary.BigEndian
-	if s.end.log != l || s.end.lineage != lineage || s.end.base != base || s.end.pos != pos {
-		s.end = entryEnd{log: l, lineage: lineage, base: base, pos: pos, at: len(s.buf)}
-		s.buf = append(s.buf, l.id.Topic[:]...)
-		s.buf = be.AppendUint32(s.buf, uint32(l.id.Partition))
-		s.buf = be.AppendUint64(s.buf, lineage)
-		s.buf = be.AppendUint64(s.buf, uint64(base))
-		s.buf = be.AppendUint64(s.buf, uint64(pos))
-		s.buf = be.AppendUint32(s.buf, 0)
-		s.entries++
-	}
-	for _, b := range batches {
-		s.buf = append(s.buf, b...)
-		s.end.pos += int64(len(b))
-	}
-	be.PutUint32(s.buf[s.end.at+entryHead-4:], uint32(len(s.buf)-s.end.at-entryHead))
-}
-
-// seal fills in the head, and zeros up to the end of the last block.
-func (s *stage) seal(f *journalFile, floor uint64) {
-	be := binary.BigEndian
-	n := len(s.buf)
-	if pad := -n & (frameAlign - 1); pad > 0 {
-		s.buf = append(s.buf, zeros[:pad]...)
-	}
-	b := s.buf
-	copy(b, frameMagic)
-	be.PutUint32(b[8:], uint32(n))
-	be.PutUint32(b[12:], s.entries)
-	be.PutUint64(b[16:], f.generation)
-	be.PutUint64(b[24:], f.salt)
-	be.PutUint64(b[32:], f.sequence)
-	be.PutUint64(b[40:], floor)
-	be.PutUint32(b[4:], crc32.Checksum(b[8:n], castagnoli))
-}
-
-var zeros [frameAlign]byte
-
-// padded is the length of a frame of n bytes in the file.
-func padded(n int) int64 { return int64(n+frameAlign-1) &^ (frameAlign - 1) }
 
 // errJournalBusy says that no file has room at the moment: the segments have to be synced themselves.
 var errJournalBusy = errors.New("no journal file is free")

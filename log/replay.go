@@ -1,11 +1,8 @@
 package log
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
-	"io"
 	"io/fs"
 	"slices"
 	"strconv"
@@ -24,9 +21,8 @@ const (
 )
 
 var (
-	errFrame    = errors.New("frame is damaged, and a later one is whole")
-	errReplay   = errors.New("bytes in the commit journal do not join those of the segment")
-	errBadFrame = errors.New("not a frame")
+	errFrame  = errors.New("frame is damaged, and a later one is whole")
+	errReplay = errors.New("bytes in the commit journal do not join those of the segment")
 )
 
 // openJournal replays what the journal holds and makes it ready to be written. It returns the logs that something of theirs could not
@@ -210,59 +206,6 @@ func (r *replay) readFile(f *replayFile) error {
 	return nil
 }
 
-// frame is a frame's head.
-type frame struct {
-	length, entries                   int
-	generation, salt, sequence, floor uint64
-	body                              []byte
-}
-
-func (f frame) follows(last frame) bool {
-	return f.generation == last.generation && f.salt == last.salt && f.sequence == last.sequence+1
-}
-
-// parseFrame reads the frame that b begins with, and checks it.
-func parseFrame(b []byte) (f frame, err error) {
-	be := binary.BigEndian
-	if len(b) < frameHead || string(b[:4]) != frameMagic {
-		return f, errBadFrame
-	}
-	f = frame{
-		length: int(be.Uint32(b[8:])), entries: int(be.Uint32(b[12:])),
-		generation: be.Uint64(b[16:]), salt: be.Uint64(b[24:]), sequence: be.Uint64(b[32:]), floor: be.Uint64(b[40:]),
-	}
-	if f.length < frameHead || f.length > len(b) || be.Uint32(b[4:]) != crc32.Checksum(b[8:f.length], castagnoli) {
-		return f, errBadFrame
-	}
-	f.body = b[frameHead:f.length]
-	return f, nil
-}
-
-// entry is the bytes of appends to a segment.
-type entry struct {
-	id        ID
-	lineage   uint64
-	base, pos int64
-	bytes     []byte
-}
-
-// next takes an entry off a frame's body.
-func nextEntry(b []byte) (e entry, rest []byte, err error) {
-	be := binary.BigEndian
-	if len(b) < entryHead {
-		return e, nil, errBadFrame
-	}
-	copy(e.id.Topic[:], b)
-	e.id.Partition = int32(be.Uint32(b[16:]))
-	e.lineage, e.base, e.pos = be.Uint64(b[20:]), int64(be.Uint64(b[28:])), int64(be.Uint64(b[36:]))
-	n := int(be.Uint32(b[44:]))
-	if b = b[entryHead:]; n > len(b) || e.pos < 0 || e.base < 0 {
-		return e, nil, errBadFrame
-	}
-	e.bytes = b[:n]
-	return e, b[n:], nil
-}
-
 // run writes the entries to their segments, in the order they were made, and makes that durable.
 func (r *replay) run() error {
 	for _, f := range r.files {
@@ -299,65 +242,6 @@ func (r *replay) runFile(f *replayFile) error {
 			r.apply(e)
 		}
 		pos += padded(fr.length)
-	}
-	return nil
-}
-
-// frames reads a file of the journal a window at a time, so that a start does not need the memory of all of it.
-type frames struct {
-	f    vfs.File
-	size int64
-	at   int64  // where in the file buf begins
-	buf  []byte // the window
-}
-
-// frameWindow is how much is read at once, unless a frame is longer.
-const frameWindow = 1 << 20
-
-func openFrames(fsys vfs.FS, name string) (*frames, error) {
-	f, err := fsys.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	size, err := f.Size()
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return &frames{f: f, size: size}, nil
-}
-
-// close ends reading. Nothing was written.
-func (w *frames) close() { _ = w.f.Close() }
-
-// from returns what lies at pos: at least a whole frame, if there is one. It is valid until the next call.
-func (w *frames) from(pos int64) ([]byte, error) {
-	if err := w.hold(pos, min(frameHead, w.size-pos)); err != nil {
-		return nil, err
-	}
-	b := w.buf[pos-w.at:]
-	if len(b) < frameHead || string(b[:4]) != frameMagic {
-		return b, nil
-	}
-	length := int64(binary.BigEndian.Uint32(b[8:]))
-	if err := w.hold(pos, min(length, w.size-pos)); err != nil {
-		return nil, err
-	}
-	return w.buf[pos-w.at:], nil
-}
-
-// hold makes sure that n bytes from pos on are in the window.
-func (w *frames) hold(pos, n int64) error {
-	if pos >= w.at && pos+n <= w.at+int64(len(w.buf)) {
-		return nil
-	}
-	n = min(max(n, frameWindow), w.size-pos)
-	if int64(cap(w.buf)) < n {
-		w.buf = make([]byte, n)
-	}
-	w.at, w.buf = pos, w.buf[:n]
-	if _, err := w.f.ReadAt(w.buf, pos); err != nil && !errors.Is(err, io.EOF) {
-		w.buf = w.buf[:0]
-		return err
 	}
 	return nil
 }
