@@ -110,7 +110,7 @@ func unplace(groups []Group, base int64) {
 // admit checks everything that does not need the disk, and says where the groups will lie.
 func (l *Log) admit(leaderEpoch int32, groups []Group) (Appended, error) {
 	reserved := true
-	span := int64(0)
+	span, bytes := int64(0), int64(0)
 	for i := range groups {
 		g := &groups[i]
 		if err := g.check(); err != nil {
@@ -118,6 +118,9 @@ func (l *Log) admit(leaderEpoch int32, groups []Group) (Appended, error) {
 		}
 		reserved = reserved && g.Reserved
 		span += int64(g.Span)
+		for _, b := range g.Pieces {
+			bytes += int64(len(b))
+		}
 	}
 	a, err := l.admitProducers(groups)
 	if err != nil || a.Duplicate {
@@ -126,6 +129,7 @@ func (l *Log) admit(leaderEpoch int32, groups []Group) (Appended, error) {
 	if span == 0 {
 		return Appended{}, fmt.Errorf("%w: nothing to append", ErrInvalidGroup)
 	}
+	l.set.spend(bytes)
 	if !reserved && l.set.full.Load() {
 		return Appended{}, fmt.Errorf("%w: less than the reserve is free", ErrNoSpace)
 	}

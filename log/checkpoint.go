@@ -18,7 +18,7 @@ type recovery struct {
 	pending []checkpoint // taken, but not everything below them is durable yet
 	at      int64        // offset of the last one taken
 	size    int64        // bytes appended since
-	latest  int64        // offset of the newest snapshot
+	latest  int64        // offset of the newest snapshot; -1: there is none
 	synced  int64        // synced end in the durable facts
 }
 
@@ -106,7 +106,7 @@ func (l *Log) storeCheckpoint(c checkpoint) error {
 	l.recovery.latest = end
 	boundary := slices.ContainsFunc(l.segments, func(s *segment.Segment) bool { return s.Base() == old })
 	l.mu.Unlock()
-	if old == end || boundary {
+	if old == end || old < 0 || boundary {
 		return nil
 	}
 	return l.removeSnapshot(old)
@@ -156,21 +156,31 @@ func (l *Log) removeSnapshots(from, to int64) error {
 	return errors.Join(errs...)
 }
 
-// tidySnapshots removes the snapshots that were taken in the middle of a segment, but for the newest, and those below the local start.
+// tidySnapshots removes the snapshots that were taken in the middle of a segment, but for the newest, those below the local start,
+// and those above the end.
 func (l *Log) tidySnapshots() error {
 	offsets, err := l.snapshots()
-	if err != nil || len(offsets) == 0 {
+	if err != nil {
 		return err
 	}
-	newest := offsets[len(offsets)-1]
-	l.recovery.latest = newest
+	if n := len(offsets); n > 0 && offsets[n-1] > l.end {
+		if err := errors.Join(l.removeSnapshots(l.end+1, forever), l.set.fsys.SyncDir(l.dir)); err != nil {
+			return err
+		}
+	}
 	var errs []error
-	for _, o := range offsets {
+	newest := int64(-1)
+	for _, o := range slices.Backward(offsets) {
+		if o > l.end {
+			continue
+		}
+		newest = max(newest, o)
 		boundary := slices.ContainsFunc(l.segments, func(s *segment.Segment) bool { return s.Base() == o })
 		if !boundary && o != newest {
 			errs = append(errs, l.removeSnapshot(o))
 		}
 	}
+	l.recovery.latest = newest
 	return errors.Join(errs...)
 }
 

@@ -355,6 +355,19 @@ func TestReserve(t *testing.T) {
 	mem.SetCapacity(1 << 20)
 	s.Keep(now)
 	appendValue(t, l, "client again")
+
+	// Clients that fill the disk between two looks at it do not get at the reserve either.
+	var refused error
+	for range 100 {
+		if _, refused = l.Append(1, now, plain(batch(0, 0, strings.Repeat("x", 20<<10)))); refused != nil {
+			break
+		}
+	}
+	u, err := mem.Usage("data")
+	check(t, err)
+	if !errors.Is(refused, ErrNoSpace) || u.Free < 60<<10 {
+		t.Fatalf("%d bytes are free: %v", u.Free, refused)
+	}
 }
 
 // With flush.messages above 1, acknowledgements run ahead of the disk by so many records or for so long.

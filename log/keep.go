@@ -63,11 +63,20 @@ func (l *Log) keep(now time.Time) {
 // expireInterval is how often producers are looked through for expired ones (Kafka: producer.id.expiration.check.interval.ms).
 const expireInterval = 10 * time.Minute
 
+// spend notes that bytes are about to be written, and looks at the disk again when they add up: the reserve must not be gone before the next
+// look.
+func (s *Set) spend(bytes int64) {
+	if s.reserve > 0 && s.spent.Add(bytes) > s.reserve/8 {
+		s.watchSpace()
+	}
+}
+
 // watchSpace compares the free space with the reserve.
 func (s *Set) watchSpace() {
 	if s.reserve <= 0 {
 		return
 	}
+	s.spent.Store(0)
 	u, err := s.fsys.Usage(s.dir)
 	if err != nil {
 		return

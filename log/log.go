@@ -64,8 +64,8 @@ type Options struct {
 	Config Config
 	// Start is the first offset of a log that is created.
 	Start int64
-	// Synced is called, without locks and from one goroutine at a time, when the synced end has moved. The owner
-	// decides what that means for the high watermark.
+	// Synced is called without locks when the synced end has moved: the owner decides what that means for the high
+	// watermark. Calls may overlap, and so come out of order.
 	Synced func(end int64)
 }
 

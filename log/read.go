@@ -159,7 +159,19 @@ func (l *Log) Scan(from, to int64, fn func(record.Batch) error) error {
 	if from < local && from < to {
 		return &TieredError{Offset: from, LocalStart: local}
 	}
-	return l.scan(segments, from, to, func(_ *segment.Segment, b record.Batch) error { return fn(b) })
+	err := l.scan(segments, from, to, func(_ *segment.Segment, b record.Batch) error { return fn(b) })
+	return l.orTiered(err, from)
+}
+
+// orTiered replaces the error of a segment that was removed after it was looked up.
+func (l *Log) orTiered(err error, offset int64) error {
+	if !removed(err) {
+		return err
+	}
+	if local := l.Offsets().LocalStart; offset < local {
+		return &TieredError{Offset: offset, LocalStart: local}
+	}
+	return err
 }
 
 func (l *Log) scan(segments []*segment.Segment, from, to int64, fn func(*segment.Segment, record.Batch) error) error {
@@ -194,7 +206,7 @@ func (l *Log) BatchAt(offset int64, buf []byte) (record.Batch, error) {
 	}
 	b, err := segments[segmentOf(segments, offset)].BatchAt(offset, buf)
 	if err != nil {
-		return nil, err
+		return nil, l.orTiered(err, offset)
 	}
 	if b == nil || b.BaseOffset() > offset {
 		return nil, &OutOfRangeError{Offset: offset, Start: start, End: end}

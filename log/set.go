@@ -28,7 +28,7 @@ type SetConfig struct {
 	Now        func() time.Time      // nil: time.Now
 
 	// JournalSegmentBytes is the size of a file of the commit journal, JournalMaxBytes of all of them.
-	// 0: 32 MiB and 128 MiB. A negative JournalMaxBytes does without a journal.
+	// 0: 64 MiB and 256 MiB. A negative JournalMaxBytes does without a journal.
 	JournalSegmentBytes, JournalMaxBytes int64
 	// ReserveBytes is the disk space only groups marked as reserved may fill.
 	ReserveBytes int64
@@ -48,7 +48,8 @@ type Set struct {
 	metrics *metrics
 	commits committer
 
-	full atomic.Bool // less than the reserve is free
+	full  atomic.Bool  // less than the reserve is free
+	spent atomic.Int64 // bytes written since that was looked at
 
 	// waiters are *waiter to be used again. The pool is the set's own because a channel that was made in a synctest bubble
 	// must not leave it.
