@@ -52,7 +52,7 @@ func (p *Partition) confirmed() int64 {
 func (p *Partition) ReadRemote(ctx context.Context, r ReadRequest) (*Read, error) {
 	remote := p.remote.Load()
 	if remote == nil {
-		return nil, errNotRemote
+		return nil, ErrNotRemote
 	}
 	for {
 		o := p.log.Offsets()
@@ -96,8 +96,8 @@ func (p *Partition) remoteRead(found *tier.Read, o log.Offsets) *Read {
 	return read
 }
 
-// errNotRemote means that records are missing here and the partition has no remote part: the tier is switched off.
-var errNotRemote = errors.New("records lie in the tier, which is switched off on this broker")
+// ErrNotRemote means that records are missing here and the partition has no remote part: the tier is switched off.
+var ErrNotRemote = errors.New("records lie in the tier, which is switched off on this broker")
 
 // localSource is the partition's log as the tier sees it.
 type localSource struct{ p *Partition }

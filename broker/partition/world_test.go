@@ -163,7 +163,14 @@ func (w *world) start() (stop func()) {
 		cancel()
 		wg.Wait()
 	})
-	w.Cleanup(stop)
+	w.Cleanup(func() {
+		stop()
+		if w.tier != nil {
+			if err := w.tier.Close(); err != nil {
+				w.Errorf("close tier: %v", err)
+			}
+		}
+	})
 	return stop
 }
 

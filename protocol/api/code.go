@@ -12,6 +12,7 @@ import (
 	"github.com/morrowmq/morrow/delay"
 	"github.com/morrowmq/morrow/log"
 	"github.com/morrowmq/morrow/log/record"
+	"github.com/morrowmq/morrow/tier"
 )
 
 // codedError is a Kafka error with words of our own.
@@ -77,8 +78,8 @@ func code(err error) int16 {
 	if e, ok := errors.AsType[*kerr.Error](err); ok {
 		return e.Code
 	}
-	if storageFailed(err) {
-		return kerr.KafkaStorageError.Code
+	if storageFailed(err) || tierFailed(err) && !errors.Is(err, context.DeadlineExceeded) {
+		return kerr.KafkaStorageError.Code // consumers ask again, and keep their place
 	}
 	if k := typed(err); k != nil {
 		return k.Code
@@ -98,6 +99,19 @@ func storageFailed(err error) bool {
 	_, corrupt := errors.AsType[*log.CorruptError](err)
 	_, tiered := errors.AsType[*log.TieredError](err)
 	return offline || corrupt || tiered || errors.Is(err, partition.ErrOffline)
+}
+
+// tierFailed reports whether records cannot be had from the tier: the store does not give them, or gives something else.
+func tierFailed(err error) bool {
+	if _, ok := errors.AsType[*tier.BucketError](err); ok {
+		return true
+	}
+	for _, is := range []error{tier.ErrCorrupt, tier.ErrLost, tier.ErrVersion, tier.ErrClosed, partition.ErrNotRemote} {
+		if errors.Is(err, is) {
+			return true
+		}
+	}
+	return false
 }
 
 // typed maps the error types of the other packages.
@@ -120,10 +134,11 @@ func typed(err error) *kerr.Error {
 	return nil
 }
 
-// explain is code for answers that have no room for a message: an error that the code does not explain is logged.
+// explain is code for answers that have no room for a message: an error that neither the code nor the log of the broker explains is
+// logged.
 func (a *API) explain(err error, doing, topic string, number int32) int16 {
 	c := code(err)
-	if c == kerr.UnknownServerError.Code {
+	if c == kerr.UnknownServerError.Code || tierFailed(err) {
 		a.unexplained.Do(func() {
 			a.logger.Error("request failed for a reason no client is told", "doing", doing, "topic", topic, "partition", number, "err", err)
 		})

@@ -14,6 +14,7 @@ import (
 	"github.com/morrowmq/morrow/delay"
 	"github.com/morrowmq/morrow/log"
 	"github.com/morrowmq/morrow/log/record"
+	"github.com/morrowmq/morrow/tier"
 )
 
 func TestCodeOfEveryKindOfError(t *testing.T) {
@@ -37,6 +38,10 @@ func TestCodeOfEveryKindOfError(t *testing.T) {
 		{&log.OfflineError{Err: record.ErrCRC}, kerr.KafkaStorageError},
 		{&log.CorruptError{Err: record.ErrCRC}, kerr.KafkaStorageError},
 		{&log.TieredError{}, kerr.KafkaStorageError},
+		{&tier.BucketError{Op: "get", Kind: tier.ErrDenied}, kerr.KafkaStorageError},
+		{&tier.BucketError{Op: "get", Kind: tier.ErrUnknown, Err: context.DeadlineExceeded}, kerr.RequestTimedOut},
+		{tier.ErrLost, kerr.KafkaStorageError},
+		{partition.ErrNotRemote, kerr.KafkaStorageError},
 		{&log.OutOfRangeError{}, kerr.OffsetOutOfRange},
 		{&log.OutOfOrderSequenceError{}, kerr.OutOfOrderSequenceNumber},
 		{&log.ProducerFencedError{}, kerr.InvalidProducerEpoch},

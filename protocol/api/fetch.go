@@ -81,17 +81,16 @@ func sessionError(req *kmsg.FetchRequest, err error) protocol.Answer {
 // error, or max.wait is over.
 func (f *fetching) run(ctx context.Context) {
 	maxWait := time.Duration(f.req.MaxWaitMillis) * time.Millisecond
-	deadline := time.Now().Add(maxWait)
 	f.lookup()
-	if f.read(ctx, deadline) || maxWait <= 0 {
+	if f.read(ctx) || maxWait <= 0 {
 		return
 	}
 	// Subscribe, then look once more: what arrived in between must not be slept over.
 	f.subscribe()
 	defer f.unsubscribe()
-	over := time.NewTimer(time.Until(deadline))
+	over := time.NewTimer(maxWait)
 	defer over.Stop()
-	for !f.read(ctx, deadline) {
+	for !f.read(ctx) {
 		select {
 		case <-f.wake:
 		case <-over.C:
@@ -136,8 +135,8 @@ func (f *fetching) unsubscribe() {
 }
 
 // read reads every partition within the request's limits, in order, and reports whether the answer may leave. What an earlier
-// pass read is given back first. deadline bounds waiting for the tier.
-func (f *fetching) read(ctx context.Context, deadline time.Time) (enough bool) {
+// pass read is given back first. What lies in the tier is answered as soon as it is there, whatever min.bytes says, as in Kafka.
+func (f *fetching) read(ctx context.Context) (enough bool) {
 	total, found := 0, false
 	var remote []*fetchPart
 	for i := range f.turn.parts {
@@ -163,8 +162,8 @@ func (f *fetching) read(ctx context.Context, deadline time.Time) (enough bool) {
 		}
 	}
 	if len(remote) > 0 {
-		n, failed := f.readRemote(ctx, deadline, remote, max(f.maxBytes-total, 0), total == 0)
-		total, enough = total+n, enough || failed
+		f.readRemote(ctx, remote, max(f.maxBytes-total, 0), total == 0)
+		enough = true
 	}
 	return enough || total >= f.minBytes || !found
 }

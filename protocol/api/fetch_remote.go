@@ -9,10 +9,10 @@ import (
 )
 
 // readRemote reads what lies in the tier, all such partitions of the request at once, each with an equal share of the bytes left. It waits
-// until the deadline at most, and not for a stopping server. A partition whose store does not answer in time comes back empty, not as an
-// error: the consumer asks again, and finds what was begun.
-func (f *fetching) readRemote(ctx context.Context, deadline time.Time, parts []*fetchPart, left int, minOne bool) (total int, failed bool) {
-	ctx, cancel := context.WithDeadline(ctx, deadline)
+// remote.fetch.max.wait.ms at most (KIP-1018), and not for a stopping server. A partition whose store does not answer in time comes back empty,
+// not as an error: the consumer asks again, and finds what was begun.
+func (f *fetching) readRemote(ctx context.Context, parts []*fetchPart, left int, minOne bool) {
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(f.api.intConfig("remote.fetch.max.wait.ms"))*time.Millisecond)
 	defer cancel()
 	done := make(chan struct{}, len(parts))
 	for _, fp := range parts {
@@ -30,16 +30,10 @@ func (f *fetching) readRemote(ctx context.Context, deadline time.Time, parts []*
 		}
 	}
 	for _, fp := range parts {
-		switch {
-		case fp.err == nil:
-			total += fp.read.Size
-		case errors.Is(fp.err, context.DeadlineExceeded), errors.Is(fp.err, context.Canceled):
+		if errors.Is(fp.err, context.DeadlineExceeded) || errors.Is(fp.err, context.Canceled) {
 			fp.read, fp.err = fp.partition.Nothing(), nil
-		default:
-			failed = true
 		}
 	}
-	return total, failed
 }
 
 // inTier reports whether a read failed only because the records are not on this disk.

@@ -23,6 +23,7 @@ import (
 	"github.com/morrowmq/morrow/internal/vfs"
 	"github.com/morrowmq/morrow/log"
 	"github.com/morrowmq/morrow/protocol"
+	"github.com/morrowmq/morrow/tier"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -33,6 +34,7 @@ type world struct {
 	testing.TB
 	store      *local.Store
 	logs       *log.Set
+	tier       *tier.Tier // nil without a bucket
 	partitions *partition.Table
 	groups     *group.Coordinator
 	api        *API
@@ -52,6 +54,7 @@ type option func(*setup)
 
 type setup struct {
 	static   config.Values
+	bucket   tier.Bucket
 	fsys     vfs.FS
 	listener net.Listener
 }
@@ -59,6 +62,11 @@ type setup struct {
 // with sets a broker config.
 func with(name, value string) option {
 	return func(s *setup) { s.static[name] = value }
+}
+
+// tieredIn keeps closed segments of tiered topics in a bucket.
+func tieredIn(b tier.Bucket) option {
+	return func(s *setup) { s.bucket = b }
 }
 
 // on stores the logs in another file system.
@@ -94,8 +102,15 @@ func newWorld(t testing.TB, options ...option) *world {
 	dispatcher := delay.NewDispatcher(delay.DispatcherConfig{Logger: logger})
 	w.groups = group.New(groupConfig, topics{w.store}, int32(w.store.Image().BrokerConfig().Int("offsets.topic.num.partitions")),
 		logger, prometheus.NewRegistry(), nil)
+	parts := []func(context.Context) error{w.logs.Run, w.groups.Run, dispatcher.Run}
+	if s.bucket != nil {
+		if w.tier, err = tier.Open(tier.Options{Bucket: s.bucket, Cluster: "test", FS: s.fsys, Dir: vfs.Join(t.TempDir(), "remote"), Logger: logger}); err != nil {
+			t.Fatal(err)
+		}
+		parts = append(parts, w.tier.Run)
+	}
 	w.partitions = partition.NewTable(partition.Config{
-		NodeID: node, Store: w.store, Logs: w.logs, Dispatcher: dispatcher, FS: s.fsys, DataDir: "/", Now: time.Now, Logger: logger,
+		NodeID: node, Store: w.store, Logs: w.logs, Dispatcher: dispatcher, Tier: w.tier, FS: s.fsys, DataDir: "/", Now: time.Now, Logger: logger,
 		Opened: func(p *partition.Partition) {
 			if p.Topic().Name == cluster.OffsetsTopic {
 				w.groups.Elect(p.Number(), p.Journal())
@@ -111,7 +126,7 @@ func newWorld(t testing.TB, options ...option) *world {
 		t.Fatal(err)
 	}
 	w.partitions.Open(context.Background())
-	w.run(server, w.logs.Run, w.groups.Run, w.partitions.Run, dispatcher.Run)
+	w.run(server, append(parts, w.partitions.Run)...)
 	return w
 }
 
@@ -158,6 +173,11 @@ func (w *world) run(server *protocol.Server, parts ...func(context.Context) erro
 		<-w.served
 		stopWork()
 		wg.Wait()
+		if w.tier != nil {
+			if err := w.tier.Close(); err != nil {
+				w.Errorf("close tier: %v", err)
+			}
+		}
 		if err := w.logs.Close(); err != nil {
 			w.Errorf("close logs: %v", err)
 		}

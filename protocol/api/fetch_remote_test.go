@@ -1,0 +1,112 @@
+package api
+
+import (
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/morrowmq/morrow/broker/partition"
+	"github.com/morrowmq/morrow/tier"
+	"github.com/morrowmq/morrow/tier/tiertest"
+)
+
+// remote runs a test on a world whose partitions cold-0 and cold-1 hold a record in the tier each, and one at offset 1 here.
+func remote(t *testing.T, test func(t *testing.T, w *world, bucket *tiertest.Bucket)) {
+	synctest.Test(t, func(t *testing.T) {
+		bucket := tiertest.NewBucket()
+		w := newWorld(t, tieredIn(bucket))
+		w.create("cold", 2, "remote.storage.enable", "true", "local.retention.ms", "1", "retention.ms", "-1")
+		c := w.connect()
+		for round := range 2 {
+			resp := ask[*kmsg.ProduceResponse](c, 9, producingTo("cold", batch(values("a")...), batch(values("b")...)))
+			for n, p := range resp.Topics[0].Partitions {
+				wantCode(t, "produce", p.ErrorCode, nil)
+				if round > 0 {
+					continue
+				}
+				if err := w.log("cold", int32(n)).Roll(); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		time.Sleep(time.Hour)
+		for n := range int32(2) {
+			if o := w.log("cold", n).Offsets(); o.LocalStart != 1 || o.LogStart != 0 {
+				t.Fatalf("log %d starts at %d, its local part at %d: the test is void", n, o.LogStart, o.LocalStart)
+			}
+		}
+		test(t, w, bucket)
+	})
+}
+
+func TestFetchFromTheTier(t *testing.T) {
+	remote(t, func(t *testing.T, w *world, _ *tiertest.Bucket) {
+		c := w.connect()
+		req := w.fetchOf(time.Hour, place{"cold", 0, 0}, place{"cold", 1, 0})
+		req.MinBytes = 1 << 19 // what the tier has is answered at once all the same
+		began := time.Now()
+		ps := partitionsOf(ask[*kmsg.FetchResponse](c, 12, req))
+		wantRecords(t, ps[0], "0:a")
+		wantRecords(t, ps[1], "0:b")
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("answered after %s", took)
+		}
+		ps = c.fetch(0, place{"cold", 0, 1}, place{"cold", 1, 0}) // here and there
+		wantRecords(t, ps[0], "1:a")
+		wantRecords(t, ps[1], "0:b")
+
+		for timestamp, want := range map[int64]int64{partition.Earliest: 0, partition.EarliestLocal: 1, partition.LatestTiered: 0, partition.EarliestPendingUpload: 1, partition.Latest: 2} {
+			p := ask[*kmsg.ListOffsetsResponse](c, 11, listRequest("cold", timestamp)).Topics[0].Partitions[0]
+			if p.ErrorCode != 0 || p.Offset != want {
+				t.Errorf("offset at %d is %d (code %d), expected %d", timestamp, p.Offset, p.ErrorCode, want)
+			}
+		}
+	})
+}
+
+func TestFetchFromASlowTierComesBackEmptyAndFindsItNextTime(t *testing.T) {
+	remote(t, func(t *testing.T, w *world, bucket *tiertest.Bucket) {
+		bucket.Add(tiertest.Rule{Ops: tiertest.OpGet, Times: tiertest.Forever, Delay: 3 * time.Second})
+		c := w.connect()
+		var took []time.Duration
+		for {
+			began := time.Now()
+			ps := c.fetch(0, place{"cold", 0, 0}, place{"cold", 1, 1})
+			took = append(took, time.Since(began))
+			wantRecords(t, ps[1], "1:b") // is not kept waiting for more than the limit
+			if len(ps[0].RecordBatches) > 0 {
+				wantRecords(t, ps[0], "0:a")
+				break
+			}
+			if ps[0].ErrorCode != 0 || ps[0].HighWatermark != 2 || len(took) > 100 {
+				t.Fatalf("answer %d is %+v", len(took), ps[0])
+			}
+		}
+		if longest := slices.Max(took); longest > 500*time.Millisecond || len(took) < 2 {
+			t.Errorf("took %v, expected several answers within remote.fetch.max.wait.ms each", took)
+		}
+	})
+}
+
+func TestFetchFromATierThatFails(t *testing.T) {
+	remote(t, func(t *testing.T, w *world, bucket *tiertest.Bucket) {
+		bucket.Add(tiertest.Rule{Ops: tiertest.OpGet, Times: tiertest.Forever, Fault: tiertest.Refuse, Err: tier.ErrDenied})
+		p := w.connect().fetch(0, place{"cold", 0, 0})[0]
+		wantCode(t, "answer", p.ErrorCode, kerr.KafkaStorageError) // a consumer asks again, and keeps its place
+	})
+}
+
+func TestFetchFromTheTierOfAStoppingServer(t *testing.T) {
+	remote(t, func(t *testing.T, w *world, bucket *tiertest.Bucket) {
+		bucket.Add(tiertest.Rule{Ops: tiertest.OpGet, Times: tiertest.Forever, Delay: time.Hour})
+		poll := w.poll(w.fetchOf(time.Hour, place{"cold", 0, 0}))
+		w.stopServer()
+		if resp, took := poll.answer(); took > 0 || resp.Topics[0].Partitions[0].ErrorCode != 0 {
+			t.Errorf("answered after %s with %+v", took, resp)
+		}
+	})
+}
