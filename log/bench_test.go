@@ -217,3 +217,36 @@ func BenchmarkRead(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkOpen is the time to open a set of a thousand logs, closed or killed.
+func BenchmarkOpen(b *testing.B) {
+	const n = 1000
+	for _, killed := range []bool{false, true} {
+		b.Run(fmt.Sprintf("killed=%t", killed), func(b *testing.B) {
+			dir := b.TempDir()
+			s, err := openBench(dir)
+			check(b, err)
+			for range s.commits.journal.files {
+				check(b, s.commits.journal.prepare())
+			}
+			for i := range n {
+				l, err := tryOpenLog(s, ID{Partition: int32(i)})
+				check(b, err)
+				_, err = l.Append(1, now, plain(payload(1000)))
+				check(b, err)
+			}
+			s.Sync()
+			if !killed {
+				check(b, s.Close())
+			}
+			for b.Loop() {
+				s, err := openBench(dir)
+				check(b, err)
+				for i := range n {
+					_, err := tryOpenLog(s, ID{Partition: int32(i)})
+					check(b, err)
+				}
+			}
+		})
+	}
+}

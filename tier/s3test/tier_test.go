@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math"
 	"net/http"
@@ -109,7 +108,7 @@ func begin(t testing.TB, b tier.Bucket, s *source) running {
 	s.runs++
 	tr, err := tier.Open(tier.Options{
 		Bucket: b, Cluster: "c", Name: "test", Instance: "test", FS: vfs.OS{}, Dir: t.TempDir(),
-		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), CacheReserve: 1,
+		Logger: slog.New(slog.DiscardHandler), CacheReserve: 1,
 	})
 	if err != nil {
 		t.Fatal(err)
