@@ -29,7 +29,7 @@ func (a *API) Routes() []protocol.Route {
 		{Key: 33, Min: 0, Max: 2, Start: a.alterConfigs},
 		{Key: 35, Min: 1, Max: 5, Start: a.describeLogDirs},
 		{Key: 37, Min: 0, Max: 3, Start: a.createPartitions},
-		{Key: 42, Min: 0, Max: 2, Start: fromGroup(g.DeleteGroups)},
+		{Key: 42, Min: 0, Max: 3, Start: fromGroup(g.DeleteGroups)},
 		{Key: 44, Min: 0, Max: 1, Start: a.incrementalAlterConfigs},
 		{Key: 47, Min: 0, Max: 0, Start: fromGroup(g.OffsetDelete)},
 		{Key: 60, Min: 0, Max: 2, Start: a.describeCluster},
