@@ -2,6 +2,7 @@ package coord
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -111,11 +112,14 @@ func (s *Shard[S]) Run(ctx context.Context) error {
 
 // Call runs one command on the shard and returns its answer when everything the
 // answer may reveal is committed. The command must send reply, or keep it in
-// the state to be sent by a later command. Errors: [ErrLoading], [ErrNotLeader],
-// [ErrCommitTimeout], that of ctx, or one of [Journal.Wait]. After an error the
+// the state to be sent by a later command. A nil shard is one that is not led
+// here. Errors: [ErrLoading], [ErrNotLeader], [ErrCommitTimeout], that of ctx, or one of [Journal.Wait]. After an error the
 // command may have happened or not.
 func Call[S State, R any](ctx context.Context, s *Shard[S], command func(state S, tx *Tx, reply *Reply[R])) (R, error) {
 	var zero R
+	if s == nil {
+		return zero, ErrNotLeader
+	}
 	reply := NewReply[R]()
 	life, err := s.do(func(state S, tx *Tx) { command(state, tx, reply) })
 	if err != nil {
@@ -129,6 +133,19 @@ func Call[S State, R any](ctx context.Context, s *Shard[S], command func(state S
 		return zero, err
 	}
 	return a.value, nil
+}
+
+// Do is [Call] for a command that answers at once. Its error is the command's or one of Call.
+func Do[S State, R any](ctx context.Context, s *Shard[S], command func(state S, tx *Tx) (R, error)) (R, error) {
+	type answer struct {
+		value R
+		err   error
+	}
+	a, err := Call(ctx, s, func(state S, tx *Tx, reply *Reply[answer]) {
+		v, err := command(state, tx)
+		reply.Send(tx, answer{v, err})
+	})
+	return a.value, errors.Join(err, a.err)
 }
 
 // View runs a function that only reads the state, without waiting for the

@@ -22,8 +22,8 @@ const (
 // ListGroups serves key 16, versions 0 to 5: the groups of the shards led here.
 func (c *Coordinator) ListGroups(ctx context.Context, req *kmsg.ListGroupsRequest) *kmsg.ListGroupsResponse {
 	resp := req.ResponseKind().(*kmsg.ListGroupsResponse)
-	for _, shard := range c.ledShards() {
-		groups, err := call(ctx, shard, func(m *machine, _ *coord.Tx) ([]kmsg.ListGroupsResponseGroup, error) {
+	for _, shard := range c.shards.Led() {
+		groups, err := coord.Do(ctx, shard, func(m *machine, _ *coord.Tx) ([]kmsg.ListGroupsResponseGroup, error) {
 			return m.listGroups(req), nil
 		})
 		switch {
@@ -75,7 +75,7 @@ func (g *group) summary() kmsg.ListGroupsResponseGroup {
 func (c *Coordinator) DescribeGroups(ctx context.Context, req *kmsg.DescribeGroupsRequest) *kmsg.DescribeGroupsResponse {
 	resp := req.ResponseKind().(*kmsg.DescribeGroupsResponse)
 	for _, id := range req.Groups {
-		d, err := call(ctx, c.shardOf(id), func(m *machine, _ *coord.Tx) (kmsg.DescribeGroupsResponseGroup, error) {
+		d, err := coord.Do(ctx, c.shards.Of(id), func(m *machine, _ *coord.Tx) (kmsg.DescribeGroupsResponseGroup, error) {
 			return m.describeClassic(id, req.Version), nil
 		})
 		if err != nil {
@@ -137,7 +137,7 @@ func (g *classicGroup) describe(d *kmsg.DescribeGroupsResponseGroup) {
 func (c *Coordinator) DeleteGroups(ctx context.Context, req *kmsg.DeleteGroupsRequest) *kmsg.DeleteGroupsResponse {
 	resp := req.ResponseKind().(*kmsg.DeleteGroupsResponse)
 	for _, id := range req.Groups {
-		_, err := call(ctx, c.shardOf(id), func(m *machine, tx *coord.Tx) (struct{}, error) {
+		_, err := coord.Do(ctx, c.shards.Of(id), func(m *machine, tx *coord.Tx) (struct{}, error) {
 			return struct{}{}, m.deleteGroup(tx, id)
 		})
 		r := kmsg.NewDeleteGroupsResponseGroup()

@@ -32,7 +32,7 @@ func (c *Coordinator) joinGroup(ctx context.Context, client Client, req *kmsg.Jo
 	}
 	own := *req
 	own.Protocols = ownProtocols(req.Protocols)
-	return park(ctx, c.shardOf(req.Group), func(m *machine, tx *coord.Tx, reply *joinReply) {
+	return coord.Call(ctx, c.shards.Of(req.Group), func(m *machine, tx *coord.Tx, reply *joinReply) {
 		m.joinGroup(tx, client, &own, reply)
 	})
 }
@@ -64,7 +64,7 @@ func (c *Coordinator) syncGroup(ctx context.Context, req *kmsg.SyncGroupRequest)
 	case req.Group == "":
 		return nil, kerr.InvalidGroupID
 	}
-	return park(ctx, c.shardOf(req.Group), func(m *machine, tx *coord.Tx, reply *syncReply) {
+	return coord.Call(ctx, c.shards.Of(req.Group), func(m *machine, tx *coord.Tx, reply *syncReply) {
 		m.syncGroup(tx, req, reply)
 	})
 }
@@ -77,7 +77,7 @@ func (c *Coordinator) Heartbeat(ctx context.Context, req *kmsg.HeartbeatRequest)
 		resp.ErrorCode = kerr.InvalidGroupID.Code
 		return resp
 	}
-	_, err := call(ctx, c.shardOf(req.Group), func(m *machine, tx *coord.Tx) (struct{}, error) {
+	_, err := coord.Do(ctx, c.shards.Of(req.Group), func(m *machine, tx *coord.Tx) (struct{}, error) {
 		return struct{}{}, m.heartbeat(tx, req)
 	})
 	if resp.ErrorCode = codeOf(err); resp.ErrorCode == kerr.CoordinatorLoadInProgress.Code {
@@ -100,7 +100,7 @@ func (c *Coordinator) LeaveGroup(ctx context.Context, req *kmsg.LeaveGroupReques
 		resp.ErrorCode = kerr.InvalidGroupID.Code
 		return resp
 	}
-	members, err := call(ctx, c.shardOf(req.Group), func(m *machine, tx *coord.Tx) ([]kmsg.LeaveGroupResponseMember, error) {
+	members, err := coord.Do(ctx, c.shards.Of(req.Group), func(m *machine, tx *coord.Tx) ([]kmsg.LeaveGroupResponseMember, error) {
 		return m.leaveGroup(tx, req.Group, leaving)
 	})
 	resp.ErrorCode = codeOf(err)

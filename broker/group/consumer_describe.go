@@ -32,7 +32,7 @@ func (c *Coordinator) describeConsumer(ctx context.Context, id string) (kmsg.Con
 	if id == "" {
 		return kmsg.ConsumerGroupDescribeResponseGroup{}, kerr.InvalidGroupID
 	}
-	return call(ctx, c.shardOf(id), func(m *machine, _ *coord.Tx) (kmsg.ConsumerGroupDescribeResponseGroup, error) {
+	return coord.Do(ctx, c.shards.Of(id), func(m *machine, _ *coord.Tx) (kmsg.ConsumerGroupDescribeResponseGroup, error) {
 		if g := m.groups[id]; g != nil && g.consumer != nil {
 			return m.describeConsumer(g.consumer), nil
 		}

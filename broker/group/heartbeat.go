@@ -27,7 +27,7 @@ func (c *Coordinator) consumerHeartbeat(ctx context.Context, client Client, req 
 	if err := checkHeartbeat(req, c.cfg().assignors()); err != nil {
 		return nil, err
 	}
-	return call(ctx, c.shardOf(req.Group), func(m *machine, tx *coord.Tx) (*kmsg.ConsumerGroupHeartbeatResponse, error) {
+	return coord.Do(ctx, c.shards.Of(req.Group), func(m *machine, tx *coord.Tx) (*kmsg.ConsumerGroupHeartbeatResponse, error) {
 		if req.MemberEpoch == epochLeave || req.MemberEpoch == epochStaticLeave {
 			return m.consumerLeave(tx, req)
 		}

@@ -49,7 +49,7 @@ func (c *Coordinator) OffsetCommit(ctx context.Context, req *kmsg.OffsetCommitRe
 		}
 	}
 	who := commitClaim{req.Group, req.MemberID, req.InstanceID, req.Generation, req.Version}
-	_, err := call(ctx, c.shardOf(req.Group), func(m *machine, tx *coord.Tx) (struct{}, error) {
+	_, err := coord.Do(ctx, c.shards.Of(req.Group), func(m *machine, tx *coord.Tx) (struct{}, error) {
 		return struct{}{}, m.commitOffsets(tx, who, positions)
 	})
 	for _, rp := range stored {
@@ -136,7 +136,7 @@ func setSingleGroup(resp *kmsg.OffsetFetchResponse, g kmsg.OffsetFetchResponseGr
 }
 
 func (c *Coordinator) fetchGroup(ctx context.Context, req *kmsg.OffsetFetchRequestGroup, version int16) kmsg.OffsetFetchResponseGroup {
-	resp, err := call(ctx, c.shardOf(req.Group), func(m *machine, _ *coord.Tx) (kmsg.OffsetFetchResponseGroup, error) {
+	resp, err := coord.Do(ctx, c.shards.Of(req.Group), func(m *machine, _ *coord.Tx) (kmsg.OffsetFetchResponseGroup, error) {
 		return m.fetchOffsets(req, version)
 	})
 	if err != nil {
@@ -213,7 +213,7 @@ func (c *Coordinator) OffsetDelete(ctx context.Context, req *kmsg.OffsetDeleteRe
 		resp.ErrorCode = kerr.InvalidGroupID.Code
 		return resp
 	}
-	topics, err := call(ctx, c.shardOf(req.Group), func(m *machine, tx *coord.Tx) ([]kmsg.OffsetDeleteResponseTopic, error) {
+	topics, err := coord.Do(ctx, c.shards.Of(req.Group), func(m *machine, tx *coord.Tx) ([]kmsg.OffsetDeleteResponseTopic, error) {
 		return m.deleteSome(tx, req)
 	})
 	if err != nil {

@@ -55,7 +55,7 @@ func (c *Coordinator) Offsets() iter.Seq[CommittedOffset] {
 
 func perShard[T any](c *Coordinator, look func(*machine) []T) iter.Seq[T] {
 	return func(yield func(T) bool) {
-		for _, shard := range c.ledShards() {
+		for _, shard := range c.shards.Led() {
 			var seen []T
 			shard.View(func(m *machine) { seen = look(m) })
 			for _, v := range seen {
@@ -69,7 +69,7 @@ func perShard[T any](c *Coordinator, look func(*machine) []T) iter.Seq[T] {
 
 func (c *Coordinator) countOffsets() int {
 	n := 0
-	for _, shard := range c.ledShards() {
+	for _, shard := range c.shards.Led() {
 		shard.View(func(m *machine) {
 			for _, g := range m.groups {
 				for _, t := range g.offsets {
