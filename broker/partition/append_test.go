@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/morrowmq/morrow/delay"
+	"github.com/morrowmq/morrow/internal/vfs"
 	"github.com/morrowmq/morrow/log"
 	"github.com/morrowmq/morrow/log/record"
 )
@@ -168,14 +169,53 @@ func TestAppendRefusesAGapInTheSequence(t *testing.T) {
 func TestAppendWhileTheScheduleLoads(t *testing.T) {
 	w := newWorld(t)
 	w.create("orders", 1)
+	w.append(w.partition("orders"), plain("a"))
+	w.reopen(w.mem.CrashProcess())
 	p := w.partition("orders")
-	w.append(p, plain("a"))
 	if _, err := p.Append(t.Context(), batch(epoch, delayed("b", "1h")), epoch); !errors.Is(err, ErrLoading) {
 		t.Errorf("delayed record: %v", err)
 	}
+	w.append(p, plain("c"))
 	w.load()
 	w.append(p, delayed("b", "1h"))
-	w.wantContent(p, "0:a", "1h:b")
+	w.wantContent(p, "0:a", "1:c", "2h:b")
+}
+
+func TestFirstRecordOfANewTopicMayBeDelayed(t *testing.T) {
+	w := newWorld(t)
+	w.create("orders", 2)
+	for n := range int32(2) {
+		p, err := w.table.Get(w.topic("orders").ID, n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.append(p, delayed("a", "1h"))
+		w.wantContent(p, "0h:a")
+		if s := w.stats(p); s.Pending != 1 {
+			t.Errorf("partition %d: %d pending", n, s.Pending)
+		}
+	}
+	if p := w.table.nextUnloaded(); p != nil {
+		t.Errorf("%s is to be loaded again", p)
+	}
+}
+
+func TestNewPartitionWhoseScheduleCannotBeReadIsLoadedLater(t *testing.T) {
+	w := newWorld(t)
+	fault := vfs.NewFault(w.mem)
+	w.fsys = fault
+	w.open()
+	rule := fault.Add(vfs.Rule{Ops: vfs.OpMkdir, After: 2}) // two logs, and then the directory of the keeper
+	w.create("orders", 1)
+	if fault.Fired(rule) == 0 {
+		t.Fatal("the schedule could be read: the test is void")
+	}
+	p := w.partition("orders")
+	if _, err := p.Append(t.Context(), batch(epoch, delayed("a", "1h")), epoch); !errors.Is(err, ErrLoading) {
+		t.Errorf("delayed record: %v", err)
+	}
+	w.load()
+	w.append(p, delayed("a", "1h"))
 }
 
 func TestAppendWithoutDelays(t *testing.T) {

@@ -179,8 +179,9 @@ func TestLoadAfterEveryCrash(t *testing.T) {
 func TestLoadOfAPartitionThatIsClosedMeanwhile(t *testing.T) {
 	living(t, func(t *testing.T, w *world) {
 		topic := w.create("orders", 1)
+		w.append(w.partition("orders"), plain("a"))
+		w.reopen(w.mem.CrashProcess())
 		p := w.partition("orders")
-		w.append(p, plain("a"))
 		w.store.must(cluster.DeleteTopics{IDs: []cluster.TopicID{topic.ID}})
 		w.follow() // closes it, not loaded yet
 		w.start()
@@ -197,8 +198,9 @@ func TestLoadOfAPartitionThatIsClosedMeanwhile(t *testing.T) {
 func TestLoadIsGivenUp(t *testing.T) {
 	w := newWorld(t)
 	w.create("orders", 1)
+	w.append(w.partition("orders"), plain("a"))
+	w.reopen(w.mem.CrashProcess())
 	p := w.partition("orders")
-	w.append(p, plain("a"))
 	if err := p.load(canceled()); err == nil || p.loaded.Load() {
 		t.Errorf("load: %v", err)
 	}

@@ -31,6 +31,7 @@ type Partition struct {
 	logger     *slog.Logger
 	dispatcher *delay.Dispatcher
 	tier       *tier.Tier // nil if tiering is switched off
+	created    bool       // the log was made when the partition was opened
 
 	topic  atomic.Pointer[Topic]
 	epoch  atomic.Int32 // leader epoch
@@ -68,6 +69,7 @@ func openPartition(cfg Config, k key, topic *Topic, epoch int32) (*Partition, er
 	options := log.Options{Name: p.String(), Config: topic.logConfig(), Synced: p.synced}
 	var err error
 	if p.log, err = cfg.Logs.OpenLog(id, options); errors.Is(err, log.ErrNotExist) {
+		p.created = true
 		p.log, err = cfg.Logs.Create(id, options)
 	}
 	if err != nil {

@@ -28,9 +28,10 @@ func TestRetentionKeepsWhatIsPending(t *testing.T) {
 	w.clock = func() time.Time { return now }
 	w.open()
 	w.create("orders", 1, "retention.ms", "60000")
-	p := w.partition("orders")
-	w.rolled(p, plain("a"))
+	w.rolled(w.partition("orders"), plain("a"))
 	w.commit()
+	w.reopen(w.mem.CrashProcess())
+	p := w.partition("orders")
 	now = now.Add(time.Hour)
 	if p.retain(now); p.log.Offsets().RealStart != 0 {
 		t.Error("deleted before the schedule was loaded: nobody knows yet what is pending")

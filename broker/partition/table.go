@@ -57,7 +57,8 @@ type Table struct {
 	changed     chan struct{}      // guarded by mu: closed and replaced when applied moves
 	unloaded    []*Partition       // guarded by mu: their schedules are to be loaded
 	failedLoads []*Partition       // guarded by mu: … to be tried again later
-	opened      []*Partition       // guarded by mu: opened by the follow under way
+	opened      []*Partition       // guarded by mu: opened by the follow under way, their schedules are to be loaded
+	created     []*Partition       // guarded by mu: created by the follow under way, with schedules; nobody finds them yet
 	unload      chan struct{}      // 1-buffered: unloaded has grown
 }
 
@@ -258,6 +259,7 @@ func (t *Table) follow(ctx context.Context) {
 		func(id cluster.TopicID) { t.drop(ctx, id) },
 	)
 	_ = g.Wait() // failures are kept per partition
+	t.publishCreated(ctx)
 	t.reconfigure(old, img)
 	t.mu.Lock()
 	t.applied = img
@@ -346,11 +348,33 @@ func (t *Table) open(k key, settings *Topic, epoch int32) {
 	p.scheduleLog = func() *Partition { return t.scheduleOf(k) }
 	t.cfg.Opened(p)
 	t.mu.Lock()
-	t.partitions[k] = p
-	if p.delays() {
+	defer t.mu.Unlock()
+	switch {
+	case p.delays() && p.created:
+		t.created = append(t.created, p)
+		return
+	case p.delays():
 		t.opened = append(t.opened, p)
 	}
+	t.partitions[k] = p
+}
+
+// publishCreated lets partitions be found that have just been created. Their schedules are empty like their logs: they are loaded here, so
+// that the first delayed record is not refused.
+func (t *Table) publishCreated(ctx context.Context) {
+	t.mu.Lock()
+	created := t.created
+	t.created = nil
 	t.mu.Unlock()
+	for _, p := range created {
+		err := p.load(ctx)
+		t.mu.Lock()
+		if err != nil { // it is tried again, and logged, as for any other
+			t.opened = append(t.opened, p)
+		}
+		t.partitions[key{p.Topic().ID, p.number}] = p
+		t.mu.Unlock()
+	}
 }
 
 // scheduleOf finds the partition that holds the runs of another, nil if it is not there.

@@ -136,11 +136,17 @@ func (w *world) load() {
 	}
 }
 
-// restart goes on from what a file system holds, as after a crash of what was there before.
-func (w *world) restart(mem *vfs.Mem) {
+// reopen goes on from what a file system holds, as after a crash of what was there before. No schedule is loaded.
+func (w *world) reopen(mem *vfs.Mem) {
 	w.Helper()
 	w.mem, w.fsys = mem, mem
 	w.open()
+}
+
+// restart is reopen with all schedules loaded.
+func (w *world) restart(mem *vfs.Mem) {
+	w.Helper()
+	w.reopen(mem)
 	w.load()
 }
 
