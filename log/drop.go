@@ -51,6 +51,7 @@ func (l *Log) takeOut(from, to int64) (gone []*segment.Segment, moved bool) {
 	start := keep[0].Base()
 	if moved = start > l.local; moved {
 		l.local = start
+		l.passedLocked(gone)
 		l.start = max(l.start, start)
 		l.reported = max(l.reported, min(start, l.visibleEndLocked()))
 		l.epochs = epochsFrom(l.epochs, l.start)

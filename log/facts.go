@@ -21,12 +21,13 @@ type facts struct {
 	highWatermark int64 // a lower bound
 	synced        int64 // everything below is durable; a lower bound
 	deleteBound   int64 // everything below is confirmed in the tier; -1: nothing is
+	visibleBelow  int64 // end of the last visible batch below the local start; 0 if there is none
 	epochs        []segment.Epoch
 }
 
 // A facts file is one slot. Numbers are big-endian.
 //
-//	 0  magic           "MFA1"
+//	 0  magic           "MFA2"
 //	 4  crc             uint32  CRC-32C of everything after it, up to the last epoch
 //	 8  sequence        uint64  the slot with the larger one is newer
 //	16  lineage         uint64
@@ -36,11 +37,12 @@ type facts struct {
 //	48  high watermark  int64
 //	56  synced end      int64
 //	64  delete bound    int64
-//	72  epochs          uint32
-//	76  epochs: epoch int32, start offset int64
+//	72  visible below   int64
+//	80  epochs          uint32
+//	84  epochs: epoch int32, start offset int64
 const (
-	factsMagic = "MFA1"
-	factsHead  = 76
+	factsMagic = "MFA2"
+	factsHead  = 84
 	epochLen   = 12
 )
 
@@ -54,7 +56,7 @@ func (f facts) encode(sequence uint64) []byte {
 	copy(b, factsMagic)
 	b = be.AppendUint64(b, sequence)
 	b = be.AppendUint64(b, f.lineage)
-	for _, v := range []int64{f.start, f.reportedStart, f.localStart, f.highWatermark, f.synced, f.deleteBound} {
+	for _, v := range []int64{f.start, f.reportedStart, f.localStart, f.highWatermark, f.synced, f.deleteBound, f.visibleBelow} {
 		b = be.AppendUint64(b, uint64(v))
 	}
 	b = be.AppendUint32(b, uint32(len(f.epochs)))
@@ -72,7 +74,7 @@ func decodeFacts(b []byte) (f facts, sequence uint64, err error) {
 	if len(b) < factsHead || string(b[:4]) != factsMagic {
 		return f, 0, errFacts
 	}
-	epochs := int64(be.Uint32(b[72:]))
+	epochs := int64(be.Uint32(b[factsHead-4:]))
 	if int64(len(b)) < factsHead+epochs*epochLen {
 		return f, 0, errFacts
 	}
@@ -83,7 +85,7 @@ func decodeFacts(b []byte) (f facts, sequence uint64, err error) {
 	at := func(pos int) int64 { return int64(be.Uint64(b[pos:])) }
 	f = facts{
 		lineage: be.Uint64(b[16:]), start: at(24), reportedStart: at(32), localStart: at(40),
-		highWatermark: at(48), synced: at(56), deleteBound: at(64),
+		highWatermark: at(48), synced: at(56), deleteBound: at(64), visibleBelow: at(72),
 	}
 	for e := b[factsHead:]; len(e) > 0; e = e[epochLen:] {
 		f.epochs = append(f.epochs, segment.Epoch{Epoch: int32(be.Uint32(e)), Start: int64(be.Uint64(e[4:]))})
@@ -140,7 +142,7 @@ func (w *factsFile) load() (facts, error) {
 // standsFor reports whether f would do in place of the newer g: it may only know less of what is durable and committed.
 func (f facts) standsFor(g facts) bool {
 	return f.lineage == g.lineage && f.start == g.start && f.reportedStart == g.reportedStart && f.localStart == g.localStart &&
-		f.highWatermark <= g.highWatermark && f.synced <= g.synced && f.deleteBound == g.deleteBound && slices.Equal(f.epochs, g.epochs)
+		f.highWatermark <= g.highWatermark && f.synced <= g.synced && f.deleteBound == g.deleteBound && f.visibleBelow == g.visibleBelow && slices.Equal(f.epochs, g.epochs)
 }
 
 // create makes both slots, the first with f in it. Their names are durable once the directory is synced.
@@ -260,6 +262,6 @@ func (l *Log) factsLocked() facts {
 	return facts{
 		lineage: l.lineage, start: l.start, reportedStart: l.reported, localStart: l.local,
 		highWatermark: min(l.hw, l.durableEnd), synced: l.durableEnd, deleteBound: l.confirmed,
-		epochs: l.epochs,
+		visibleBelow: l.below, epochs: l.epochs,
 	}
 }

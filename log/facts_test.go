@@ -11,13 +11,13 @@ import (
 )
 
 var someFacts = facts{
-	lineage: 0x0102030405060708, start: 10, reportedStart: 12, localStart: 11, highWatermark: 20, synced: 21, deleteBound: -1,
+	lineage: 0x0102030405060708, start: 10, reportedStart: 12, localStart: 11, highWatermark: 20, synced: 21, deleteBound: -1, visibleBelow: 9,
 	epochs: []segment.Epoch{{Epoch: 1, Start: 10}, {Epoch: 4, Start: 15}},
 }
 
 // The bytes of a slot, as FORMAT.md draws them.
-const goldenFacts = "4d464131" + "ff1a284b" + "0000000000000007" + "0102030405060708" +
-	"000000000000000a" + "000000000000000c" + "000000000000000b" + "0000000000000014" + "0000000000000015" + "ffffffffffffffff" +
+const goldenFacts = "4d464132" + "f0abd364" + "0000000000000007" + "0102030405060708" +
+	"000000000000000a" + "000000000000000c" + "000000000000000b" + "0000000000000014" + "0000000000000015" + "ffffffffffffffff" + "0000000000000009" +
 	"00000002" + "00000001" + "000000000000000a" + "00000004" + "000000000000000f"
 
 func TestFactsBytes(t *testing.T) {

@@ -64,9 +64,20 @@ type Options struct {
 	Config Config
 	// Start is the first offset of a log that is created.
 	Start int64
+	// Before says what lies below Start when a log is created whose older part is in the tier. nil: nothing.
+	Before *Before
 	// Synced is called without locks when the synced end has moved: the owner decides what that means for the high
 	// watermark. Calls may overlap, and so come out of order.
 	Synced func(end int64)
+}
+
+// Before is the part of a log that is not local: all of it is in the tier.
+type Before struct {
+	// Start and ReportedStart are the log starts. VisibleEnd is the end of the last visible batch, 0 if there is none.
+	Start, ReportedStart, VisibleEnd int64
+	Epochs                           []segment.Epoch
+	// Producers is what is remembered of producers; nil: nothing.
+	Producers *producer.State
 }
 
 // Log is one partition. All methods are safe for concurrent use.
@@ -100,6 +111,7 @@ type Log struct {
 	reported   int64 // reported log start
 	local      int64 // local start
 	confirmed  int64 // delete bound
+	below      int64 // end of the last visible batch below the local start; 0 if there is none
 	lineage    uint64
 	epochs     []segment.Epoch // replaced, never changed in place
 	visible    visibility

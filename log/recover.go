@@ -51,7 +51,7 @@ func (l *Log) recover() error {
 	if err := l.tidySnapshots(); err != nil {
 		return err
 	}
-	if l.visible, err = loadVisible(l.segments, l.hw); err != nil || l.stored.agree {
+	if l.visible, err = loadVisible(l.segments, l.below, l.hw); err != nil || l.stored.agree {
 		return err
 	}
 	return l.storeFacts(true) // twice again
@@ -182,7 +182,7 @@ func (l *Log) adopt(f facts) {
 	l.syncedEnd, l.durableEnd = l.end, l.end
 	l.hw = f.highWatermark
 	l.start, l.reported, l.local = f.start, f.reportedStart, l.segments[0].Base()
-	l.confirmed, l.lineage = f.deleteBound, f.lineage
+	l.confirmed, l.below, l.lineage = f.deleteBound, f.visibleBelow, f.lineage
 	l.epochs = epochsTo(f.epochs, l.end+1)
 	for _, s := range l.segments {
 		i := s.Describe()
@@ -234,9 +234,9 @@ func (l *Log) replay(segments []*segment.Segment, snapshot, end, now int64, visi
 	return state, err
 }
 
-// loadVisible finds the visible batches around and above a high watermark.
-func loadVisible(segments []*segment.Segment, hw int64) (visibility, error) {
-	var v visibility
+// loadVisible finds the visible batches around and above a high watermark. Those that are not local any more end at below.
+func loadVisible(segments []*segment.Segment, below, hw int64) (visibility, error) {
+	v := visibility{end: below}
 	for _, s := range segments {
 		if s.Base() < hw {
 			end, err := s.LastVisible(hw)

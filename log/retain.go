@@ -69,6 +69,7 @@ func (l *Log) moveStart(p plan, f Floor) (moved bool, err error) {
 	before := l.factsLocked()
 	l.confirmed = max(l.confirmed, l.deleteBoundOf(f))
 	l.local = l.segments[p.local].Base()
+	l.passedLocked(l.segments[:p.local])
 	l.start = max(l.start, p.start)
 	l.reported = max(l.reported, p.reported) // DeleteRecords may have come in between
 	l.epochs = epochsFrom(l.epochs, l.start)
@@ -81,6 +82,7 @@ func (l *Log) moveStart(p plan, f Floor) (moved bool, err error) {
 	if err := l.storeFacts(true); err != nil {
 		l.mu.Lock()
 		l.confirmed, l.local, l.start, l.epochs = before.deleteBound, before.localStart, before.start, before.epochs
+		l.below = before.visibleBelow
 		if l.reported == reported {
 			l.reported = before.reportedStart
 		}
@@ -88,6 +90,13 @@ func (l *Log) moveStart(p plan, f Floor) (moved bool, err error) {
 		return false, err
 	}
 	return true, nil
+}
+
+// passedLocked notes where the visible batches of segments end that are about to go.
+func (l *Log) passedLocked(gone []*segment.Segment) {
+	for _, s := range gone {
+		l.below = max(l.below, s.Info().LastVisible)
+	}
 }
 
 // keepProducers makes the snapshot durable that is taken where the log will begin. Until then snapshots are a

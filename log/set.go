@@ -176,7 +176,7 @@ func (s *Set) Create(id ID, o Options) (*Log, error) {
 		}
 		return nil, err
 	}
-	if err := s.makeDir(dir, o.Start); err != nil {
+	if err := s.makeDir(dir, o); err != nil {
 		// What may not be durable must not be opened.
 		if rerr := s.fsys.RemoveAll(dir); rerr != nil {
 			s.mu.Lock()
@@ -189,7 +189,7 @@ func (s *Set) Create(id ID, o Options) (*Log, error) {
 }
 
 // makeDir makes the directory of an empty log under another name first, so that it is there whole or not at all.
-func (s *Set) makeDir(dir string, start int64) (err error) {
+func (s *Set) makeDir(dir string, o Options) (err error) {
 	tmp := dir + createdSuffix
 	defer func() {
 		if err != nil {
@@ -203,10 +203,16 @@ func (s *Set) makeDir(dir string, start int64) (err error) {
 		return err
 	}
 	w := factsFile{fsys: s.fsys, dir: tmp}
-	if err := w.create(facts{lineage: newLineage(), start: start, reportedStart: start, localStart: start, highWatermark: start, synced: start, deleteBound: -1}); err != nil {
+	if err := w.create(firstFacts(o)); err != nil {
 		return err
 	}
-	f, err := s.fsys.Create(vfs.Join(tmp, segment.FileName(start, segment.LogSuffix)))
+	if b := o.Before; b != nil && b.Producers != nil {
+		b.Producers.Skip(o.Start)
+		if err := vfs.WriteFile(s.fsys, vfs.Join(tmp, segment.FileName(o.Start, snapshotSuffix)), b.Producers.Encode()); err != nil {
+			return err
+		}
+	}
+	f, err := s.fsys.Create(vfs.Join(tmp, segment.FileName(o.Start, segment.LogSuffix)))
 	if err != nil {
 		return err
 	}
@@ -220,6 +226,19 @@ func (s *Set) makeDir(dir string, start int64) (err error) {
 		return err
 	}
 	return s.fsys.SyncDir(s.dir)
+}
+
+// firstFacts are those of a log that is created.
+func firstFacts(o Options) facts {
+	f := facts{
+		lineage: newLineage(), start: o.Start, reportedStart: o.Start, localStart: o.Start,
+		highWatermark: o.Start, synced: o.Start, deleteBound: -1,
+	}
+	if b := o.Before; b != nil {
+		f.start, f.reportedStart, f.visibleBelow = b.Start, b.ReportedStart, b.VisibleEnd
+		f.deleteBound, f.epochs = o.Start, b.Epochs
+	}
+	return f
 }
 
 // OpenLog opens a log that is there; ErrNotExist if it is not. A log that is open already is an error.

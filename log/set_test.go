@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/morrowmq/morrow/internal/vfs"
+	"github.com/morrowmq/morrow/log/producer"
 	"github.com/morrowmq/morrow/log/record"
 	"github.com/morrowmq/morrow/log/segment"
 )
@@ -316,4 +317,62 @@ func TestProducersExpire(t *testing.T) {
 	at = at.Add(expireInterval)
 	s.Keep(at)
 	equal(t, len(l.ActiveProducers()), 0)
+}
+
+// A log whose older part is in the tier begins behind it, and knows what the lost one knew: where it starts for clients and for itself, what
+// is visible, leader epochs, producers.
+func TestCreateBehindTheTier(t *testing.T) {
+	fsys := vfs.NewMem()
+	s := openSet(t, fsys, "data")
+	lost := openLog(t, s)
+	_, err := lost.Append(1, now, plain(idempotent(7, 1, 5)))
+	check(t, err)
+	s.Sync()
+	snapshot, err := lost.ProducerSnapshot(1)
+	check(t, err)
+	check(t, s.Close())
+	producers, err := producer.Decode(snapshot)
+	check(t, err)
+
+	s = openSet(t, fsys, "restored")
+	o := Options{Name: "test", Config: DefaultConfig(), Start: 1000, Before: &Before{
+		Start: 0, ReportedStart: 0, VisibleEnd: 1, Producers: producers,
+		Epochs: []segment.Epoch{{Epoch: 1, Start: 0}, {Epoch: 9, Start: 1000}},
+	}}
+	l, err := s.Create(testID, o)
+	check(t, err)
+	for range 2 {
+		o := l.Offsets()
+		equal(t, o, Offsets{LocalStart: 1000, DeleteBound: 1000, HighWatermark: 1000, VisibleEnd: 1, LastStable: 1, RealLastStable: 1000, SyncedEnd: 1000, LogEnd: 1000})
+		equal(t, epochOf(l, 1), "1 1000")
+		equal(t, epochOf(l, 9), "9 1000")
+		stored, duplicate, err := l.CheckProducer(7, 1, 5, 5)
+		check(t, err)
+		equal(t, []any{duplicate, stored.BaseOffset}, []any{true, 0})
+		if _, _, err := l.CheckProducer(7, 1, 7, 7); !errors.As(err, new(*OutOfOrderSequenceError)) {
+			t.Fatal(err)
+		}
+		check(t, s.Close())
+		s = openSet(t, fsys, "restored")
+		l = openLog(t, s)
+	}
+	a, err := l.Append(9, now, plain(idempotent(7, 1, 6)))
+	check(t, err)
+	equal(t, a.BaseOffset, int64(1000))
+	s.Sync()
+	equal(t, l.Offsets().VisibleEnd, int64(1001))
+	check(t, s.Close())
+}
+
+// idempotent is a batch of one record with a sequence number.
+func idempotent(id int64, epoch int16, sequence int32) record.Batch {
+	var w record.Builder
+	w.Reset(0, now.UnixMilli())
+	w.SetProducer(id, epoch, sequence)
+	w.Add(0, now.UnixMilli(), nil, []byte("value"))
+	b, err := w.Finish()
+	if err != nil {
+		panic(err)
+	}
+	return b
 }

@@ -62,6 +62,7 @@ func (l *Log) cut(segments []*segment.Segment, i int, pos, end int64) error {
 	l.epochs = epochsTo(l.epochs, end)
 	l.segments = slices.Clip(segments[:i+1])
 	l.removals++
+	below := l.below
 	l.recovery = recovery{at: end, latest: l.recovery.latest, synced: min(l.recovery.synced, end)}
 	l.mu.Unlock()
 	if err := l.storeFacts(true); err != nil {
@@ -86,7 +87,7 @@ func (l *Log) cut(segments []*segment.Segment, i int, pos, end int64) error {
 	if err != nil {
 		return err
 	}
-	v, err := loadVisible(kept, hw)
+	v, err := loadVisible(kept, below, hw)
 	if err != nil {
 		return err
 	}

@@ -236,3 +236,33 @@ func TestLastStableBeforeHidden(t *testing.T) {
 	read.Release()
 	equal(t, read.Aborted, []AbortedTxn{{ProducerID: 7, FirstOffset: 2, LastOffset: 4, LastStable: 5}})
 }
+
+// The visible end stays where it was when every visible batch was evicted and only hidden ones are left, over a restart and a truncation
+// too: else consumers would be told that the log ends before records that are in the tier.
+func TestVisibleEndAfterEviction(t *testing.T) {
+	fsys := vfs.NewMem()
+	s := openSet(t, fsys, "data")
+	tiered := func(c *Config) { c.LocalRetentionBytes = 0 }
+	l := openLog(t, s, tiered)
+	appendValue(t, l, "a")
+	appendValue(t, l, "b")
+	check(t, l.Roll())
+	appendHidden(t, l, "later")
+	appendHidden(t, l, "later still")
+	s.Sync()
+	removed, err := l.Retain(now, Floor{Gate: 0, Tiered: true, Confirmed: 2})
+	check(t, err)
+	equal(t, removed, 1)
+	ends := func() string {
+		o := l.Offsets()
+		return fmt.Sprint(o.LogStart, o.LocalStart, o.VisibleEnd, o.LastStable, o.LogEnd)
+	}
+	equal(t, ends(), "0 2 2 2 4")
+	check(t, s.Close())
+	s = openSet(t, fsys, "data")
+	defer s.Close()
+	l = openLog(t, s, tiered)
+	equal(t, ends(), "0 2 2 2 4")
+	check(t, l.TruncateTo(3))
+	equal(t, ends(), "0 2 2 2 3")
+}

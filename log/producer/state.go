@@ -123,6 +123,9 @@ func New(start int64) *State {
 // End is the offset after the last batch applied.
 func (s *State) End() int64 { return s.end }
 
+// Skip makes the state that of a log whose next batch is at end: nothing lies in between.
+func (s *State) Skip(end int64) { s.end = max(s.end, end) }
+
 // VisibleEnd is the end of the last visible batch applied, None if there was none.
 func (s *State) VisibleEnd() int64 { return s.visible }
 
