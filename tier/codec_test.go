@@ -55,6 +55,7 @@ func sampleManifest() *Manifest {
 	return &Manifest{
 		Cluster: "c1", PartitionID: PartitionID{Topic: TopicID{9, 8, 7}, Name: "orders", Partition: 2},
 		Epoch: 3, Version: 17, Commit: Token{0xcc}, Time: 1_700_000_002_000, LogStart: 100, LogEnd: 900,
+		ReportedStart: 120, SourceEnd: 5000, Partitions: 4, Schedule: TopicID{7, 8, 9},
 		Config: map[string]string{"retention.ms": "1000", "cleanup.policy": "delete"},
 		Epochs: []EpochStart{{Epoch: 0, Start: 50}, {Epoch: 3, Start: 150}},
 		Start:  100, End: 500,

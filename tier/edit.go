@@ -15,7 +15,7 @@ var ErrGap = errors.New("remote range would not be contiguous")
 
 // newManifest is that of a partition of which nothing is remote.
 func newManifest(cluster string, id PartitionID) *Manifest {
-	m := &Manifest{Cluster: cluster, PartitionID: id}
+	m := &Manifest{Cluster: cluster, PartitionID: id, SourceEnd: NoOffset}
 	m.reset()
 	return m
 }

@@ -131,7 +131,7 @@ func (l *fakeLog) bytesOf(from, to int64, visible bool) []byte {
 func (l *fakeLog) Offsets() tier.LocalOffsets {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	o := tier.LocalOffsets{Start: l.start, LocalStart: l.end, End: l.end, Gate: l.gate}
+	o := tier.LocalOffsets{Start: l.start, LocalStart: l.end, End: l.end, Gate: l.gate, Reported: max(0, l.reported), SourceEnd: tier.NoOffset}
 	for i, s := range l.segments {
 		if i == 0 {
 			o.LocalStart = s.Base

@@ -22,7 +22,12 @@ type Manifest struct {
 
 	// Of the log when this was written, for restore.
 	LogStart, LogEnd int64
-	Config           map[string]string
+	ReportedStart    int64 // where clients were told that the log starts
+	// SourceEnd is, in the log of a schedule, the end of the log whose schedule it is: no ticket in here is above. Else NoOffset.
+	SourceEnd  int64
+	Config     map[string]string
+	Partitions int32   // of the topic; 0: not known
+	Schedule   TopicID // the topic that holds this one's schedule; zero: none
 
 	Epochs []EpochStart // every leader epoch up to End, ascending in both
 

@@ -32,6 +32,7 @@ func (m *Manifest) encode() []byte {
 	for i := range m.Garbage {
 		e.nested(m.Garbage[i].encode)
 	}
+	e.nested(m.encodeOrigin)
 	return seal(manifestMagic, manifestVersion, e.b)
 }
 
@@ -70,6 +71,10 @@ func decodeManifest(b []byte) (*Manifest, error) {
 	for i := range m.Garbage {
 		d.nested(m.Garbage[i].decode)
 	}
+	m.ReportedStart, m.SourceEnd = m.LogStart, NoOffset
+	if len(d.b) > 0 {
+		d.nested(m.decodeOrigin)
+	}
 	if d.err == nil && at != m.End && !m.Empty() {
 		d.err = fmt.Errorf("%w: entries end at %d instead of %d", ErrCorrupt, at, m.End)
 	}
@@ -77,6 +82,21 @@ func decodeManifest(b []byte) (*Manifest, error) {
 		return nil, d.err
 	}
 	return m, nil
+}
+
+// encodeOrigin appends what else is needed to make the partition again.
+func (m *Manifest) encodeOrigin(e *encoder) {
+	e.int(m.ReportedStart)
+	e.int(m.SourceEnd)
+	e.int(int64(m.Partitions))
+	e.raw(m.Schedule[:])
+}
+
+func (m *Manifest) decodeOrigin(d *decoder) {
+	m.ReportedStart = d.int()
+	m.SourceEnd = d.int()
+	m.Partitions = int32(d.int())
+	copy(m.Schedule[:], d.raw(len(m.Schedule)))
 }
 
 // minNested is the least a length-prefixed structure with a token takes.

@@ -21,8 +21,11 @@ type Config struct {
 	Discard bool
 	// RetentionMs and RetentionBytes bound the whole log, remote and local; -1: no bound.
 	RetentionMs, RetentionBytes int64
-	// Topic is every explicitly set configuration of the topic. It is kept in the manifest for restore.
-	Topic map[string]string
+	// Topic is every explicitly set configuration of the topic, Partitions how many it has, and Schedule the topic that holds its
+	// schedule, if any. They are kept in the manifest for restore.
+	Topic      map[string]string
+	Partitions int32
+	Schedule   TopicID
 }
 
 // Partition is the remote part of one partition. Its exported methods are safe for concurrent use.
@@ -214,7 +217,9 @@ func (p *Partition) commit(ctx context.Context, next *Manifest) error {
 	next.Name = p.id.Name
 	offsets := p.source.Offsets()
 	next.LogStart, next.LogEnd = offsets.Start, max(next.LogEnd, offsets.End)
-	next.Config = p.config().Topic
+	next.ReportedStart, next.SourceEnd = offsets.Reported, max(next.SourceEnd, offsets.SourceEnd)
+	cfg := p.config()
+	next.Config, next.Partitions, next.Schedule = cfg.Topic, cfg.Partitions, cfg.Schedule
 	if err := p.catalog.pageOut(ctx, next); err != nil {
 		return err
 	}

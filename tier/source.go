@@ -45,11 +45,13 @@ type SegmentFile interface {
 
 // LocalOffsets is a consistent snapshot. Start ≤ LocalStart ≤ End.
 type LocalOffsets struct {
-	// Start is the log start: nothing below need be kept. DeleteRecords and retention move it.
-	Start int64
+	// Start is the log start: nothing below need be kept. DeleteRecords and retention move it. Reported is what clients are told.
+	Start, Reported int64
 	// LocalStart is the oldest offset whose bytes are here, LocalBytes the size of all that is.
 	LocalStart, LocalBytes int64
 	End                    int64
+	// SourceEnd is, if this is the log of a schedule, the end of the log whose schedule it is; else NoOffset.
+	SourceEnd int64
 	// Gate bounds what Start may become: what lies above is still needed (pending schedules). math.MaxInt64: no bound.
 	Gate int64
 }

@@ -17,6 +17,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/morrowmq/morrow/cluster"
 	"github.com/morrowmq/morrow/delay"
 	"github.com/morrowmq/morrow/internal/vfs"
 	"github.com/morrowmq/morrow/log"
@@ -39,10 +40,10 @@ type Partition struct {
 	// activeBase is what the tier was last told of: beyond it no segment was closed.
 	activeBase atomic.Int64
 
-	// scheduleLog finds the partition of the schedule topic, nil if it is not there; fs and scratch are for the keeper's temporary files.
-	scheduleLog func() *Partition
-	fs          vfs.FS
-	scratch     string
+	// find finds the partition with the same number of another topic, nil if it is not there; fs and scratch are for the keeper's temporary files.
+	find    func(topic cluster.TopicID) *Partition
+	fs      vfs.FS
+	scratch string
 	// schedule and keeper are set before loaded is, under mu, once they have heard of everything in the log. Topics that
 	// never delay have neither.
 	schedule *delay.Schedule
@@ -59,8 +60,8 @@ type Partition struct {
 }
 
 // openPartition opens a partition's log, or makes it if the partition is new here.
-func openPartition(cfg Config, k key, topic *Topic, epoch int32) (*Partition, error) {
-	p := &Partition{number: k.number, now: cfg.Now, logger: cfg.Logger, dispatcher: cfg.Dispatcher, tier: cfg.Tier, fs: cfg.FS}
+func openPartition(cfg Config, k key, topic *Topic, epoch int32, find func(cluster.TopicID) *Partition) (*Partition, error) {
+	p := &Partition{number: k.number, now: cfg.Now, logger: cfg.Logger, dispatcher: cfg.Dispatcher, tier: cfg.Tier, fs: cfg.FS, find: find}
 	p.scratch = scratchDir(cfg, log.ID{Topic: k.topic, Partition: k.number})
 	p.topic.Store(topic)
 	p.epoch.Store(epoch)

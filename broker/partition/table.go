@@ -337,7 +337,14 @@ func hosts(p *cluster.Partition, node int32) bool {
 }
 
 func (t *Table) open(k key, settings *Topic, epoch int32) {
-	p, err := openPartition(t.cfg, k, settings, epoch)
+	find := func(topic cluster.TopicID) *Partition {
+		p, err := t.Get(topic, k.number)
+		if err != nil {
+			return nil
+		}
+		return p
+	}
+	p, err := openPartition(t.cfg, k, settings, epoch, find)
 	if err != nil {
 		t.cfg.Logger.Error("partition cannot be opened and stays offline", "topic", settings.Name, "partition", k.number, "err", err)
 		t.mu.Lock()
@@ -345,7 +352,6 @@ func (t *Table) open(k key, settings *Topic, epoch int32) {
 		t.mu.Unlock()
 		return
 	}
-	p.scheduleLog = func() *Partition { return t.scheduleOf(k) }
 	t.cfg.Opened(p)
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -375,19 +381,6 @@ func (t *Table) publishCreated(ctx context.Context) {
 		t.partitions[key{p.Topic().ID, p.number}] = p
 		t.mu.Unlock()
 	}
-}
-
-// scheduleOf finds the partition that holds the runs of another, nil if it is not there.
-func (t *Table) scheduleOf(k key) *Partition {
-	topic, ok := t.cfg.Store.Image().TopicByID(k.topic)
-	if !ok {
-		return nil
-	}
-	p, err := t.Get(topic.Schedule, k.number)
-	if err != nil {
-		return nil
-	}
-	return p
 }
 
 // drop takes a deleted topic's partitions out of the table. Their data goes in clean, which is repeated until it works.

@@ -155,7 +155,7 @@ func behind(segments []segment.Info, bytes int64) int64 {
 
 // openKeeper reads what the schedule log knows.
 func (p *Partition) openKeeper(ctx context.Context) error {
-	journal := p.scheduleLog()
+	journal := p.find(p.Topic().ScheduleID)
 	if journal == nil {
 		return errNoSchedule
 	}

@@ -36,6 +36,8 @@ func (p *Partition) tierConfig() tier.Config {
 		RetentionMs:    c.RetentionMs,
 		RetentionBytes: c.RetentionBytes,
 		Topic:          p.Topic().Overrides,
+		Partitions:     p.Topic().Partitions,
+		Schedule:       tier.TopicID(p.Topic().ScheduleID),
 	}
 }
 
@@ -160,7 +162,20 @@ func (s localSource) Aborted(from, to int64) ([]tier.AbortedTxn, error) {
 // Offsets implements tier.Source.
 func (s localSource) Offsets() tier.LocalOffsets {
 	o := s.p.log.Offsets()
-	return tier.LocalOffsets{Start: o.RealStart, LocalStart: o.LocalStart, LocalBytes: s.p.log.Size(), End: o.LogEnd, Gate: s.p.gate()}
+	return tier.LocalOffsets{
+		Start: o.RealStart, Reported: o.LogStart, LocalStart: o.LocalStart, LocalBytes: s.p.log.Size(), End: o.LogEnd,
+		SourceEnd: s.p.sourceEnd(), Gate: s.p.gate(),
+	}
+}
+
+// sourceEnd is the end of the log whose schedule this one holds, tier.NoOffset if it holds none.
+func (p *Partition) sourceEnd() int64 {
+	if p.Topic().Schedule {
+		if source := p.find(p.Topic().ScheduleOf); source != nil {
+			return source.log.Offsets().LogEnd
+		}
+	}
+	return tier.NoOffset
 }
 
 // Advance implements tier.Source.

@@ -20,7 +20,10 @@ type Topic struct {
 	Internal bool
 	// Schedule marks a schedule topic: it holds the runs of another.
 	Schedule bool
-	Config   *config.TopicConfig
+	// ScheduleID is the topic that holds this one's runs, ScheduleOf the one whose runs this one holds; zero if there is none.
+	ScheduleID, ScheduleOf cluster.TopicID
+	Partitions             int32 // how many there are
+	Config                 *config.TopicConfig
 	// Overrides are what is set on the topic itself.
 	Overrides config.Values
 	// Rules are the delay headers to look for, nil for topics that never delay.
@@ -33,7 +36,10 @@ type Topic struct {
 
 func newTopic(t *cluster.Topic, producerExpirationMs int64) (*Topic, error) {
 	c := t.Resolved()
-	topic := &Topic{Name: t.Name, ID: t.ID, Internal: t.Internal, Schedule: t.IsSchedule(), Config: c, Overrides: t.Config, producerExpirationMs: producerExpirationMs}
+	topic := &Topic{
+		Name: t.Name, ID: t.ID, Internal: t.Internal, Schedule: t.IsSchedule(), ScheduleID: t.Schedule, ScheduleOf: t.ScheduleOf, Partitions: int32(len(t.Partitions)),
+		Config: c, Overrides: t.Config, producerExpirationMs: producerExpirationMs,
+	}
 	if t.Internal {
 		return topic, nil
 	}
