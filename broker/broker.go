@@ -20,6 +20,7 @@ import (
 
 	"github.com/morrowmq/morrow/broker/group"
 	"github.com/morrowmq/morrow/broker/partition"
+	"github.com/morrowmq/morrow/broker/restore"
 	"github.com/morrowmq/morrow/cluster/config"
 	"github.com/morrowmq/morrow/cluster/local"
 	"github.com/morrowmq/morrow/delay"
@@ -55,6 +56,7 @@ func Run(ctx context.Context, cfg Config) error {
 type broker struct {
 	cfg      Config
 	settings *config.Resolved
+	layout   Layout
 	logger   *slog.Logger
 	registry *prometheus.Registry
 
@@ -87,8 +89,13 @@ func open(ctx context.Context, cfg Config) (_ *broker, err error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	layout, err := LayoutOf(cfg.Values)
+	if err != nil {
+		return nil, err
+	}
 	b := &broker{
 		cfg:      cfg,
+		layout:   layout,
 		settings: config.ResolveBroker(config.Layers{Static: cfg.Values}),
 		logger:   cfg.Logger,
 		registry: prometheus.NewRegistry(),
@@ -120,6 +127,9 @@ func (b *broker) openStore(context.Context) error {
 		return fmt.Errorf("data directory: %w", err)
 	}
 	b.lock = lock
+	if err := restore.CheckFinished(b.cfg.FS, dir); err != nil {
+		return err
+	}
 	b.store, err = local.Open(local.Options{Dir: dir, Node: b.nodeID(), Static: b.cfg.Values, Now: b.cfg.Now, Logger: b.logger})
 	return err
 }
@@ -142,17 +152,9 @@ func (b *broker) openTier(ctx context.Context) error {
 	if !b.settings.Bool("remote.log.storage.system.enable") {
 		return nil
 	}
-	dir, err := filepath.Abs(b.dataDir())
+	bucket, err := tier.OpenBucket(ctx, b.layout.TierURL, b.cfg.FS)
 	if err != nil {
-		return fmt.Errorf("data directory: %w", err)
-	}
-	url := b.settings.String("tier.url")
-	if url == "" {
-		url = "file://" + vfs.Join(dir, "tier")
-	}
-	bucket, err := tier.OpenBucket(ctx, url, b.cfg.FS)
-	if err != nil {
-		return fmt.Errorf("tier.url %s: %w", url, err)
+		return fmt.Errorf("tier.url %s: %w", b.layout.TierURL, err)
 	}
 	b.tier, err = tier.Open(tier.Options{
 		Bucket:     bucket,

@@ -1,28 +1,48 @@
 package broker
 
 import (
+	"fmt"
+	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/morrowmq/morrow/broker/group"
 	"github.com/morrowmq/morrow/cluster"
 	"github.com/morrowmq/morrow/cluster/config"
+	"github.com/morrowmq/morrow/internal/vfs"
 	"github.com/morrowmq/morrow/protocol"
 )
 
-func (b *broker) nodeID() int32 {
-	if !b.settings.IsNull("broker.id") {
-		return int32(b.settings.Int("broker.id"))
-	}
-	return int32(b.settings.Int("node.id"))
+// Layout is as whom a broker runs and where it keeps what.
+type Layout struct {
+	NodeID  int32
+	DataDir string
+	TierURL string
 }
 
-func (b *broker) dataDir() string {
-	if dirs := b.settings.List("log.dirs"); len(dirs) > 0 {
-		return dirs[0]
+// LayoutOf reads it from broker configs.
+func LayoutOf(values config.Values) (Layout, error) {
+	r := config.ResolveBroker(config.Layers{Static: values})
+	l := Layout{NodeID: int32(r.Int("node.id")), DataDir: r.String("log.dir"), TierURL: r.String("tier.url")}
+	if !r.IsNull("broker.id") {
+		l.NodeID = int32(r.Int("broker.id"))
 	}
-	return b.settings.String("log.dir")
+	if dirs := r.List("log.dirs"); len(dirs) > 0 {
+		l.DataDir = dirs[0]
+	}
+	if l.TierURL == "" {
+		dir, err := filepath.Abs(l.DataDir)
+		if err != nil {
+			return l, fmt.Errorf("data directory: %w", err)
+		}
+		l.TierURL = "file://" + vfs.Join(dir, "tier")
+	}
+	return l, nil
 }
+
+func (b *broker) nodeID() int32 { return b.layout.NodeID }
+
+func (b *broker) dataDir() string { return b.layout.DataDir }
 
 func millis(r *config.Resolved, name string) time.Duration {
 	return time.Duration(r.Int(name)) * time.Millisecond

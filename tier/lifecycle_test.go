@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -306,14 +307,17 @@ func TestRestoreFromTheBucketAlone(t *testing.T) {
 		if err != nil || len(topics) != 1 || topics[0].Name != "orders" || topics[0].Config["x"] != "y" || topics[0].Deleted || len(topics[0].Partitions) != 1 {
 			w.t.Fatalf("inventory %+v, %v", topics, err)
 		}
-		r, err := tier.Restore(w.calm(), w.bucket, cluster, topics[0].ID, 3, 40, 1000)
-		if err != nil || r.Next != 1040 || r.Epoch != 4 || !bytes.Equal(r.Snapshot, snapshotAt(25)) {
+		o := tier.RestoreOptions{Epoch: 3, AtLeast: 40, Gap: 1000, Now: time.Now()}
+		if _, err := tier.Restore(w.calm(), w.bucket, cluster, orders.Topic, 3, o); !errors.Is(err, tier.ErrFenced) {
+			w.t.Fatalf("restored in the epoch of the lost leader: %v", err)
+		}
+		o.Epoch = 4
+		r, err := tier.Restore(w.calm(), w.bucket, cluster, orders.Topic, 3, o)
+		want := tier.Restored{Next: 1040, End: 25, VisibleEnd: 25, Snapshot: snapshotAt(25), Epochs: []tier.EpochStart{{Epoch: 0, Start: 0}, {Epoch: 4, Start: 1040}}}
+		if err != nil || !reflect.DeepEqual(r, want) {
 			w.t.Fatalf("restored %+v, %v", r, err)
 		}
-		if got := r.Manifest.EpochStarts(); !slices.Equal(got, []tier.EpochStart{{Epoch: 0, Start: 0}}) {
-			w.t.Fatalf("epochs %v", got)
-		}
-		w.disk, w.epoch = vfs.NewMem(), r.Epoch
+		w.disk, w.epoch = vfs.NewMem(), o.Epoch
 		w.log = newFakeLog(w.t)
 		w.log.all, w.log.end = lost.all, r.Next
 		w.log.dropped = [][2]int64{{25, r.Next}}

@@ -34,8 +34,8 @@ func (e *OwnedError) Error() string {
 
 const (
 	ownerInterval = time.Minute
-	// An owner that has given no sign of life for so long is gone.
-	ownerTTL      = 5 * time.Minute
+	// OwnerTTL is how long an owner may give no sign of life before it is taken for gone.
+	OwnerTTL      = 5 * time.Minute
 	maxOwnerBytes = 64 << 10
 )
 
@@ -66,7 +66,7 @@ func ClaimOwner(ctx context.Context, b Bucket, cluster string, me Owner, takeOve
 			return err
 		case now == me:
 			return nil // renewed by an earlier try
-		case now.Instance != me.Instance && !takeOver && me.Seen-now.Seen < ownerTTL.Milliseconds():
+		case now.Instance != me.Instance && !takeOver && me.Seen-now.Seen < OwnerTTL.Milliseconds():
 			return &OwnedError{Bucket: b.String(), Owner: now}
 		}
 		data, err := json.Marshal(me)
@@ -79,6 +79,48 @@ func ClaimOwner(ctx context.Context, b Bucket, cluster string, me Owner, takeOve
 		}
 		// Changed meanwhile, or not known: look again.
 	}
+}
+
+// WhileOwner runs do while it keeps the cluster id claimed in the name of me, whose Seen it sets. If somebody else takes it over, do's context ends and
+// the *OwnedError is returned.
+func WhileOwner(ctx context.Context, b Bucket, cluster string, me Owner, takeOver bool, do func(context.Context) error) error {
+	claim := func(ctx context.Context, takeOver bool) error {
+		me.Seen = time.Now().UnixMilli()
+		return ClaimOwner(ctx, b, cluster, me, takeOver)
+	}
+	if err := claim(ctx, takeOver); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(ownerInterval):
+			}
+			if err := claim(ctx, false); errors.As(err, new(*OwnedError)) {
+				cancel(err)
+			}
+		}
+	}()
+	err := do(ctx)
+	if owned := context.Cause(ctx); errors.As(owned, new(*OwnedError)) {
+		err = owned
+	}
+	cancel(nil)
+	<-done
+	return err
+}
+
+// LoadInstance returns the id of the installation that keeps its tier's files in dir, and makes one at the first time.
+func LoadInstance(fsys vfs.FS, dir string) (string, error) {
+	if err := fsys.MkdirAll(dir); err != nil {
+		return "", err
+	}
+	return loadInstance(fsys, dir)
 }
 
 // loadInstance returns the installation's id, which it makes at the first start.

@@ -2,87 +2,38 @@ package tier
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"hash/crc32"
-	"strconv"
-	"strings"
 	"time"
 )
 
-// RemoteTopic is what a bucket knows of a topic.
-type RemoteTopic struct {
-	ID         TopicID
-	Name       string
-	Config     map[string]string
-	Deleted    bool
-	Partitions []*Manifest // by number; those that ever had a leader with tiering
-}
-
-// Inventory lists the topics below a cluster id. It reads every manifest, and needs no broker.
-func Inventory(ctx context.Context, b Bucket, cluster string) ([]RemoteTopic, error) {
-	var topics []RemoteTopic
-	root := cluster + "/"
-	err := b.List(ctx, root, func(o Object) error {
-		parts := strings.Split(strings.TrimPrefix(o.Key, root), "/")
-		id, err := ParseTopicID(parts[0])
-		if err != nil || len(parts) < 2 {
-			return nil
-		}
-		if n := len(topics); n == 0 || topics[n-1].ID != id {
-			topics = append(topics, RemoteTopic{ID: id})
-		}
-		t := &topics[len(topics)-1]
-		switch {
-		case parts[1] == tombstoneName:
-			t.Deleted = true
-		case len(parts) == 3 && parts[2] == manifestName:
-			return t.add(ctx, b, cluster, parts[1])
-		}
-		return nil
-	})
-	return topics, err
-}
-
-func (t *RemoteTopic) add(ctx context.Context, b Bucket, cluster, number string) error {
-	n, err := strconv.ParseInt(number, 10, 32)
-	if err != nil {
-		return nil
-	}
-	m, _, err := readManifest(ctx, b, partitionDir(cluster, t.ID, int32(n)))
-	if errors.Is(err, ErrNotFound) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	t.Name, t.Config = m.Name, m.Config
-	t.Partitions = append(t.Partitions, m)
-	return nil
-}
-
-// ReadManifest reads the manifest of one partition.
-func ReadManifest(ctx context.Context, b Bucket, cluster string, topic TopicID, partition int32) (*Manifest, error) {
-	m, _, err := readManifest(ctx, b, partitionDir(cluster, topic, partition))
-	return m, err
-}
-
-// Restored is how a partition begins again when its local log was lost.
-type Restored struct {
-	Manifest *Manifest
-	// The log is created empty with this first offset. It is above every offset that was ever given out: the manifest's end, the
-	// last log end it recorded, and what the caller knows, plus a gap.
-	Next int64
-	// Epoch is the leader epoch to begin with; the manifest is claimed for it, so an old leader that is still running can commit nothing more.
+// RestoreOptions say how a partition goes on whose local log was lost.
+type RestoreOptions struct {
+	// Epoch is the leader epoch to begin with. It is above every epoch of the old log, so that an old leader that is still running can
+	// commit nothing more.
 	Epoch int32
+	// AtLeast is the lowest next offset that the caller allows. Gap is left free above whatever is known to have been given out.
+	AtLeast, Gap int64
+	Now          time.Time
+}
+
+// Restored is how a partition begins again. Below Next everything is remote, or was dropped on record.
+type Restored struct {
+	// Next is the first offset of the log, which is made empty. It is above every offset that was ever given out.
+	Next int64
+	// End is the end of what came back: offsets from here to Next hold nothing.
+	End int64
+	// Start and ReportedStart are the log starts, VisibleEnd the end of the last visible batch (0: there is none).
+	Start, ReportedStart, VisibleEnd int64
+	Epochs                           []EpochStart // of the remote range and of the log that begins
 	// Snapshot is the producer state at the end of the last remote segment; nil if there is none.
 	Snapshot []byte
 }
 
-// Restore prepares a partition whose local log was lost to go on from what is in the bucket. atLeast is the lowest next offset that
-// the caller allows (tickets and folded offsets found in the schedule). The offsets between the manifest's end and Next are
-// recorded as dropped. The caller owns the cluster id (ClaimOwner) and nobody leads the partition.
-func Restore(ctx context.Context, b Bucket, cluster string, topic TopicID, partition int32, atLeast, gap int64) (Restored, error) {
+// Restore claims the manifest of a partition whose local log was lost, and says how the log goes on. The offsets that may have been given out
+// and are not in the bucket are recorded as dropped, so that none is used twice. It can be repeated: then it leaves another gap.
+// The caller owns the cluster id (WhileOwner) and nobody leads the partition.
+func Restore(ctx context.Context, b Bucket, cluster string, topic TopicID, partition int32, o RestoreOptions) (Restored, error) {
 	c := catalog{bucket: b, dir: partitionDir(cluster, topic, partition)}
 	m, err := c.load(ctx)
 	if err != nil {
@@ -91,22 +42,40 @@ func Restore(ctx context.Context, b Bucket, cluster string, topic TopicID, parti
 	if m == nil {
 		return Restored{}, fmt.Errorf("%s: %w", c.key(), ErrNotFound)
 	}
-	r := Restored{Next: max(m.End, m.LogEnd, atLeast, 0) + gap, Epoch: m.Epoch + 1}
+	if m.Epoch >= o.Epoch {
+		return Restored{}, fmt.Errorf("%s: %w: %d ≥ %d", c.key(), ErrFenced, m.Epoch, o.Epoch)
+	}
+	r := m.restored(o)
 	if r.Snapshot, err = lastSnapshot(ctx, &c, m); err != nil {
 		return Restored{}, err
 	}
 	next := m.clone()
-	next.Epoch, next.LogEnd, next.Time = r.Epoch, r.Next, time.Now().UnixMilli()
-	if m.End == NoOffset {
-		next.Start, next.End = r.Next, r.Next
-	} else if err := next.append(dropEntry(m.End, r.Next), nil); err != nil {
-		return Restored{}, err
+	next.Epoch, next.LogEnd, next.Time = o.Epoch, r.Next, o.Now.UnixMilli()
+	from := m.End
+	if from == NoOffset {
+		from = r.Start
 	}
-	if err := c.commit(ctx, next); err != nil {
-		return Restored{}, err
+	if from < r.Next {
+		if err := next.append(dropEntry(from, r.Next), []EpochStart{{Epoch: o.Epoch, Start: r.Next}}); err != nil {
+			return Restored{}, err
+		}
 	}
-	r.Manifest = next
-	return r, nil
+	r.Epochs = append(r.Epochs, EpochStart{Epoch: o.Epoch, Start: r.Next})
+	return r, c.commit(ctx, next)
+}
+
+// restored works out how the partition goes on.
+func (m *Manifest) restored(o RestoreOptions) Restored {
+	r := Restored{
+		Next: max(m.End, m.LogEnd, o.AtLeast, 0) + o.Gap, End: max(m.End, 0),
+		Start: max(m.Start, m.LogStart, 0), ReportedStart: m.ReportedStart,
+		Epochs: append([]EpochStart(nil), m.Epochs...),
+	}
+	r.VisibleEnd = max(r.ReportedStart, m.Summary().VisibleEnd)
+	if m.Empty() && m.End != NoOffset {
+		r.Start = m.End
+	}
+	return r
 }
 
 // lastSnapshot reads the producer state that was stored with the last segment.
@@ -154,6 +123,3 @@ func lastSegment(ctx context.Context, c *catalog, m *Manifest) (*Entry, error) {
 	}
 	return nil, nil
 }
-
-// EpochStarts returns the leader epochs of the remote range, for the restored log's own history.
-func (m *Manifest) EpochStarts() []EpochStart { return append([]EpochStart(nil), m.Epochs...) }

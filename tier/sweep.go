@@ -64,7 +64,7 @@ func SweepOffline(ctx context.Context, b Bucket, cluster string, now time.Time, 
 	case errors.Is(err, ErrNotFound):
 	case err != nil:
 		return Swept{}, err
-	case now.UnixMilli()-owner.Seen < ownerTTL.Milliseconds():
+	case now.UnixMilli()-owner.Seen < OwnerTTL.Milliseconds():
 		return Swept{}, &OwnedError{Bucket: b.String(), Owner: owner}
 	}
 	o.Grace = max(o.Grace, 2*DefaultPrepareTTL)

@@ -94,7 +94,7 @@ func openOrCreate(files vfs.FS, path string, node int32) (*bolt.DB, error) {
 		return nil, err
 	}
 	if !exists {
-		if err := create(files, path, node); err != nil {
+		if err := create(files, path, node, Seed{ClusterID: newClusterID()}); err != nil {
 			return nil, fmt.Errorf("create metadata: %w", err)
 		}
 	}
@@ -109,9 +109,42 @@ func openBolt(path string) (*bolt.DB, error) {
 	return db, nil
 }
 
+// Seed is what a store that is not made from nothing begins with.
+type Seed struct {
+	ClusterID      string
+	Topics         []*cluster.Topic
+	NextProducerID int64
+}
+
+// Create makes a store, whole or not at all. There must be none in the
+// directory: the error is fs.ErrExist.
+func Create(dir string, node int32, seed Seed) (err error) {
+	files := vfs.OS{}
+	lock, err := files.Lock(vfs.Join(dir, lockName))
+	if errors.Is(err, vfs.ErrLocked) {
+		return &LockedError{Dir: dir}
+	}
+	if err != nil {
+		return fmt.Errorf("lock metadata: %w", err)
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
+	path := vfs.Join(dir, fileName)
+	exists, err := vfs.Exists(files, path)
+	if err == nil && exists {
+		err = fs.ErrExist
+	}
+	if err == nil {
+		err = create(files, path, node, seed)
+	}
+	if err != nil {
+		return fmt.Errorf("create metadata %s: %w", path, err)
+	}
+	return nil
+}
+
 // create makes the file under another name and renames it when it is whole, so
-// that a crash leaves either no store or an empty one.
-func create(files vfs.FS, path string, node int32) error {
+// that a crash leaves either no store or a whole one.
+func create(files vfs.FS, path string, node int32, seed Seed) error {
 	tmp := path + ".new"
 	if err := files.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -120,7 +153,7 @@ func create(files vfs.FS, path string, node int32) error {
 	if err != nil {
 		return err
 	}
-	err = db.Update(func(tx *bolt.Tx) error { return initialise(tx, node) })
+	err = db.Update(func(tx *bolt.Tx) error { return initialise(tx, node, seed) })
 	if err := errors.Join(err, db.Close()); err != nil {
 		return err
 	}
@@ -130,7 +163,7 @@ func create(files vfs.FS, path string, node int32) error {
 	return files.SyncDir(vfs.Dir(path))
 }
 
-func initialise(tx *bolt.Tx, node int32) error {
+func initialise(tx *bolt.Tx, node int32, seed Seed) error {
 	for _, name := range [][]byte{bucketMeta, bucketTopics, bucketDeletions, bucketBrokers, bucketConfigs, bucketGroups} {
 		if _, err := tx.CreateBucket(name); err != nil {
 			return err
@@ -140,8 +173,9 @@ func initialise(tx *bolt.Tx, node int32) error {
 		putInt(tx, keyFormat, Format),
 		putInt(tx, keyNode, int64(node)),
 		putInt(tx, keyVersion, 0),
-		putInt(tx, keyNextProducerID, 0),
-		tx.Bucket(bucketMeta).Put(keyCluster, []byte(newClusterID())),
+		putInt(tx, keyNextProducerID, seed.NextProducerID),
+		tx.Bucket(bucketMeta).Put(keyCluster, []byte(seed.ClusterID)),
+		putChange(tx, &cluster.Change{Topics: seed.Topics}),
 	)
 }
 

@@ -17,7 +17,7 @@ import (
 
 func newTier() *cobra.Command {
 	var c tierClient
-	cmd := newFamily("tier", "Look into the bucket that closed segments are tiered to", newTierProbe(&c), newTierList(&c), newTierVerify(&c))
+	cmd := newFamily("tier", "Look into the bucket that closed segments are tiered to", newTierProbe(&c), newTierList(&c), newTierVerify(&c), newTierRestore(&c))
 	cmd.Long = `Look into the bucket that closed segments are tiered to. These commands talk to the
 bucket itself, not to a broker; they change nothing in it.`
 	cmd.Example = `  morrow tier probe s3://bucket/prefix?region=eu-central-1

@@ -1,0 +1,78 @@
+package restore
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/morrowmq/morrow/log"
+	"github.com/morrowmq/morrow/log/producer"
+	"github.com/morrowmq/morrow/log/segment"
+	"github.com/morrowmq/morrow/tier"
+)
+
+// partitionLog is a log to be made.
+type partitionLog struct {
+	topic   *tier.RemoteTopic
+	number  int32
+	epoch   int32
+	atLeast int64 // the lowest next offset that will do
+}
+
+// makeLog makes a log that begins behind what is in the bucket, unless an earlier run has, and ends the transactions in it.
+func (r *restorer) makeLog(ctx context.Context, p partitionLog, made map[log.ID]bool) (Partition, error) {
+	id := log.ID{Topic: p.topic.ID, Partition: p.number}
+	o := log.Options{Name: fmt.Sprintf("%s-%d", p.topic.Name, p.number), Config: log.DefaultConfig(), Start: r.cfg.Gap}
+	m := manifest(p.topic, p.number)
+	if made[id] {
+		l, err := r.logs.OpenLog(id, o)
+		if err != nil {
+			return Partition{}, err
+		}
+		return r.finishLog(l, p, m)
+	}
+	if m != nil { // else nothing of the partition was ever confirmed
+		if err := r.claim(ctx, p, &o); err != nil {
+			return Partition{}, err
+		}
+	}
+	l, err := r.logs.Create(id, o)
+	if err != nil {
+		return Partition{}, err
+	}
+	return r.finishLog(l, p, m)
+}
+
+// claim claims a partition's manifest and works out with what its log begins.
+func (r *restorer) claim(ctx context.Context, p partitionLog, o *log.Options) error {
+	restored, err := tier.Restore(ctx, r.cfg.Bucket, p.topic.Cluster, p.topic.ID, p.number, tier.RestoreOptions{
+		Epoch: p.epoch, AtLeast: p.atLeast, Gap: r.cfg.Gap, Now: r.cfg.Now(),
+	})
+	if err != nil {
+		return err
+	}
+	o.Start = restored.Next
+	o.Before = &log.Before{Start: restored.Start, ReportedStart: restored.ReportedStart, VisibleEnd: restored.VisibleEnd}
+	for _, e := range restored.Epochs {
+		o.Before.Epochs = append(o.Before.Epochs, segment.Epoch{Epoch: e.Epoch, Start: e.Start})
+	}
+	if restored.Snapshot != nil {
+		if o.Before.Producers, err = producer.Decode(restored.Snapshot); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// finishLog aborts what was open, and describes what came back.
+func (r *restorer) finishLog(l *log.Log, p partitionLog, m *tier.Manifest) (Partition, error) {
+	o := l.Offsets()
+	out := Partition{Topic: p.topic.Name, Partition: p.number, Start: o.LogStart, Next: o.LogEnd}
+	if m != nil {
+		s := m.Summary()
+		out.Segments, out.Bytes, out.End = s.Segments, s.Bytes, max(m.End, 0)
+	}
+	for _, i := range l.ActiveProducers() {
+		r.note(i.ProducerID)
+	}
+	return out, nil
+}

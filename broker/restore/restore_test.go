@@ -1,0 +1,229 @@
+package restore
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/morrowmq/morrow/cluster"
+	"github.com/morrowmq/morrow/cluster/local"
+	"github.com/morrowmq/morrow/internal/vfs"
+	"github.com/morrowmq/morrow/log"
+	"github.com/morrowmq/morrow/log/record"
+	"github.com/morrowmq/morrow/tier"
+	"github.com/morrowmq/morrow/tier/tiertest"
+)
+
+var (
+	orders = topic{
+		id: cluster.TopicID{1, 15: 1}, name: "orders", schedule: cluster.TopicID{1, 15: 2}, count: 3, epoch: 7,
+		config: map[string]string{"remote.storage.enable": "true", "retention.ms": "5"},
+	}
+	scheduleOfOrders = topic{id: orders.schedule, name: "__schedule.orders", count: 3, epoch: 8}
+)
+
+// ordersLost makes a bucket with a topic of three partitions: one with records of a producer and hidden ones, one that was empty, and one
+// that the tier never heard of.
+func ordersLost(t testing.TB) *tiertest.Bucket {
+	b := tiertest.NewBucket()
+	w := newLost(t, b, "c1")
+	defer w.stop()
+	w.tiered(orders, 0, build(0, 77, 0, "a", "b"), build(record.Hidden, -1, -1, "later"), build(0, 77, 2, "c"))
+	w.tiered(orders, 1)
+	w.tiered(scheduleOfOrders, 0, plain("run"))
+	return b
+}
+
+func configured(t testing.TB, b tier.Bucket, dir string) Config {
+	return Config{FS: vfs.OS{}, Dir: dir, Node: 4, Name: t.Name(), Bucket: b, Gap: 1000, TakeOver: true, Now: func() time.Time { return now }}
+}
+
+// restoredOrders fails unless the directory is what restoring orders must make of it. repeated is how often that was tried before.
+func restoredOrders(t testing.TB, dir string, repeated int64) {
+	t.Helper()
+	check(t, CheckFinished(vfs.OS{}, dir))
+	store, err := local.Open(local.Options{Dir: dir, Node: 4})
+	check(t, err)
+	defer store.Close()
+	img := store.Image()
+	equal(t, img.ClusterID(), "c1")
+	got, ok := img.Topic("orders")
+	if !ok || got.ID != orders.id || got.Schedule != orders.schedule || len(got.Partitions) != 3 {
+		t.Fatalf("%+v", got)
+	}
+	equal(t, map[string]string(got.Config), orders.config)
+	schedule, _ := img.TopicByID(orders.schedule)
+	equal(t, []any{schedule.Name, schedule.ScheduleOf == orders.id, len(schedule.Partitions)}, []any{"__schedule.orders", true, 3})
+	for _, p := range append(got.Partitions, schedule.Partitions...) {
+		if p.Leader != 4 || int64(p.LeaderEpoch) > 8+epochGap*(repeated+1) || p.LeaderEpoch < 8+epochGap {
+			t.Fatalf("%+v", p)
+		}
+	}
+	id, err := store.ProducerIDs(t.Context(), 1)
+	check(t, err)
+	if id <= 77 {
+		t.Fatalf("producer id %d again", id)
+	}
+	logs, err := log.Open(log.SetConfig{FS: vfs.OS{}, Dir: filepath.Join(dir, "logs"), Now: func() time.Time { return now }, JournalMaxBytes: -1})
+	check(t, err)
+	defer func() { check(t, logs.Close()) }()
+	opened := func(id cluster.TopicID, number int32) (*log.Log, log.Offsets) {
+		l, err := logs.OpenLog(log.ID{Topic: id, Partition: number}, log.Options{Config: log.DefaultConfig()})
+		check(t, err)
+		return l, l.Offsets()
+	}
+
+	l, o := opened(orders.id, 0)
+	// Offset 4 was given out, and its record lost.
+	if o.LogEnd < 5+1000 || o.LogEnd > 5+1000*(repeated+1) {
+		t.Fatalf("goes on at %d", o.LogEnd)
+	}
+	equal(t, []int64{o.LogStart, o.RealStart, o.VisibleEnd, o.LocalStart, o.DeleteBound}, []int64{0, 0, 4, o.LogEnd, o.LogEnd})
+	epoch, end := l.EpochEnd(7)
+	if epoch != 7 || end < 1005 || end > o.LogEnd {
+		t.Fatalf("epoch %d ends at %d", epoch, end)
+	}
+	_, duplicate, err := l.CheckProducer(77, 0, 2, 2)
+	check(t, err)
+	equal(t, duplicate, true)
+	if _, _, err := l.CheckProducer(77, 0, 4, 4); !errors.As(err, new(*log.OutOfOrderSequenceError)) {
+		t.Fatal(err)
+	}
+
+	_, o = opened(orders.id, 1)
+	if o.LogEnd < 1001 || o.LogEnd > 1+1000*(repeated+1) {
+		t.Fatalf("empty partition goes on at %d", o.LogEnd)
+	}
+	equal(t, []int64{o.LogStart, o.VisibleEnd, o.LocalStart}, []int64{0, 0, o.LogEnd})
+	_, o = opened(orders.id, 2)
+	equal(t, []int64{o.LogStart, o.VisibleEnd, o.LogEnd}, []int64{1000, 1000, 1000})
+	_, o = opened(orders.schedule, 0)
+	equal(t, []int64{o.RealStart, o.LocalStart - o.LogEnd}, []int64{0, 0})
+}
+
+func TestRestoreMakesADataDirectory(t *testing.T) {
+	b, dir := ordersLost(t), t.TempDir()
+	plan, err := MakePlan(t.Context(), b, "", nil)
+	check(t, err)
+	var progress int
+	cfg := configured(t, b, dir)
+	cfg.Progress = func(Partition) { progress++ }
+	done, err := Run(t.Context(), cfg, plan)
+	check(t, err)
+	equal(t, []int{len(done), progress}, []int{3, 3})
+	for _, p := range done {
+		if p.Partition == 0 {
+			equal(t, []int64{p.Start, p.End, p.Next, int64(p.Segments)}, []int64{0, 4, 1005, 3})
+		}
+	}
+	restoredOrders(t, dir, 0)
+	if _, err := Run(t.Context(), cfg, plan); err == nil || !strings.Contains(err.Error(), "is not empty, it holds logs") {
+		t.Fatal(err)
+	}
+}
+
+// Every single request to the bucket and operation on the disk fails, once. The directory says that it is not ready, and the
+// restore that is run again goes on. (Scenario 55)
+func TestInterruptedRestoreIsRunAgain(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		harm func(b *tiertest.Bucket, f *vfs.Fault, n int) (fired func() bool)
+	}{
+		{"a request is refused", func(b *tiertest.Bucket, _ *vfs.Fault, n int) func() bool {
+			// Several in a row: reads and the claim of the owner are tried again.
+			r := b.Add(tiertest.Rule{After: n, Times: 4, Fault: tiertest.Refuse, Err: tier.ErrDenied})
+			return func() bool { return b.Fired(r) > 0 }
+		}},
+		{"an answer is lost", func(b *tiertest.Bucket, _ *vfs.Fault, n int) func() bool {
+			r := b.Add(tiertest.Rule{After: n, Times: 4, Fault: tiertest.LoseReply})
+			return func() bool { return b.Fired(r) > 0 }
+		}},
+		{"a disk operation fails", func(_ *tiertest.Bucket, f *vfs.Fault, n int) func() bool {
+			r := f.Add(vfs.Rule{After: n})
+			return func() bool { return f.Fired(r) > 0 }
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			failures := 0
+			for n, fired := 0, true; fired && !t.Failed(); n++ {
+				b, dir := ordersLost(t), t.TempDir()
+				plan, err := MakePlan(t.Context(), b, "c1", nil)
+				check(t, err)
+				cfg := configured(t, b, dir)
+				fault := vfs.NewFault(vfs.OS{})
+				cfg.FS = fault
+				happened := c.harm(b, fault, n)
+				_, err = Run(t.Context(), cfg, plan)
+				fired = happened()
+				b.Heal()
+				if err != nil {
+					failures++
+					cfg.FS = vfs.OS{}
+					if plan, err = MakePlan(t.Context(), b, "c1", nil); err == nil {
+						_, err = Run(t.Context(), cfg, plan)
+					}
+					if err != nil && !strings.Contains(err.Error(), "is not empty") { // only the last sync failed
+						t.Fatalf("again, after failure %d: %v", n, err)
+					}
+				}
+				restoredOrders(t, dir, 1)
+			}
+			if failures < 5 {
+				t.Errorf("only %d runs failed", failures)
+			}
+		})
+	}
+}
+
+func TestHalfRestoredDirectoryIsRefused(t *testing.T) {
+	b, dir := ordersLost(t), t.TempDir()
+	plan, err := MakePlan(t.Context(), b, "", nil)
+	check(t, err)
+	cfg := configured(t, b, dir)
+	b.Add(tiertest.Rule{Key: "/manifest", Ops: tiertest.OpPut, Fault: tiertest.Refuse, Err: tier.ErrDenied, Times: tiertest.Forever})
+	if _, err := Run(t.Context(), cfg, plan); !errors.Is(err, tier.ErrDenied) {
+		t.Fatal(err)
+	}
+	b.Heal()
+	var unfinished *UnfinishedError
+	if err := CheckFinished(vfs.OS{}, dir); !errors.As(err, &unfinished) || unfinished.Dir != dir {
+		t.Fatal(err)
+	}
+	other := plan
+	other.Topics = nil
+	if _, err := Run(t.Context(), cfg, other); err == nil || !strings.Contains(err.Error(), "was begun in "+dir+": go on with these") {
+		t.Fatal(err)
+	}
+	_, err = Run(t.Context(), cfg, plan)
+	check(t, err)
+	restoredOrders(t, dir, 1)
+}
+
+// While another broker gives signs of life, nothing is touched. (Scenario 56)
+func TestRestoreIsRefusedWhileAnotherBrokerOwnsTheBucket(t *testing.T) {
+	b, dir := ordersLost(t), t.TempDir()
+	alive := tier.Owner{Instance: "other", Name: "broker 9", Seen: time.Now().UnixMilli()}
+	check(t, tier.ClaimOwner(t.Context(), b, "c1", alive, true))
+	plan, err := MakePlan(t.Context(), b, "", nil)
+	check(t, err)
+	cfg := configured(t, b, dir)
+	cfg.TakeOver = false
+	before := fmt.Sprint(b.Keys(""))
+	var owned *tier.OwnedError
+	if _, err := Run(t.Context(), cfg, plan); !errors.As(err, &owned) || owned.Owner.Name != "broker 9" {
+		t.Fatal(err)
+	}
+	m, err := tier.ReadManifest(t.Context(), b, "c1", tier.TopicID(orders.id), 0)
+	check(t, err)
+	equal(t, []any{m.Epoch, fmt.Sprint(b.Keys(""))}, []any{int32(7), before})
+	cfg.TakeOver = true
+	_, err = Run(t.Context(), cfg, plan)
+	check(t, err)
+	restoredOrders(t, dir, 0)
+	if owner, _, err := tier.ReadOwner(t.Context(), b, "c1"); err != nil || owner.Name != t.Name() {
+		t.Fatalf("%+v, %v", owner, err)
+	}
+}

@@ -1,0 +1,210 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/morrowmq/morrow/broker"
+	"github.com/morrowmq/morrow/broker/restore"
+	"github.com/morrowmq/morrow/cluster/config"
+	"github.com/morrowmq/morrow/internal/vfs"
+	"github.com/morrowmq/morrow/tier"
+)
+
+// tierRestore is the command's flags.
+type tierRestore struct {
+	client             *tierClient
+	file, dir, cluster string
+	pairs              []string
+	takeOver, dryRun   bool
+	gap                int64
+}
+
+// restored is what the command prints.
+type restored struct {
+	Cluster string            `json:"cluster"`
+	Topics  []restoredTopic   `json:"topics"`
+	Skipped []restore.Skipped `json:"skipped"`
+	// Partitions is empty in a dry run.
+	Partitions []restore.Partition `json:"partitions"`
+}
+
+type restoredTopic struct {
+	Name       string            `json:"name"`
+	ID         string            `json:"id"`
+	Partitions int               `json:"partitions"`
+	Segments   int               `json:"segments"`
+	Bytes      int64             `json:"bytes"`
+	Committed  string            `json:"committed"`
+	Config     map[string]string `json:"config"`
+}
+
+func newTierRestore(c *tierClient) *cobra.Command {
+	r := tierRestore{client: c}
+	cmd := &cobra.Command{
+		Use:   "restore [TOPIC...]",
+		Short: "Make the data directory of a broker from what is in the bucket: all topics, or those named",
+		Long: `Make the data directory of a broker from what is in the bucket: all topics, or those named
+by name or id. The broker is started on it afterwards, with the same configuration.
+
+What was confirmed in the bucket comes back: records with their offsets and timestamps, delayed
+ones too, topic configs and ids, the state of idempotent producers, aborted transactions.
+Records stay in the bucket and are read from there. Every partition goes on behind a gap in
+its offsets (--gap), so that none is used twice. What is not tiered does not come back:
+other topics, the offsets of consumer groups, configs of brokers.
+
+The data directory must be empty. After an interruption the command is run again.
+It refuses while another broker uses the bucket: one that has given a sign of life in the last
+five minutes. --take-over does not wait for that; be sure then that the old broker is dead.`,
+		Example: `  morrow tier restore --data-dir /var/lib/morrow --set tier.url=s3://bucket/prefix?region=eu-central-1 --dry-run
+  morrow tier restore --config morrow.yaml
+  morrow tier restore --config morrow.yaml --take-over orders payments`,
+		Args:              wantArgs(0, -1),
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE:              r.run,
+	}
+	f := cmd.Flags()
+	f.StringVarP(&r.file, "config", "c", "", "`file` with the configs of the broker; also as "+configEnv)
+	f.StringArrayVar(&r.pairs, "set", nil, "broker config as `key=value`, may be repeated")
+	f.StringVar(&r.dir, "data-dir", "", "`directory` to restore into (default: that of the broker)")
+	f.StringVar(&r.cluster, "cluster", "", "`id` of the cluster, if the bucket holds several")
+	f.BoolVar(&r.takeOver, "take-over", false, "go on although another broker has used the bucket lately")
+	f.BoolVar(&r.dryRun, "dry-run", false, "only show what would be restored")
+	f.Int64Var(&r.gap, "gap", restore.DefaultGap, "`offsets` to leave free in each partition above the last one that is known to have been used")
+	completeFlags(cmd, map[string]cobra.CompletionFunc{
+		"config":   cobra.FixedCompletions([]string{"yaml", "yml", "json", "toml", "properties"}, cobra.ShellCompDirectiveFilterFileExt),
+		"set":      completeAssignment(brokerScope),
+		"data-dir": cobra.FixedCompletions(nil, cobra.ShellCompDirectiveFilterDirs),
+		"cluster":  cobra.NoFileCompletions,
+	})
+	return cmd
+}
+
+func (r *tierRestore) run(cmd *cobra.Command, args []string) error {
+	if r.gap < 1 {
+		return fmt.Errorf("invalid value %d for --gap: must be at least 1", r.gap)
+	}
+	layout, err := r.layout()
+	if err != nil {
+		return err
+	}
+	bucket, err := tier.OpenBucket(cmd.Context(), cmp.Or(r.client.url, layout.TierURL), vfs.OS{})
+	if err != nil {
+		return err
+	}
+	plan, err := restore.MakePlan(cmd.Context(), bucket, r.cluster, args)
+	if err != nil {
+		return err
+	}
+	out := describePlan(&plan)
+	if !r.dryRun {
+		if out.Partitions, err = r.restore(cmd.Context(), cmd.ErrOrStderr(), bucket, layout, plan); err != nil {
+			return explainOwner(err)
+		}
+	}
+	return printAs(cmd.OutOrStdout(), r.client.output, out, func(w io.Writer) { printRestored(w, out, layout.DataDir) })
+}
+
+// layout is where the broker keeps what, by the same configuration that it is started with.
+func (r *tierRestore) layout() (broker.Layout, error) {
+	set, err := configArgs(r.pairs)
+	if err != nil {
+		return broker.Layout{}, fmt.Errorf("--set: %w", err)
+	}
+	flags := config.Values{}
+	for k, v := range set {
+		flags[k] = *v
+	}
+	if r.dir != "" {
+		flags["log.dir"] = r.dir
+	}
+	values, err := loadConfig(cmp.Or(r.file, os.Getenv(configEnv)), os.Environ(), flags)
+	if err != nil {
+		return broker.Layout{}, err
+	}
+	return broker.LayoutOf(values)
+}
+
+func (r *tierRestore) restore(ctx context.Context, stderr io.Writer, b tier.Bucket, l broker.Layout, plan restore.Plan) ([]restore.Partition, error) {
+	total := int64(0)
+	for i := range plan.Topics {
+		total += int64(plan.Topics[i].Count)
+	}
+	cfg := restore.Config{
+		FS: vfs.OS{}, Dir: l.DataDir, Node: l.NodeID, Name: "morrow tier restore on " + hostName(),
+		Bucket: b, TakeOver: r.takeOver, Gap: r.gap, Now: time.Now,
+	}
+	if bar := newBar(stderr, "partitions", total); bar != nil {
+		cfg.Progress = func(restore.Partition) { _ = bar.Add(1) }
+		defer func() { _ = bar.Finish() }()
+	}
+	done, err := restore.Run(ctx, cfg, plan)
+	slices.SortFunc(done, func(x, y restore.Partition) int {
+		return cmp.Or(strings.Compare(x.Topic, y.Topic), cmp.Compare(x.Partition, y.Partition))
+	})
+	return done, err
+}
+
+func hostName() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return "this machine"
+	}
+	return name
+}
+
+// explainOwner adds to an error what to do about another owner of the bucket.
+func explainOwner(err error) error {
+	if owned, ok := errors.AsType[*tier.OwnedError](err); ok {
+		free := time.UnixMilli(owned.Owner.Seen).Add(tier.OwnerTTL).UTC().Format(time.RFC3339)
+		return fmt.Errorf("%w; if that one is dead, wait until %s or use --take-over", err, free)
+	}
+	return err
+}
+
+func describePlan(p *restore.Plan) restored {
+	out := restored{Cluster: p.Cluster, Topics: []restoredTopic{}, Skipped: p.Skipped, Partitions: []restore.Partition{}}
+	if out.Skipped == nil {
+		out.Skipped = []restore.Skipped{}
+	}
+	for i := range p.Topics {
+		t := &p.Topics[i]
+		row := restoredTopic{Name: t.Name, ID: t.KafkaID(), Partitions: int(t.Count), Config: t.Config, Committed: time.UnixMilli(t.Committed).UTC().Format(time.RFC3339)}
+		for _, m := range t.Partitions {
+			s := m.Summary()
+			row.Segments += s.Segments
+			row.Bytes += s.Bytes
+		}
+		out.Topics = append(out.Topics, row)
+	}
+	return out
+}
+
+func printRestored(w io.Writer, out restored, dir string) {
+	if len(out.Partitions) == 0 {
+		row(w, "TOPIC", "ID", "PARTITIONS", "SEGMENTS", "BYTES", "LAST COMMIT")
+		for _, t := range out.Topics {
+			row(w, t.Name, t.ID, t.Partitions, t.Segments, t.Bytes, t.Committed)
+		}
+	} else {
+		row(w, "TOPIC", "PARTITION", "START", "END", "GOES ON AT", "SEGMENTS", "BYTES", "ABORTED")
+		for _, p := range out.Partitions {
+			row(w, p.Topic, p.Partition, p.Start, p.End, p.Next, p.Segments, p.Bytes, p.Aborted)
+		}
+	}
+	for _, s := range out.Skipped {
+		fmt.Fprintf(w, "skipped %s (%s): %s\n", s.Name, s.ID, s.Why)
+	}
+	if len(out.Partitions) > 0 {
+		fmt.Fprintf(w, "%s is ready for a broker of cluster %s\n", dir, out.Cluster)
+	}
+}
