@@ -60,6 +60,10 @@ bench: build ## Run the Go benchmarks and compare the broker with the bare machi
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem $(PKG) | tee .cache/bench.txt
 	bin/morrow bench suite --dir .cache
 
+.PHONY: bench-kafka
+bench-kafka: build ## Compare the broker with Apache Kafka on this machine. ARGS= goes to `morrow bench compare`
+	internal/bench/kafka/run $(ARGS)
+
 .PHONY: crash
 crash: ## Kill a loaded broker ROUNDS=1000 times and look for every acknowledged record
 	$(GO) test ./e2e -count=1 -timeout 0 -v -run RandomKill9 -args -rounds $(ROUNDS)

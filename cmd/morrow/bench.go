@@ -26,7 +26,7 @@ how fast the machine is without one.
 The result is one line of JSON on standard output; progress goes to standard error if
 that is a terminal. GB are 10^9 bytes.`,
 	}
-	cmd.AddCommand(newBenchProduce(), newBenchConsume(), newBenchEndToEnd(), newBenchDelay(), newBenchBaseline(), newBenchSuite())
+	cmd.AddCommand(newBenchProduce(), newBenchConsume(), newBenchEndToEnd(), newBenchDelay(), newBenchBaseline(), newBenchSuite(), newBenchCompare())
 	return cmd
 }
 

@@ -72,6 +72,8 @@ func TestBenchRefusesBadFlags(t *testing.T) {
 		{"consume --sync often", `invalid value "often" for --sync: must be always, never or default`},
 		{"e2e --record-size 3", `invalid record size 3: must be between 16 and 1073741824`},
 		{"produce --set x", `invalid config "x": must be key=value`},
+		{"compare one=127.0.0.1:1 two", `invalid broker "two": must be NAME=HOST:PORT or NAME=HOST:PORT,PID`},
+		{"compare one=127.0.0.1:1 two=127.0.0.1:2,me", `invalid process id "me" of two: must be a positive number`},
 		{"suite -o xml", `invalid value "xml" for --output: must be text or json`},
 	} {
 		var stdout, stderr bytes.Buffer
