@@ -59,7 +59,9 @@ func start(t *testing.T, args ...string) *testnet.Broker {
 // client connects to a broker; it is closed when the test ends.
 func client(t *testing.T, b *testnet.Broker, opts ...kgo.Opt) *kgo.Client {
 	t.Helper()
-	cl, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(b.Addr()), kgo.MetadataMinAge(50 * time.Millisecond)}, opts...)...)
+	cl, err := kgo.NewClient(append([]kgo.Opt{
+		kgo.SeedBrokers(b.Addr()), kgo.Dialer(testnet.Dial), kgo.MetadataMinAge(50 * time.Millisecond),
+	}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}

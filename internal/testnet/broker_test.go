@@ -1,6 +1,7 @@
 package testnet
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"net"
@@ -126,3 +127,24 @@ type errorCounter struct {
 }
 
 func (c *errorCounter) Errorf(string, ...any) { c.errors++ }
+
+func TestConnectionsOfABrokerThatIsKilledAreReset(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		if c, err := l.Accept(); err == nil {
+			c.Close()
+		}
+	}()
+	c, err := Dial(t.Context(), "tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("read: %v", err)
+	}
+}
