@@ -15,7 +15,9 @@ import (
 // would take 10 GB, and a tagged section that claims 2^32 fields keeps it busy
 // for minutes. So every body is walked first. The walk allocates nothing,
 // accepts only lengths that are there, and bounds the number of elements and of
-// tagged fields as Kafka 4.4 does.
+// tagged fields as Kafka 4.4 does. It bounds strings, as Kafka does, by what a
+// string of the older versions can hold: what comes in through one version is
+// stored, and goes out to others, through the other.
 //
 // Shapes are written in a small language, one line per request in shapes:
 //
@@ -39,6 +41,7 @@ type field struct {
 const (
 	maxElements = 1_000_000
 	maxTags     = 10_000
+	maxString   = 1<<15 - 1 // bytes
 )
 
 // parseShape parses the language above. It panics if text is not in it: all
@@ -144,7 +147,7 @@ func (w *walker) field(f *field) {
 	case 'n':
 		w.skip(f.size)
 	case 's':
-		w.skip(w.length(2))
+		w.text()
 	case 'b':
 		w.skip(w.length(4))
 	case '{':
@@ -183,6 +186,14 @@ func (w *walker) tagged() {
 		w.uvarint()
 		w.skip(int(w.uvarint()))
 	}
+}
+
+func (w *walker) text() {
+	n := w.length(2)
+	if n > maxString && w.err == nil {
+		w.err = fmt.Errorf("it has a string of %d bytes, more than %d", n, maxString)
+	}
+	w.skip(n)
 }
 
 // length reads a length: a signed number of so many bytes or, in flexible

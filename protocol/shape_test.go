@@ -134,6 +134,19 @@ func TestShapeBoundsElementsAndTags(t *testing.T) {
 	}
 }
 
+// A name that only the newer versions can carry would be stored in records, and answered in versions, that cannot.
+func TestShapeRefusesStringsThatOldVersionsCannotHold(t *testing.T) {
+	for length, ok := range map[int]bool{0: true, maxString: true, maxString + 1: false, 70_000: false} {
+		req := kmsg.NewPtrDescribeGroupsRequest()
+		req.Version = 5
+		req.Groups = []string{string(make([]byte, length))}
+		err := parseShape(shapes[kmsg.DescribeGroups]).check(req.AppendTo(nil), req.Version, true)
+		if (err == nil) != ok {
+			t.Errorf("a string of %d bytes: %v", length, err)
+		}
+	}
+}
+
 // Whatever the walk accepts costs kmsg no more than a multiple of its size, and
 // no panic.
 func FuzzShape(f *testing.F) {

@@ -74,7 +74,7 @@ func (g *group) summary() kmsg.ListGroupsResponseGroup {
 // protocol does not exist.
 func (c *Coordinator) DescribeGroups(ctx context.Context, req *kmsg.DescribeGroupsRequest) *kmsg.DescribeGroupsResponse {
 	resp := req.ResponseKind().(*kmsg.DescribeGroupsResponse)
-	for _, id := range req.Groups {
+	for _, id := range distinct(req.Groups) {
 		d, err := coord.Do(ctx, c.shards.Of(id), func(m *machine, _ *coord.Tx) (kmsg.DescribeGroupsResponseGroup, error) {
 			return m.describeClassic(id, req.Version), nil
 		})
@@ -89,6 +89,20 @@ func (c *Coordinator) DescribeGroups(ctx context.Context, req *kmsg.DescribeGrou
 		resp.Groups = append(resp.Groups, d)
 	}
 	return resp
+}
+
+// distinct returns what is in a list, each once: a request of a few kilobytes
+// must not have the same large group described a thousand times.
+func distinct[T comparable](list []T) []T {
+	seen := make(map[T]struct{}, len(list))
+	once := make([]T, 0, len(list))
+	for _, v := range list {
+		if _, again := seen[v]; !again {
+			seen[v] = struct{}{}
+			once = append(once, v)
+		}
+	}
+	return once
 }
 
 // groupOperations is the bit field of KIP-430 with what everybody may do to a

@@ -13,7 +13,7 @@ import (
 // classic protocol does not exist.
 func (c *Coordinator) ConsumerGroupDescribe(ctx context.Context, req *kmsg.ConsumerGroupDescribeRequest) *kmsg.ConsumerGroupDescribeResponse {
 	resp := req.ResponseKind().(*kmsg.ConsumerGroupDescribeResponse)
-	for _, id := range req.Groups {
+	for _, id := range distinct(req.Groups) {
 		d, err := c.describeConsumer(ctx, id)
 		if err != nil {
 			d = kmsg.NewConsumerGroupDescribeResponseGroup()

@@ -1,6 +1,7 @@
 package group
 
 import (
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -88,10 +89,20 @@ func (s *machine) accepts(g *classicGroup, id string) bool {
 	}
 }
 
+// memberID makes the id of a member that has none. It begins with what the
+// client calls itself, as far as there is room: records hold ids of 32767 bytes.
+func (s *machine) memberID(prefix string) string {
+	const room = 30_000
+	if len(prefix) > room {
+		prefix = strings.ToValidUTF8(prefix[:room], "")
+	}
+	return prefix + "-" + s.newID()
+}
+
 // joinNew handles a member that has no id yet.
 func (s *machine) joinNew(tx *coord.Tx, g *classicGroup, c Client, req *kmsg.JoinGroupRequest, reply *joinReply) {
 	if req.InstanceID != nil {
-		id := *req.InstanceID + "-" + s.newID()
+		id := s.memberID(*req.InstanceID)
 		if old, ok := g.static[*req.InstanceID]; ok {
 			s.replaceStatic(tx, g, g.members[old], id, req, reply)
 		} else {
@@ -99,7 +110,7 @@ func (s *machine) joinNew(tx *coord.Tx, g *classicGroup, c Client, req *kmsg.Joi
 		}
 		return
 	}
-	id := c.ID + "-" + s.newID()
+	id := s.memberID(c.ID)
 	if req.Version < 4 {
 		s.addMember(tx, g, c, req, id, reply)
 		return

@@ -83,12 +83,17 @@ func (c *Coordinator) resolve(byID bool, name string, id [16]byte) (string, [16]
 	return name, known, n, nil
 }
 
-// OffsetFetch serves key 9, versions 1 to 10.
+// OffsetFetch serves key 9, versions 1 to 10. What is asked for more than once
+// is answered once.
 func (c *Coordinator) OffsetFetch(ctx context.Context, req *kmsg.OffsetFetchRequest) *kmsg.OffsetFetchResponse {
 	resp := req.ResponseKind().(*kmsg.OffsetFetchResponse)
 	if req.Version >= 8 {
+		answered := make(map[string]bool, len(req.Groups))
 		for i := range req.Groups {
-			resp.Groups = append(resp.Groups, c.fetchGroup(ctx, &req.Groups[i], req.Version))
+			if g := &req.Groups[i]; !answered[g.Group] {
+				answered[g.Group] = true
+				resp.Groups = append(resp.Groups, c.fetchGroup(ctx, g, req.Version))
+			}
 		}
 		return resp
 	}
@@ -166,6 +171,12 @@ func (s *machine) fetchOffsets(req *kmsg.OffsetFetchRequestGroup, version int16)
 		}
 		return resp, nil
 	}
+	type place struct {
+		topic     string
+		id        [16]byte
+		partition int32
+	}
+	answered := make(map[place]bool)
 	for _, t := range req.Topics {
 		rt := kmsg.NewOffsetFetchResponseGroupTopic()
 		rt.Topic, rt.TopicID = t.Topic, t.TopicID
@@ -174,6 +185,11 @@ func (s *machine) fetchOffsets(req *kmsg.OffsetFetchRequestGroup, version int16)
 			name, known = s.topics.NameOf(t.TopicID)
 		}
 		for _, p := range t.Partitions {
+			at := place{t.Topic, t.TopicID, p}
+			if answered[at] {
+				continue
+			}
+			answered[at] = true
 			rp := fetched(p, s.offset(g, name, p))
 			if !known {
 				rp.ErrorCode = kerr.UnknownTopicID.Code

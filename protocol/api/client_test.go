@@ -23,6 +23,7 @@ import (
 type client struct {
 	net.Conn
 	w    *world
+	id   string
 	last int32 // correlation id
 }
 
@@ -32,7 +33,7 @@ func (w *world) connect() *client {
 	if err != nil {
 		w.Fatal(err)
 	}
-	c := &client{Conn: conn, w: w}
+	c := &client{Conn: conn, w: w, id: "tester"}
 	w.Cleanup(func() { c.Close() })
 	return c
 }
@@ -63,7 +64,7 @@ func (w *world) franz(opts ...kgo.Opt) *kgo.Client {
 func (c *client) send(req kmsg.Request) {
 	c.w.Helper()
 	c.last++
-	frame := kmsg.NewRequestFormatter(kmsg.FormatterClientID("tester")).AppendRequest(nil, req, c.last)
+	frame := kmsg.NewRequestFormatter(kmsg.FormatterClientID(c.id)).AppendRequest(nil, req, c.last)
 	if _, err := c.Write(frame); err != nil {
 		c.w.Fatalf("send %s: %v", kmsg.NameForKey(req.Key()), err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
@@ -146,8 +147,19 @@ func (a *API) explain(err error, doing, topic string, number int32) int16 {
 	return c
 }
 
-// message is what the client is told besides the code.
+// message is what the client is told besides the code. What an error quotes may be as long as a request; a string of an
+// answer may not.
 func message(err error) string {
+	text := explanation(err)
+	if len(text) > maxMessage {
+		text = strings.ToValidUTF8(text[:maxMessage], "") + "…"
+	}
+	return text
+}
+
+const maxMessage = 2000
+
+func explanation(err error) string {
 	if e, ok := errors.AsType[*codedError](err); ok {
 		return e.text
 	}

@@ -17,31 +17,57 @@ import (
 //
 // Every config is described, defaults included: Connect, Schema Registry and Debezium look for theirs and give up when
 // one is missing. A broker's loggers (type 8) and client metrics (type 16) are empty lists: the log level is the broker config
-// log.level, and nobody collects metrics from clients.
+// log.level, and nobody collects metrics from clients. What a request names more than once is described once, and no answer
+// holds more than maxConfigEntries.
 
 func (a *API) describeConfigs(_ context.Context, r *protocol.Request) protocol.Reply {
 	req := r.Message.(*kmsg.DescribeConfigsRequest)
 	return func(context.Context) (protocol.Answer, error) {
 		img := a.store.Image()
 		resp := req.ResponseKind().(*kmsg.DescribeConfigsResponse)
+		described, entries := make(map[configResource]bool), 0
 		for i := range req.Resources {
 			want := &req.Resources[i]
+			res := configResource{want.ResourceType, want.ResourceName}
+			if described[res] {
+				continue
+			}
+			described[res] = true
 			rr := kmsg.NewDescribeConfigsResponseResource()
-			rr.ResourceType, rr.ResourceName = want.ResourceType, want.ResourceName
-			entries, err := a.configEntries(img, want.ResourceType, want.ResourceName)
+			rr.ResourceType, rr.ResourceName = res.kind, res.name
+			var err error = errConfigEntries
+			if entries < maxConfigEntries {
+				rr.Configs, err = a.describedConfigs(img, req, want)
+			}
 			if err != nil {
-				entries = nil
 				rr.ErrorCode, rr.ErrorMessage = code(err), kmsg.StringPtr(message(err))
 			}
-			for _, e := range entries {
-				if len(want.ConfigNames) == 0 || slices.Contains(want.ConfigNames, e.Name) {
-					rr.Configs = append(rr.Configs, describedConfig(req, &e))
-				}
-			}
+			entries += len(rr.Configs)
 			resp.Resources = append(resp.Resources, rr)
 		}
 		return protocol.Answer{Message: resp}, nil
 	}
+}
+
+// maxConfigEntries bounds an answer. Every topic of a large cluster has room in it; a million names of groups, which need not exist
+// to have configs, do not.
+const maxConfigEntries = 500_000
+
+var errConfigEntries = coded(kerr.InvalidRequest, "the request asks for more than %d configs, expected several requests", maxConfigEntries)
+
+// describedConfigs describes those configs of a resource that are wanted.
+func (a *API) describedConfigs(img *cluster.Image, req *kmsg.DescribeConfigsRequest, want *kmsg.DescribeConfigsRequestResource) ([]kmsg.DescribeConfigsResponseResourceConfig, error) {
+	entries, err := a.configEntries(img, want.ResourceType, want.ResourceName)
+	if err != nil {
+		return nil, err
+	}
+	var configs []kmsg.DescribeConfigsResponseResourceConfig
+	for _, e := range entries {
+		if len(want.ConfigNames) == 0 || slices.Contains(want.ConfigNames, e.Name) {
+			configs = append(configs, describedConfig(req, &e))
+		}
+	}
+	return configs, nil
 }
 
 // configEntries describes one resource.
@@ -72,7 +98,7 @@ func (a *API) configEntries(img *cluster.Image, kind kmsg.ConfigResourceType, na
 func (a *API) checkBrokerName(name string) error {
 	id, err := strconv.ParseInt(name, 10, 32)
 	switch {
-	case err != nil:
+	case err != nil, name != decimal(int32(id)): // "007" would be described beside "7"
 		return coded(kerr.InvalidRequest, "broker id %q is not a number, expected %d", name, a.nodeID)
 	case int32(id) != a.nodeID:
 		return coded(kerr.InvalidRequest, "configs of broker %d were asked of broker %d", id, a.nodeID)

@@ -121,7 +121,7 @@ func (m *requestMaker) fillSlice(name string, v reflect.Value) {
 
 var (
 	topicNames = []string{"orders", "payments", "nowhere", "__consumer_offsets", "__schedule.orders", "", "a/b", "..", strings.Repeat("t", 250)}
-	groupNames = []string{"group", "other", "", "share", strings.Repeat("g", 40_000)}
+	groupNames = []string{"group", "other", "", "share", strings.Repeat("g", 32767)}
 	wordsOf    = map[string][]string{
 		"Topic": topicNames, "Topics": topicNames, "TopicName": topicNames, "SubscribedTopicNames": topicNames,
 		"Group": groupNames, "Groups": groupNames, "GroupID": groupNames, "CoordinatorKey": groupNames, "CoordinatorKeys": groupNames,
@@ -134,7 +134,7 @@ var (
 		"ServerAssignor":  {"uniform", "range", "", "nobody"},
 		"Cursor":          topicNames,
 	}
-	anyWords = []string{"x", "", "range", "\xff\xfe\x00", "1", strings.Repeat("long", 8000)}
+	anyWords = []string{"x", "", "range", "\xff\xfe\x00", "1", strings.Repeat("x", 32767)}
 )
 
 func (m *requestMaker) text(name string) string {
@@ -149,6 +149,8 @@ func (m *requestMaker) text(name string) string {
 
 func (m *requestMaker) number(name string) int64 {
 	switch name {
+	case "Acks":
+		return one[int64](&m.choices, -1, 1, 0, 2)
 	case "SessionTimeoutMillis", "RebalanceTimeoutMillis":
 		return one[int64](&m.choices, 10_000, 0, -1, 6_000, math.MaxInt32)
 	case "TimeoutMillis", "MaxWaitMillis":

@@ -15,6 +15,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/morrowmq/morrow/cluster"
 	"github.com/morrowmq/morrow/protocol"
 )
 
@@ -158,6 +159,8 @@ func newHostilities(f *testing.F) *hostilities {
 
 func (all *hostilities) next(t *testing.T) *hostility {
 	if all.now.runs == 500 {
+		all.now.scope.TB = t
+		all.now.reloadGroups()
 		all.now.scope.end()
 		all.now = newHostility(t)
 	}
@@ -236,4 +239,69 @@ func FuzzRequestBody(f *testing.F) {
 		binary.BigEndian.PutUint32(frame, uint32(len(frame)-4))
 		h.send(frame)
 	})
+}
+
+// The longest names there are make records that the coordinator can read again, and answers that old versions can hold.
+func TestLongestNamesLeaveAGroupThatCanBeLoaded(t *testing.T) {
+	w := newWorld(t)
+	w.create("orders", 1)
+	longest := strings.Repeat("n", 1<<15-1)
+	c := w.connect()
+	c.id = longest
+	wantCode(t, "find", ask[*kmsg.FindCoordinatorResponse](c, 0, groupRequest(longest)).ErrorCode, nil)
+	for _, instance := range []*string{nil, &longest} {
+		group := longest[:len(longest)-1]
+		if instance != nil {
+			group = longest
+		}
+		join := kmsg.NewPtrJoinGroupRequest()
+		join.Group, join.InstanceID, join.ProtocolType = group, instance, longest
+		join.SessionTimeoutMillis, join.RebalanceTimeoutMillis = 30_000, 30_000
+		protocol := kmsg.NewJoinGroupRequestProtocol()
+		protocol.Name = longest
+		join.Protocols = append(join.Protocols, protocol)
+		version := int16(3)
+		if instance != nil {
+			version = 5
+		}
+		joined := ask[*kmsg.JoinGroupResponse](c, version, join)
+		wantCode(t, "join", joined.ErrorCode, nil)
+		sync := kmsg.NewPtrSyncGroupRequest()
+		sync.Group, sync.InstanceID, sync.MemberID, sync.Generation = group, instance, joined.MemberID, joined.Generation
+		assignment := kmsg.NewSyncGroupRequestGroupAssignment()
+		assignment.MemberID = joined.MemberID
+		sync.GroupAssignment = append(sync.GroupAssignment, assignment)
+		wantCode(t, "sync", ask[*kmsg.SyncGroupResponse](c, version-1, sync).ErrorCode, nil)
+	}
+	w.reloadGroups()
+	describe := kmsg.NewPtrDescribeGroupsRequest()
+	describe.Groups = []string{longest[:len(longest)-1], longest}
+	for _, g := range ask[*kmsg.DescribeGroupsResponse](c, 4, describe).Groups {
+		if len(g.Members) != 1 || g.ErrorCode != 0 {
+			t.Errorf("a group has %d members after it was loaded, %v", len(g.Members), codeName(g.ErrorCode))
+		}
+	}
+}
+
+// reloadGroups makes the coordinator read its journals again.
+func (w *world) reloadGroups() {
+	w.Helper()
+	t, ok := w.store.Image().Topic(cluster.OffsetsTopic)
+	if !ok {
+		return
+	}
+	for n := range t.Partitions {
+		p, err := w.partitions.Get(t.ID, int32(n))
+		if err != nil {
+			w.Fatal(err)
+		}
+		w.groups.Elect(int32(n), p.Journal())
+	}
+	list := kmsg.NewPtrListGroupsRequest()
+	c := w.connect()
+	for deadline := time.Now().Add(20 * time.Second); ask[*kmsg.ListGroupsResponse](c, 0, list).ErrorCode != 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			w.Fatalf("the groups cannot be loaded:\n%s", w.lines)
+		}
+	}
 }

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"slices"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -24,7 +25,7 @@ func (a *API) listConfigResources(_ context.Context, r *protocol.Request) protoc
 			kinds = configResources
 		}
 		img := a.store.Image()
-		for _, kind := range kinds {
+		for _, kind := range slices.Compact(slices.Sorted(slices.Values(kinds))) {
 			names, ok := configResourceNames(img, kind)
 			if !ok {
 				resp.ErrorCode, resp.ConfigResources = kerr.UnsupportedVersion.Code, nil

@@ -1,0 +1,122 @@
+package api
+
+import (
+	"bytes"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// A request may name the same thing a million times in a few megabytes. However large the thing's description is, that must not
+// cost more than what each naming is worth: every array of every request is tried.
+func TestNamingAThingOftenCostsLittle(t *testing.T) {
+	const times, most = 2000, 8 << 10
+	w := newWorld(t)
+	w.create("orders", 2)
+	w.largeGroup("group")
+	for _, r := range w.api.Routes() {
+		for version := max(r.Min, r.Serve); version <= r.Max; version += max(1, r.Max-version) {
+			for _, path := range arrays(reflect.TypeOf(kmsg.RequestForKey(r.Key)).Elem()) {
+				once := w.costOf(r.Key, version, path, 1)
+				often := w.costOf(r.Key, version, path, times)
+				if each := (int64(often) - int64(once)) / times; each > most {
+					t.Errorf("%s v%d: %d bytes are allocated for each further element of %s, expected at most %d",
+						kmsg.NameForKey(r.Key), version, each, strings.Join(path, "."), most)
+				}
+			}
+		}
+	}
+}
+
+// largeGroup makes a group with a member and a position that have much to say of themselves.
+func (w *world) largeGroup(id string) {
+	w.Helper()
+	c := w.connect()
+	ask[*kmsg.FindCoordinatorResponse](c, 4, groupRequest(id))
+	large := bytes.Repeat([]byte("large"), 4000)
+	join := kmsg.NewPtrJoinGroupRequest()
+	join.Group, join.ProtocolType, join.SessionTimeoutMillis, join.RebalanceTimeoutMillis = id, "consumer", 1_800_000, 60_000
+	protocol := kmsg.NewJoinGroupRequestProtocol()
+	protocol.Name, protocol.Metadata = "range", large
+	join.Protocols = append(join.Protocols, protocol)
+	joined := ask[*kmsg.JoinGroupResponse](c, 3, join)
+	wantCode(w, "join", joined.ErrorCode, nil)
+	sync := kmsg.NewPtrSyncGroupRequest()
+	sync.Group, sync.MemberID, sync.Generation = id, joined.MemberID, joined.Generation
+	assignment := kmsg.NewSyncGroupRequestGroupAssignment()
+	assignment.MemberID, assignment.MemberAssignment = joined.MemberID, large
+	sync.GroupAssignment = append(sync.GroupAssignment, assignment)
+	wantCode(w, "sync", ask[*kmsg.SyncGroupResponse](c, 2, sync).ErrorCode, nil)
+	commit := kmsg.NewPtrOffsetCommitRequest()
+	commit.Group, commit.MemberID, commit.Generation = id, joined.MemberID, joined.Generation
+	topic, partition := kmsg.NewOffsetCommitRequestTopic(), kmsg.NewOffsetCommitRequestTopicPartition()
+	partition.Metadata = kmsg.StringPtr(strings.Repeat("m", 4000))
+	topic.Topic, topic.Partitions = "orders", append(topic.Partitions, partition)
+	commit.Topics = append(commit.Topics, topic)
+	wantCode(w, "commit", ask[*kmsg.OffsetCommitResponse](c, 2, commit).Topics[0].Partitions[0].ErrorCode, nil)
+}
+
+// arrays lists the paths to the arrays of a request.
+func arrays(t reflect.Type) (paths [][]string) {
+	for i := range t.NumField() {
+		f := t.Field(i)
+		at := f.Type
+		if at.Kind() == reflect.Slice && at.Elem().Kind() != reflect.Uint8 {
+			paths = append(paths, []string{f.Name})
+			at = at.Elem()
+		}
+		if at.Kind() != reflect.Struct {
+			continue
+		}
+		for _, below := range arrays(at) {
+			paths = append(paths, append([]string{f.Name}, below...))
+		}
+	}
+	return paths
+}
+
+// costOf is how much is allocated for a request that means well but for one array, which has the same element n times.
+func (w *world) costOf(key, version int16, path []string, n int) uint64 {
+	w.Helper()
+	req := newRequestMaker(w, nil).make(key, version)
+	repeat(reflect.ValueOf(req).Elem(), path, n)
+	frame := framed(req, version, 1)
+	conn := w.connect()
+	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		w.Fatal(err)
+	}
+	before := allocated()
+	go func() { _, _ = conn.Write(frame) }()
+	_, err := readAnswer(conn)
+	spent := allocated() - before
+	if err != nil {
+		w.Errorf("%s v%d with %d times %s: %v", kmsg.NameForKey(key), version, n, strings.Join(path, "."), err)
+	}
+	conn.Close()
+	return spent
+}
+
+func repeat(v reflect.Value, path []string, n int) {
+	v = v.FieldByName(path[0])
+	if len(path) == 1 {
+		if v.Len() == 0 {
+			v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+		}
+		first := v.Index(0)
+		v.Set(reflect.MakeSlice(v.Type(), n, n))
+		for i := range n {
+			v.Index(i).Set(first)
+		}
+		return
+	}
+	if v.Kind() == reflect.Slice {
+		if v.Len() == 0 {
+			v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+		}
+		v = v.Index(0)
+	}
+	repeat(v, path[1:], n)
+}
