@@ -88,10 +88,15 @@ func (c *Coordinator) resolve(byID bool, name string, id [16]byte) (string, [16]
 func (c *Coordinator) OffsetFetch(ctx context.Context, req *kmsg.OffsetFetchRequest) *kmsg.OffsetFetchResponse {
 	resp := req.ResponseKind().(*kmsg.OffsetFetchResponse)
 	if req.Version >= 8 {
-		answered := make(map[string]bool, len(req.Groups))
+		type question struct {
+			group string
+			all   bool // its positions, not a list
+		}
+		answered := make(map[question]bool, len(req.Groups))
 		for i := range req.Groups {
-			if g := &req.Groups[i]; !answered[g.Group] {
-				answered[g.Group] = true
+			g := &req.Groups[i]
+			if q := (question{g.Group, g.Topics == nil}); !answered[q] {
+				answered[q] = true
 				resp.Groups = append(resp.Groups, c.fetchGroup(ctx, g, req.Version))
 			}
 		}

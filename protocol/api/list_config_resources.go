@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"slices"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -25,7 +24,12 @@ func (a *API) listConfigResources(_ context.Context, r *protocol.Request) protoc
 			kinds = configResources
 		}
 		img := a.store.Image()
-		for _, kind := range slices.Compact(slices.Sorted(slices.Values(kinds))) {
+		listed := make(map[int8]bool)
+		for _, kind := range kinds {
+			if listed[kind] {
+				continue
+			}
+			listed[kind] = true
 			names, ok := configResourceNames(img, kind)
 			if !ok {
 				resp.ErrorCode, resp.ConfigResources = kerr.UnsupportedVersion.Code, nil
