@@ -147,7 +147,7 @@ func (g groupTopics) NameOf(id [16]byte) (name string, ok bool) {
 func (g groupTopics) Names() []string {
 	var names []string
 	for _, t := range g.store.Image().Topics() {
-		if !t.Internal && !strings.HasPrefix(t.Name, cluster.SchedulePrefix) {
+		if !strings.HasPrefix(t.Name, cluster.SchedulePrefix) {
 			names = append(names, t.Name)
 		}
 	}

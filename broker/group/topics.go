@@ -11,7 +11,8 @@ type Topics interface {
 	// NameOf returns the name of the topic with that id.
 	NameOf(id [16]byte) (name string, ok bool)
 
-	// Names returns the names of all topics clients may see, in any order. The
+	// Names returns the names of all topics clients may see, internal ones
+	// included, in any order. The
 	// caller does not modify the slice.
 	Names() []string
 
