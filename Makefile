@@ -46,7 +46,7 @@ test-go: ## Run the Go tests only, a few minutes
 
 .PHONY: compat
 compat: ## Run the suites of all clients and write compat/README.md. SUITE=kcat runs one
-	$(GO) test -tags compat -count=1 -timeout 25m -parallel 4 -run 'TestClients/suite/$(SUITE)' ./compat
+	$(GO) test -tags compat -count=1 -timeout 35m -parallel 4 -run 'TestClients/suite/$(SUITE)' ./compat
 
 .PHONY: lint
 lint: ## Run the linters and the tests of internal/lint: import map, homes of libraries, file access

@@ -13,13 +13,20 @@ type entry struct {
 	allowed []allowance
 }
 
-// card writes the report card: what each client did, what is allowed and why, what the checks are.
-func card(entries []entry) string {
+// judged is one judge of the report card.
+type judged struct {
+	dir      string
+	report   *report
+	expected []expectation
+}
+
+// card writes the report card: what each client did, what is allowed and why, what the checks are, what the judges say.
+func card(entries []entry, all []judged) string {
 	var b strings.Builder
 	b.WriteString(`# Clients
 
-Written by ` + "`make compat`" + `, which runs every suite below against one broker, each check in the client's own language.
-✓ passed, ✗ failed, – the client has no way to do it; a number is a reason below the table. A check that fails without
+Written by ` + "`make compat`" + `, which runs every suite below against one broker, each check in the client's own language, and then
+lets [the tests of others](#judges) judge it. ✓ passed, ✗ failed, – the client has no way to do it; a number is a reason below the table. A check that fails without
 standing on its suite's allow list fails the run.
 
 `)
@@ -32,7 +39,38 @@ standing on its suite's allow list fails the run.
 	for _, c := range checks {
 		fmt.Fprintf(&b, "- `%s`: %s\n", c.name, c.what)
 	}
+	writeJudges(&b, all)
 	return b.String()
+}
+
+// writeJudges writes the table of judges and what is known to fail.
+func writeJudges(b *strings.Builder, all []judged) {
+	b.WriteString(`
+## Judges
+
+Suites that others wrote for their own clients, and the tools that come with Kafka, each pinned and each with a broker of its own. A test
+that is neither on its suite's allow list nor passes fails the run; what is not applicable, and why, is in the suite's folder.
+
+| suite | version | passed | known failures | not applicable |
+|---|---|--:|--:|--:|
+`)
+	for _, j := range all {
+		passed, na := j.report.passed(), 0
+		for _, e := range j.expected {
+			if e.outcome == notApplicable {
+				na++
+			}
+		}
+		fmt.Fprintf(b, "| [%s](%s) | %s | %d | %d | %d |\n", j.report.client, j.dir, j.report.version, passed, len(j.report.results)-passed, na)
+	}
+	b.WriteString("\n")
+	for _, j := range all {
+		for _, e := range j.expected {
+			if e.outcome == fail {
+				fmt.Fprintf(b, "- %s, `%s`: %s\n", j.report.client, e.pattern, e.reason)
+			}
+		}
+	}
 }
 
 // writeTable writes the table of checks and clients and returns the reasons its numbers stand for.
@@ -81,7 +119,9 @@ func TestCardShowsOutcomesAndReasons(t *testing.T) {
 	}}
 	got := card([]entry{{"dir/c", rep, []allowance{
 		{"admin/*-topic", unsupported, "no admin client"}, {"hidden/hole", fail, "known"},
-	}}})
+	}}}, []judged{{"judges/j", &report{client: "j", version: "2.0", results: map[string]result{
+		"TestA": {pass, ""}, "TestB": {fail, "detail"},
+	}}, []expectation{{"TestA", pass, ""}, {"TestB", fail, "no quotas"}, {"Test*", notApplicable, "needs no broker"}}}})
 	for _, want := range []string{
 		"| check | [c](dir/c) 1.0 |\n|---|:-:|\n",
 		"| consume/end | ✓ |\n",
@@ -90,6 +130,8 @@ func TestCardShowsOutcomesAndReasons(t *testing.T) {
 		"| hidden/hole | ✗ 2 |\n",
 		fmt.Sprintf("| **passed** | **1/%d** |\n", len(checks)),
 		"1. c: no admin client\n2. c: known\n",
+		"| [j](judges/j) | 2.0 | 1 | 1 | 1 |\n",
+		"- j, `TestB`: no quotas\n",
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("the card lacks %q:\n%s", want, got)

@@ -5,29 +5,38 @@ package compat
 import (
 	"bytes"
 	"crypto/rand"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/morrowmq/morrow/internal/testnet"
 )
 
-// TestClients installs every client, runs its suite and judges each check. When all suites have been run against a
-// broker started here, it writes the report card.
+// TestClients installs every client and judge, runs its suite and looks at each result. The suites of clients share one
+// broker; a judge has one of its own, as it counts on names and settings. When all have been run against brokers started
+// here, it writes the report card.
 func TestClients(t *testing.T) {
-	bootstrap := os.Getenv("COMPAT_BOOTSTRAP")
-	ownBroker := bootstrap == ""
-	if ownBroker {
-		bin, err := testnet.Build(t.TempDir())
-		if err != nil {
+	bootstrap, bin := os.Getenv("COMPAT_BOOTSTRAP"), ""
+	if bootstrap == "" {
+		var err error
+		if bin, err = testnet.Build(t.TempDir()); err != nil {
 			t.Fatal(err)
 		}
 		bootstrap = testnet.Start(t, bin).Addr()
 	}
-	entries := make([]entry, len(suites))
+	entries, verdicts := make([]entry, len(suites)), make([]judged, len(judges))
 	t.Run("suite", func(t *testing.T) {
+		for i, dir := range judges { // first, as they take longest
+			t.Run(dir, func(t *testing.T) {
+				t.Parallel()
+				verdicts[i] = runJudge(t, dir, bin, bootstrap)
+			})
+		}
 		for i, dir := range suites {
 			t.Run(dir, func(t *testing.T) {
 				t.Parallel()
@@ -35,16 +44,18 @@ func TestClients(t *testing.T) {
 			})
 		}
 	})
-	for _, e := range entries {
-		if e.report == nil {
-			return // not all suites were asked for, or one did not get that far
-		}
+	if bin == "" || !complete(entries, verdicts) {
+		return
 	}
-	if ownBroker {
-		if err := os.WriteFile("README.md", []byte(card(entries)), 0o644); err != nil {
-			t.Error(err)
-		}
+	if err := os.WriteFile("README.md", []byte(card(entries, verdicts)), 0o644); err != nil {
+		t.Error(err)
 	}
+}
+
+// complete reports whether all suites were asked for, and got far enough to report.
+func complete(entries []entry, all []judged) bool {
+	return !slices.ContainsFunc(entries, func(e entry) bool { return e.report == nil }) &&
+		!slices.ContainsFunc(all, func(j judged) bool { return j.report == nil })
 }
 
 // runAndJudge runs one suite; each check becomes a subtest.
@@ -61,12 +72,11 @@ func runAndJudge(t *testing.T, dir, bootstrap string) entry {
 	if len(installed) > 0 {
 		t.Logf("%s", installed)
 	}
-	prefix := fmt.Sprintf("%s-%s", strings.ReplaceAll(dir, "/", "-"), strings.ToLower(rand.Text()[:8]))
-	output, err := runSuite(t.Context(), dir, "run", "COMPAT_BOOTSTRAP="+bootstrap, "COMPAT_PREFIX="+prefix)
+	output, err := runSuite(t.Context(), dir, "run", "COMPAT_BOOTSTRAP="+bootstrap, "COMPAT_PREFIX="+newPrefix(dir))
 	if err != nil {
 		t.Error(err)
 	}
-	rep, err := readReport(bytes.NewReader(output))
+	rep, err := readReport(bytes.NewReader(output), checkNames())
 	if err != nil {
 		t.Error(err)
 	}
@@ -80,4 +90,63 @@ func runAndJudge(t *testing.T, dir, bootstrap string) entry {
 		}
 	}
 	return entry{dir, rep, allowed}
+}
+
+// newPrefix is a prefix of topics and groups that nothing else has.
+func newPrefix(dir string) string {
+	return fmt.Sprintf("%s-%s", strings.ReplaceAll(dir, "/", "-"), strings.ToLower(rand.Text()[:8]))
+}
+
+// runJudge runs the suite of a judge, against a broker of its own if there is a binary; each test becomes a subtest.
+func runJudge(t *testing.T, dir, bin, bootstrap string) judged {
+	t.Helper()
+	expected, err := readExpectations(filepath.Join(dir, "allow"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	installed, err := runSuite(t.Context(), dir, "install")
+	if err != nil {
+		t.Fatalf("the suite cannot be installed: %v", err)
+	}
+	if len(installed) > 0 {
+		t.Logf("%s", installed)
+	}
+	env := []string{"COMPAT_PREFIX=" + newPrefix(dir), "COMPAT_TESTS=" + strings.Join(asked(expected), " ")}
+	if bin != "" {
+		broker := testnet.Start(t, bin, brokerFlags(t, dir)...)
+		bootstrap = broker.Addr()
+		env = append(env, "COMPAT_MORROW="+bin, "COMPAT_DATA="+broker.DataDir())
+	}
+	output, err := runSuite(t.Context(), dir, "run", append(env, "COMPAT_BOOTSTRAP="+bootstrap)...)
+	if err != nil {
+		t.Error(err)
+	}
+	rep, err := readReport(bytes.NewReader(output), asked(expected))
+	if err != nil {
+		t.Error(err)
+	}
+	for _, e := range expected {
+		if r, ok := rep.results[e.pattern]; ok {
+			t.Run(e.pattern, func(t *testing.T) {
+				wrong, remark := verdict(e, r)
+				if wrong != "" {
+					t.Error(wrong)
+				}
+				if remark != "" {
+					t.Log(remark)
+				}
+			})
+		}
+	}
+	return judged{dir, rep, expected}
+}
+
+// brokerFlags are what the file broker of a judge adds to the broker's command line, one a line.
+func brokerFlags(t *testing.T, dir string) []string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(dir, "broker"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	return strings.Fields(string(text))
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -14,15 +15,16 @@ import (
 type outcome string
 
 const (
-	pass        outcome = "pass"
-	fail        outcome = "fail"
-	unsupported outcome = "unsupported" // the client has no way to do it
+	pass          outcome = "pass"
+	fail          outcome = "fail"
+	unsupported   outcome = "unsupported" // the client has no way to do it
+	notApplicable outcome = "na"          // a judge's test that asks for what one broker cannot be asked for, or skips itself
 )
 
 // result is what a suite printed for one check.
 type result struct {
 	outcome outcome
-	detail  string // of a failure
+	detail  string // of a failure, also of one that a second try undid
 }
 
 // report is what one suite printed.
@@ -41,9 +43,9 @@ type line struct {
 	Detail  string  `json:"detail"`
 }
 
-// readReport reads the output of a suite. It is an error if a line is malformed, or a check is unknown, reported twice
-// or missing; the report then holds what could be read.
-func readReport(r io.Reader) (*report, error) {
+// readReport reads the output of a suite that was asked for certain checks. It is an error if a line is malformed, or a
+// check was not asked for, reported twice or missing; the report then holds what could be read.
+func readReport(r io.Reader, asked []string) (*report, error) {
 	rep := &report{results: map[string]result{}}
 	var errs []error
 	scanner := bufio.NewScanner(r)
@@ -53,7 +55,7 @@ func readReport(r io.Reader) (*report, error) {
 			errs = append(errs, fmt.Errorf("not a JSON line: %q", scanner.Text()))
 			continue
 		}
-		if err := rep.add(l); err != nil {
+		if err := rep.add(l, asked); err != nil {
 			errs = append(errs, err)
 		}
 	}
@@ -61,27 +63,27 @@ func readReport(r io.Reader) (*report, error) {
 	if rep.client == "" || rep.version == "" {
 		errs = append(errs, errors.New("client and version were not reported"))
 	}
-	for _, c := range checks {
-		if _, ok := rep.results[c.name]; !ok {
-			errs = append(errs, fmt.Errorf("%s was not reported", c.name))
+	for _, name := range asked {
+		if _, ok := rep.results[name]; !ok {
+			errs = append(errs, fmt.Errorf("%s was not reported", name))
 		}
 	}
 	return rep, errors.Join(errs...)
 }
 
-func (r *report) add(l line) error {
+func (r *report) add(l line, asked []string) error {
 	if l.Client != "" {
 		r.client, r.version = l.Client, l.Version
 		return nil
 	}
-	if !isCheck(l.Check) {
+	if !slices.Contains(asked, l.Check) {
 		return fmt.Errorf("%q is not a check", l.Check)
 	}
 	if _, ok := r.results[l.Check]; ok {
 		return fmt.Errorf("%s was reported twice", l.Check)
 	}
 	switch l.Result {
-	case pass, fail, unsupported:
+	case pass, fail, unsupported, notApplicable:
 		r.results[l.Check] = result{l.Result, l.Detail}
 		return nil
 	default:
@@ -111,7 +113,7 @@ func completeOutput() string {
 }
 
 func TestReportOfACompleteSuite(t *testing.T) {
-	rep, err := readReport(strings.NewReader(completeOutput()))
+	rep, err := readReport(strings.NewReader(completeOutput()), checkNames())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +132,7 @@ func TestReportFindsWhatASuiteDidWrong(t *testing.T) {
 		{strings.Replace(completeOutput(), `"pass"`, `"maybe"`, 1), `unknown result "maybe"`},
 		{strings.Replace(completeOutput(), `"1.0"`, `""`, 1), "client and version were not reported"},
 	} {
-		_, err := readReport(strings.NewReader(tc.output))
+		_, err := readReport(strings.NewReader(tc.output), checkNames())
 		if err == nil || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("error = %v, want one with %q", err, tc.want)
 		}
