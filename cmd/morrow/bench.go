@@ -78,6 +78,7 @@ func (f *benchFlags) addTo(cmd *cobra.Command) {
 func newBenchProduce() *cobra.Command {
 	var f benchFlags
 	var raw bool
+	var delay, spread time.Duration
 	cmd := &cobra.Command{
 		Use:   "produce",
 		Short: "Produce as fast as possible, or at a rate",
@@ -87,18 +88,29 @@ With --raw, one batch is encoded beforehand and sent again and again, so that no
 client is measured: latencies are then those of requests, and bytes those of batches.`,
 		Example: `  morrow bench produce --raw --sync never --server-pid $(pidof morrow)
   morrow bench produce --raw --sync always --partitions 256 --connections 64 --record-size 1024 --batch-bytes 4096
-  morrow bench produce --record-size 100 --codec lz4 --rate 50000`,
+  morrow bench produce --record-size 100 --codec lz4 --rate 50000
+  morrow bench produce --raw --record-size 100 --delay 1h --spread 24h --records 10000000 --keep`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			drive := bench.Produce
 			if raw {
 				drive = bench.RawProduce
 			}
+			switch {
+			case delay < 0 || spread < 0:
+				return fmt.Errorf("invalid delay %v or spread %v: must not be negative", delay, spread)
+			case delay > 0 && !raw:
+				return errors.New("--delay needs --raw; morrow bench delay sends delayed records through a client")
+			case delay > 0:
+				f.load.Header = bench.Delays(delay, spread)
+			}
 			return f.run(cmd, drive, 0)
 		},
 	}
 	f.addTo(cmd)
 	cmd.Flags().BoolVar(&raw, "raw", false, "send requests that were encoded beforehand")
+	cmd.Flags().DurationVar(&delay, "delay", 0, "shortest delay of the records of --raw; 0 is none")
+	cmd.Flags().DurationVar(&spread, "spread", 0, "delays are spread evenly over this much above the shortest")
 	return cmd
 }
 

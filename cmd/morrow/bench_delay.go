@@ -24,13 +24,18 @@ clock. A broker that knows no delays delivers at once, and all records are early
 		Example: `  morrow bench delay --records 100000 --rate 20000 --delay 5s --spread 10s
   morrow bench delay --records 1000000 --delay 1m --burst --record-size 100`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return f.runDelay(cmd, l) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if l.Burst && !cmd.Flags().Changed("spread") {
+				l.Spread = time.Second
+			}
+			return f.runDelay(cmd, l)
+		},
 	}
 	f.addTo(cmd)
 	fl := cmd.Flags()
 	fl.DurationVar(&l.Delay, "delay", 5*time.Second, "shortest delay; with --burst, when after the start all are due")
 	fl.DurationVar(&l.Spread, "spread", 5*time.Second, "delays are spread evenly over this much above the shortest")
-	fl.BoolVar(&l.Burst, "burst", false, "have all records due within one second")
+	fl.BoolVar(&l.Burst, "burst", false, "have all records due in the same second, or in the same --spread if that is given")
 	fl.DurationVar(&l.Patience, "patience", 30*time.Second, "how long after the last due time to wait for what is missing")
 	for _, name := range []string{"duration", "warmup"} { // all records count
 		_ = fl.MarkHidden(name)

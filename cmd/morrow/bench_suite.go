@@ -17,7 +17,7 @@ import (
 func newBenchSuite() *cobra.Command {
 	var quick bool
 	var output string
-	s := bench.Suite{IdlePartitions: 1000, WarmBytes: 2 << 30, FetchBytes: 1 << 30, Within: 2 * time.Minute}
+	s := bench.Suite{Delays: true, IdlePartitions: 1000, WarmBytes: 2 << 30, FetchBytes: 1 << 30, Within: 2 * time.Minute}
 	cmd := &cobra.Command{
 		Use:   "suite",
 		Short: "Compare this broker with the bare machine and with the project's goals",
@@ -25,8 +25,8 @@ func newBenchSuite() *cobra.Command {
 
 Starts brokers of this very program on free ports of the loopback interface and on a new
 directory below --dir, measures them and the bare machine in turn, several times over,
-and removes everything. It needs a machine with nothing else to do and takes about three
-minutes, or less than one with --quick, and then says less.`,
+and removes everything. It needs a machine with nothing else to do and takes about five
+minutes, or less than two with --quick, and then says less.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := checkOutput(output); err != nil {
@@ -35,6 +35,7 @@ minutes, or less than one with --quick, and then says less.`,
 			if quick {
 				s.Repetitions, s.Step, s.RecoverBytes = min(s.Repetitions, 2), min(s.Step, 500*time.Millisecond), min(s.RecoverBytes, 1e9)
 				s.WarmBytes, s.FetchBytes, s.Within = 1<<30, 256<<20, 20*time.Second
+				s.DueRecords, s.PendingRecords = min(s.DueRecords, 200_000), min(s.PendingRecords, 1_000_000)
 			}
 			bin, err := os.Executable()
 			if err != nil {
@@ -61,6 +62,9 @@ minutes, or less than one with --quick, and then says less.`,
 	fl.IntVar(&s.Repetitions, "repetitions", 4, "how often everything is measured; a slow machine does less")
 	fl.DurationVar(&s.Step, "step", 1200*time.Millisecond, "how long each measurement takes")
 	fl.Int64Var(&s.RecoverBytes, "recover-bytes", 10e9, "bytes in the log of the broker that is killed and started again")
+	fl.Int64Var(&s.DueRecords, "due-records", 1_000_000, "how many delayed records are due at once")
+	fl.Int64Var(&s.PendingRecords, "pending-records", 10_000_000, "delayed records that are pending when a broker is killed and started again")
+	fl.StringVar(&s.Only, "only", "", "take only the steps that have this text in their name")
 	addOutputFlag(cmd, &output)
 	return cmd
 }

@@ -71,6 +71,8 @@ func TestBenchRefusesBadFlags(t *testing.T) {
 		{"produce --codec rar", `invalid value "rar" for --codec: must be none, gzip, snappy, lz4 or zstd`},
 		{"consume --sync often", `invalid value "often" for --sync: must be always, never or default`},
 		{"e2e --record-size 3", `invalid record size 3: must be between 16 and 1073741824`},
+		{"produce --delay 1s", `--delay needs --raw; morrow bench delay sends delayed records through a client`},
+		{"produce --raw --delay -1s", `invalid delay -1s or spread 0s: must not be negative`},
 		{"produce --set x", `invalid config "x": must be key=value`},
 		{"compare one=127.0.0.1:1 two", `invalid broker "two": must be NAME=HOST:PORT or NAME=HOST:PORT,PID`},
 		{"compare one=127.0.0.1:1 two=127.0.0.1:2,me", `invalid process id "me" of two: must be a positive number`},

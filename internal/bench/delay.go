@@ -24,7 +24,7 @@ type DelayLoad struct {
 	Records int64
 	// Delay is the shortest delay; delays are spread evenly over [Delay, Delay+Spread).
 	Delay, Spread time.Duration
-	// Burst has all records due within the one second that begins Delay after the start.
+	// Burst has delays count from the start of the run and not from each insert: all records are due in that one Spread.
 	Burst bool
 	// Patience is how long after the last due time records are waited for.
 	Patience time.Duration
@@ -65,6 +65,10 @@ type DelayReport struct {
 	Disordered int64 `json:"disordered"`
 	// Lateness is of the records that were not early.
 	Lateness Latency `json:"lateness"`
+	// FirstLate is the lateness of the first record that came, LastLate how long after the last due time the last one came: both in
+	// milliseconds, and negative if they were early.
+	FirstLate float64 `json:"first_late_ms"`
+	LastLate  float64 `json:"last_late_ms"`
 	// DeliverySeconds is from the first to the last delivery.
 	DeliverySeconds     float64 `json:"delivery_s"`
 	DeliveriesPerSecond float64 `json:"deliveries_per_s"`
@@ -108,6 +112,7 @@ type delayRun struct {
 	// The following belong to the consumer.
 	delivered, twice, early, disordered int64
 	first, last                         time.Time
+	firstLate                           time.Duration
 	ordered                             map[int32]delivery
 }
 
@@ -190,12 +195,12 @@ func (r *delayRun) insert(ctx context.Context) error {
 
 // due picks when a record is due, in milliseconds since the epoch.
 func (r *delayRun) due(now time.Time, rng *rand.Rand) int64 {
-	at, spread := now.Add(r.Delay), r.Spread
+	at := now.Add(r.Delay)
 	if r.Burst {
-		at, spread = r.began.Add(r.Delay), time.Second
+		at = r.began.Add(r.Delay)
 	}
-	if spread > 0 {
-		at = at.Add(time.Duration(rng.Int64N(int64(spread))))
+	if r.Spread > 0 {
+		at = at.Add(time.Duration(rng.Int64N(int64(r.Spread))))
 	}
 	for {
 		last := r.lastDue.Load()
@@ -253,7 +258,7 @@ func (r *delayRun) arrived(rec *kgo.Record, now time.Time) {
 	}
 	r.delivered++
 	if r.first.IsZero() {
-		r.first = now
+		r.first, r.firstLate = now, now.Sub(time.UnixMilli(due))
 	}
 	r.last = now
 	at := delivery{due, rec.Offset}
@@ -284,6 +289,9 @@ func (r *delayRun) report() DelayReport {
 		Delivered:     r.delivered, Twice: r.twice, Early: r.early, Disordered: r.disordered,
 		Lateness:        r.lateness.summary(),
 		DeliverySeconds: r.last.Sub(r.first).Seconds(),
+	}
+	if d.Delivered > 0 {
+		d.FirstLate, d.LastLate = ms(r.firstLate), ms(r.last.Sub(time.Unix(0, r.lastDue.Load())))
 	}
 	d.DeliveriesPerSecond = per(float64(d.Delivered), d.DeliverySeconds)
 	d.Lost = r.acked.without(r.seen)

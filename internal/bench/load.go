@@ -3,6 +3,7 @@ package bench
 import (
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"time"
 
 	"github.com/morrowmq/morrow/log/record"
@@ -30,6 +31,12 @@ type Load struct {
 	// be sent, so that a server that stalls is charged for what waited.
 	RecordsPerSecond float64
 
+	// Batches is how many RawProduce sends on each connection before it ends by itself; 0 means without end.
+	Batches int
+
+	// Header makes the header of each record, for RawProduce; nil for none.
+	Header func(*rand.Rand) record.Header
+
 	// Congestion is the TCP congestion control of what the client sends; empty leaves it to the system. Raw drives only.
 	Congestion string
 }
@@ -55,6 +62,28 @@ func (l *Load) Check() error {
 		return fmt.Errorf("invalid rate %v: must not be negative", l.RecordsPerSecond)
 	}
 	return nil
+}
+
+// Delays is a [Load.Header] that has records delayed by least, or by up to spread more.
+func Delays(least, spread time.Duration) func(*rand.Rand) record.Header {
+	return func(rng *rand.Rand) record.Header {
+		d := least
+		if spread > 0 {
+			d += time.Duration(rng.Int64N(int64(spread)))
+		}
+		return record.Header{Key: "morrow-delay", Value: strconv.AppendInt(nil, d.Milliseconds(), 10)}
+	}
+}
+
+// DueWithin is a [Load.Header] that has records due at a time, or up to spread later.
+func DueWithin(t time.Time, spread time.Duration) func(*rand.Rand) record.Header {
+	return func(rng *rand.Rand) record.Header {
+		at := t
+		if spread > 0 {
+			at = t.Add(time.Duration(rng.Int64N(int64(spread))))
+		}
+		return record.Header{Key: "morrow-deliver-at", Value: strconv.AppendInt(nil, at.UnixMilli(), 10)}
+	}
 }
 
 // values makes record values that compress to about a half: one half of each is noise, the other repeats.
@@ -88,12 +117,20 @@ func (v *values) next() []byte {
 
 // batch encodes one batch of the load, with offsets from 0 and without a producer.
 func (l *Load) batch(seed uint64) (record.Batch, error) {
-	const overhead = 32 // of a record: no key, no headers
+	overhead := 32 // of a record: no key, no headers
+	if l.Header != nil {
+		overhead += 32
+	}
 	values, now := newValues(l.RecordBytes, seed), time.Now().UnixMilli()
+	rng := rand.New(rand.NewPCG(seed, 2))
+	var headers []record.Header
 	var w record.Builder
 	w.Reset(record.Attributes(0).WithCodec(l.Codec), now)
 	for i := int32(0); i == 0 || w.Len()+l.RecordBytes+overhead <= l.BatchBytes; i++ {
-		w.Add(i, now, nil, values.next())
+		if l.Header != nil {
+			headers = append(headers[:0], l.Header(rng))
+		}
+		w.Add(i, now, nil, values.next(), headers...)
 	}
 	return w.Finish()
 }

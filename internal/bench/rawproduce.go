@@ -103,7 +103,7 @@ func (p *producer) request(partition int32) kmsg.Request {
 
 func (p *producer) send(ctx context.Context, w *wire, underWay chan<- time.Time) error {
 	pace := newPace(p.perSecond, time.Now())
-	for id := uint32(0); ; id++ {
+	for id := uint32(0); p.load.Batches == 0 || int(id) < p.load.Batches; id++ {
 		since := pace.next(ctx)
 		if p.load.Acks != 0 {
 			select {
@@ -121,11 +121,12 @@ func (p *producer) send(ctx context.Context, w *wire, underWay chan<- time.Time)
 			p.meter.Done(int(p.batch.Count()), len(p.batch), time.Since(since))
 		}
 	}
+	return nil
 }
 
 func (p *producer) receive(ctx context.Context, w *wire, underWay <-chan time.Time) error {
 	resp := kmsg.NewPtrProduceResponse()
-	for {
+	for n := 0; p.load.Batches == 0 || n < p.load.Batches; n++ {
 		*resp = kmsg.ProduceResponse{Version: p.version}
 		if err := w.receive(resp); err != nil {
 			return notOurs(ctx, fmt.Errorf("receive produce answer: %w", err))
@@ -137,6 +138,7 @@ func (p *producer) receive(ctx context.Context, w *wire, underWay <-chan time.Ti
 		}
 		p.meter.Done(int(p.batch.Count()), len(p.batch), time.Since(since))
 	}
+	return nil
 }
 
 // produceError is what the broker says about the one partition of a request.

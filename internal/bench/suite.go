@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/morrowmq/morrow/internal/vfs"
@@ -33,6 +34,13 @@ type Suite struct {
 	RecoverBytes int64
 	// IdlePartitions is how many partitions an idle broker has whose memory is looked at.
 	IdlePartitions int32
+
+	// Delays says that the broker knows delays. DueRecords are due at once then, PendingRecords pending when the broker is killed.
+	Delays                     bool
+	DueRecords, PendingRecords int64
+
+	// Only selects the steps with this text in their names; empty selects all.
+	Only string
 
 	// Began is told what is measured next, and after how many of how many steps. It may be nil.
 	Began func(what string, step, steps int)
@@ -122,6 +130,18 @@ func (r *suiteRun) all(ctx context.Context) error {
 		{"idle partitions", r.idle},
 		{"start after kill -9", r.startKilled},
 	}
+	if r.Delays {
+		repeated = append(repeated, suiteStep{"delayed inserts", r.delayInserts})
+		last = append(last,
+			suiteStep{"lateness of delayed records", r.delayLateness},
+			suiteStep{"deliveries of delayed records", r.delayDeliveries},
+			suiteStep{"burst of delayed records", r.delayBurst},
+			suiteStep{"start with delayed records", r.startPending},
+		)
+	}
+	if repeated, last = r.selected(repeated), r.selected(last); len(repeated)+len(last) == 0 {
+		return fmt.Errorf("no step has %q in its name", r.Only)
+	}
 	p := suiteProgress{of: len(first) + r.Repetitions*len(repeated) + len(last), began: r.Began}
 	start := time.Now()
 	if err := p.take(ctx, first); err != nil {
@@ -135,6 +155,16 @@ func (r *suiteRun) all(ctx context.Context) error {
 	}
 	p.done = p.of - len(last)
 	return p.take(ctx, last)
+}
+
+// selected are the steps that Only selects.
+func (s *Suite) selected(steps []suiteStep) (selected []suiteStep) {
+	for _, step := range steps {
+		if strings.Contains(step.name, s.Only) {
+			selected = append(selected, step)
+		}
+	}
+	return selected
 }
 
 // suiteProgress is how far a suite has come.
