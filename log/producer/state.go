@@ -303,6 +303,19 @@ func (s *State) OpenTransaction(producerID int64) (first int64, open bool) {
 	return 0, false
 }
 
+// Needs reports whether the state, made from the log again, would be another without a batch: it holds one of the ranges remembered, or
+// it is the marker that is all there is of its producer's epoch.
+func (s *State) Needs(b record.Batch) bool {
+	e := s.entries[b.ProducerID()]
+	switch {
+	case e == nil:
+		return false
+	case b.Control():
+		return e.n == 0 && e.epoch == b.ProducerEpoch()
+	}
+	return slices.ContainsFunc(e.ranges[:e.n], func(r Range) bool { return r.Base <= b.BaseOffset() && b.BaseOffset() < r.End() })
+}
+
 // Expire forgets producers without open transaction that were last seen before
 // the given time (ms), and returns how many they were.
 func (s *State) Expire(before int64) int {
