@@ -249,7 +249,9 @@ func (s *Segment) SyncFile() error {
 }
 
 // Remove removes the files of a segment that is not open.
-func Remove(o Options, base int64) error {
+func Remove(o Options, base int64) error { return removeFiles(o, base, suffixes) }
+
+func removeFiles(o Options, base int64, suffixes []string) error {
 	var errs []error
 	for _, suffix := range suffixes {
 		err := o.FS.Remove(vfs.Join(o.Dir, FileName(base, suffix)))

@@ -69,6 +69,7 @@ type Info struct {
 	LastVisible  int64 // end of the last visible batch; None
 	HiddenBytes  int64
 	Created      int64 // wall clock of the first append, ms; None if empty
+	FirstTime    int64 // max timestamp of the first batch, ms; None if empty
 	Sealed       bool  // closed: nothing is appended any more
 	Generation   int64 // differs if the bytes do
 	Epochs       []Epoch
@@ -115,7 +116,7 @@ func emptyState(base int64) state {
 func (s *Segment) Base() int64 { return s.base }
 
 // Name is the path of the log file.
-func (s *Segment) Name() string { return s.log.name() }
+func (s *Segment) Name() string { return vfs.Join(s.o.Dir, FileName(s.base, LogSuffix)) }
 
 // End is the offset after the last batch.
 func (s *Segment) End() int64 {
@@ -140,7 +141,7 @@ func (s *Segment) Info() Info {
 		Base: s.base, End: st.end, Size: st.size,
 		MaxTimestamp: st.maxTimestamp, MaxReceived: st.maxReceived,
 		LastVisible: st.lastVisible, HiddenBytes: st.hiddenBytes,
-		Created: st.created, Sealed: s.sealed, Generation: st.generation,
+		Created: st.created, FirstTime: st.firstTimestamp, Sealed: s.sealed, Generation: st.generation,
 	}
 }
 

@@ -66,6 +66,9 @@ func (s *Segment) Checkpoint() (Checkpoint, error) {
 	return Checkpoint{s: s, End: s.state.end, bytes: s.encodeLocked(), sealed: s.sealed}, nil
 }
 
+// Of is the segment it was taken of.
+func (c Checkpoint) Of() *Segment { return c.s }
+
 // Store writes the summary. Files of a segment that was sealed lose what they do not need any more.
 func (c Checkpoint) Store() error {
 	if c.sealed {
