@@ -31,6 +31,11 @@ type Config struct {
 	LocalRetentionMs    int64 // -2: as RetentionMs
 	LocalRetentionBytes int64 // -2: as RetentionBytes
 
+	DeleteRetentionMs      int64 // tombstones stay for so long once they are cleaned
+	MinCompactionLagMs     int64
+	MaxCompactionLagMs     int64
+	MinCleanableDirtyRatio float64
+
 	// FlushMessages is how many records may be acknowledged before they are durable. At 1, the default, every
 	// acknowledgement waits for the disk. Above, the synced end and with it the high watermark run ahead
 	// of the disk by up to that many records, or what was appended in the last FlushMs: a power
@@ -53,6 +58,9 @@ func DefaultConfig() Config {
 		RetentionBytes:         -1,
 		LocalRetentionMs:       -2,
 		LocalRetentionBytes:    -2,
+		DeleteRetentionMs:      24 * time.Hour.Milliseconds(),
+		MaxCompactionLagMs:     math.MaxInt64,
+		MinCleanableDirtyRatio: 0.5,
 		FlushMessages:          1,
 		FlushMs:                math.MaxInt64,
 		ProducerIDExpirationMs: 24 * time.Hour.Milliseconds(),

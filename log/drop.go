@@ -13,6 +13,8 @@ func (l *Log) Drop(from, to int64) (removed int, err error) {
 	}
 	l.appendMu.Lock()
 	defer l.appendMu.Unlock()
+	l.cutMu.Lock()
+	defer l.cutMu.Unlock()
 	gone, moved := l.takeOut(from, to)
 	if moved {
 		if err := l.storeFacts(true); err != nil {

@@ -15,7 +15,7 @@
 // the local segments begin; it is above start if older segments are in the tier.
 //
 // Locks: Log.appendMu is held by whoever changes the bytes of a log, over the writing. Log.mu guards what is known
-// about them, and is never held over I/O. appendMu is taken first. No callback runs under either. A log has no goroutine
+// about them, and is never held over I/O. Log.cutMu is held by whoever removes or replaces segments. They are taken in the order appendMu, cutMu, factsMu, mu. No callback runs under any. A log has no goroutine
 // of its own; those of the set belong to [Set.Run].
 package log
 
@@ -92,9 +92,14 @@ type Log struct {
 	failure atomic.Pointer[error] // set once, when the log went offline or was closed
 	gone    atomic.Bool           // the log was removed
 
+	compacting atomic.Bool // the log is being cleaned
+
 	// appendMu is held over every change of the log's bytes: append, roll, truncation, removal of segments.
 	appendMu sync.Mutex
 	scratch  []record.Batch // guarded by appendMu
+
+	// cutMu is held over the removal, the cut and the replacement of segments. It is taken after appendMu and before factsMu. Appends go on.
+	cutMu sync.Mutex
 
 	// factsMu is held while facts are written. It is taken after appendMu and before mu.
 	factsMu sync.Mutex
@@ -123,7 +128,8 @@ type Log struct {
 	flushedAt  int64 // of the last sync, ms
 	expireAt   int64 // when producers are looked through next, ms
 	jitterMs   int64 // how much sooner than others the active segment rolls
-	removals   int   // how often segments were removed
+	removals   int   // how often segments were removed or replaced
+	cleaned    cleaned
 	recovery   recovery
 
 	commit commitState // guarded by committer.mu

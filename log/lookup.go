@@ -13,6 +13,14 @@ var errFound = errors.New("found")
 // OffsetForTimestamp finds the first visible local record whose timestamp (ms) is at least ts, below the visible end
 // (ListOffsets; KIP-79). Hidden records have no part in it.
 func (l *Log) OffsetForTimestamp(ts int64) (offset, timestamp int64, ok bool, err error) {
+	err = l.lookUp(func() (err error) {
+		offset, timestamp, ok, err = l.offsetForTimestamp(ts)
+		return err
+	})
+	return offset, timestamp, ok, err
+}
+
+func (l *Log) offsetForTimestamp(ts int64) (offset, timestamp int64, ok bool, err error) {
 	l.mu.Lock()
 	o := l.offsetsLocked()
 	segments := l.segments
@@ -81,11 +89,24 @@ func recordAt(b record.Batch, from, ts int64) (offset, timestamp int64, err erro
 
 // MaxTimestamp finds the visible local record with the largest timestamp, the first if there are several (ListOffsets -3; KIP-734).
 func (l *Log) MaxTimestamp() (offset, timestamp int64, ok bool, err error) {
+	var largest int64
+	err = l.lookUp(func() (err error) {
+		largest, err = l.maxTimestamp()
+		return err
+	})
+	if err != nil || largest < 0 {
+		return 0, 0, false, err
+	}
+	return l.OffsetForTimestamp(largest)
+}
+
+// maxTimestamp is the largest timestamp of visible local records, -1 if there are none.
+func (l *Log) maxTimestamp() (largest int64, err error) {
 	l.mu.Lock()
 	o := l.offsetsLocked()
 	segments := l.segments
 	l.mu.Unlock()
-	largest := int64(-1)
+	largest = -1
 	for _, s := range segments {
 		i := s.Info()
 		if i.MaxTimestamp <= largest || i.End <= o.LogStart {
@@ -104,11 +125,8 @@ func (l *Log) MaxTimestamp() (offset, timestamp int64, ok bool, err error) {
 			return true
 		})
 		if err != nil {
-			return 0, 0, false, err
+			return 0, err
 		}
 	}
-	if largest < 0 {
-		return 0, 0, false, nil
-	}
-	return l.OffsetForTimestamp(largest)
+	return largest, nil
 }

@@ -52,20 +52,33 @@ func (l *Log) Read(r ReadRequest) (*Read, error) {
 	if err := l.Failure(); err != nil {
 		return nil, err
 	}
+	var read *Read
+	err := l.lookUp(func() (err error) {
+		read, err = l.read(r)
+		return err
+	})
+	if removed(err) {
+		err = l.wrap("read", err)
+	}
+	return read, err
+}
+
+// lookUp calls f, which looks for something in segments, again if one of them was removed or replaced after f had found it. If none was, and the
+// error says so, a file is missing.
+func (l *Log) lookUp(f func() error) error {
 	for {
 		l.mu.Lock()
 		removals := l.removals
 		l.mu.Unlock()
-		read, err := l.read(r)
+		err := f()
 		if !removed(err) {
-			return read, err
+			return err
 		}
-		// A segment was removed after it was looked up: look again. If none was, its file is missing.
 		l.mu.Lock()
 		same := removals == l.removals
 		l.mu.Unlock()
 		if same {
-			return nil, l.wrap("read", err)
+			return err
 		}
 	}
 }
@@ -153,13 +166,23 @@ func (l *Log) Scan(from, to int64, fn func(record.Batch) error) error {
 		return err
 	}
 	l.mu.Lock()
-	segments, local := l.segments, l.local
 	to = min(to, l.end)
 	l.mu.Unlock()
-	if from < local && from < to {
-		return &TieredError{Offset: from, LocalStart: local}
-	}
-	err := l.scan(segments, from, to, func(_ *segment.Segment, b record.Batch) error { return fn(b) })
+	err := l.lookUp(func() error {
+		l.mu.Lock()
+		segments, local := l.segments, l.local
+		l.mu.Unlock()
+		if from < local && from < to {
+			return &TieredError{Offset: from, LocalStart: local}
+		}
+		return l.scan(segments, from, to, func(_ *segment.Segment, b record.Batch) error {
+			if err := fn(b); err != nil {
+				return err
+			}
+			from = b.EndOffset() // if the next segment is replaced meanwhile, from here on
+			return nil
+		})
+	})
 	return l.orTiered(err, from)
 }
 
@@ -195,6 +218,18 @@ func (l *Log) BatchAt(offset int64, buf []byte) (record.Batch, error) {
 	if err := l.Failure(); err != nil {
 		return nil, err
 	}
+	var b record.Batch
+	err := l.lookUp(func() (err error) {
+		b, err = l.batchAt(offset, buf)
+		return err
+	})
+	if err != nil {
+		return nil, l.orTiered(err, offset)
+	}
+	return b, nil
+}
+
+func (l *Log) batchAt(offset int64, buf []byte) (record.Batch, error) {
 	l.mu.Lock()
 	segments, start, local, end := l.segments, l.start, l.local, l.end
 	l.mu.Unlock()
@@ -205,11 +240,8 @@ func (l *Log) BatchAt(offset int64, buf []byte) (record.Batch, error) {
 		return nil, &TieredError{Offset: offset, LocalStart: local}
 	}
 	b, err := segments[segmentOf(segments, offset)].BatchAt(offset, buf)
-	if err != nil {
-		return nil, l.orTiered(err, offset)
+	if err == nil && (b == nil || b.BaseOffset() > offset) {
+		err = &OutOfRangeError{Offset: offset, Start: start, End: end}
 	}
-	if b == nil || b.BaseOffset() > offset {
-		return nil, &OutOfRangeError{Offset: offset, Start: start, End: end}
-	}
-	return b, nil
+	return b, err
 }

@@ -33,6 +33,9 @@ func (l *Log) recover() error {
 	if err != nil {
 		return err
 	}
+	if err := segment.FinishSwaps(l.segmentOptions()); err != nil {
+		return err
+	}
 	bases, err := l.sweep(f)
 	if err != nil {
 		return err
@@ -45,6 +48,7 @@ func (l *Log) recover() error {
 		return err
 	}
 	l.adopt(f)
+	l.loadCleaned()
 	if l.producers, err = l.loadProducers(l.segments, unknown, l.hw); err != nil {
 		return err
 	}

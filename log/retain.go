@@ -27,6 +27,8 @@ func (l *Log) Retain(now time.Time, f Floor) (removed int, err error) {
 	}
 	l.appendMu.Lock()
 	defer l.appendMu.Unlock()
+	l.cutMu.Lock()
+	defer l.cutMu.Unlock()
 	cfg := l.config.Load()
 	p := l.planRetention(cfg, now, f)
 	if p.rollFirst {
@@ -169,7 +171,7 @@ func (r *retention) plan() plan {
 		if active && s.Size == 0 || !r.decided(s) {
 			return p
 		}
-		drop := s.End <= r.floor.Gate && (s.End <= r.reported || r.cfg.Delete && (r.older(s, r.cfg.RetentionMs) || over(size, s.Size, r.cfg.RetentionBytes)))
+		drop := s.End <= r.floor.Gate && (s.Size == 0 || s.End <= r.reported || r.cfg.Delete && (r.older(s, r.cfg.RetentionMs) || over(size, s.Size, r.cfg.RetentionBytes)))
 		evict := !active && r.floor.Tiered && s.End <= r.floor.Confirmed && (r.older(s, localMs) || over(size, s.Size, localBytes))
 		if !drop && !evict {
 			return p
@@ -181,7 +183,7 @@ func (r *retention) plan() plan {
 		p.local++
 		size -= s.Size
 		if drop {
-			p.start = s.End
+			p.start = r.segments[i+1].Base // there may be a hole before it
 			p.reported = max(p.reported, s.LastVisible)
 		}
 	}

@@ -308,8 +308,10 @@ func (s *Set) Remove(id ID) (err error) {
 	}()
 	if l != nil {
 		l.appendMu.Lock()
+		l.cutMu.Lock()
 		l.gone.Store(true)
 		l.close()
+		l.cutMu.Unlock()
 		l.appendMu.Unlock()
 	}
 	dir := vfs.Join(s.dir, id.String())

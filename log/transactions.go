@@ -30,11 +30,15 @@ func (l *Log) aborted(read *Read, segments []*segment.Segment, from, to int64) e
 
 // Aborted lists the aborted transactions whose markers lie in [from, to), by marker, as far as they are local.
 func (l *Log) Aborted(from, to int64) ([]AbortedTxn, error) {
-	l.mu.Lock()
-	segments := l.segments
-	l.mu.Unlock()
 	var read Read
-	if err := l.aborted(&read, segments, from, forever); err != nil {
+	err := l.lookUp(func() error {
+		l.mu.Lock()
+		segments := l.segments
+		l.mu.Unlock()
+		read.Aborted = nil
+		return l.aborted(&read, segments, from, forever)
+	})
+	if err != nil {
 		return nil, err
 	}
 	found := read.Aborted[:0]

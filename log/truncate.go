@@ -12,6 +12,8 @@ import (
 func (l *Log) TruncateTo(offset int64) error {
 	l.appendMu.Lock()
 	defer l.appendMu.Unlock()
+	l.cutMu.Lock()
+	defer l.cutMu.Unlock()
 	if err := l.Failure(); err != nil {
 		return err
 	}
@@ -29,6 +31,9 @@ func (l *Log) TruncateTo(offset int64) error {
 	}
 	if err := l.newLineage(); err != nil {
 		return err
+	}
+	if err := l.forgetCleaned(base); err != nil {
+		return l.fail(err)
 	}
 	if err := l.cut(segments, i, pos, base); err != nil {
 		return l.fail(err)

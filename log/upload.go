@@ -2,6 +2,7 @@ package log
 
 import (
 	"github.com/morrowmq/morrow/internal/vfs"
+	"github.com/morrowmq/morrow/log/producer"
 	"github.com/morrowmq/morrow/log/segment"
 )
 
@@ -49,10 +50,14 @@ func (f *SegmentFile) Close() error {
 // ProducerSnapshot returns what was known of producers at an offset where a local segment ends, encoded: see
 // [producer.Decode].
 func (l *Log) ProducerSnapshot(end int64) ([]byte, error) {
-	l.mu.Lock()
-	segments := l.segments
-	l.mu.Unlock()
-	state, err := l.replay(segments, end, end, 0, nil)
+	var state *producer.State
+	err := l.lookUp(func() (err error) {
+		l.mu.Lock()
+		segments := l.segments
+		l.mu.Unlock()
+		state, err = l.replay(segments, end, end, 0, nil)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,196 @@
+package log
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/morrowmq/morrow/internal/vfs"
+	"github.com/morrowmq/morrow/log/compact"
+	"github.com/morrowmq/morrow/log/segment"
+)
+
+// ErrBusy means that a log cannot be cleaned just now: its segments have changed under the cleaner, or the log is being
+// cleaned. It may be tried again.
+var ErrBusy = errors.New("log cannot be cleaned at the moment")
+
+// Compaction is what cleaning a log needs to know besides its configuration.
+type Compaction struct {
+	// Gate is an offset below which nothing is pending and no proof is needed: see [compact.Rules].
+	Gate int64
+	// MapBytes is how much memory the keys of the dirty part may take. If there are more, less is cleaned at once.
+	MapBytes int64
+	// Pace waits until so many bytes may be read or written. May be nil.
+	Pace func(ctx context.Context, bytes int) error
+}
+
+// Compacted is what cleaning a log has done.
+type Compacted struct {
+	compact.Result
+	From, To int64         // what was cleaned
+	Keys     int           // of it
+	Took     time.Duration // by the wall clock
+}
+
+// CompactionPlan says what there is to be cleaned.
+func (l *Log) CompactionPlan(now time.Time) compact.Plan {
+	cfg := l.config.Load()
+	state, _ := l.compactionState(now)
+	return compact.NewPlan(state, compact.Policy{MinLagMs: cfg.MinCompactionLagMs, MaxLagMs: cfg.MaxCompactionLagMs, MinDirtyRatio: cfg.MinCleanableDirtyRatio})
+}
+
+// CleanedAt is when the log was cleaned last; the zero time if it never was.
+func (l *Log) CleanedAt() time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.cleaned.at == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(l.cleaned.at)
+}
+
+// compactionState is what is known of the closed segments, and they themselves.
+func (l *Log) compactionState(now time.Time) (compact.State, []*segment.Segment) {
+	l.mu.Lock()
+	_, stable := l.lastStableLocked(Offsets{HighWatermark: min(l.hw, l.durableEnd)})
+	s := compact.State{Now: now.UnixMilli(), Clean: l.cleaned.clean, Seen: l.cleaned.seen, Stable: stable}
+	closed := l.segments[:len(l.segments)-1]
+	l.mu.Unlock()
+	for _, seg := range closed {
+		s.Segments = append(s.Segments, seg.Info())
+	}
+	return s, closed
+}
+
+// Compact cleans the log: of what lies in closed segments, is committed and older than min.compaction.lag.ms, it keeps the last record of each
+// key, tombstones for delete.retention.ms, and what is needed otherwise (package compact). Offsets do not change. It does so whether it is due or
+// not. One segment after the other is replaced; what was replaced when it ends with an error stays so.
+//
+// Errors: ErrBusy, ErrNoSpace and those of ctx may be tried again; a *CorruptError will come back. After an *OfflineError the log failed. Another error
+// means that a segment could not be read.
+func (l *Log) Compact(ctx context.Context, now time.Time, c Compaction) (Compacted, error) {
+	if !l.compacting.CompareAndSwap(false, true) {
+		return Compacted{}, ErrBusy
+	}
+	defer l.compacting.Store(false)
+	if err := l.Failure(); err != nil {
+		return Compacted{}, err
+	}
+	started := time.Now()
+	plan := l.CompactionPlan(now)
+	if plan.DirtyBytes == 0 {
+		return Compacted{From: plan.From, To: plan.From}, nil
+	}
+	done, err := l.compact(ctx, now, plan, c)
+	done.Took = time.Since(started)
+	l.set.metrics.compacted(&done)
+	switch {
+	case err == nil:
+		return done, l.storeCleaned(cleaned{clean: done.Clean, seen: done.To, at: now.UnixMilli()})
+	case l.Failure() != nil:
+		return done, l.Failure()
+	case vfs.IsFull(err):
+		err = fmt.Errorf("%w: %w", ErrNoSpace, err)
+	case errors.Is(err, errSuperseded), removed(err):
+		err = fmt.Errorf("%w: %w", ErrBusy, err)
+	}
+	return done, l.wrap("clean", err)
+}
+
+func (l *Log) compact(ctx context.Context, now time.Time, plan compact.Plan, c Compaction) (done Compacted, err error) {
+	done.From, done.To = plan.From, plan.To
+	cfg := l.config.Load()
+	_, closed := l.compactionState(now)
+	job := compact.Job{Options: l.segmentOptions(), SegmentBytes: cfg.SegmentBytes, IndexBytes: cfg.SegmentIndexBytes}
+	for _, s := range closed {
+		if s.Base() < plan.To {
+			job.Segments = append(job.Segments, s)
+		}
+	}
+	job.Pace = func(bytes int) error {
+		if err := ctx.Err(); err != nil || c.Pace == nil {
+			return err
+		}
+		return c.Pace(ctx, bytes)
+	}
+	rules, read, err := l.rules(&job, plan, now, c)
+	done.Read = read
+	if err != nil {
+		return done, err
+	}
+	done.To, done.Keys = rules.End, rules.Keys.Len()
+	if err := l.settleBelow(plan.To); err != nil {
+		return done, err
+	}
+	l.mu.Lock()
+	lineage := l.lineage
+	l.mu.Unlock()
+	job.Swap = func(draft *segment.Draft, old []*segment.Segment) error { return l.swap(lineage, draft, old) }
+	done.Result, err = job.Rewrite(rules)
+	done.Read += read
+	return done, err
+}
+
+// rules reads the dirty part, and finds out what else decides about records. It returns how many bytes it has read for the keys.
+func (l *Log) rules(job *compact.Job, plan compact.Plan, now time.Time, c Compaction) (r compact.Rules, read int64, err error) {
+	cfg := l.config.Load()
+	r = compact.Rules{Now: now.UnixMilli(), DeleteRetentionMs: cfg.DeleteRetentionMs, Gate: c.Gate}
+	last := job.Segments[len(job.Segments)-1]
+	var txns Read
+	l.mu.Lock()
+	segments := l.segments
+	l.mu.Unlock()
+	if err = l.aborted(&txns, segments, job.Segments[0].Base(), last.End()); err != nil {
+		return r, 0, err
+	}
+	r.Aborted = txns.Aborted
+	r.Keys = compact.NewKeys(c.MapBytes, plan.To-plan.From)
+	if r.End, read, err = job.Fill(r.Keys, plan.From, plan.To, r.Aborted); err != nil {
+		return r, read, err
+	}
+	r.LastVisible = segment.None
+	if l.Offsets().LastStable <= r.End { // else there is a later one
+		if r.LastVisible, err = job.LastVisible(r.End); err != nil {
+			return r, read, err
+		}
+	}
+	producers, err := l.replay(segments, last.End(), last.End(), 0, nil)
+	if err != nil {
+		return r, read, err
+	}
+	producers.Expire(now.UnixMilli() - cfg.ProducerIDExpirationMs)
+	r.Needed = producers.Needs
+	return r, read, nil
+}
+
+// settleBelow makes sure that segments which end below an offset are durable, that a start will not look for more in them, and that neither
+// the journal nor a checkpoint will be written to them any more.
+func (l *Log) settleBelow(end int64) error {
+	if err := l.voidJournal(); err != nil {
+		return err
+	}
+	if err := l.storeCheckpoints(); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.recovery.synced < end {
+		return fmt.Errorf("%w: offset %d is not durable", errSuperseded, end)
+	}
+	return nil
+}
+
+// storeCleaned notes how far the log was cleaned.
+func (l *Log) storeCleaned(c cleaned) error {
+	l.cutMu.Lock() // no truncation meanwhile
+	defer l.cutMu.Unlock()
+	l.mu.Lock()
+	c.clean, c.seen = min(c.clean, l.end), min(c.seen, l.end)
+	l.cleaned = c
+	l.mu.Unlock()
+	if err := vfs.WriteFile(l.set.fsys, l.path(cleanedName), c.encode()); err != nil {
+		l.set.logger.Warn("how far a log was cleaned cannot be stored", "log", l.name, "err", err)
+	}
+	return nil
+}
