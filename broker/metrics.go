@@ -3,6 +3,7 @@ package broker
 import (
 	"math"
 	"strconv"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -23,6 +24,7 @@ type collector struct {
 	pending, overdue, pendingBytes, nextDue, delivered, cancelled *prometheus.Desc
 	undecided, runs, spilled, stopped, lateness                   *prometheus.Desc
 	committed, lag                                                *prometheus.Desc
+	dirtyRatio, uncleanable, sinceCleaned                         *prometheus.Desc
 }
 
 func newCollector(b *broker, handlers *api.API) *collector {
@@ -53,6 +55,9 @@ func newCollector(b *broker, handlers *api.API) *collector {
 		lateness:     desc("schedule_lateness_seconds", "How long after their due time records were appended, since the broker started.", "topic"),
 		committed:    desc("group_committed_offset", "Offset a group has committed.", "group", "topic", "partition"),
 		lag:          desc("group_lag_records", "Offsets between a group's commit and the end a consumer can read; records waiting for their due time are no lag.", "group", "topic", "partition"),
+		dirtyRatio:   desc("log_dirty_ratio", "Share of a compacted topic's bytes that can be cleaned and are not: the highest of its partitions.", "topic"),
+		uncleanable:  desc("log_uncleanable_partitions", "Partitions of a compacted topic that are not cleaned any more, because their logs cannot be read.", "topic"),
+		sinceCleaned: desc("log_last_cleaned_seconds", "Time since a compacted topic was cleaned: the longest of its partitions that ever were. Absent if none was.", "topic"),
 		cancelled:    desc("schedule_cancelled_records_total", "Delayed records cancelled or replaced since the broker started.", "topic"),
 	}
 }
@@ -93,6 +98,13 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	}
 	for name, t := range topics {
 		gauge(c.partitions, float64(t.partitions), name)
+		if t.compacted {
+			gauge(c.dirtyRatio, t.dirtyRatio, name)
+			gauge(c.uncleanable, float64(t.uncleanable), name)
+		}
+		if !t.cleaned.IsZero() {
+			gauge(c.sinceCleaned, max(0, c.b.cfg.Now().Sub(t.cleaned).Seconds()), name)
+		}
 		if !t.scheduled {
 			continue
 		}
@@ -128,10 +140,16 @@ type topicTotals struct {
 	undecided, spilled            int64
 	runs, stopped                 int
 	lateness                      delay.Lateness
+
+	compacted   bool
+	dirtyRatio  float64
+	uncleanable int
+	cleaned     time.Time // the earliest of those that were
 }
 
 func (t *topicTotals) add(p *partition.Partition, now int64) {
 	t.partitions++
+	t.addCompaction(p)
 	s, ok := p.ScheduleStats(now)
 	if !ok {
 		return
@@ -154,6 +172,21 @@ func (t *topicTotals) add(p *partition.Partition, now int64) {
 		if src.Stopped != nil {
 			t.stopped++
 		}
+	}
+}
+
+func (t *topicTotals) addCompaction(p *partition.Partition) {
+	c, ok := p.Compaction()
+	if !ok {
+		return
+	}
+	t.compacted = true
+	t.dirtyRatio = max(t.dirtyRatio, c.DirtyRatio)
+	if c.Uncleanable != nil {
+		t.uncleanable++
+	}
+	if !c.CleanedAt.IsZero() && (t.cleaned.IsZero() || c.CleanedAt.Before(t.cleaned)) {
+		t.cleaned = c.CleanedAt
 	}
 }
 

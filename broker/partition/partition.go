@@ -53,6 +53,8 @@ type Partition struct {
 	held   atomic.Int64
 	tidied time.Time // guarded as keeper
 
+	cleaner compaction
+
 	// mu is the append section of whatever concerns the schedule. It guards the following.
 	mu     sync.Mutex
 	line   *delay.Line

@@ -62,5 +62,7 @@ func (p *Partition) gate() int64 {
 	case !p.loaded.Load():
 		return 0
 	}
-	return min(p.schedule.Gate(), p.held.Load())
+	p.mu.Lock() // the schedule knows of everything below the end
+	defer p.mu.Unlock()
+	return min(p.schedule.Gate(), p.held.Load(), p.log.Offsets().LogEnd)
 }

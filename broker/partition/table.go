@@ -155,12 +155,13 @@ func (t *Table) Open(ctx context.Context) {
 	t.follow(ctx)
 }
 
-// Run follows the metadata, removes what is deleted, and applies retention, until ctx ends.
+// Run follows the metadata, removes what is deleted, applies retention and compacts, until ctx ends.
 func (t *Table) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return t.watch(ctx) })
 	g.Go(func() error { return t.retain(ctx) })
 	g.Go(func() error { return t.tend(ctx) })
+	g.Go(func() error { return t.compact(ctx) })
 	for range loaders {
 		g.Go(func() error { return t.load(ctx) })
 	}

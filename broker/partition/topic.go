@@ -79,7 +79,7 @@ func (t *Topic) logConfig() log.Config {
 	}
 	return log.Config{
 		SegmentBytes:           c.SegmentBytes,
-		SegmentMs:              c.SegmentMs,
+		SegmentMs:              segmentMs(c),
 		SegmentJitterMs:        c.SegmentJitterMs,
 		SegmentIndexBytes:      c.SegmentIndexBytes,
 		IndexIntervalBytes:     c.IndexIntervalBytes,
@@ -93,8 +93,20 @@ func (t *Topic) logConfig() log.Config {
 		LocalRetentionBytes:    c.LocalRetentionBytes,
 		FlushMessages:          c.FlushMessages,
 		FlushMs:                c.FlushMs,
+		DeleteRetentionMs:      c.DeleteRetentionMs,
+		MinCompactionLagMs:     c.MinCompactionLagMs,
+		MaxCompactionLagMs:     c.MaxCompactionLagMs,
+		MinCleanableDirtyRatio: c.MinCleanableDirtyRatio,
 		ProducerIDExpirationMs: t.producerExpirationMs,
 	}
+}
+
+// segmentMs is how old a segment may become. Only closed ones are compacted, so the maximum lag bounds it, as in Kafka.
+func segmentMs(c *config.TopicConfig) int64 {
+	if c.Compact {
+		return min(c.SegmentMs, c.MaxCompactionLagMs)
+	}
+	return c.SegmentMs
 }
 
 // checkOptions are the topic's demands of a batch received at now, in milliseconds.

@@ -43,6 +43,7 @@ var importMap = []edges{
 	{"broker/txn", []string{"broker/coord", "log/record"}},
 	{"broker/partition", []string{
 		"log", "log/segment", "log/record", "delay", "tier", "cluster", "cluster/config", "cluster/replica",
+		"log/compact",  // it picks which partition is cleaned next
 		"broker/coord", // a partition is the journal of a coordinator's shard
 		"internal/vfs",
 	}},

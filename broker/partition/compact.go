@@ -1,0 +1,154 @@
+package partition
+
+import (
+	"context"
+	"errors"
+	"math"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/morrowmq/morrow/cluster/config"
+	"github.com/morrowmq/morrow/log"
+	"github.com/morrowmq/morrow/log/compact"
+)
+
+// compaction is how a partition stands with the cleaner.
+type compaction struct {
+	running atomic.Bool
+	again   atomic.Int64          // not to be cleaned before then, ms
+	failure atomic.Pointer[error] // why it is not cleaned any more
+}
+
+// cleanBurst is what the cleaner may read or write at once before the limit on its rate is felt, in bytes.
+const cleanBurst = 1 << 20
+
+// compact cleans compacted partitions, the dirtiest first and log.cleaner.threads of them at the same time, until ctx ends.
+func (t *Table) compact(ctx context.Context) error {
+	limiter := rate.NewLimiter(rate.Inf, cleanBurst)
+	done := make(chan struct{})
+	running := 0
+	defer func() {
+		for ; running > 0; running-- {
+			<-done
+		}
+	}()
+	for {
+		limits := t.cfg.Store.Image().BrokerConfig()
+		limiter.SetLimit(cleanRate(limits))
+		for running < int(limits.Int("log.cleaner.threads")) {
+			p := t.dirtiest(limits)
+			if p == nil {
+				break
+			}
+			running++
+			go func() {
+				p.clean(ctx, limits, limiter)
+				done <- struct{}{}
+			}()
+		}
+		pause := time.NewTimer(time.Duration(limits.Int("log.cleaner.backoff.ms")) * time.Millisecond)
+		select {
+		case <-ctx.Done():
+			pause.Stop()
+			return nil
+		case <-done:
+			running--
+		case <-pause.C:
+		}
+		pause.Stop()
+	}
+}
+
+// cleanRate is the limit on the bytes a second that cleaners read and write.
+func cleanRate(limits *config.Resolved) rate.Limit {
+	if r := limits.Float("log.cleaner.io.max.bytes.per.second"); r < math.MaxInt64 {
+		return rate.Limit(r)
+	}
+	return rate.Inf
+}
+
+// dirtiest picks the partition to be cleaned next, and marks it as being cleaned; nil if none is due.
+func (t *Table) dirtiest(limits *config.Resolved) *Partition {
+	if !limits.Bool("log.cleaner.enable") {
+		return nil
+	}
+	var ready []*Partition
+	var plans []compact.Plan
+	for p := range t.All {
+		if now := p.now(); p.compactable(now) {
+			ready, plans = append(ready, p), append(plans, p.log.CompactionPlan(now))
+		}
+	}
+	i := compact.Pick(plans)
+	if i < 0 {
+		return nil
+	}
+	ready[i].cleaner.running.Store(true)
+	return ready[i]
+}
+
+// compactable reports whether the partition may be cleaned now. What lies in the tier is not: a tombstone that went here would bring back there
+// what it has deleted.
+func (p *Partition) compactable(now time.Time) bool {
+	if !p.Topic().Config.Compact || p.log.Failure() != nil || p.cleaner.failure.Load() != nil {
+		return false
+	}
+	o := p.log.Offsets()
+	return o.LocalStart <= o.RealStart && !p.cleaner.running.Load() && now.UnixMilli() >= p.cleaner.again.Load()
+}
+
+// clean compacts the partition's log. If it fails for something that will not go away, the partition is not cleaned any more until a restart.
+func (p *Partition) clean(ctx context.Context, limits *config.Resolved, limiter *rate.Limiter) {
+	defer p.cleaner.running.Store(false)
+	done, err := p.log.Compact(ctx, p.now(), log.Compaction{
+		Gate:     p.gate(),
+		MapBytes: limits.Int("log.cleaner.dedupe.buffer.size") / limits.Int("log.cleaner.threads"),
+		Pace:     func(ctx context.Context, bytes int) error { return pace(ctx, limiter, bytes) },
+	})
+	switch {
+	case err == nil:
+		p.logger.Info("log cleaned", "partition", p.String(), "from", done.From, "to", done.To, "keys", done.Keys,
+			"read", done.Read, "written", done.Written, "reclaimed", done.Before-done.After, "took", done.Took)
+	case ctx.Err() != nil, p.log.Failure() != nil:
+	case errors.Is(err, log.ErrBusy), errors.Is(err, log.ErrNoSpace):
+		p.cleaner.again.Store(p.now().UnixMilli() + max(limits.Int("log.cleaner.backoff.ms"), time.Second.Milliseconds()))
+		p.logger.Warn("log could not be cleaned, will try again", "partition", p.String(), "err", err)
+	default:
+		p.cleaner.failure.Store(&err)
+		p.logger.Error("partition is not cleaned any more, because its log cannot be read; others are", "partition", p.String(), "err", err)
+	}
+}
+
+// pace waits until bytes may be read or written.
+func pace(ctx context.Context, l *rate.Limiter, bytes int) error {
+	for bytes > 0 {
+		n := min(bytes, cleanBurst)
+		if err := l.WaitN(ctx, n); err != nil {
+			return err
+		}
+		bytes -= n
+	}
+	return nil
+}
+
+// Compaction is how a compacted partition stands.
+type Compaction struct {
+	DirtyRatio  float64   // share of the bytes that could be cleaned and were not
+	CleanedAt   time.Time // zero if it never was
+	Uncleanable error     // why it is not cleaned any more; nil if it is
+}
+
+// Compaction tells how the partition stands with the cleaner; ok is false if its topic is not compacted.
+func (p *Partition) Compaction() (c Compaction, ok bool) {
+	if !p.Topic().Config.Compact {
+		return c, false
+	}
+	c.DirtyRatio = p.log.CompactionPlan(p.now()).Ratio()
+	c.CleanedAt = p.log.CleanedAt()
+	if err := p.cleaner.failure.Load(); err != nil {
+		c.Uncleanable = *err
+	}
+	return c, true
+}
