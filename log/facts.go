@@ -93,6 +93,12 @@ func decodeFacts(b []byte) (f facts, sequence uint64, err error) {
 	return f, be.Uint64(b[8:]), nil
 }
 
+// isForeign reports whether b is a slot of another version.
+func isForeign(b []byte) bool {
+	n := len(factsMagic) - 1
+	return len(b) > n && string(b[:n]) == factsMagic[:n] && b[n] != factsMagic[n]
+}
+
 // factsFile keeps the facts of a log twice. One slot is durable and not written; the other takes what is newer,
 // and becomes the durable one when it is synced. So a torn write costs only what was never synced.
 // Not safe for concurrent use.
@@ -113,6 +119,7 @@ func (w *factsFile) name(slot int) string { return vfs.Join(w.dir, slotNames[slo
 func (w *factsFile) load() (facts, error) {
 	w.durable = -1
 	var found []facts // the newest last
+	var foreign error
 	for slot := range slotNames {
 		b, err := vfs.ReadFile(w.fsys, w.name(slot))
 		if errors.Is(err, fs.ErrNotExist) {
@@ -123,6 +130,8 @@ func (w *factsFile) load() (facts, error) {
 		}
 		f, sequence, err := decodeFacts(b)
 		switch {
+		case err != nil && isForeign(b):
+			foreign = fmt.Errorf("%s has format %q, this Morrow reads %q", w.name(slot), b[:len(factsMagic)], factsMagic)
 		case err != nil:
 		case len(found) == 0 || sequence > w.sequence:
 			found = append(found, f)
@@ -132,6 +141,9 @@ func (w *factsFile) load() (facts, error) {
 		}
 	}
 	n := len(found)
+	if n == 0 && foreign != nil {
+		return facts{}, foreign
+	}
 	if n == 0 {
 		return facts{}, &CorruptError{File: w.name(0), Err: fmt.Errorf("%w, and so are those in %s", errFacts, slotNames[1])}
 	}

@@ -42,6 +42,19 @@ func TestDamagedFacts(t *testing.T) {
 	}
 }
 
+func TestFactsOfAnotherVersionAreNotTakenForDamage(t *testing.T) {
+	mem := vfs.NewMem()
+	check(t, mem.MkdirAll("log"))
+	w := factsFile{fsys: mem, dir: "log"}
+	for slot := range slotNames {
+		check(t, vfs.WriteFile(mem, w.name(slot), append([]byte("MFA9"), someFacts.encode(7)[4:]...)))
+	}
+	_, err := w.load()
+	if err == nil || err.Error() != `log/facts-1 has format "MFA9", this Morrow reads "MFA2"` {
+		t.Error(err)
+	}
+}
+
 // Whatever a power loss does to a write that was not synced, the last synced facts or newer ones are found; and facts that were stored
 // durably are found although one slot goes bad.
 func TestFactsSurvive(t *testing.T) {
