@@ -24,6 +24,8 @@ type Group struct {
 	BaseSequence  int32
 	LastSequence  int32
 	Span          int32
+	// Verification is what [Log.Verify] returned before the first batch of a transaction.
+	Verification *Verification
 	// Reserved groups may use the disk space that is kept free for them: deliveries, markers, coordinators.
 	Reserved bool
 }
@@ -71,7 +73,7 @@ func (l *Log) duplicateLocked(r producer.Range) Appended {
 // on the way to being durable; they are acknowledged by [Log.Wait] for Appended.EndOffset.
 //
 // A single group that its producer sent before is not stored again. The errors of the caller are *OutOfOrderSequenceError,
-// *ProducerFencedError, *CoordinatorFencedError, *FencedEpochError, ErrTooLarge and ErrInvalidGroup; ErrNoSpace may be tried again;
+// *ProducerFencedError, *CoordinatorFencedError, *FencedEpochError, ErrUnverified, ErrInTransaction, ErrTooLarge and ErrInvalidGroup; ErrNoSpace may be tried again;
 // an *OfflineError means that the log failed, now or before.
 func (l *Log) Append(leaderEpoch int32, now time.Time, groups ...Group) (Appended, error) {
 	l.appendMu.Lock()
@@ -168,6 +170,9 @@ func (l *Log) admitProducers(groups []Group) (Appended, error) {
 		if duplicate {
 			return l.duplicateLocked(r), nil
 		}
+		if err := l.admitTransactionLocked(g); err != nil {
+			return Appended{}, err
+		}
 	}
 	return Appended{BaseOffset: l.end, LogStart: l.reported, AppendTime: -1}, nil
 }
@@ -247,6 +252,9 @@ func (l *Log) applyLocked(b record.Batch, s *segment.Segment, now int64) {
 	done, ended, err := l.producers.Apply(b, now)
 	if err != nil {
 		panic(fmt.Sprintf("log: marker was admitted and cannot be read: %v", err))
+	}
+	if b.Transactional() {
+		delete(l.verifications, b.ProducerID())
 	}
 	if ended && done.Aborted {
 		s.AddAborted(aborted(done))

@@ -122,15 +122,17 @@ type Log struct {
 	visible    visibility
 	received   int64 // receive time of the last hidden batch, ms
 	producers  *producer.State
-	waiters    []*waiter
-	subs       map[chan<- struct{}]struct{}
-	factsDirty bool  // the facts on disk are older than these
-	flushedAt  int64 // of the last sync, ms
-	expireAt   int64 // when producers are looked through next, ms
-	jitterMs   int64 // how much sooner than others the active segment rolls
-	removals   int   // how often segments were removed or replaced
-	cleaned    cleaned
-	recovery   recovery
+	// verifications are under way, by producer: see Verify.
+	verifications map[int64]*Verification
+	waiters       []*waiter
+	subs          map[chan<- struct{}]struct{}
+	factsDirty    bool  // the facts on disk are older than these
+	flushedAt     int64 // of the last sync, ms
+	expireAt      int64 // when producers are looked through next, ms
+	jitterMs      int64 // how much sooner than others the active segment rolls
+	removals      int   // how often segments were removed or replaced
+	cleaned       cleaned
+	recovery      recovery
 
 	commit commitState // guarded by committer.mu
 }
@@ -251,8 +253,11 @@ func (l *Log) Segments() []segment.Info {
 	return infos
 }
 
+// ProducerInfo describes a producer that is remembered.
+type ProducerInfo = producer.Info
+
 // ActiveProducers lists the producers that are remembered (DescribeProducers).
-func (l *Log) ActiveProducers() []producer.Info {
+func (l *Log) ActiveProducers() []ProducerInfo {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.producers.Producers()

@@ -205,6 +205,9 @@ func marker(id int64, epoch int16, commit bool) Group {
 
 // append appends to log and model.
 func (m *modelLog) append(l *Log, g Group, at time.Time) error {
+	if g.Pieces[0].Transactional() {
+		g.Verification = l.Verify(g.ProducerID, g.ProducerEpoch, g.BaseSequence, g.LastSequence, false)
+	}
 	a, err := l.Append(1, at, g)
 	if err != nil {
 		return err

@@ -4,8 +4,74 @@ import (
 	"errors"
 
 	"github.com/morrowmq/morrow/log/producer"
+	"github.com/morrowmq/morrow/log/record"
 	"github.com/morrowmq/morrow/log/segment"
 )
+
+// Marker ends a transaction.
+type Marker = producer.Marker
+
+// ParseMarker reads a control batch.
+func ParseMarker(b record.Batch) (Marker, error) { return producer.ParseMarker(b) }
+
+// Verification stands between the first batch of a transaction and the log while the transaction's coordinator is asked
+// whether it knows of the partition (KIP-890). The end of the transaction voids it. Without it: the coordinator
+// agrees, the transaction ends, its markers are appended, the batch is appended, and nobody will ever end what it opened.
+type Verification struct {
+	producerID int64
+	epoch      int16
+	fresh      bool
+}
+
+// Verify begins the verification of a batch that is about to be appended. It returns nil if there is nothing to verify: the
+// producer's transaction is open here, or the batch is a duplicate or will be refused for its epoch or sequence.
+// fresh says that the producer's epoch is never older than its transaction, so that, not known here, it must begin with sequence 0.
+func (l *Log) Verify(producerID int64, epoch int16, firstSequence, lastSequence int32, fresh bool) *Verification {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_, duplicate, err := l.producers.Check(producer.Original{ProducerID: producerID, Epoch: epoch, FirstSequence: firstSequence, LastSequence: lastSequence})
+	if _, open := l.producers.OpenTransaction(producerID); open || duplicate || err != nil {
+		return nil
+	}
+	v := l.verifications[producerID]
+	if v == nil || v.epoch != epoch || v.fresh != fresh {
+		v = &Verification{producerID, epoch, fresh}
+		if l.verifications == nil {
+			l.verifications = make(map[int64]*Verification)
+		}
+		l.verifications[producerID] = v
+	}
+	return v
+}
+
+// Unverify ends a verification that failed. A nil one is none.
+func (l *Log) Unverify(v *Verification) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if v != nil && l.verifications[v.producerID] == v {
+		delete(l.verifications, v.producerID)
+	}
+}
+
+// admitTransactionLocked judges a batch by its producer's transaction. What a coordinator writes in the name of a producer was
+// verified by the coordinator.
+func (l *Log) admitTransactionLocked(g *Group) error {
+	if g.BaseSequence < 0 {
+		return nil
+	}
+	_, open := l.producers.OpenTransaction(g.ProducerID)
+	switch transactional := g.Pieces[0].Transactional(); {
+	case open && !transactional:
+		return ErrInTransaction
+	case open || !transactional:
+		return nil
+	case g.Verification == nil || l.verifications[g.ProducerID] != g.Verification:
+		return ErrUnverified
+	case g.Verification.fresh && g.BaseSequence != 0 && !l.producers.Known(g.ProducerID):
+		return &OutOfOrderSequenceError{ProducerID: g.ProducerID, Epoch: g.ProducerEpoch, Sequence: g.BaseSequence}
+	}
+	return nil
+}
 
 // aborted lists the aborted transactions that a reader of [from, to) must know: their markers lie in the segment of from or in
 // a later one.

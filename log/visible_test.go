@@ -205,7 +205,9 @@ func TestLastStableBeforeHidden(t *testing.T) {
 		w.Add(0, now.UnixMilli(), nil, nil)
 		b, err := w.Finish()
 		check(t, err)
-		_, err = l.Append(1, now, plain(b))
+		g := plain(b)
+		g.Verification = l.Verify(7, 0, seq, seq, true)
+		_, err = l.Append(1, now, g)
 		check(t, err)
 		s.Sync()
 	}

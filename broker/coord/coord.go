@@ -31,11 +31,36 @@ import (
 // Record is one record of the journal. A nil Value is a tombstone.
 type Record struct {
 	Key, Value []byte
+
+	// Producer is set for what belongs to a producer's transaction: a record that
+	// counts once the transaction is committed or, with an End, the end itself,
+	// which has no key and value. Records of one append belong to the same
+	// producer; an end is appended alone.
+	Producer *Producer
+	End      End
 }
+
+// Producer is one producer and, for the end of its transaction, the epoch of
+// the transaction coordinator that decided.
+type Producer struct {
+	ID               int64
+	Epoch            int16
+	CoordinatorEpoch int32
+}
+
+// End says how a transaction ended.
+type End int8
+
+// The ends. The zero value is that of an ordinary record.
+const (
+	NoEnd End = iota
+	Abort
+	Commit
+)
 
 // Journal is one partition of an internal topic, as a shard sees it.
 //
-// Its errors may wrap [ErrNotLeader] or [ErrTooLarge]; any other error means
+// Its errors may wrap [ErrNotLeader], [ErrTooLarge] or [ErrFenced]; any other error means
 // that the journal cannot serve for now.
 type Journal interface {
 	// Append writes rs atomically and in order, and returns the offset after
@@ -89,6 +114,10 @@ var (
 
 	// ErrTooLarge says that the records do not fit into one batch of the journal.
 	ErrTooLarge = errors.New("records exceed what one journal batch may hold")
+
+	// ErrFenced says that records of a transaction, or its end, are of an epoch
+	// of the producer that was superseded.
+	ErrFenced = errors.New("the producer's epoch was superseded")
 
 	// ErrCommitTimeout says that the commit took longer than the shard waits.
 	// What was appended may still be committed.

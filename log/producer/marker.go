@@ -3,6 +3,7 @@ package producer
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 
 	"github.com/morrowmq/morrow/log/record"
 )
@@ -13,6 +14,25 @@ type Marker struct {
 	Epoch            int16
 	CoordinatorEpoch int32
 	Commit           bool
+}
+
+// Batch is the marker as it is stored, written at a time in ms.
+func (m Marker) Batch(now int64) record.Batch {
+	kind := uint16(typeAbort)
+	if m.Commit {
+		kind = typeCommit
+	}
+	key := binary.BigEndian.AppendUint16(make([]byte, 2, 4), kind)
+	value := binary.BigEndian.AppendUint32(make([]byte, 2, 6), uint32(m.CoordinatorEpoch))
+	var w record.Builder
+	w.Reset(record.Transactional|record.Control, now)
+	w.SetProducer(m.ProducerID, m.Epoch, None)
+	w.Add(0, now, key, value)
+	b, err := w.Finish()
+	if err != nil {
+		panic(fmt.Sprintf("producer: marker cannot be built: %v", err)) // one small record always can
+	}
+	return b
 }
 
 var errMarker = errors.New("control batch is not a transaction marker")

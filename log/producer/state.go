@@ -316,6 +316,9 @@ func (s *State) Needs(b record.Batch) bool {
 	return slices.ContainsFunc(e.ranges[:e.n], func(r Range) bool { return r.Base <= b.BaseOffset() && b.BaseOffset() < r.End() })
 }
 
+// Known reports whether anything is remembered of a producer.
+func (s *State) Known(producerID int64) bool { return s.entries[producerID] != nil }
+
 // Expire forgets producers without open transaction that were last seen before
 // the given time (ms), and returns how many they were.
 func (s *State) Expire(before int64) int {
