@@ -21,6 +21,8 @@ import (
 	"github.com/morrowmq/morrow/broker/group"
 	"github.com/morrowmq/morrow/broker/partition"
 	"github.com/morrowmq/morrow/broker/restore"
+	"github.com/morrowmq/morrow/broker/txn"
+	"github.com/morrowmq/morrow/cluster"
 	"github.com/morrowmq/morrow/cluster/config"
 	"github.com/morrowmq/morrow/cluster/local"
 	"github.com/morrowmq/morrow/delay"
@@ -63,14 +65,15 @@ type broker struct {
 	kafka []listener
 	http  net.Listener
 
-	lock       io.Closer
-	store      *local.Store
-	logs       *log.Set
-	tier       *tier.Tier
-	dispatcher *delay.Dispatcher
-	groups     *group.Coordinator
-	partitions *partition.Table
-	server     *protocol.Server
+	lock         io.Closer
+	store        *local.Store
+	logs         *log.Set
+	tier         *tier.Tier
+	dispatcher   *delay.Dispatcher
+	groups       *group.Coordinator
+	transactions *txn.Coordinator
+	partitions   *partition.Table
+	server       *protocol.Server
 
 	started time.Time
 	limits  atomic.Pointer[groupLimits]
@@ -184,7 +187,8 @@ func limit(rate int64) int64 {
 // openParts makes the coordinators, the partitions and the server, and opens every partition assigned here.
 func (b *broker) openParts(ctx context.Context) (err error) {
 	b.dispatcher = delay.NewDispatcher(delay.DispatcherConfig{Logger: b.logger, Registerer: b.registry, Now: b.cfg.Now})
-	b.groups = group.New(b.groupConfig, groupTopics{b.store}, b.groupShards(), b.logger, b.registry, b.cfg.Now)
+	b.groups = group.New(b.groupConfig, groupTopics{b.store}, b.shardsOf(cluster.OffsetsTopic, "offsets.topic.num.partitions"), b.logger, b.registry, b.cfg.Now)
+	b.transactions = txn.New(b.transactionConfig, transactionCluster{b}, b.shardsOf(cluster.TransactionsTopic, "transaction.state.log.num.partitions"), b.logger, b.registry, b.cfg.Now)
 	b.partitions = partition.NewTable(partition.Config{
 		NodeID:       b.nodeID(),
 		Store:        b.store,
@@ -204,13 +208,14 @@ func (b *broker) openParts(ctx context.Context) (err error) {
 		return fmt.Errorf("data directory: %w", err)
 	}
 	handlers := api.New(api.Deps{
-		NodeID:     b.nodeID(),
-		Store:      b.store,
-		Partitions: b.partitions,
-		Groups:     b.groups,
-		DataDir:    dir,
-		Now:        b.cfg.Now,
-		Logger:     b.logger,
+		NodeID:       b.nodeID(),
+		Store:        b.store,
+		Partitions:   b.partitions,
+		Groups:       b.groups,
+		Transactions: b.transactions,
+		DataDir:      dir,
+		Now:          b.cfg.Now,
+		Logger:       b.logger,
 	})
 	if b.server, err = protocol.NewServer(b.serverConfig(), handlers.Routes()); err != nil {
 		return err
@@ -231,6 +236,7 @@ func (b *broker) run(ctx context.Context) error {
 
 	work := newStage(storage.ctx)
 	work.goRun(b.groups.Run)
+	work.goRun(b.transactions.Run)
 	work.goRun(b.partitions.Run)
 	work.goRun(b.dispatcher.Run)
 	if b.tier != nil {

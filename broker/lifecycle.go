@@ -8,16 +8,22 @@ import (
 	"github.com/morrowmq/morrow/tier"
 )
 
-// partitionOpened hands a partition of __consumer_offsets to the group coordinator.
+// partitionOpened hands a partition of an internal topic to the coordinator that keeps its state there.
 func (b *broker) partitionOpened(p *partition.Partition) {
-	if p.Topic().Name == cluster.OffsetsTopic {
+	switch p.Topic().Name {
+	case cluster.OffsetsTopic:
 		b.groups.Elect(p.Number(), p.Journal())
+	case cluster.TransactionsTopic:
+		b.transactions.Elect(p.Number(), p.LeaderEpoch(), p.Journal())
 	}
 }
 
 func (b *broker) partitionClosed(p *partition.Partition) {
-	if p.Topic().Name == cluster.OffsetsTopic {
+	switch p.Topic().Name {
+	case cluster.OffsetsTopic:
 		b.groups.Resign(p.Number())
+	case cluster.TransactionsTopic:
+		b.transactions.Resign(p.Number())
 	}
 }
 

@@ -65,11 +65,12 @@ func (b *broker) serverConfig() protocol.Config {
 	}
 }
 
-// features are what clients may rely on besides versions: group.version 1 is KIP-848. The metadata version tells consoles which
+// features are what clients may rely on besides versions: group.version 1 is KIP-848, transaction.version 2 is KIP-890. The metadata version tells consoles which
 // Kafka to treat us as.
 func (b *broker) features() protocol.Features {
 	return protocol.Features{Epoch: 0, All: []protocol.Feature{
 		{Name: "group.version", Min: 0, Max: 1, Finalized: 1},
+		{Name: "transaction.version", Min: 0, Max: 2, Finalized: 2},
 		{Name: "metadata.version", Min: 7, Max: metadataVersion, Finalized: metadataVersion},
 	}}
 }
@@ -117,12 +118,12 @@ func groupConfigOf(img *cluster.Image) group.Config {
 	}
 }
 
-// groupShards is the number of partitions of __consumer_offsets: what it has, or will have.
-func (b *broker) groupShards() int32 {
-	if t, ok := b.store.Image().Topic(cluster.OffsetsTopic); ok {
+// shardsOf is the number of partitions of a coordinator's topic: what it has or, by its config, will have.
+func (b *broker) shardsOf(topic, setting string) int32 {
+	if t, ok := b.store.Image().Topic(topic); ok {
 		return int32(len(t.Partitions))
 	}
-	return int32(b.settings.Int("offsets.topic.num.partitions"))
+	return int32(b.settings.Int(setting))
 }
 
 // groupTopics is the cluster's topics as the group coordinator asks for them.

@@ -23,6 +23,8 @@ func codeOf(err error) int16 {
 		return kerr.CoordinatorLoadInProgress.Code
 	case errors.Is(err, coord.ErrNotLeader):
 		return kerr.NotCoordinator.Code
+	case errors.Is(err, coord.ErrFenced):
+		return kerr.InvalidProducerEpoch.Code
 	case errors.Is(err, coord.ErrTooLarge):
 		return kerr.UnknownServerError.Code
 	}

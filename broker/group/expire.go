@@ -44,7 +44,7 @@ func (s *machine) expireGroup(tx *coord.Tx, g *group) {
 		s.log.Info("offsets expired", "group", g.id, "offsets", len(keys))
 		s.metrics.expired.Add(float64(len(keys)))
 	}
-	if s.groups[g.id] == nil || len(g.offsets) > 0 || !g.empty() || g.joining() {
+	if s.groups[g.id] == nil || len(g.offsets) > 0 || len(g.pending) > 0 || !g.empty() || g.joining() {
 		return
 	}
 	if err := tx.Append(g.tombstones()...); err != nil {
@@ -80,7 +80,7 @@ func (s *machine) expiredOffsets(g *group, now time.Time) []offsetKey {
 			continue
 		}
 		for p, c := range t.parts {
-			if s.expired(c, base, now) {
+			if s.expired(c, base, now) && !g.unstable(name, p) {
 				keys = append(keys, offsetKey{g.id, name, p})
 			}
 		}

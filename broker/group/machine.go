@@ -13,7 +13,8 @@ import (
 // goroutine, lock or clock, and changes what must survive only in Replay.
 //
 // What Replay does not rebuild, and a restart therefore forgets: members of a
-// classic group that is between two generations, calls that wait, deadlines.
+// classic group that is between two generations, calls that wait, deadlines,
+// verifications under way.
 type machine struct {
 	cfg     func() Config
 	topics  Topics
@@ -21,10 +22,13 @@ type machine struct {
 	newID   func() string // a fresh UUID
 	metrics *metrics
 
-	groups   map[string]*group
-	timers   coord.Timers[timerKey]
-	matchers map[string]*matcher // by expression
-	sweep    []string            // groups the running expiry pass has yet to look at
+	groups    map[string]*group
+	open      map[int64]*openTransaction // by producer
+	verifying map[int64]*verification    // by producer
+	seq       int64                      // of the last commit replayed
+	timers    coord.Timers[timerKey]
+	matchers  map[string]*matcher // by expression
+	sweep     []string            // groups the running expiry pass has yet to look at
 }
 
 // group is one group id. At most one of classic and consumer is set; neither
@@ -34,7 +38,8 @@ type group struct {
 	id       string
 	classic  *classicGroup
 	consumer *consumerGroup
-	offsets  map[string]*topicOffsets // by topic name; none is empty
+	offsets  map[string]*topicOffsets           // by topic name; none is empty
+	pending  map[int64]map[string]*topicOffsets // committed in open transactions, by producer and topic name
 }
 
 func (g *group) empty() bool {
@@ -68,7 +73,7 @@ const (
 )
 
 func newMachine(cfg func() Config, topics Topics, log *slog.Logger, newID func() string, m *metrics) *machine {
-	return &machine{cfg: cfg, topics: topics, log: log, newID: newID, metrics: m, groups: map[string]*group{}, matchers: map[string]*matcher{}}
+	return &machine{cfg: cfg, topics: topics, log: log, newID: newID, metrics: m, groups: map[string]*group{}, open: map[int64]*openTransaction{}, verifying: map[int64]*verification{}, matchers: map[string]*matcher{}}
 }
 
 // Loaded sets the deadlines of everybody who survived, as if they had just been
@@ -137,7 +142,7 @@ func (s *machine) ensure(id string) *group {
 
 // dropIfVoid forgets a group of which nothing is left.
 func (s *machine) dropIfVoid(g *group) {
-	if g.classic == nil && g.consumer == nil && len(g.offsets) == 0 {
+	if g.classic == nil && g.consumer == nil && len(g.offsets) == 0 && len(g.pending) == 0 {
 		delete(s.groups, g.id)
 	}
 }

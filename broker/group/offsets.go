@@ -18,6 +18,7 @@ type committed struct {
 	metadata    string
 	commitMs    int64
 	expireMs    int64 // -1: by offsets.retention.minutes
+	seq         int64 // orders the commits of a shard, those within transactions by when they were made
 }
 
 // topicOffsets are the positions of one group in one topic.
@@ -173,13 +174,18 @@ func (s *machine) replayOffset(k offsetKey, id [16]byte, c committed) {
 	if g == nil {
 		g = s.ensure(strings.Clone(k.group))
 	}
-	t := g.offsets[k.topic]
+	if g.offsets == nil {
+		g.offsets = map[string]*topicOffsets{}
+	}
+	put(g.offsets, k, id, c)
+}
+
+// put sets one offset among those by topic.
+func put(topics map[string]*topicOffsets, k offsetKey, id [16]byte, c committed) {
+	t := topics[k.topic]
 	if t == nil {
 		t = &topicOffsets{parts: map[int32]committed{}}
-		if g.offsets == nil {
-			g.offsets = map[string]*topicOffsets{}
-		}
-		g.offsets[strings.Clone(k.topic)] = t
+		topics[strings.Clone(k.topic)] = t
 	}
 	if id != t.id && id != [16]byte{} {
 		if t.id != [16]byte{} {

@@ -97,7 +97,7 @@ func (c *Coordinator) OffsetFetch(ctx context.Context, req *kmsg.OffsetFetchRequ
 			g := &req.Groups[i]
 			if q := (question{g.Group, g.Topics == nil}); !answered[q] {
 				answered[q] = true
-				resp.Groups = append(resp.Groups, c.fetchGroup(ctx, g, req.Version))
+				resp.Groups = append(resp.Groups, c.fetchGroup(ctx, g, req.Version, req.RequireStable))
 			}
 		}
 		return resp
@@ -112,7 +112,7 @@ func (c *Coordinator) OffsetFetch(ctx context.Context, req *kmsg.OffsetFetchRequ
 		gt.Topic, gt.Partitions = t.Topic, t.Partitions
 		g.Topics = append(g.Topics, gt)
 	}
-	setSingleGroup(resp, c.fetchGroup(ctx, &g, req.Version), req.Topics)
+	setSingleGroup(resp, c.fetchGroup(ctx, &g, req.Version, req.RequireStable), req.Topics)
 	return resp
 }
 
@@ -145,9 +145,9 @@ func setSingleGroup(resp *kmsg.OffsetFetchResponse, g kmsg.OffsetFetchResponseGr
 	}
 }
 
-func (c *Coordinator) fetchGroup(ctx context.Context, req *kmsg.OffsetFetchRequestGroup, version int16) kmsg.OffsetFetchResponseGroup {
+func (c *Coordinator) fetchGroup(ctx context.Context, req *kmsg.OffsetFetchRequestGroup, version int16, stable bool) kmsg.OffsetFetchResponseGroup {
 	resp, err := coord.Do(ctx, c.shards.Of(req.Group), func(m *machine, _ *coord.Tx) (kmsg.OffsetFetchResponseGroup, error) {
-		return m.fetchOffsets(req, version)
+		return m.fetchOffsets(req, version, stable)
 	})
 	if err != nil {
 		resp = kmsg.NewOffsetFetchResponseGroup()
@@ -160,8 +160,9 @@ func (c *Coordinator) fetchGroup(ctx context.Context, req *kmsg.OffsetFetchReque
 	return resp
 }
 
-// fetchOffsets returns the positions a group stored: those asked for, or all.
-func (s *machine) fetchOffsets(req *kmsg.OffsetFetchRequestGroup, version int16) (kmsg.OffsetFetchResponseGroup, error) {
+// fetchOffsets returns the positions a group stored: those asked for, or all. Those that an open transaction is about
+// to replace are refused if they have to be stable.
+func (s *machine) fetchOffsets(req *kmsg.OffsetFetchRequestGroup, version int16, stable bool) (kmsg.OffsetFetchResponseGroup, error) {
 	resp := kmsg.NewOffsetFetchResponseGroup()
 	g := s.groups[req.Group]
 	if g != nil && g.consumer != nil {
@@ -172,7 +173,7 @@ func (s *machine) fetchOffsets(req *kmsg.OffsetFetchRequestGroup, version int16)
 	byID := version >= 10
 	if req.Topics == nil {
 		if g != nil {
-			resp.Topics = s.fetchAll(g, byID)
+			resp.Topics = s.fetchAll(g, byID, stable)
 		}
 		return resp, nil
 	}
@@ -195,7 +196,7 @@ func (s *machine) fetchOffsets(req *kmsg.OffsetFetchRequestGroup, version int16)
 				continue
 			}
 			answered[at] = true
-			rp := fetched(p, s.offset(g, name, p))
+			rp := g.fetched(name, p, s.offset(g, name, p), stable)
 			if !known {
 				rp.ErrorCode = kerr.UnknownTopicID.Code
 			}
@@ -206,7 +207,7 @@ func (s *machine) fetchOffsets(req *kmsg.OffsetFetchRequestGroup, version int16)
 	return resp, nil
 }
 
-func (s *machine) fetchAll(g *group, byID bool) []kmsg.OffsetFetchResponseGroupTopic {
+func (s *machine) fetchAll(g *group, byID, stable bool) []kmsg.OffsetFetchResponseGroupTopic {
 	var topics []kmsg.OffsetFetchResponseGroupTopic
 	for _, name := range s.allOffsets(g) {
 		rt := kmsg.NewOffsetFetchResponseGroupTopic()
@@ -214,15 +215,19 @@ func (s *machine) fetchAll(g *group, byID bool) []kmsg.OffsetFetchResponseGroupT
 			_, rt.TopicID, _ = s.topics.Partitions(name)
 		}
 		for _, f := range sortedPartitions(g.offsets[name]) {
-			rt.Partitions = append(rt.Partitions, fetched(f.partition, f.committed))
+			rt.Partitions = append(rt.Partitions, g.fetched(name, f.partition, f.committed, stable))
 		}
 		topics = append(topics, rt)
 	}
 	return topics
 }
 
-func fetched(partition int32, c committed) kmsg.OffsetFetchResponseGroupTopicPartition {
+// fetched is one position of a group, which may be nil.
+func (g *group) fetched(topic string, partition int32, c committed, stable bool) kmsg.OffsetFetchResponseGroupTopicPartition {
 	rp := kmsg.NewOffsetFetchResponseGroupTopicPartition()
+	if stable && g.unstable(topic, partition) {
+		rp.ErrorCode, c = kerr.UnstableOffsetCommit.Code, noOffset
+	}
 	rp.Partition, rp.Offset, rp.LeaderEpoch, rp.Metadata = partition, c.offset, c.leaderEpoch, &c.metadata
 	return rp
 }

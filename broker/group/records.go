@@ -44,6 +44,10 @@ var errTruncated = errors.New("too short")
 // replay applies one record of any kind. Kinds it does not know belong to group
 // types this broker does not serve; they are passed over.
 func (s *machine) replay(r coord.Record) error {
+	if r.End != coord.NoEnd {
+		s.replayEnd(r.Producer, r.End)
+		return nil
+	}
 	if len(r.Key) < 2 {
 		return errTruncated
 	}
@@ -90,11 +94,12 @@ func (s *machine) replayOffsetRecord(r coord.Record) error {
 		s.replayOffsetTombstone(k)
 		return nil
 	}
+	s.seq++
 	v := kmsg.NewOffsetCommitValue()
 	if err := v.UnsafeReadFrom(r.Value); err != nil {
 		return err
 	}
-	c := committed{offset: v.Offset, leaderEpoch: v.LeaderEpoch, metadata: strings.Clone(v.Metadata), commitMs: v.CommitTimestamp, expireMs: -1}
+	c := committed{offset: v.Offset, leaderEpoch: v.LeaderEpoch, metadata: strings.Clone(v.Metadata), commitMs: v.CommitTimestamp, expireMs: -1, seq: s.seq}
 	if v.Version < 3 {
 		c.leaderEpoch = -1
 	}
@@ -103,6 +108,10 @@ func (s *machine) replayOffsetRecord(r coord.Record) error {
 	}
 	if tag := tagOf(v.UnknownTags, expireTag); len(tag) == 8 {
 		c.expireMs = int64(binary.BigEndian.Uint64(tag))
+	}
+	if r.Producer != nil {
+		s.replayPending(r.Producer, k, v.TopicID, c)
+		return nil
 	}
 	s.replayOffset(k, v.TopicID, c)
 	return nil

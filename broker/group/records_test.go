@@ -155,7 +155,7 @@ func TestRecordsOfKafkaAreRead(t *testing.T) {
 			t.Fatalf("offset value version %d: %v", version, err)
 		}
 		got := w.machine.groups["g"].offsets["t"].parts[int32(version)]
-		want := committed{offset: int64(10 + version), leaderEpoch: -1, metadata: "m", commitMs: 1000, expireMs: -1}
+		want := committed{offset: int64(10 + version), leaderEpoch: -1, metadata: "m", commitMs: 1000, expireMs: -1, seq: int64(version) + 1}
 		if version >= 3 {
 			want.leaderEpoch = 2
 		}

@@ -423,7 +423,7 @@ func (w *scriptWorld) fetch(a args) string {
 	}
 	var resp kmsg.OffsetFetchResponseGroup
 	var err error
-	w.do(func(m *machine, _ *coord.Tx) { resp, err = m.fetchOffsets(&req, 9) })
+	w.do(func(m *machine, _ *coord.Tx) { resp, err = m.fetchOffsets(&req, 9, a["stable"] != "") })
 	if err != nil {
 		return errName(err) + "\n"
 	}

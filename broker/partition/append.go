@@ -15,8 +15,6 @@ import (
 var (
 	// ErrTooLarge means the batch is larger than the topic's max.message.bytes.
 	ErrTooLarge = errors.New("batch is larger than max.message.bytes")
-	// ErrTransaction means a transactional batch came without its transaction.
-	ErrTransaction = errors.New("transactional batches are not served")
 	// ErrLoading means that the batch concerns the partition's schedule, and that is still being read from the log.
 	ErrLoading = errors.New("the partition's schedule is still loading")
 )
@@ -42,13 +40,11 @@ func (p *Pending) Committed() bool { return p.log.Offsets().HighWatermark >= p.E
 
 // Append checks a producer's batch, works out what of it is delayed, and appends it to the log. The batch is changed in
 // place and may be used again once Append has returned. Nothing is stored if there is an error. ctx bounds looking up what a cancel refers to.
-func (p *Partition) Append(ctx context.Context, b record.Batch, now time.Time) (Pending, error) {
+// The first batch of a transaction needs what [Partition.Verify] returned for it.
+func (p *Partition) Append(ctx context.Context, b record.Batch, v *log.Verification, now time.Time) (Pending, error) {
 	t := p.topic.Load()
 	if int64(len(b)) > t.Config.MaxMessageBytes {
 		return Pending{}, fmt.Errorf("%w: %d bytes, the topic allows %d", ErrTooLarge, len(b), t.Config.MaxMessageBytes)
-	}
-	if b.Transactional() {
-		return Pending{}, ErrTransaction
 	}
 	d := record.GetDecompressor()
 	defer d.Release()
@@ -57,7 +53,7 @@ func (p *Partition) Append(ctx context.Context, b record.Batch, now time.Time) (
 		if err != nil {
 			return Pending{}, err
 		}
-		return p.appendPlain(b, now)
+		return p.appendPlain(b, v, now)
 	}
 	splitter := t.Rules.Splitter(b, now.UnixMilli())
 	defer splitter.Release()
@@ -70,9 +66,9 @@ func (p *Partition) Append(ctx context.Context, b record.Batch, now time.Time) (
 		return Pending{}, err
 	}
 	if plan.Plain() {
-		return p.appendPlain(b, now)
+		return p.appendPlain(b, v, now)
 	}
-	return p.appendDelayed(ctx, b, plan, now)
+	return p.appendDelayed(ctx, b, plan, v, now)
 }
 
 // check judges a producer's batch and makes it what the topic stores: the true max timestamp, the topic's codec. Mostly it is that already.
@@ -105,15 +101,17 @@ func group(b record.Batch, pieces ...record.Batch) log.Group {
 }
 
 // appendPlain is the fast path: nothing in the batch is delayed, so the schedule need not hear of it.
-func (p *Partition) appendPlain(b record.Batch, now time.Time) (Pending, error) {
+func (p *Partition) appendPlain(b record.Batch, v *log.Verification, now time.Time) (Pending, error) {
 	b.SetBaseOffset(0)
-	a, err := p.log.Append(p.epoch.Load(), now, group(b, b))
+	g := group(b, b)
+	g.Verification = v
+	a, err := p.log.Append(p.epoch.Load(), now, g)
 	return p.pending(a), err
 }
 
 // appendDelayed appends a batch that holds delayed records or cancels. What they refer to is looked up first; in the
 // append section it is only made sure that this is still so. If it is not, it is looked up again.
-func (p *Partition) appendDelayed(ctx context.Context, b record.Batch, plan *delay.Plan, now time.Time) (Pending, error) {
+func (p *Partition) appendDelayed(ctx context.Context, b record.Batch, plan *delay.Plan, v *log.Verification, now time.Time) (Pending, error) {
 	if !p.loaded.Load() {
 		return Pending{}, ErrLoading
 	}
@@ -121,7 +119,7 @@ func (p *Partition) appendDelayed(ctx context.Context, b record.Batch, plan *del
 		if err := plan.Prepare(ctx, p.schedule, source{p}); err != nil {
 			return Pending{}, err
 		}
-		a, err := p.appendPlan(b, plan, now)
+		a, err := p.appendPlan(b, plan, v, now)
 		if !errors.Is(err, delay.ErrChanged) {
 			return a, err
 		}
@@ -129,10 +127,11 @@ func (p *Partition) appendDelayed(ctx context.Context, b record.Batch, plan *del
 }
 
 // appendPlan is the append section: duplicates, cancels, receive time, append and schedule in one order.
-func (p *Partition) appendPlan(b record.Batch, plan *delay.Plan, now time.Time) (Pending, error) {
+func (p *Partition) appendPlan(b record.Batch, plan *delay.Plan, v *log.Verification, now time.Time) (Pending, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	g := group(b)
+	g.Verification = v
 	dup, isDup, err := p.log.CheckProducer(g.ProducerID, g.ProducerEpoch, g.BaseSequence, g.LastSequence)
 	if err != nil || isDup {
 		return p.pending(dup), err

@@ -17,11 +17,11 @@ func TestAppendIsCommittedWhenItIsDurable(t *testing.T) {
 	w := newWorld(t)
 	w.create("orders", 1)
 	p := w.partition("orders")
-	first, err := p.Append(t.Context(), batch(epoch, plain("a"), plain("b")), epoch)
+	first, err := p.Append(t.Context(), batch(epoch, plain("a"), plain("b")), nil, epoch)
 	if err != nil || first.BaseOffset != 0 || first.EndOffset != 2 || first.AppendTime != -1 || first.LogStart != 0 {
 		t.Fatalf("first append: %+v, %v", first, err)
 	}
-	second, err := p.Append(t.Context(), batch(epoch, plain("c")), epoch)
+	second, err := p.Append(t.Context(), batch(epoch, plain("c")), nil, epoch)
 	if err != nil || second.BaseOffset != 2 || second.EndOffset != 3 {
 		t.Fatalf("second append: %+v, %v", second, err)
 	}
@@ -44,7 +44,7 @@ func TestAppendStoresWhatTheTopicWants(t *testing.T) {
 	if err != nil || b.Attributes().Codec() != record.LZ4 || b.CheckCRC() != nil {
 		t.Errorf("stored with attributes %#x, %v", b.Attributes(), err)
 	}
-	pending, err := w.partition("stamped").Append(t.Context(), batch(epoch.Add(-time.Hour), plain("a")), epoch)
+	pending, err := w.partition("stamped").Append(t.Context(), batch(epoch.Add(-time.Hour), plain("a")), nil, epoch)
 	if err != nil || pending.AppendTime != epoch.UnixMilli() {
 		t.Errorf("append time is %d, %v", pending.AppendTime, err)
 	}
@@ -67,7 +67,7 @@ func TestAppendRefusals(t *testing.T) {
 		want  error
 	}{
 		{"too large", "orders", batch(epoch, plain(strings.Repeat("x", 300))), ErrTooLarge},
-		{"transactional", "orders", transactional, ErrTransaction},
+		{"in no transaction", "orders", transactional, log.ErrUnverified},
 		{"damaged", "orders", damaged, record.ErrCRC},
 		{"no key", "compacted", batch(epoch, plain("a")), bad(0)},
 		{"delay that cannot be read", "orders", batch(epoch, plain("a"), delayed("b", "soon")), bad(1)},
@@ -77,7 +77,7 @@ func TestAppendRefusals(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			p := w.partition(test.topic)
-			_, err := p.Append(t.Context(), test.batch, epoch)
+			_, err := p.Append(t.Context(), test.batch, nil, epoch)
 			switch want := test.want.(type) { //nolint:errorlint // what is wanted is not wrapped
 			case *record.RecordErrors:
 				got, ok := errors.AsType[*record.RecordErrors](err)
@@ -137,7 +137,7 @@ func TestAppendStoresABatchOnceWhateverIsInIt(t *testing.T) {
 	}
 	for range 2 { // the second time they are retries, also the cancel of what it has cancelled itself
 		for i, base := range []int64{0, 2, 3, 6} {
-			pending, err := p.Append(t.Context(), append(record.Batch(nil), batches[i]...), epoch)
+			pending, err := p.Append(t.Context(), append(record.Batch(nil), batches[i]...), nil, epoch)
 			if err != nil || pending.BaseOffset != base || pending.EndOffset != base+int64(batches[i].Count()) {
 				t.Errorf("batch %d: %+v, %v", i, pending, err)
 			}
@@ -154,11 +154,11 @@ func TestAppendRefusesAGapInTheSequence(t *testing.T) {
 	w.create("orders", 1)
 	w.load()
 	p := w.partition("orders")
-	if _, err := p.Append(t.Context(), sequenced(batch(epoch, plain("a")), 0), epoch); err != nil {
+	if _, err := p.Append(t.Context(), sequenced(batch(epoch, plain("a")), 0), nil, epoch); err != nil {
 		t.Fatal(err)
 	}
 	for _, r := range []rec{plain("b"), delayed("b", "1h")} {
-		_, err := p.Append(t.Context(), sequenced(batch(epoch, r), 7), epoch)
+		_, err := p.Append(t.Context(), sequenced(batch(epoch, r), 7), nil, epoch)
 		if _, ok := errors.AsType[*log.OutOfOrderSequenceError](err); !ok {
 			t.Errorf("error is %v", err)
 		}
@@ -172,7 +172,7 @@ func TestAppendWhileTheScheduleLoads(t *testing.T) {
 	w.append(w.partition("orders"), plain("a"))
 	w.reopen(w.mem.CrashProcess())
 	p := w.partition("orders")
-	if _, err := p.Append(t.Context(), batch(epoch, delayed("b", "1h")), epoch); !errors.Is(err, ErrLoading) {
+	if _, err := p.Append(t.Context(), batch(epoch, delayed("b", "1h")), nil, epoch); !errors.Is(err, ErrLoading) {
 		t.Errorf("delayed record: %v", err)
 	}
 	w.append(p, plain("c"))
@@ -211,7 +211,7 @@ func TestNewPartitionWhoseScheduleCannotBeReadIsLoadedLater(t *testing.T) {
 		t.Fatal("the schedule could be read: the test is void")
 	}
 	p := w.partition("orders")
-	if _, err := p.Append(t.Context(), batch(epoch, delayed("a", "1h")), epoch); !errors.Is(err, ErrLoading) {
+	if _, err := p.Append(t.Context(), batch(epoch, delayed("a", "1h")), nil, epoch); !errors.Is(err, ErrLoading) {
 		t.Errorf("delayed record: %v", err)
 	}
 	w.load()
@@ -232,13 +232,13 @@ func TestAppendAfterTheLogFailed(t *testing.T) {
 	w.create("orders", 1)
 	w.load()
 	p := w.partition("orders")
-	pending, err := p.Append(t.Context(), batch(epoch, plain("a")), epoch)
+	pending, err := p.Append(t.Context(), batch(epoch, plain("a")), nil, epoch)
 	if err != nil {
 		t.Fatal(err)
 	}
 	_ = p.Log().Fail(errors.New("disk on fire"))
 	for _, r := range []rec{plain("b"), delayed("c", "1h")} {
-		if _, err := p.Append(t.Context(), batch(epoch, r), epoch); !strings.Contains(err.Error(), "disk on fire") {
+		if _, err := p.Append(t.Context(), batch(epoch, r), nil, epoch); !strings.Contains(err.Error(), "disk on fire") {
 			t.Errorf("append: %v", err)
 		}
 	}
@@ -260,7 +260,7 @@ func TestCancelFinishesWhatIsPending(t *testing.T) {
 	if s := w.stats(p); s.Pending != 0 || s.Cancelled != 1 {
 		t.Errorf("%d pending, %d cancelled", s.Pending, s.Cancelled)
 	}
-	_, err := p.Append(t.Context(), batch(epoch, cancelOf(ticket)), epoch)
+	_, err := p.Append(t.Context(), batch(epoch, cancelOf(ticket)), nil, epoch)
 	if bad, ok := errors.AsType[*record.RecordErrors](err); !ok || !strings.Contains(bad.Records[0].Reason, "cancelled") {
 		t.Errorf("second cancel: %v", err)
 	}
@@ -286,7 +286,7 @@ func TestCancelRacesWithDelivery(t *testing.T) {
 			go func() {
 				defer func() { done <- struct{}{} }()
 				time.Sleep(time.Duration(i) * 20 * time.Microsecond) // some before it is due, some after
-				_, err := p.Append(context.Background(), batch(time.Now(), cancelOf(first+i)), time.Now())
+				_, err := p.Append(context.Background(), batch(time.Now(), cancelOf(first+i)), nil, time.Now())
 				if _, late := errors.AsType[*record.RecordErrors](err); err != nil && !late {
 					t.Errorf("cancel of %d: %v", first+i, err)
 				}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/morrowmq/morrow/broker/coord"
+	"github.com/morrowmq/morrow/log"
 	"github.com/morrowmq/morrow/log/record"
 )
 
@@ -24,11 +25,7 @@ func (p *Partition) Journal() *Journal { return &Journal{p: p} }
 
 // Append implements coord.Journal.
 func (j *Journal) Append(rs []coord.Record, now time.Time) (end int64, err error) {
-	j.builder.Reset(0, now.UnixMilli())
-	for i, r := range rs {
-		j.builder.Add(int32(i), now.UnixMilli(), r.Key, r.Value)
-	}
-	b, err := j.builder.Finish()
+	b, err := j.batch(rs, now.UnixMilli())
 	if err != nil {
 		return 0, err
 	}
@@ -38,7 +35,29 @@ func (j *Journal) Append(rs []coord.Record, now time.Time) (end int64, err error
 	g := group(b, b)
 	g.Reserved = true
 	a, err := j.p.log.Append(j.p.epoch.Load(), now, g)
+	if _, fenced := errors.AsType[*log.ProducerFencedError](err); fenced {
+		return 0, fmt.Errorf("%w: %w", coord.ErrFenced, err)
+	}
 	return a.EndOffset, err
+}
+
+// batch is records as one batch: a marker, records of a transaction, or ordinary ones. A coordinator writes in the name of a producer
+// without sequence numbers.
+func (j *Journal) batch(rs []coord.Record, now int64) (record.Batch, error) {
+	p := rs[0].Producer
+	if rs[0].End != coord.NoEnd {
+		m := log.Marker{ProducerID: p.ID, Epoch: p.Epoch, CoordinatorEpoch: p.CoordinatorEpoch, Commit: rs[0].End == coord.Commit}
+		return m.Batch(now), nil
+	}
+	j.builder.Reset(0, now)
+	if p != nil {
+		j.builder.SetAttributes(record.Transactional)
+		j.builder.SetProducer(p.ID, p.Epoch, -1)
+	}
+	for i, r := range rs {
+		j.builder.Add(int32(i), now, r.Key, r.Value)
+	}
+	return j.builder.Finish()
 }
 
 // Wait implements coord.Journal.
@@ -54,14 +73,31 @@ func (j *Journal) Load(ctx context.Context, replay func(offset int64, r coord.Re
 			return err
 		}
 		if b.Control() {
-			return nil
+			return loadMarker(b, replay)
+		}
+		var producer *coord.Producer
+		if b.Transactional() {
+			producer = &coord.Producer{ID: b.ProducerID(), Epoch: b.ProducerEpoch()}
 		}
 		return b.Walk(d, func(v *record.View) error {
-			return replay(b.BaseOffset()+int64(v.OffsetDelta), coord.Record{Key: v.Key, Value: v.Value})
+			return replay(b.BaseOffset()+int64(v.OffsetDelta), coord.Record{Key: v.Key, Value: v.Value, Producer: producer})
 		})
 	})
 	if err != nil && !errors.Is(err, context.Canceled) {
 		err = fmt.Errorf("load %s: %w", j.p, err)
 	}
 	return o.HighWatermark, err
+}
+
+// loadMarker replays the end of a transaction.
+func loadMarker(b record.Batch, replay func(offset int64, r coord.Record) error) error {
+	m, err := log.ParseMarker(b)
+	if err != nil {
+		return err
+	}
+	r := coord.Record{Producer: &coord.Producer{ID: m.ProducerID, Epoch: m.Epoch, CoordinatorEpoch: m.CoordinatorEpoch}, End: coord.Abort}
+	if m.Commit {
+		r.End = coord.Commit
+	}
+	return replay(b.BaseOffset(), r)
 }

@@ -134,7 +134,7 @@ func TestFullDiskRefusesProducersFirst(t *testing.T) {
 		}
 		w.mem.SetCapacity(usage.Total - usage.Free + w.reserve/2)
 		w.logs.Keep(w.clock())
-		if _, err := p.Append(t.Context(), batch(w.clock(), plain("a")), w.clock()); !errors.Is(err, log.ErrNoSpace) {
+		if _, err := p.Append(t.Context(), batch(w.clock(), plain("a")), nil, w.clock()); !errors.Is(err, log.ErrNoSpace) {
 			t.Errorf("producer on a full disk: %v", err)
 		}
 		if _, err := j.Append([]coord.Record{{Key: []byte("a"), Value: []byte("1")}}, w.clock()); err != nil {

@@ -140,6 +140,9 @@ func (p *Partition) delays() bool { return p.Topic().Rules != nil }
 // Topic is what the partition knows of its topic at the moment.
 func (p *Partition) Topic() *Topic { return p.topic.Load() }
 
+// LeaderEpoch is the epoch in which this broker leads the partition.
+func (p *Partition) LeaderEpoch() int32 { return p.epoch.Load() }
+
 // Number is the partition's index in its topic.
 func (p *Partition) Number() int32 { return p.number }
 

@@ -95,5 +95,5 @@ func (p *Partition) Steer(ctx context.Context, b record.Batch, now time.Time) (P
 	if err != nil {
 		return Pending{}, err
 	}
-	return p.appendDelayed(ctx, b, plan, now)
+	return p.appendDelayed(ctx, b, plan, nil, now)
 }

@@ -131,7 +131,7 @@ func TestTableRemovesADeletedTopic(t *testing.T) {
 	again := w.create("orders", 1) // before the old one is wholly gone
 	w.table.clean(t.Context())
 	<-wake
-	if _, err := p.Append(t.Context(), batch(epoch, plain("c")), epoch); !errors.Is(err, log.ErrClosed) {
+	if _, err := p.Append(t.Context(), batch(epoch, plain("c")), nil, epoch); !errors.Is(err, log.ErrClosed) {
 		t.Errorf("append to what is gone: %v", err)
 	}
 	if got := w.store.Image().Deletions(); len(got) != 2 {

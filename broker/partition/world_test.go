@@ -282,7 +282,7 @@ func sequenced(b record.Batch, sequence int32) record.Batch {
 // append appends records and returns the offset of the first.
 func (w *world) append(p *Partition, rs ...rec) int64 {
 	w.Helper()
-	pending, err := p.Append(context.Background(), batch(w.clock(), rs...), w.clock())
+	pending, err := p.Append(context.Background(), batch(w.clock(), rs...), nil, w.clock())
 	if err != nil {
 		w.Fatalf("append to %s: %v", p, err)
 	}

@@ -2,7 +2,7 @@
 // served and by what differs from Kafka. [API.Routes] is the table of all of them.
 //
 // Handlers turn a decoded request into calls of the broker's parts, and what comes back into a
-// response. They hold no state of their own but the fetch sessions and a block of producer ids. Kafka error codes
+// response. They hold no state of their own but the fetch sessions. Kafka error codes
 // exist only here and in the coordinators: code maps every other package's errors.
 //
 // Everything is safe for concurrent use: many connections call the same handlers.
@@ -19,6 +19,7 @@ import (
 
 	"github.com/morrowmq/morrow/broker/group"
 	"github.com/morrowmq/morrow/broker/partition"
+	"github.com/morrowmq/morrow/broker/txn"
 	"github.com/morrowmq/morrow/cluster"
 )
 
@@ -28,6 +29,8 @@ type Deps struct {
 	Store      cluster.Store
 	Partitions *partition.Table
 	Groups     *group.Coordinator
+	// Transactions is the transaction coordinator.
+	Transactions *txn.Coordinator
 	// DataDir is the directory shown by DescribeLogDirs.
 	DataDir string
 	Now     func() time.Time
@@ -36,33 +39,33 @@ type Deps struct {
 
 // API is the handlers of all requests.
 type API struct {
-	nodeID     int32
-	store      cluster.Store
-	partitions *partition.Table
-	groups     *group.Coordinator
-	dataDir    string
-	now        func() time.Time
-	logger     *slog.Logger
+	nodeID       int32
+	store        cluster.Store
+	partitions   *partition.Table
+	groups       *group.Coordinator
+	transactions *txn.Coordinator
+	dataDir      string
+	now          func() time.Time
+	logger       *slog.Logger
 
 	sessions    *fetchSessions
-	producers   producerIDs
 	unexplained rate.Sometimes // log lines about errors that have no code of their own
 }
 
 // New makes the handlers. It starts nothing.
 func New(d Deps) *API {
 	a := &API{
-		nodeID:      d.NodeID,
-		store:       d.Store,
-		partitions:  d.Partitions,
-		groups:      d.Groups,
-		dataDir:     d.DataDir,
-		now:         d.Now,
-		logger:      d.Logger,
-		unexplained: rate.Sometimes{First: 10, Interval: time.Second},
+		nodeID:       d.NodeID,
+		store:        d.Store,
+		partitions:   d.Partitions,
+		groups:       d.Groups,
+		transactions: d.Transactions,
+		dataDir:      d.DataDir,
+		now:          d.Now,
+		logger:       d.Logger,
+		unexplained:  rate.Sometimes{First: 10, Interval: time.Second},
 	}
 	a.sessions = newFetchSessions(func() int { return a.intConfig("max.incremental.fetch.session.cache.slots") }, d.Now)
-	a.producers.reserve = d.Store.ProducerIDs
 	return a
 }
 

@@ -44,8 +44,8 @@ var kinds = []struct {
 
 	{partition.ErrTooLarge, kerr.MessageTooLarge},
 	{log.ErrTooLarge, kerr.RecordListTooLarge},
-	// The one code that every producer gives up on at once.
-	{partition.ErrTransaction, kerr.TransactionalIDAuthorizationFailed},
+	{log.ErrUnverified, kerr.InvalidTxnState},
+	{log.ErrInTransaction, kerr.InvalidTxnState},
 	{partition.ErrFencedEpoch, kerr.FencedLeaderEpoch},
 	{partition.ErrUnknownEpoch, kerr.UnknownLeaderEpoch},
 	{partition.ErrNotHere, kerr.NotLeaderForPartition},

@@ -2,13 +2,9 @@ package api
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -49,7 +45,7 @@ func TestFindCoordinatorOfAGroup(t *testing.T) {
 func TestFindCoordinatorOfWhatHasNone(t *testing.T) {
 	w := newWorld(t)
 	c := w.connect()
-	for kind, want := range map[int8]*kerr.Error{1: kerr.TransactionalIDAuthorizationFailed, 2: kerr.InvalidRequest, 3: kerr.InvalidRequest, -1: kerr.InvalidRequest} {
+	for kind, want := range map[int8]*kerr.Error{2: kerr.InvalidRequest, 3: kerr.InvalidRequest, -1: kerr.InvalidRequest} {
 		for v := int16(1); v <= 6; v++ {
 			req := groupRequest("x")
 			req.CoordinatorType = kind
@@ -100,98 +96,17 @@ func TestInitProducerID(t *testing.T) {
 	}{
 		{"id without epoch", nil, 5, -1, kerr.InvalidRequest},
 		{"epoch without id", nil, -1, 5, kerr.InvalidRequest},
-		{"transactional", kmsg.StringPtr("t"), -1, -1, kerr.TransactionalIDAuthorizationFailed},
+		{"transactional before its coordinator was asked for", kmsg.StringPtr("t"), -1, -1, kerr.NotCoordinator},
 		{"empty transactional id", kmsg.StringPtr(""), -1, -1, kerr.InvalidRequest},
 	} {
 		req := kmsg.NewPtrInitProducerIDRequest()
-		req.TransactionalID, req.ProducerID, req.ProducerEpoch = test.txn, test.id, test.epoch
+		req.TransactionalID, req.ProducerID, req.ProducerEpoch, req.TransactionTimeoutMillis = test.txn, test.id, test.epoch, 1000
 		resp := ask[*kmsg.InitProducerIDResponse](c, 4, req)
 		wantCode(t, test.name, resp.ErrorCode, test.want)
 		if resp.ProducerID != -1 || resp.ProducerEpoch != -1 {
 			t.Errorf("%s: %+v", test.name, resp)
 		}
 	}
-}
-
-// reservations hands out blocks slowly and notes how many were under way at once.
-type reservations struct {
-	mu         sync.Mutex
-	next       int64
-	busy, most int
-	fail       error
-}
-
-func (r *reservations) reserve(ctx context.Context, n int64) (int64, error) {
-	r.mu.Lock()
-	r.busy++
-	r.most = max(r.most, r.busy)
-	r.mu.Unlock()
-	select {
-	case <-time.After(time.Second):
-	case <-ctx.Done():
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.busy--
-	if err := errors.Join(r.fail, ctx.Err()); err != nil {
-		return 0, err
-	}
-	r.next += n
-	return r.next - n, nil
-}
-
-func TestProducerIDsAreReservedOnceForAllWhoWait(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := &reservations{}
-		p := producerIDs{reserve: r.reserve}
-		var mu sync.Mutex
-		seen := map[int64]bool{}
-		var wg sync.WaitGroup
-		for range 3 * producerIDBlock / 2 {
-			wg.Go(func() {
-				id, err := p.next(t.Context())
-				mu.Lock()
-				defer mu.Unlock()
-				if err != nil || seen[id] {
-					t.Errorf("id %d, %v", id, err)
-				}
-				seen[id] = true
-			})
-		}
-		wg.Wait()
-		if r.most != 1 || r.next != 2*producerIDBlock {
-			t.Errorf("%d reservations at once, %d ids reserved", r.most, r.next)
-		}
-	})
-}
-
-func TestProducerIDsWhenOneWhoReservesGivesUp(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := &reservations{}
-		p := producerIDs{reserve: r.reserve}
-		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
-		defer cancel()
-		var wg sync.WaitGroup
-		wg.Go(func() {
-			if _, err := p.next(ctx); !errors.Is(err, context.DeadlineExceeded) {
-				t.Errorf("the one who gave up got %v", err)
-			}
-		})
-		synctest.Wait()
-		if id, err := p.next(t.Context()); err != nil || id != 0 {
-			t.Errorf("the one who waited got %d, %v", id, err)
-		}
-		wg.Wait()
-	})
-}
-
-func TestInitProducerIDIsTriedAgainWhileNoneCanBeReserved(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		w.api.producers.reserve = (&reservations{fail: errors.New("disk full")}).reserve
-		resp := ask[*kmsg.InitProducerIDResponse](w.connect(), 4, kmsg.NewPtrInitProducerIDRequest())
-		wantCode(t, "answer", resp.ErrorCode, kerr.CoordinatorLoadInProgress)
-	})
 }
 
 // TestGroupRequestsReachTheCoordinator goes once through every group request; package group tests what they mean.

@@ -126,8 +126,11 @@ func createdTopic(img *cluster.Image, name string, err error) kmsg.CreateTopicsR
 // createDefault creates a topic that somebody named in passing. That another client was first is no error.
 func (a *API) createDefault(ctx context.Context, name string) error {
 	t := cluster.NewTopic{Name: name, Partitions: -1, ReplicationFactor: -1}
-	if name == cluster.OffsetsTopic {
+	switch name {
+	case cluster.OffsetsTopic:
 		t = a.offsetsTopic()
+	case cluster.TransactionsTopic:
+		t = a.transactionsTopic()
 	}
 	_, err := a.apply(ctx, cluster.CreateTopics{Topics: []cluster.NewTopic{t}})
 	if errors.Is(err, cluster.TopicExists) {

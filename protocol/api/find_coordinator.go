@@ -13,18 +13,13 @@ import (
 
 // FindCoordinator, key 10, versions 0-6.
 //
-// The first question for a group's coordinator creates __consumer_offsets and, unlike in Kafka, is answered at once. Transactions (type 1)
-// are refused with TRANSACTIONAL_ID_AUTHORIZATION_FAILED, the one code that the Java client, librdkafka and the others all give up on
-// at once rather than ask again; the message says what is meant. Share groups (type 2) have no coordinator here, as in a Kafka that
-// has them switched off.
+// The first question for a coordinator creates the topic it keeps its state in and, unlike in Kafka, is answered at once. Share groups (type 2)
+// have no coordinator here, as in a Kafka that has them switched off.
 
 const (
 	groupCoordinator       = int8(0)
 	transactionCoordinator = int8(1)
 )
-
-// errTransactions refuses whatever needs a transaction coordinator.
-var errTransactions = coded(kerr.TransactionalIDAuthorizationFailed, "this broker does not serve transactions")
 
 func (a *API) findCoordinator(_ context.Context, r *protocol.Request) protocol.Reply {
 	req := r.Message.(*kmsg.FindCoordinatorRequest)
@@ -55,14 +50,15 @@ func (a *API) coordinator(ctx context.Context, kind int8, key, listener string) 
 }
 
 func (a *API) locateCoordinator(ctx context.Context, kind int8, key, listener string) (host string, port, id int32, err error) {
+	var p *cluster.Partition
 	switch kind {
 	case groupCoordinator:
+		p, err = a.statePartition(ctx, cluster.OffsetsTopic, a.groups.FindShard(key))
 	case transactionCoordinator:
-		return "", -1, -1, errTransactions
+		p, err = a.statePartition(ctx, cluster.TransactionsTopic, a.transactions.FindShard(key))
 	default:
-		return "", -1, -1, coded(kerr.InvalidRequest, "there are no coordinators of type %d, expected 0 (group)", kind)
+		err = coded(kerr.InvalidRequest, "there are no coordinators of type %d, expected 0 (group) or 1 (transaction)", kind)
 	}
-	p, err := a.offsetsPartition(ctx, key)
 	if err != nil {
 		return "", -1, -1, err
 	}
@@ -74,18 +70,17 @@ func (a *API) locateCoordinator(ctx context.Context, kind int8, key, listener st
 	return "", -1, -1, kerr.CoordinatorNotAvailable
 }
 
-// offsetsPartition is the partition of __consumer_offsets that keeps a group.
-func (a *API) offsetsPartition(ctx context.Context, groupID string) (*cluster.Partition, error) {
-	t, ok := a.store.Image().Topic(cluster.OffsetsTopic)
+// statePartition is a partition of the internal topic that a coordinator keeps its state in.
+func (a *API) statePartition(ctx context.Context, topic string, n int32) (*cluster.Partition, error) {
+	t, ok := a.store.Image().Topic(topic)
 	if !ok {
-		if err := a.createDefault(ctx, cluster.OffsetsTopic); err != nil {
+		if err := a.createDefault(ctx, topic); err != nil {
 			return nil, err
 		}
-		if t, ok = a.store.Image().Topic(cluster.OffsetsTopic); !ok {
+		if t, ok = a.store.Image().Topic(topic); !ok {
 			return nil, kerr.CoordinatorNotAvailable
 		}
 	}
-	n := a.groups.FindShard(groupID)
 	if int(n) >= len(t.Partitions) {
 		return nil, kerr.CoordinatorNotAvailable
 	}
@@ -104,6 +99,23 @@ func (a *API) offsetsTopic() cluster.NewTopic {
 			"cleanup.policy":   "compact",
 			"compression.type": "producer",
 			"segment.bytes":    c.String("offsets.topic.segment.bytes"),
+		},
+	}
+}
+
+// transactionsTopic is __transaction_state as Kafka makes it.
+func (a *API) transactionsTopic() cluster.NewTopic {
+	c := a.store.Image().BrokerConfig()
+	return cluster.NewTopic{
+		Name:              cluster.TransactionsTopic,
+		Partitions:        int32(c.Int("transaction.state.log.num.partitions")),
+		ReplicationFactor: min(int32(c.Int("transaction.state.log.replication.factor")), int32(len(a.store.Image().Brokers()))),
+		Internal:          true,
+		Config: config.Values{
+			"cleanup.policy":      "compact",
+			"compression.type":    "uncompressed",
+			"segment.bytes":       c.String("transaction.state.log.segment.bytes"),
+			"min.insync.replicas": c.String("transaction.state.log.min.isr"),
 		},
 	}
 }

@@ -15,9 +15,13 @@ import (
 //	OffsetCommit 8, OffsetFetch 9, JoinGroup 11, Heartbeat 12, LeaveGroup 13, SyncGroup 14,
 //	DescribeGroups 15, ListGroups 16, DeleteGroups 42, OffsetDelete 47,
 //	ConsumerGroupHeartbeat 68, ConsumerGroupDescribe 69
+//
+// as are those of transactions by package broker/txn:
+//
+//	InitProducerId 22, AddPartitionsToTxn 24, AddOffsetsToTxn 25, EndTxn 26, DescribeTransactions 65, ListTransactions 66
 
-// fromGroup makes a handler of a method that needs the request only.
-func fromGroup[Req kmsg.Request, Resp kmsg.Response](answer func(context.Context, Req) Resp) protocol.Handler {
+// from makes a handler of a method that needs the request only.
+func from[Req kmsg.Request, Resp kmsg.Response](answer func(context.Context, Req) Resp) protocol.Handler {
 	return func(_ context.Context, r *protocol.Request) protocol.Reply {
 		return func(ctx context.Context) (protocol.Answer, error) {
 			return protocol.Answer{Message: answer(ctx, r.Message.(Req))}, nil

@@ -58,8 +58,6 @@ var accepted = map[string]string{
 	"alter to null":                            "as in Kafka; kfake deletes",
 	"alter by appending to a number":           "INVALID_CONFIG in Kafka",
 	"init with an id and no epoch":             "as in Kafka; kfake does not look",
-	"init with a transactional id":             "transactions are not served yet",
-	"find a transaction":                       "transactions are not served yet",
 	"describe the cluster as a controller":     "KIP-919; kfake is its own controller",
 }
 
@@ -250,12 +248,12 @@ func badRequests() []bad {
 		{"alter another broker", 1, altering(brokerResource, "99", set("log.retention.ms", "1"))},
 		{"alter another kind", 1, altering(kmsg.ConfigResourceType(3), "x", set("a", "1"))},
 
+		{"find a transaction", 4, same(coordinator(1))},
 		{"init with an id and no epoch", 4, initializing(nil, 5, -1)},
 		{"init with an empty transactional id", 4, initializing(kmsg.StringPtr(""), -1, -1)},
 		{"init with a transactional id", 4, initializing(kmsg.StringPtr("t"), -1, -1)},
 
 		{"find a group", 4, same(coordinator(0))},
-		{"find a transaction", 4, same(coordinator(1))},
 		{"find what is not", 4, same(coordinator(9))},
 
 		{"describe the cluster as a controller", 1, func(*side) kmsg.Request {

@@ -122,7 +122,7 @@ func TestMetadataCreatesTopics(t *testing.T) {
 		{name: "bad name", topic: "or ders", version: 12, allow: true, enabled: "true", want: kerr.InvalidTopicException},
 		{name: "bad name, not allowed", topic: "or ders", version: 12, enabled: "true", want: kerr.InvalidTopicException},
 		{name: "schedule", topic: "__schedule.orders", version: 12, allow: true, enabled: "true", want: kerr.InvalidTopicException},
-		{name: "transactions", topic: cluster.TransactionsTopic, version: 12, allow: true, enabled: "true", want: kerr.InvalidTopicException},
+		{name: "transactions", topic: cluster.TransactionsTopic, version: 12, allow: true, enabled: "true"},
 		{name: "offsets", topic: cluster.OffsetsTopic, version: 12, allow: true, enabled: "true"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

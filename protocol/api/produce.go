@@ -21,6 +21,7 @@ import (
 // are answered; only the wait for the commit happens in the reply, so a producer's requests are
 // pipelined and share syncs. Deviations from Kafka: a delayed record's offset is that of its hidden
 // batch, its ticket. Records of a partition that are not exactly one whole batch are refused to the last byte.
+// What begins a transaction in a partition is verified first: see produce_transaction.go.
 // A timeout that is not positive bounds nothing; in Kafka it never ran out on a single replica either. Every error comes with a message.
 
 // producing is one produce request while it is being answered.
@@ -58,21 +59,18 @@ func (p *producing) append(ctx context.Context) {
 	}
 	p.outcomes = make([]produced, 0, n)
 	now := p.api.now()
+	verified := p.verify(ctx, n)
 	for i := range p.req.Topics {
 		t := &p.req.Topics[i]
 		for j := range t.Partitions {
-			pending, err := p.appendPartition(ctx, t, &t.Partitions[j], now)
+			pending, err := p.appendPartition(ctx, t, &t.Partitions[j], verified.at(len(p.outcomes)), now)
 			p.outcomes = append(p.outcomes, produced{pending, err})
 		}
 	}
 }
 
-func (p *producing) appendPartition(ctx context.Context, t *kmsg.ProduceRequestTopic, rp *kmsg.ProduceRequestTopicPartition, now time.Time) (partition.Pending, error) {
-	part, err := p.api.partition(topicKey{t.TopicID, t.Topic}, p.req.Version >= 13, rp.Partition)
-	if err != nil {
-		return partition.Pending{}, err
-	}
-	b, err := onlyBatch(p.req.Version, rp.Records)
+func (p *producing) appendPartition(ctx context.Context, t *kmsg.ProduceRequestTopic, rp *kmsg.ProduceRequestTopicPartition, v verification, now time.Time) (partition.Pending, error) {
+	part, b, err := p.find(t, rp)
 	if err != nil {
 		return partition.Pending{}, err
 	}
@@ -82,7 +80,20 @@ func (p *producing) appendPartition(ctx context.Context, t *kmsg.ProduceRequestT
 	if topic := part.Topic(); topic.Internal {
 		return partition.Pending{}, coded(kerr.InvalidTopicException, "topic %s belongs to the broker; clients cannot write to it", topic.Name)
 	}
-	return part.Append(ctx, b, now)
+	if v.err != nil {
+		return partition.Pending{}, v.err
+	}
+	return part.Append(ctx, b, v.guard, now)
+}
+
+// find returns a partition of the request and the batch for it.
+func (p *producing) find(t *kmsg.ProduceRequestTopic, rp *kmsg.ProduceRequestTopicPartition) (*partition.Partition, record.Batch, error) {
+	part, err := p.api.partition(topicKey{t.TopicID, t.Topic}, p.req.Version >= 13, rp.Partition)
+	if err != nil {
+		return nil, nil, err
+	}
+	b, err := onlyBatch(p.req.Version, rp.Records)
+	return part, b, err
 }
 
 // onlyBatch returns the one batch that the records of a partition must be.

@@ -136,7 +136,7 @@ func TestProduceRefusals(t *testing.T) {
 		{name: "zstd in version 7", version: 7, topic: "orders", records: batchOf(record.Zstd, values("a")...)},
 		{name: "too large", topic: "small", records: batch(values(strings.Repeat("x", 200))...), want: kerr.MessageTooLarge, message: "200"},
 		{name: "control batch", topic: "orders", records: control, want: kerr.InvalidRecord},
-		{name: "transaction", topic: "orders", records: transactional, want: kerr.TransactionalIDAuthorizationFailed, message: "transactional"},
+		{name: "transaction", topic: "orders", records: transactional, want: kerr.InvalidTxnState, message: "not verified"},
 		{name: "no key in a compacted topic", topic: "compacted", records: batch(rec{key: "k"}, rec{}, rec{key: "l"}, rec{}), want: kerr.InvalidRecord, bad: []int32{1, 3}},
 		{name: "timestamp", topic: "recent", records: aged, want: kerr.InvalidTimestamp, bad: []int32{0}},
 		{name: "delay header", topic: "orders", records: batch(rec{}, delayed("a", "soon"), rec{}, delayed("b", "-")), want: kerr.InvalidRecord, bad: []int32{1, 3}},

@@ -16,6 +16,7 @@ import (
 
 	"github.com/morrowmq/morrow/broker/group"
 	"github.com/morrowmq/morrow/broker/partition"
+	"github.com/morrowmq/morrow/broker/txn"
 	"github.com/morrowmq/morrow/cluster"
 	"github.com/morrowmq/morrow/cluster/config"
 	"github.com/morrowmq/morrow/cluster/local"
@@ -32,16 +33,17 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // real, its logs are in memory, and clients come through pipes, so that a test can run on the clock of testing/synctest.
 type world struct {
 	testing.TB
-	store      *local.Store
-	logs       *log.Set
-	tier       *tier.Tier // nil without a bucket
-	partitions *partition.Table
-	groups     *group.Coordinator
-	api        *API
-	lines      *lines
-	listener   net.Listener
-	stopServer context.CancelFunc
-	served     chan struct{}
+	store        *local.Store
+	logs         *log.Set
+	tier         *tier.Tier // nil without a bucket
+	partitions   *partition.Table
+	groups       *group.Coordinator
+	transactions *txn.Coordinator
+	api          *API
+	lines        *lines
+	listener     net.Listener
+	stopServer   context.CancelFunc
+	served       chan struct{}
 }
 
 const (
@@ -83,7 +85,7 @@ func at(l net.Listener) option {
 func newWorld(t testing.TB, options ...option) *world {
 	t.Helper()
 	s := setup{
-		static:   config.Values{"offsets.topic.num.partitions": "2"},
+		static:   config.Values{"offsets.topic.num.partitions": "2", "transaction.state.log.num.partitions": "2"},
 		fsys:     vfs.NewMem(),
 		listener: newPipes(),
 	}
@@ -102,7 +104,9 @@ func newWorld(t testing.TB, options ...option) *world {
 	dispatcher := delay.NewDispatcher(delay.DispatcherConfig{Logger: logger})
 	w.groups = group.New(groupConfig, topics{w.store}, int32(w.store.Image().BrokerConfig().Int("offsets.topic.num.partitions")),
 		logger, prometheus.NewRegistry(), nil)
-	parts := []func(context.Context) error{w.logs.Run, w.groups.Run, dispatcher.Run}
+	shards := int32(w.store.Image().BrokerConfig().Int("transaction.state.log.num.partitions"))
+	w.transactions = txn.New(txn.DefaultConfig, transactionCluster{topics{w.store}, w}, shards, logger, prometheus.NewRegistry(), nil)
+	parts := []func(context.Context) error{w.logs.Run, w.groups.Run, w.transactions.Run, dispatcher.Run}
 	if s.bucket != nil {
 		if w.tier, err = tier.Open(tier.Options{Bucket: s.bucket, Cluster: "test", FS: s.fsys, Dir: vfs.Join(t.TempDir(), "remote"), Logger: logger}); err != nil {
 			t.Fatal(err)
@@ -112,15 +116,18 @@ func newWorld(t testing.TB, options ...option) *world {
 	w.partitions = partition.NewTable(partition.Config{
 		NodeID: node, Store: w.store, Logs: w.logs, Dispatcher: dispatcher, Tier: w.tier, FS: s.fsys, DataDir: "/", Now: time.Now, Logger: logger,
 		Opened: func(p *partition.Partition) {
-			if p.Topic().Name == cluster.OffsetsTopic {
+			switch p.Topic().Name {
+			case cluster.OffsetsTopic:
 				w.groups.Elect(p.Number(), p.Journal())
+			case cluster.TransactionsTopic:
+				w.transactions.Elect(p.Number(), p.LeaderEpoch(), p.Journal())
 			}
 		},
 		Closed:       func(*partition.Partition) {},
 		TopicDeleted: func(context.Context, *cluster.Deletion) error { return nil },
 	})
 	w.register()
-	w.api = New(Deps{NodeID: node, Store: w.store, Partitions: w.partitions, Groups: w.groups, DataDir: "/data", Now: time.Now, Logger: logger})
+	w.api = New(Deps{NodeID: node, Store: w.store, Partitions: w.partitions, Groups: w.groups, Transactions: w.transactions, DataDir: "/data", Now: time.Now, Logger: logger})
 	server, err := protocol.NewServer(protocol.Config{Logger: logger}, w.api.Routes())
 	if err != nil {
 		t.Fatal(err)
@@ -306,4 +313,37 @@ func (l *lines) reset() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.buf.Reset()
+}
+
+// transactionCluster is the world as the transaction coordinator sees it.
+type transactionCluster struct {
+	topics
+	w *world
+}
+
+func (c transactionCluster) OffsetsPartition(group string) (txn.Partition, error) {
+	_, id, ok := c.Partitions(cluster.OffsetsTopic)
+	if !ok {
+		return txn.Partition{}, errors.New("no offsets topic")
+	}
+	return txn.Partition{Topic: cluster.OffsetsTopic, TopicID: id, Number: c.w.groups.FindShard(group)}, nil
+}
+
+func (c transactionCluster) ReserveProducerIDs(ctx context.Context, n int64) (int64, error) {
+	return c.w.store.ProducerIDs(ctx, n)
+}
+
+func (c transactionCluster) WriteMarker(ctx context.Context, p txn.Partition, m txn.Marker) error {
+	if p.Topic == cluster.OffsetsTopic {
+		return c.w.groups.EndTransaction(ctx, p.Number, m.ProducerID, m.Epoch, m.CoordinatorEpoch, m.Commit)
+	}
+	part, err := c.w.partitions.Get(p.TopicID, p.Number)
+	if err != nil {
+		return err
+	}
+	pending, err := part.EndTransaction(log.Marker(m), time.Now())
+	if err != nil {
+		return err
+	}
+	return pending.Wait(ctx)
 }

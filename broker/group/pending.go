@@ -1,0 +1,239 @@
+package group
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/morrowmq/morrow/broker/coord"
+)
+
+// Offsets committed within a transaction are pending until it ends: the marker in
+// this journal makes them real, or drops them. Until then those who ask for stable
+// offsets are told to wait (KIP-447), and the offsets do not expire.
+
+// openTransaction is a producer's transaction in which offsets of this shard are pending.
+type openTransaction struct {
+	groups map[string]struct{}
+}
+
+// verification stands between the first offsets of a transaction and the journal
+// while the transaction coordinator is asked (KIP-890): the end of the transaction
+// voids it, so that nothing is opened that nobody will end.
+type verification struct{ epoch int16 }
+
+// TxnOffsetCommit serves key 28, versions 0 to 5. The positions that name existing
+// partitions and fit are pending together or not at all. verify asks the transaction
+// coordinator whether, or makes sure that, the journal's partition is part of the
+// transaction; its error is Kafka's.
+func (c *Coordinator) TxnOffsetCommit(ctx context.Context, req *kmsg.TxnOffsetCommitRequest, verify func(context.Context) error) *kmsg.TxnOffsetCommitResponse {
+	resp := req.ResponseKind().(*kmsg.TxnOffsetCommitResponse)
+	now, cfg := c.now(), c.cfg()
+	var positions []position
+	var stored []*kmsg.TxnOffsetCommitResponseTopicPartition
+	resp.Topics = make([]kmsg.TxnOffsetCommitResponseTopic, len(req.Topics))
+	for i := range req.Topics {
+		t, rt := &req.Topics[i], &resp.Topics[i]
+		*rt = kmsg.NewTxnOffsetCommitResponseTopic()
+		rt.Topic = t.Topic
+		name, id, n, err := c.resolve(false, t.Topic, [16]byte{})
+		rt.Partitions = make([]kmsg.TxnOffsetCommitResponseTopicPartition, len(t.Partitions))
+		for j := range t.Partitions {
+			p, rp := &t.Partitions[j], &rt.Partitions[j]
+			rp.Partition = p.Partition
+			metadata := stringOf(p.Metadata)
+			switch {
+			case err != nil:
+				rp.ErrorCode = err.Code
+			case p.Partition < 0 || p.Partition >= n:
+				rp.ErrorCode = kerr.UnknownTopicOrPartition.Code
+			case len(metadata) > cfg.OffsetMetadataMaxBytes:
+				rp.ErrorCode = kerr.OffsetMetadataTooLarge.Code
+			default:
+				stored = append(stored, rp)
+				positions = append(positions, position{name, id, p.Partition, committed{
+					offset: p.Offset, leaderEpoch: p.LeaderEpoch, metadata: metadata, commitMs: now.UnixMilli(), expireMs: -1,
+				}})
+			}
+		}
+	}
+	err := c.commitPending(ctx, req, positions, verify)
+	for _, rp := range stored {
+		rp.ErrorCode = commitCode(err)
+	}
+	return resp
+}
+
+// commitPending verifies the transaction, if it is not open here already, and stores what it commits.
+func (c *Coordinator) commitPending(ctx context.Context, req *kmsg.TxnOffsetCommitRequest, positions []position, verify func(context.Context) error) error {
+	shard, p := c.shards.Of(req.Group), coord.Producer{ID: req.ProducerID, Epoch: req.ProducerEpoch}
+	v, err := coord.Do(ctx, shard, func(m *machine, _ *coord.Tx) (*verification, error) { return m.expect(p), nil })
+	if err != nil {
+		return err
+	}
+	if v != nil {
+		if err := verify(ctx); err != nil {
+			_, lost := coord.Do(ctx, shard, func(m *machine, _ *coord.Tx) (struct{}, error) {
+				m.unexpect(p, v)
+				return struct{}{}, nil
+			})
+			return errors.Join(err, lost)
+		}
+	}
+	who := commitClaim{req.Group, req.MemberID, req.InstanceID, req.Generation, req.Version}
+	_, err = coord.Do(ctx, shard, func(m *machine, tx *coord.Tx) (struct{}, error) {
+		return struct{}{}, m.commitInTransaction(tx, who, p, v, positions)
+	})
+	return err
+}
+
+// expect begins a verification; nil if the producer's transaction is open here.
+func (s *machine) expect(p coord.Producer) *verification {
+	if s.open[p.ID] != nil {
+		return nil
+	}
+	v := s.verifying[p.ID]
+	if v == nil || v.epoch != p.Epoch {
+		v = &verification{p.Epoch}
+		s.verifying[p.ID] = v
+	}
+	return v
+}
+
+// unexpect ends a verification that failed.
+func (s *machine) unexpect(p coord.Producer, v *verification) {
+	if s.verifying[p.ID] == v {
+		delete(s.verifying, p.ID)
+	}
+}
+
+func (s *machine) commitInTransaction(tx *coord.Tx, who commitClaim, p coord.Producer, v *verification, positions []position) error {
+	g := s.groups[who.group]
+	if err := s.validateInTransaction(g, who, positions); err != nil {
+		return err
+	}
+	if s.open[p.ID] == nil && (v == nil || s.verifying[p.ID] != v) {
+		return kerr.InvalidTxnState // it has ended meanwhile
+	}
+	records := make([]coord.Record, 0, len(positions))
+	for _, at := range positions {
+		r := offsetRecord(offsetKey{who.group, at.topic, at.partition}, at.topicID, at.committed)
+		r.Producer = &p
+		records = append(records, r)
+	}
+	return tx.Append(records...)
+}
+
+// validateInTransaction is validateCommit for a client whose membership is a
+// consumer's it knows, or that, before version 3, knows of none.
+func (s *machine) validateInTransaction(g *group, who commitClaim, positions []position) error {
+	if who.generation < 0 && who.member == "" && who.instance == nil {
+		return nil
+	}
+	switch {
+	case g == nil:
+		return kerr.IllegalGeneration
+	case g.classic != nil:
+		if err := g.classic.check(who.member, who.instance); err != nil {
+			return err
+		}
+		if who.generation != g.classic.generation {
+			return kerr.IllegalGeneration
+		}
+		return nil
+	case g.consumer != nil:
+		who.version = 9 // that of OffsetCommit from which on members of the consumer protocol commit
+		err := g.consumer.validateCommit(who, positions)
+		if errors.Is(err, kerr.StaleMemberEpoch) {
+			return kerr.IllegalGeneration // all that producers know
+		}
+		return err
+	}
+	return kerr.UnknownMemberID // a simple group has no members
+}
+
+// EndTransaction makes the offsets real that a producer's transaction committed in
+// a shard, or drops them, durably. It may be called more than once for a transaction. The
+// error may wrap [coord.ErrFenced].
+func (c *Coordinator) EndTransaction(ctx context.Context, shard int32, producerID int64, epoch int16, coordinatorEpoch int32, commit bool) error {
+	p, end := coord.Producer{ID: producerID, Epoch: epoch, CoordinatorEpoch: coordinatorEpoch}, coord.Abort
+	if commit {
+		end = coord.Commit
+	}
+	_, err := coord.Do(ctx, c.shards.Shard(shard), func(_ *machine, tx *coord.Tx) (struct{}, error) {
+		return struct{}{}, tx.Append(coord.Record{Producer: &p, End: end})
+	})
+	return err
+}
+
+// replayPending applies an offset that is committed within a transaction. The strings of k are not kept.
+func (s *machine) replayPending(p *coord.Producer, k offsetKey, id [16]byte, c committed) {
+	g := s.groups[k.group]
+	if g == nil {
+		g = s.ensure(strings.Clone(k.group))
+	}
+	t := s.open[p.ID]
+	if t == nil {
+		t = &openTransaction{groups: map[string]struct{}{}}
+		s.open[p.ID] = t
+	}
+	t.groups[g.id] = struct{}{}
+	delete(s.verifying, p.ID)
+	if g.pending == nil {
+		g.pending = map[int64]map[string]*topicOffsets{}
+	}
+	if g.pending[p.ID] == nil {
+		g.pending[p.ID] = map[string]*topicOffsets{}
+	}
+	put(g.pending[p.ID], k, id, c)
+}
+
+// replayEnd applies the end of a transaction. What was committed outside of it after its own commit stays.
+func (s *machine) replayEnd(p *coord.Producer, end coord.End) {
+	delete(s.verifying, p.ID)
+	t := s.open[p.ID]
+	if t == nil {
+		return
+	}
+	delete(s.open, p.ID)
+	for id := range t.groups {
+		g := s.groups[id]
+		pending := g.pending[p.ID]
+		delete(g.pending, p.ID)
+		if end == coord.Commit {
+			s.replayCommitted(g, pending)
+		}
+		s.dropIfVoid(g)
+	}
+}
+
+func (s *machine) replayCommitted(g *group, pending map[string]*topicOffsets) {
+	for _, topic := range slices.Sorted(maps.Keys(pending)) {
+		t := pending[topic]
+		for n, c := range t.parts {
+			if old := g.offsets[topic]; old == nil || old.parts[n].seq < c.seq || old.id != t.id && t.id != [16]byte{} {
+				s.replayOffset(offsetKey{g.id, topic, n}, t.id, c)
+			}
+		}
+	}
+}
+
+// unstable reports whether an open transaction commits an offset for a partition.
+func (g *group) unstable(topic string, partition int32) bool {
+	if g == nil {
+		return false
+	}
+	for _, topics := range g.pending {
+		if t := topics[topic]; t != nil {
+			if _, ok := t.parts[partition]; ok {
+				return true
+			}
+		}
+	}
+	return false
+}

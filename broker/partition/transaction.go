@@ -1,0 +1,45 @@
+package partition
+
+import (
+	"time"
+
+	"github.com/morrowmq/morrow/log"
+	"github.com/morrowmq/morrow/log/record"
+)
+
+// Verify begins the verification of a batch that a producer wants to append in a transaction: see [log.Log.Verify]. nil means that there is
+// nothing to ask the transaction's coordinator.
+func (p *Partition) Verify(b record.Batch, fresh bool) *log.Verification {
+	if !b.Transactional() || b.ProducerID() < 0 || b.BaseSequence() < 0 {
+		return nil
+	}
+	return p.log.Verify(b.ProducerID(), b.ProducerEpoch(), b.BaseSequence(), b.LastSequence(), fresh)
+}
+
+// Unverify ends a verification that failed.
+func (p *Partition) Unverify(v *log.Verification) { p.log.Unverify(v) }
+
+// EndTransaction appends the marker that ends a producer's transaction here: its delayed records are scheduled or dropped with it. Without an
+// open transaction the marker raises the producer's epoch and ends nothing. Errors are those of [log.Log.Append] and ErrLoading.
+func (p *Partition) EndTransaction(m log.Marker, now time.Time) (Pending, error) {
+	b := m.Batch(now.UnixMilli())
+	g := group(b, b)
+	g.Reserved = true
+	if !p.delays() {
+		a, err := p.log.Append(p.epoch.Load(), now, g)
+		return p.pending(a), err
+	}
+	if !p.loaded.Load() {
+		return Pending{}, ErrLoading // the marker may concern the schedule
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	a, err := p.log.Append(p.epoch.Load(), now, g)
+	if err != nil {
+		return Pending{}, err
+	}
+	return p.pending(a), p.applied(p.applyLocked(g.Pieces))
+}
+
+// Producers lists the producers that the partition remembers (DescribeProducers).
+func (p *Partition) Producers() []log.ProducerInfo { return p.log.ActiveProducers() }

@@ -1,0 +1,120 @@
+package txn
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/morrowmq/morrow/broker/coord"
+)
+
+const (
+	// maxEnding is how many transactions are completed at the same time.
+	maxEnding = 64
+	// markerRetry is how long a transaction whose markers cannot all be written waits for the next try.
+	markerRetry = 500 * time.Millisecond
+)
+
+// job is a decided transaction whose markers are to be written.
+type job struct {
+	shard int32
+	id    string
+}
+
+// queue is the jobs, by when they are to be done. It holds each at most once, so that it is bounded by the
+// transactional ids there are. It is safe for concurrent use.
+type queue struct {
+	mu   sync.Mutex
+	jobs coord.Timers[job] // guarded by mu
+	wake chan struct{}     // 1-buffered: there is a job that is due earlier than others
+}
+
+func newQueue() *queue { return &queue{wake: make(chan struct{}, 1)} }
+
+// put makes a job due.
+func (q *queue) put(j job, at time.Time) {
+	q.mu.Lock()
+	q.jobs.Set(j, at)
+	q.mu.Unlock()
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}
+
+// take removes a job that is due, or returns when the next will be, the zero time if there is none.
+func (q *queue) take(now time.Time) (j job, ok bool, next time.Time) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	j, ok = q.jobs.Pop(now)
+	return j, ok, q.jobs.Next()
+}
+
+// writeMarkers completes decided transactions until ctx ends.
+func (c *Coordinator) writeMarkers(ctx context.Context) error {
+	var g errgroup.Group
+	g.SetLimit(maxEnding)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for ctx.Err() == nil {
+		j, ok, next := c.decided.take(c.now())
+		if ok {
+			g.Go(func() error {
+				c.finish(ctx, j)
+				return nil
+			})
+			continue
+		}
+		if !next.IsZero() {
+			timer.Reset(max(next.Sub(c.now()), 0))
+		}
+		select {
+		case <-ctx.Done():
+		case <-c.decided.wake:
+		case <-timer.C:
+		}
+	}
+	return g.Wait()
+}
+
+// finish writes the markers of a transaction and completes it. What fails is tried again: every step may happen twice.
+func (c *Coordinator) finish(ctx context.Context, j job) {
+	shard := c.shards.Shard(j.shard)
+	type found struct {
+		decision
+		ok bool
+	}
+	// The answer leaves when the decision is committed.
+	d, err := coord.Do(ctx, shard, func(m *machine, _ *coord.Tx) (found, error) {
+		d, ok := m.decision(j.id)
+		return found{d, ok}, nil
+	})
+	if err == nil && d.ok {
+		if err = c.writeAll(ctx, d.decision); err == nil {
+			_, err = coord.Do(ctx, shard, func(m *machine, tx *coord.Tx) (struct{}, error) {
+				return struct{}{}, m.complete(tx, j.id, d.decision)
+			})
+		}
+	}
+	// A state that is gone leaves its transactions to the next, which finds them in the journal.
+	if err == nil || errors.Is(err, coord.ErrNotLeader) || errors.Is(err, coord.ErrLoading) || ctx.Err() != nil {
+		return
+	}
+	c.log.Warn("transaction is decided but not complete, will try again", "transactional_id", j.id, "err", err)
+	c.decided.put(j, c.now().Add(markerRetry))
+}
+
+// writeAll writes a marker into every partition of a transaction that there still is.
+func (c *Coordinator) writeAll(ctx context.Context, d decision) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, p := range d.partitions {
+		if n, id, ok := c.cluster.Partitions(p.Topic); !ok || id != p.TopicID || p.Number >= n {
+			continue // deleted, and what was written with it
+		}
+		g.Go(func() error { return c.cluster.WriteMarker(ctx, p, d.marker) })
+	}
+	return g.Wait()
+}
