@@ -1,0 +1,100 @@
+"""What the judges written in Python share: checks that report one JSON line each, and programs of Java.
+
+A check is a function that raises to fail. Names are those of the allow list; main runs what COMPAT_TESTS asks for.
+"""
+
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import time
+
+CACHE = pathlib.Path(__file__).resolve().parents[2] / ".cache" / "compat" / "judges"
+MAX_DETAIL = 1500
+
+# Small programs that end at once: no second compiler, no second collector.
+JAVA = ["java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+
+_checks = {}
+
+
+def check(function):
+    """Makes a function a check of the same name, with - for _."""
+    _checks[function.__name__.replace("_", "-")] = function
+    return function
+
+
+def report(**line) -> None:
+    print(json.dumps(line), flush=True)
+
+
+def main(client: str, version: str) -> None:
+    """Runs the checks that are asked for, in the order in which they are written."""
+    report(client=client, version=version)
+    asked = os.environ["COMPAT_TESTS"].split()
+    for name, function in _checks.items():
+        if name not in asked:
+            continue
+        try:
+            function()
+            report(check=name, result="pass")
+        except Exception as e:  # whatever went wrong, the other checks still run
+            report(check=name, result="fail", detail=f"{type(e).__name__}: {e}"[-MAX_DETAIL:])
+
+
+def bootstrap() -> str:
+    return os.environ["COMPAT_BOOTSTRAP"]
+
+
+def topic(name: str) -> str:
+    """A name that only this run has."""
+    return f"{os.environ['COMPAT_PREFIX']}.{name}"
+
+
+def equal(what: str, got, want) -> None:
+    if got != want:
+        raise AssertionError(f"{what}: got {got!r}, want {want!r}")
+
+
+def matches(text: str, *patterns: str) -> None:
+    """Each pattern is found in the text."""
+    for pattern in patterns:
+        if not re.search(pattern, text, re.MULTILINE):
+            raise AssertionError(f"no {pattern!r} in:\n{text}")
+
+
+def java_command(main_class: str, *args, options=()) -> list[str]:
+    """How to run a class of the Kafka that judges/java/install put together."""
+    return [*JAVA, *options, "-cp", f"{CACHE}/java/classes:{CACHE}/java/lib/*", main_class, *map(str, args)]
+
+
+def java(main_class: str, *args, stdin: str = "", timeout: float = 90, fails: bool = False) -> str:
+    """Runs a class to its end and returns what it printed, both outputs; it must succeed, or fail if that is wanted."""
+    done = subprocess.run(
+        java_command(main_class, *args), input=stdin, text=True, timeout=timeout, check=False,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )
+    if (done.returncode != 0) != fails:
+        raise AssertionError(f"{main_class} {args} exits with {done.returncode}:\n{done.stdout}")
+    return done.stdout
+
+
+def java_version() -> str:
+    (jar,) = (CACHE / "java" / "lib").glob("kafka-clients-*.jar")
+    return jar.stem.removeprefix("kafka-clients-")
+
+
+def await_that(what: str, condition, seconds: float = 60):
+    """Polls until the condition returns something, and returns that."""
+    end = time.monotonic() + seconds
+    while not (value := condition()):
+        if time.monotonic() > end:
+            raise TimeoutError(f"waited {seconds} s in vain until {what}")
+        time.sleep(0.2)
+    return value
+
+
+if sys.version_info < (3, 10):
+    sys.exit("this needs Python 3.10")
