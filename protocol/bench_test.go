@@ -134,7 +134,7 @@ func BenchmarkShape(b *testing.B) {
 			s := parseShape(shapes[kmsg.Key(req.Key())])
 			b.ReportAllocs()
 			for b.Loop() {
-				if err := s.check(body, req.GetVersion(), true); err != nil {
+				if _, err := s.check(body, req.GetVersion(), true); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -17,8 +17,8 @@ type Config struct {
 	// Default 100 MiB.
 	RequestMaxBytes int32
 	// QueuedMaxBytes bounds the request frames of all connections together,
-	// from before a frame is read until its answer is written or its memory is
-	// released (queued.max.request.bytes). It must not be below
+	// from before a frame is read until it is decoded or, for a produce, its answer
+	// is written or its memory released (queued.max.request.bytes). It must not be below
 	// RequestMaxBytes. Default 256 MiB or RequestMaxBytes, whichever is more.
 	QueuedMaxBytes int64
 	// MaxInFlight bounds the requests of one connection that have been started

@@ -22,6 +22,7 @@ const (
 	minFrameBytes  = fixedBytes - sizeBytes
 	maxHeaderTags  = 64
 	frameStepBytes = 1 << 20 // what FrameTimeout and WriteTimeout allow for
+	largeFrame     = 1 << 20 // frames above share only part of the memory
 )
 
 // preamble is the part of a frame that is judged before memory is taken for it.

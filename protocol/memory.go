@@ -10,9 +10,13 @@ import (
 
 // memory hands out the buffers request frames are read into, and bounds how
 // many bytes of them are out at a time. Waiters are served in order, so a large
-// frame is not starved by small ones. It is safe for concurrent use.
+// frame is not starved by small ones; and large frames, of which a few that
+// arrive slowly could take everything, leave a quarter to the small ones. It is
+// safe for concurrent use.
 type memory struct {
 	limit *semaphore.Weighted
+	large *semaphore.Weighted // what frames above largeFrame have of limit
+	most  int64               // the weight of large
 	gauge interface{ Add(float64) }
 	pools [frameClasses]sync.Pool
 }
@@ -26,7 +30,8 @@ type frame struct {
 }
 
 func newMemory(limitBytes int64, gauge interface{ Add(float64) }) *memory {
-	return &memory{limit: semaphore.NewWeighted(limitBytes), gauge: gauge}
+	most := limitBytes - limitBytes/4
+	return &memory{limit: semaphore.NewWeighted(limitBytes), large: semaphore.NewWeighted(most), most: most, gauge: gauge}
 }
 
 // take waits until size bytes are free and makes f a frame of that length, with
@@ -34,7 +39,15 @@ func newMemory(limitBytes int64, gauge interface{ Add(float64) }) *memory {
 // released; the others are left to the garbage collector, so that a slice of
 // one kept by mistake is at worst a leak. take fails only when ctx ends.
 func (m *memory) take(ctx context.Context, f *frame, size int, recycled bool) error {
+	if size > largeFrame {
+		if err := m.large.Acquire(ctx, min(int64(size), m.most)); err != nil {
+			return err
+		}
+	}
 	if err := m.limit.Acquire(ctx, int64(size)); err != nil {
+		if size > largeFrame {
+			m.large.Release(min(int64(size), m.most))
+		}
 		return err
 	}
 	m.gauge.Add(float64(size))
@@ -63,6 +76,9 @@ func (f *frame) release() {
 	f.buf, f.pooled = nil, nil
 	f.mem.gauge.Add(-float64(size))
 	f.mem.limit.Release(int64(size))
+	if size > largeFrame {
+		f.mem.large.Release(min(int64(size), f.mem.most))
+	}
 }
 
 // Frames come in four sizes per power of two, from 4 KiB to 128 MiB: a buffer is

@@ -18,10 +18,13 @@
 // # Bounds
 //
 // A connection has at most Config.MaxInFlight requests between the two
-// goroutines; then its reader stops reading and TCP pushes back. All frames of
-// all connections together hold at most Config.QueuedMaxBytes, taken before the
-// memory is allocated, first come, first served. A peer that sends a frame too
-// slowly, or does not read its answers, is disconnected.
+// goroutines, and then its reader stops reading and TCP pushes back; their arrays
+// have at most a million elements together. All frames of all connections together
+// hold at most Config.QueuedMaxBytes, taken before the memory is allocated, first
+// come, first served, except that frames above a MiB leave a quarter to the
+// others: few connections that send them slowly stop each other, not everyone. A
+// peer that sends a frame too slowly, or does not read its answers, is
+// disconnected.
 package protocol
 
 import (
@@ -93,8 +96,9 @@ type Request struct {
 	ClientID string
 	Conn     *Conn
 	// Message is the decoded body. Its strings are copies; its byte slices
-	// alias the frame and are valid until Release is called or, without that,
-	// until the answer has been written. What is kept longer must be copied.
+	// alias the frame. Those of a produce are valid until Release is called or,
+	// without that, until the answer has been written; what is kept longer must be
+	// copied. Those of other requests keep the whole frame.
 	Message kmsg.Request
 	// Received is when the last byte of the frame had been read.
 	Received time.Time
@@ -110,12 +114,12 @@ type Request struct {
 	frame *frame // nil once released
 }
 
-// Release gives the memory of the request's frame back before the answer is
+// Release gives the memory of a produce's frame back before the answer is
 // written. No byte slice of Message may be touched afterwards. A handler that
-// has consumed its payload and goes on to wait (a produce waiting for its
-// commit) should call it, or else requests that wait for others could hold
-// the memory those others need. It may be called once or never, by the
-// goroutine that runs the handler or its reply.
+// has consumed its payload and goes on to wait for the commit should call it, or
+// else requests that wait for others could hold the memory those others need. It
+// may be called once or never, by the goroutine that runs the handler or its
+// reply. Frames of other requests are given back once they are decoded.
 func (r *Request) Release() {
 	if f := r.frame; f != nil {
 		r.frame = nil

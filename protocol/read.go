@@ -198,18 +198,33 @@ func (s *session) decode(c *call) (err error) {
 	c.Message = kmsg.RequestForKey(c.Key)
 	c.Message.SetVersion(c.Version)
 	c.flexible = c.Message.IsFlexible()
-	clientID, body, err := parseHeader(c.frame.buf, c.flexible)
-	if err == nil {
-		c.ClientID = s.sharedClientID(clientID)
-		err = c.route.shape.check(body, c.Version, c.flexible)
-	}
-	if err == nil {
-		err = c.Message.ReadFrom(body)
-	}
-	if err != nil {
+	if err := s.parse(c); err != nil {
 		return &rejectedError{c.Key, c.Version, "malformed", err}
 	}
+	if c.Key != produceKey {
+		// It may wait for long, for data or for other members, and must not keep
+		// those out. Its frame is not recycled: slices of it stay good.
+		c.Release()
+	}
 	return nil
+}
+
+func (s *session) parse(c *call) error {
+	clientID, body, err := parseHeader(c.frame.buf, c.flexible)
+	if err != nil {
+		return err
+	}
+	c.ClientID = s.sharedClientID(clientID)
+	elements, err := c.route.shape.check(body, c.Version, c.flexible)
+	if err != nil {
+		return err
+	}
+	// The frame's memory is others' too: not to be kept while waiting.
+	if !s.elements.TryAcquire(int64(elements)) {
+		return fmt.Errorf("its arrays and those of the connection's unanswered requests have more than %d elements", maxElements)
+	}
+	c.elements = int64(elements)
+	return c.Message.ReadFrom(body)
 }
 
 // sharedClientID returns id as a string, that of the last request if they are

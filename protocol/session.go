@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/semaphore"
 )
 
 // session is one connection being served: a reader and a writer, and the calls
@@ -28,6 +30,11 @@ type session struct {
 	slots chan struct{}
 	calls chan *call
 
+	// elements bounds what the decoded requests in flight hold, all together: a
+	// frame may have maxElements in its arrays, and each takes many times the
+	// bytes it had in the frame.
+	elements *semaphore.Weighted
+
 	// stopping is set before the read deadline is moved into the past, so that
 	// the reader, which moves it too, can tell who was last.
 	stopping     atomic.Bool
@@ -42,6 +49,7 @@ type call struct {
 	memory   frame // what Request.frame points to
 	route    *route
 	flexible bool
+	elements int64 // taken from session.elements
 	reply    Reply
 }
 
@@ -74,6 +82,8 @@ func newSession(srv *Server, conn *Conn, nc net.Conn) *session {
 		out:   newSender(nc, srv.cfg.WriteTimeout),
 		slots: make(chan struct{}, srv.cfg.MaxInFlight),
 		calls: make(chan *call, srv.cfg.MaxInFlight),
+
+		elements: semaphore.NewWeighted(maxElements),
 	}
 	s.lastActive.Store(time.Now().UnixNano())
 	return s
@@ -126,6 +136,7 @@ func (s *session) write(ctx context.Context, end context.CancelCauseFunc) {
 			end(err)
 		}
 		c.Release()
+		s.elements.Release(c.elements)
 		<-s.slots
 	}
 }

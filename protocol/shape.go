@@ -104,11 +104,12 @@ func parseVersion(s string, open int16) int16 {
 	return int16(v)
 }
 
-// check walks over a request body. Bytes after its end are ignored, as Kafka
-// ignores them.
-func (s shape) check(body []byte, version int16, flexible bool) error {
-	_, err := s.walk(body, version, flexible)
-	return err
+// check walks over a request body and returns how many elements its arrays have.
+// Bytes after its end are ignored, as Kafka ignores them.
+func (s shape) check(body []byte, version int16, flexible bool) (elements int, err error) {
+	w := walker{p: body, version: version, flexible: flexible}
+	w.structure(s)
+	return w.elements, w.err
 }
 
 // walk is check and returns what follows the body.

@@ -94,7 +94,7 @@ func TestShapeRefusesElementsThatAreNotThere(t *testing.T) {
 	}
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	err := parseShape(shapes[kmsg.Produce]).check(body, 3, false)
+	_, err := parseShape(shapes[kmsg.Produce]).check(body, 3, false)
 	runtime.ReadMemStats(&after)
 	if err == nil {
 		t.Error("accepted")
@@ -110,10 +110,10 @@ func TestShapeBoundsElementsAndTags(t *testing.T) {
 		p := binary.BigEndian.AppendUint32(nil, uint32(n))
 		return append(p, make([]byte, 2*n)...) // empty names
 	}
-	if err := metadata.check(names(maxElements), 1, false); err != nil {
+	if _, err := metadata.check(names(maxElements), 1, false); err != nil {
 		t.Errorf("%d elements: %v", maxElements, err)
 	}
-	if err := metadata.check(names(maxElements+1), 1, false); err == nil {
+	if _, err := metadata.check(names(maxElements+1), 1, false); err == nil {
 		t.Errorf("%d elements accepted", maxElements+1)
 	}
 
@@ -123,13 +123,13 @@ func TestShapeBoundsElementsAndTags(t *testing.T) {
 		p = binary.AppendUvarint(p, uint64(n))
 		return append(p, make([]byte, 2*n)...) // empty tagged fields
 	}
-	if err := heartbeat.check(tags(maxTags), 4, true); err != nil {
+	if _, err := heartbeat.check(tags(maxTags), 4, true); err != nil {
 		t.Errorf("%d tags: %v", maxTags, err)
 	}
-	if err := heartbeat.check(tags(maxTags+1), 4, true); err == nil {
+	if _, err := heartbeat.check(tags(maxTags+1), 4, true); err == nil {
 		t.Errorf("%d tags accepted", maxTags+1)
 	}
-	if err := heartbeat.check([]byte{1, 0, 0, 0, 0, 1, 0, 0xff, 0xff, 0xff, 0xff, 0x0f}, 4, true); err == nil {
+	if _, err := heartbeat.check([]byte{1, 0, 0, 0, 0, 1, 0, 0xff, 0xff, 0xff, 0xff, 0x0f}, 4, true); err == nil {
 		t.Error("2^32-1 tags accepted")
 	}
 }
@@ -140,7 +140,7 @@ func TestShapeRefusesStringsThatOldVersionsCannotHold(t *testing.T) {
 		req := kmsg.NewPtrDescribeGroupsRequest()
 		req.Version = 5
 		req.Groups = []string{string(make([]byte, length))}
-		err := parseShape(shapes[kmsg.DescribeGroups]).check(req.AppendTo(nil), req.Version, true)
+		_, err := parseShape(shapes[kmsg.DescribeGroups]).check(req.AppendTo(nil), req.Version, true)
 		if (err == nil) != ok {
 			t.Errorf("a string of %d bytes: %v", length, err)
 		}
@@ -165,7 +165,7 @@ func FuzzShape(f *testing.F) {
 		}
 		req := kmsg.RequestForKey(key)
 		req.SetVersion(version)
-		if parseShape(text).check(body, version, req.IsFlexible()) == nil {
+		if _, err := parseShape(text).check(body, version, req.IsFlexible()); err == nil {
 			_ = req.ReadFrom(body)
 		}
 	})

@@ -46,7 +46,7 @@ func (p *Partition) Append(ctx context.Context, b record.Batch, v *log.Verificat
 	if int64(len(b)) > t.Config.MaxMessageBytes {
 		return Pending{}, fmt.Errorf("%w: %d bytes, the topic allows %d", ErrTooLarge, len(b), t.Config.MaxMessageBytes)
 	}
-	d := record.GetDecompressor()
+	d := record.ForClient()
 	defer d.Release()
 	if t.Rules == nil {
 		b, err := t.check(b, now, d, nil)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"sync"
 
 	"github.com/klauspost/compress/gzip"
@@ -33,6 +34,9 @@ type Decompressor struct {
 	// buffer does not grow beyond it (by more than one block of the codec's).
 	Limit int
 
+	// gated and large: whether a large buffer needs a place, and whether it has one.
+	gated, large bool
+
 	buf  []byte
 	src  bytes.Reader
 	gzip *gzip.Reader
@@ -47,12 +51,27 @@ var decompressors = sync.Pool{New: func() any { return new(Decompressor) }}
 // GetDecompressor takes a Decompressor with the default limit from the pool.
 func GetDecompressor() *Decompressor { return decompressors.Get().(*Decompressor) }
 
+// largeOfClients has a place for every large buffer that batches of clients may fill at a time. A batch of a few kilobytes can ask
+// for DefaultLimit; more of them than processors would only wait for each other, each with its memory.
+var largeOfClients = make(chan struct{}, max(2, runtime.GOMAXPROCS(0)))
+
+// ForClient takes a Decompressor for a batch that a client sent. It waits in [Decompressor.Records] and [Batch.Walk] while
+// many others have large buffers, so its user must not need a second one before it releases the first.
+func ForClient() *Decompressor {
+	d := GetDecompressor()
+	d.gated = true
+	return d
+}
+
 // Release gives d back to the pool. Slices obtained through it are invalid from now on.
 func (d *Decompressor) Release() {
 	if cap(d.buf) > keepBuffer {
 		d.buf = nil
 	}
-	d.Limit = 0
+	if d.large {
+		<-largeOfClients
+	}
+	d.Limit, d.gated, d.large = 0, false, false
 	d.src.Reset(nil)
 	d.view = View{}
 	decompressors.Put(d)
@@ -186,6 +205,10 @@ func (d *Decompressor) grow(size, most int) {
 	size = min(max(size, 4<<10), most)
 	if size <= cap(d.buf) {
 		return
+	}
+	if d.gated && !d.large && size > keepBuffer {
+		largeOfClients <- struct{}{}
+		d.large = true
 	}
 	buf := make([]byte, len(d.buf), size)
 	copy(buf, d.buf)

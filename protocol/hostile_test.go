@@ -1,0 +1,69 @@
+package protocol
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// A request that waits for others, with a frame padded to the limit, does not keep anyone's memory.
+func TestRequestThatWaitsHoldsNoFrame(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, Config{RequestMaxBytes: 1 << 20, QueuedMaxBytes: 1 << 20}, routeFor(kmsg.Heartbeat, sleeping(time.Hour)), routeFor(kmsg.Produce, empty))
+		c, other := b.connect(), b.connect()
+		padded := frameOf(heartbeat("group"), 1)
+		padded = append(padded, make([]byte, 1<<20+sizeBytes-len(padded))...)
+		copy(padded, []byte{0, 0x10, 0, 0})
+		c.write(padded)
+		synctest.Wait()
+		if n := b.metric("morrow_in_flight_request_bytes"); n != 0 {
+			t.Errorf("%v bytes in flight", n)
+		}
+		other.call(produce(1000))
+		c.receive(heartbeat(""), 1)
+	})
+}
+
+// A few large frames that never end take all the memory that large frames may have; small ones are read all the same.
+func TestLargeFramesThatStallLeaveRoomForSmallOnes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, Config{RequestMaxBytes: 4 << 20, QueuedMaxBytes: 8 << 20}, routeFor(kmsg.Heartbeat, empty), routeFor(kmsg.Produce, empty))
+		for range 5 {
+			b.connect().write(frameOf(produce(5<<19), 1)[:100])
+		}
+		synctest.Wait()
+		if n := b.metric("morrow_in_flight_request_bytes"); n > 6<<20 {
+			t.Errorf("%v bytes in flight, expected at most three quarters of the limit", n)
+		}
+		began := time.Now()
+		c := b.connect()
+		c.call(heartbeat("group"))
+		c.call(produce(1000))
+		if waited := time.Since(began); waited > 0 {
+			t.Errorf("small requests waited %s", waited)
+		}
+		c.call(produce(5 << 19)) // once the stalled ones are given up
+		if waited := time.Since(began); waited > time.Minute {
+			t.Errorf("a large request waited %s", waited)
+		}
+	})
+}
+
+// Requests decode to many times their size. A connection that pipelines them without waiting for answers is closed.
+func TestUnansweredRequestsOfAConnectionAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, Config{}, routeFor(kmsg.DescribeGroups, sleeping(time.Hour)))
+		c := b.connect()
+		req := kmsg.NewPtrDescribeGroupsRequest()
+		req.Version, req.Groups = 5, make([]string, maxElements/2)
+		go func() {
+			for range 3 {
+				_, _ = c.Write(frameOf(req, 1))
+			}
+		}()
+		c.wantClosed()
+		b.wantLine("level=WARN", "DescribeGroups", "unanswered requests have more than 1000000 elements")
+	})
+}
