@@ -23,6 +23,11 @@ type decision struct {
 	newID func() TopicID
 }
 
+// maxAdded bounds the partitions that one command adds, as Kafka does: a request
+// has room for a million topics, and each would be decided on the image that the
+// ones before it have left.
+const maxAdded = 10_000
+
 // each decides the items of a command in order, every one on the image that the
 // ones before it have left.
 func each[T any](d *decision, items []T, decide func(*decision, T) (Change, error)) (Change, error) {
@@ -30,12 +35,18 @@ func each[T any](d *decision, items []T, decide func(*decision, T) (Change, erro
 	errs := make([]error, len(items))
 	latest := map[TopicID]int{} // position in all.Topics
 	step := *d
+	added := 0
 	for i, item := range items {
+		if added >= maxAdded {
+			errs[i] = refuse(InvalidPartitions, "the request adds more than %d partitions, expected several requests", maxAdded)
+			continue
+		}
 		c, err := decide(&step, item)
 		if err != nil {
 			errs[i] = err
 			continue
 		}
+		added += step.img.added(c)
 		step.img = step.img.With(c)
 		for _, t := range c.Topics {
 			if at, ok := latest[t.ID]; ok {
@@ -49,6 +60,21 @@ func each[T any](d *decision, items []T, decide func(*decision, T) (Change, erro
 		all.Deletions = append(all.Deletions, c.Deletions...)
 	}
 	return all, batchError(errs)
+}
+
+// added is the number of partitions that a change adds, those of schedules not counted.
+func (img *Image) added(c Change) int {
+	n := 0
+	for _, t := range c.Topics {
+		if IsReserved(t.Name) {
+			continue
+		}
+		n += len(t.Partitions)
+		if old, ok := img.TopicByID(t.ID); ok {
+			n -= len(old.Partitions)
+		}
+	}
+	return n
 }
 
 func (c DeleteTopics) decide(d *decision) (Change, error) {

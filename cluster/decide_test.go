@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -163,6 +164,21 @@ there is no topic "nowhere"
 __schedule.orders #2 schedule of #1 0:[1 2] 1:[2 1] 2:[1 2] 3:[2 1]
 orders #1 0:[1 2] 1:[2 1] 2:[1 2] 3:[2 1]
 `)
+}
+
+func TestOneCommandAddsSoManyPartitionsAndNoMore(t *testing.T) {
+	w := newWorld()
+	w.play(t, "> broker 1\n")
+	var c CreateTopics
+	for _, n := range []int32{maxAdded - 1, 1, 1} {
+		c.Topics = append(c.Topics, NewTopic{Name: fmt.Sprint("t", len(c.Topics)), Partitions: n, ReplicationFactor: 1})
+	}
+	_, err := Decide(w.img, c, w.now, w.newID)
+	for i, full := range []bool{false, false, true} {
+		if err := ItemError(err, i); errors.Is(err, InvalidPartitions) != full {
+			t.Errorf("topic %d: %v", i, err)
+		}
+	}
 }
 
 func TestAssignmentsAreChecked(t *testing.T) {

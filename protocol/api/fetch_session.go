@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -15,14 +16,16 @@ import (
 // Fetch sessions (KIP-227): a consumer names its partitions once; later requests and answers carry only what changed.
 // When all slots are taken, a session that was idle for sessionEviction makes room for another; a client that gets none, or whose
 // session is gone, goes on without or starts a new one by itself. Unlike Kafka's, a session in use never gives way to one with
-// more partitions.
+// more partitions, and all sessions together keep at most maxKeptParts.
 
 const (
 	// sessionEviction is how long a session must be idle before another may take its slot.
 	sessionEviction = 2 * time.Minute
-	sessionless     = int32(0)  // session id
-	initialEpoch    = int32(0)  // asks for a session
-	finalEpoch      = int32(-1) // closes one, or wants none
+	// maxKeptParts bounds the partitions of all sessions: a client may name any that do not exist.
+	maxKeptParts = 1_000_000
+	sessionless  = int32(0)  // session id
+	initialEpoch = int32(0)  // asks for a session
+	finalEpoch   = int32(-1) // closes one, or wants none
 )
 
 // fetchKey names a partition.
@@ -43,6 +46,7 @@ type fetchWant struct {
 type fetchSessions struct {
 	slots func() int
 	now   func() time.Time
+	parts atomic.Int64 // of all sessions
 
 	mu   sync.Mutex
 	byID map[int32]*fetchSession // guarded by mu
@@ -59,6 +63,7 @@ type fetchSession struct {
 	lru      *list.Element // of fetchSessions.used; guarded by fetchSessions.mu
 
 	mu      sync.Mutex
+	total   *atomic.Int64              // fetchSessions.parts while the session is kept; guarded by mu
 	epoch   int32                      // the one the next request must carry; guarded by mu
 	order   *list.List                 // of *keptPart; those that had records go to the back, so that none starves; guarded by mu
 	byKey   map[fetchKey]*list.Element // of order; guarded by mu
@@ -108,6 +113,10 @@ func (c *fetchSessions) begin(req *kmsg.FetchRequest) (*fetchTurn, error) {
 		return nil, kerr.FetchSessionIDNotFound
 	}
 	empty, err := s.begin(t, req)
+	if err == nil && c.parts.Load() > maxKeptParts {
+		c.close(s.id)
+		return nil, kerr.FetchSessionIDNotFound // it begins again, without a session
+	}
 	if empty {
 		c.close(s.id)
 	}
@@ -190,6 +199,7 @@ func (s *fetchSession) keepLocked(key fetchKey, want fetchWant) *keptPart {
 	k := &keptPart{key: key, want: want, highWatermark: -1, lastStable: -1, logStart: -1}
 	k.at = s.order.PushBack(k)
 	s.byKey[key] = k.at
+	s.total.Add(1)
 	return k
 }
 
@@ -197,6 +207,7 @@ func (s *fetchSession) forgetLocked(key fetchKey) {
 	if e := s.byKey[key]; e != nil {
 		s.order.Remove(e)
 		delete(s.byKey, key)
+		s.total.Add(-1)
 	}
 }
 
@@ -255,19 +266,21 @@ func (k *keptPart) told(fp *fetchPart) bool {
 // keep makes a session of a full request and returns its id, sessionless if there is no slot for it.
 func (c *fetchSessions) keep(t *fetchTurn) int32 {
 	slots, now := c.slots(), c.now()
-	if !c.room(slots, now) {
+	if !c.room(slots, len(t.parts), now) {
 		return sessionless
 	}
-	s := &fetchSession{usesIDs: t.usesIDs, epoch: initialEpoch + 1, order: list.New(), byKey: make(map[fetchKey]*list.Element, len(t.parts))}
+	s := &fetchSession{usesIDs: t.usesIDs, total: new(atomic.Int64), epoch: initialEpoch + 1, order: list.New(), byKey: make(map[fetchKey]*list.Element, len(t.parts))}
 	for i := range t.parts {
 		fp := &t.parts[i]
 		s.keepLocked(fp.key, fp.want).told(fp)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.roomLocked(slots, now) {
+	if !c.roomLocked(slots, len(s.byKey), now) {
 		return sessionless
 	}
+	s.total = &c.parts
+	c.parts.Add(int64(len(s.byKey)))
 	for s.id == sessionless || c.byID[s.id] != nil {
 		s.id = 1 + rand.Int32N(math.MaxInt32)
 	}
@@ -277,15 +290,16 @@ func (c *fetchSessions) keep(t *fetchTurn) int32 {
 	return s.id
 }
 
-func (c *fetchSessions) room(slots int, now time.Time) bool {
+func (c *fetchSessions) room(slots, parts int, now time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.roomLocked(slots, now)
+	return c.roomLocked(slots, parts, now)
 }
 
-// roomLocked reports whether there is a free slot, if need be that of a session that was idle for long.
-func (c *fetchSessions) roomLocked(slots int, now time.Time) bool {
-	for len(c.byID) >= slots {
+// roomLocked reports whether there is a free slot and room for so many partitions, if need be those of sessions that were idle for
+// long.
+func (c *fetchSessions) roomLocked(slots, parts int, now time.Time) bool {
+	for len(c.byID) >= slots || c.parts.Load()+int64(parts) > maxKeptParts {
 		oldest := c.used.Front()
 		if oldest == nil || now.Sub(oldest.Value.(*fetchSession).lastUsed) <= sessionEviction {
 			return false
@@ -317,6 +331,10 @@ func (c *fetchSessions) close(id int32) {
 func (c *fetchSessions) removeLocked(s *fetchSession) {
 	delete(c.byID, s.id)
 	c.used.Remove(s.lru)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.total.Add(-int64(len(s.byKey)))
+	s.total = new(atomic.Int64) // what a request under way adds dies with the session
 }
 
 // len is the number of sessions kept.

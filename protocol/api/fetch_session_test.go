@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"math"
@@ -221,4 +222,47 @@ func TestFetchSessionWithTwoRequestsAtOnce(t *testing.T) {
 		resp, _ = b.answer()
 		wantCode(t, "the other", resp.ErrorCode, nil)
 	})
+}
+
+// A client may name partitions that do not exist, in as many sessions as there are slots, and add to each without end.
+func TestSessionsTogetherKeepBoundedPartitions(t *testing.T) {
+	c := newFetchSessions(func() int { return 1000 }, time.Now)
+	request := func(session, epoch int32, from, n int) *kmsg.FetchRequest {
+		req := kmsg.NewPtrFetchRequest()
+		req.Version, req.SessionID, req.SessionEpoch = 12, session, epoch
+		topic := kmsg.NewFetchRequestTopic()
+		topic.Topic, topic.Partitions = "nowhere", make([]kmsg.FetchRequestTopicPartition, n)
+		for i := range topic.Partitions {
+			topic.Partitions[i].Partition = int32(from + i)
+		}
+		req.Topics = append(req.Topics, topic)
+		return req
+	}
+	open := func(n int) int32 {
+		turn, err := c.begin(request(0, initialEpoch, 0, n))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := turn.finish(); err != nil {
+			t.Fatal(err)
+		}
+		return turn.id
+	}
+	const share = maxKeptParts * 2 / 5
+	first, second := open(share), open(share)
+	if first == sessionless || second == sessionless {
+		t.Fatal("no session though there is room")
+	}
+	if id := open(share); id != sessionless {
+		t.Errorf("session %d holds more than there is room for", id)
+	}
+	if _, err := c.begin(request(first, 1, share, share)); !errors.Is(err, kerr.FetchSessionIDNotFound) {
+		t.Errorf("a session grew beyond what there is room for: %v", err)
+	}
+	if c.len() != 1 || c.parts.Load() != share {
+		t.Errorf("%d sessions with %d partitions are left, expected one with %d", c.len(), c.parts.Load(), share)
+	}
+	if open(share) == sessionless {
+		t.Error("the room of the closed session is not free")
+	}
 }

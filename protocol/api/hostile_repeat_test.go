@@ -36,6 +36,7 @@ func (w *world) largeGroup(id string) {
 	w.Helper()
 	c := w.connect()
 	ask[*kmsg.FindCoordinatorResponse](c, 4, groupRequest(id))
+	w.awaitGroups()
 	large := bytes.Repeat([]byte("large"), 4000)
 	join := kmsg.NewPtrJoinGroupRequest()
 	join.Group, join.ProtocolType, join.SessionTimeoutMillis, join.RebalanceTimeoutMillis = id, "consumer", 1_800_000, 60_000

@@ -249,6 +249,7 @@ func TestLongestNamesLeaveAGroupThatCanBeLoaded(t *testing.T) {
 	c := w.connect()
 	c.id = longest
 	wantCode(t, "find", ask[*kmsg.FindCoordinatorResponse](c, 0, groupRequest(longest)).ErrorCode, nil)
+	w.awaitGroups()
 	for _, instance := range []*string{nil, &longest} {
 		group := longest[:len(longest)-1]
 		if instance != nil {
@@ -297,6 +298,12 @@ func (w *world) reloadGroups() {
 		}
 		w.groups.Elect(int32(n), p.Journal())
 	}
+	w.awaitGroups()
+}
+
+// awaitGroups waits until the coordinator has read its journals.
+func (w *world) awaitGroups() {
+	w.Helper()
 	list := kmsg.NewPtrListGroupsRequest()
 	c := w.connect()
 	for deadline := time.Now().Add(20 * time.Second); ask[*kmsg.ListGroupsResponse](c, 0, list).ErrorCode != 0; time.Sleep(time.Millisecond) {
