@@ -10,8 +10,9 @@ import (
 // admission is whether the tier may change anything in the bucket: the store has passed the probe, and the cluster id
 // there is ours. Reads need no admission.
 type admission struct {
-	ok  bool
-	err error // why not, or why the last renewal failed
+	ok    bool
+	err   error // why not, or why the last renewal failed
+	owner Owner // of the cluster id in the bucket, as last heard of
 }
 
 // errNotAdmitted: the store has not been asked yet.
@@ -29,23 +30,27 @@ func (t *Tier) Admitted() error {
 func (t *Tier) admit(ctx context.Context) error {
 	probed := false
 	for failures := 0; ; {
-		err := t.admitOnce(ctx, &probed)
+		me, err := t.admitOnce(ctx, &probed)
 		var owned *OwnedError
 		was := t.admitted.Load()
 		switch {
 		case err == nil:
 			failures = 0
-			t.admitted.Store(&admission{ok: true})
+			t.admitted.Store(&admission{ok: true, owner: me})
 			if !was.ok {
 				t.logger.Info("tier: the store is in use", "bucket", t.bucket.String())
 				t.begin()
 				t.wakeAll()
 			}
 		case was.ok && !errors.As(err, &owned):
-			t.admitted.Store(&admission{ok: true, err: err}) // out of reach: the steps will notice by themselves
+			t.admitted.Store(&admission{ok: true, err: err, owner: was.owner}) // out of reach: the steps will notice by themselves
 		default:
 			failures++
-			t.admitted.Store(&admission{err: err})
+			now := admission{err: err, owner: was.owner}
+			if owned != nil || errors.As(err, &owned) {
+				now.owner = owned.Owner
+			}
+			t.admitted.Store(&now)
 			t.logger.Warn("tier: the store cannot be used", "bucket", t.bucket.String(), "err", err)
 		}
 		wait := ownerInterval
@@ -60,15 +65,15 @@ func (t *Tier) admit(ctx context.Context) error {
 	}
 }
 
-func (t *Tier) admitOnce(ctx context.Context, probed *bool) error {
+func (t *Tier) admitOnce(ctx context.Context, probed *bool) (me Owner, err error) {
 	if !*probed {
 		if err := Probe(ctx, t.bucket, t.cluster+"/", nil); err != nil {
-			return err
+			return me, err
 		}
 		*probed = true
 	}
-	me := Owner{Instance: t.instance, Name: t.name, Seen: t.now().UnixMilli()}
-	return ClaimOwner(ctx, t.bucket, t.cluster, me, false)
+	me = Owner{Instance: t.instance, Name: t.name, Seen: t.now().UnixMilli()}
+	return me, ClaimOwner(ctx, t.bucket, t.cluster, me, false)
 }
 
 // wakeAll lets every partition look whether there is something to do.

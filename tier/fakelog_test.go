@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/morrowmq/morrow/log/record"
 	"github.com/morrowmq/morrow/tier"
@@ -183,6 +184,17 @@ func (l *fakeLog) Dropped(from, to int64) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return slices.ContainsFunc(l.dropped, func(d [2]int64) bool { return d[0] <= from && to <= d[1] })
+}
+
+func (l *fakeLog) Since(offset int64) time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, b := range l.all {
+		if b.EndOffset() > offset {
+			return time.UnixMilli(b.MaxTimestamp())
+		}
+	}
+	return time.Time{}
 }
 
 func (l *fakeLog) Advance(start, reported int64) error {

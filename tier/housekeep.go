@@ -31,12 +31,11 @@ func (t *Tier) housekeep(ctx context.Context) error {
 }
 
 func (t *Tier) sweepOnce(ctx context.Context) {
-	s, err := t.Sweep(ctx, SweepOptions{Grace: t.sweepGrace})
+	s, err := t.Sweep(ctx, SweepOptions{})
 	if ctx.Err() != nil {
 		return
 	}
-	t.sweptOrphans.Add(int64(s.Orphans))
-	t.sweptBytes.Add(s.OrphanBytes)
+	t.swept.Store(&sweptAt{t.now(), s, err})
 	if err != nil {
 		t.logger.Warn("tier: the sweep ended early", "err", err)
 		return
@@ -44,19 +43,23 @@ func (t *Tier) sweepOnce(ctx context.Context) {
 	t.logger.Info("tier: swept the bucket", "objects", s.Objects, "orphans", s.Orphans, "bytes", s.OrphanBytes, "uploads", s.Uploads)
 }
 
+// sweptAt is a sweep that has ended.
+type sweptAt struct {
+	at     time.Time
+	result Swept
+	err    error
+}
+
 // scrubAll verifies all open partitions, one after the other.
 func (t *Tier) scrubAll(ctx context.Context) {
 	o := VerifyOptions{Deep: t.scrubRate > 0, BytesPerSecond: t.scrubRate, ObjectsPerSecond: scrubObjectsPerSecond}
 	for _, p := range t.all() {
-		v, err := p.Scrub(ctx, o)
+		_, err := p.Scrub(ctx, o)
 		if ctx.Err() != nil {
 			return
 		}
 		if err != nil && !errors.Is(err, ErrClosed) {
 			t.logger.Warn("tier: scrubbing ended early", "partition", p.id.String(), "err", err)
-		}
-		for _, d := range v.Damaged {
-			t.logger.Error("tier: a remote segment is damaged", "partition", p.id.String(), "key", d.Key, "base", d.Entry.Base, "end", d.Entry.End, "err", d.Err)
 		}
 	}
 }

@@ -7,11 +7,13 @@ import (
 	"time"
 )
 
-// Lag is what is closed in the log and not yet confirmed in the bucket.
+// Lag is what is not yet confirmed in the bucket.
 type Lag struct {
-	Segments int
-	Bytes    int64
-	Since    time.Time // when the oldest of it was first seen waiting; zero if there is none
+	Segments int       // closed ones
+	Bytes    int64     // of them
+	Since    time.Time // when the oldest of them was first seen waiting; zero if there is none
+	// AtRisk is since when there have been records that would be lost with the disk, closed or not; zero if there are none.
+	AtRisk time.Time
 }
 
 // Lag measures the partition.
@@ -30,6 +32,7 @@ func (p *Partition) Lag() (Lag, error) {
 		l.Bytes += s.Size
 	}
 	l.Since = p.waitingSince(closed)
+	l.AtRisk = p.source.Since(max(end, p.source.Offsets().Start))
 	return l, nil
 }
 
@@ -86,10 +89,8 @@ func (t *Tier) Alarms() []Alarm {
 	for _, p := range t.all() {
 		if err := p.Err(); err != nil {
 			name := "store_failing"
-			for _, stop := range []error{ErrGap, ErrFenced, ErrRolledBack, ErrConflict, ErrCorrupt, ErrLost} {
-				if errors.Is(err, stop) {
-					name = "partition_stopped"
-				}
+			if stopped(err) {
+				name = "partition_stopped"
 			}
 			alarms = append(alarms, Alarm{Name: name, Subject: p.id.String(), Text: advice(err)})
 		}
@@ -101,6 +102,16 @@ func (t *Tier) Alarms() []Alarm {
 		return strings.Compare(x.Name+" "+x.Subject, y.Name+" "+y.Subject)
 	})
 	return alarms
+}
+
+// stopped reports whether an error is one that does not pass by itself, though the store works.
+func stopped(err error) bool {
+	for _, stop := range []error{ErrGap, ErrFenced, ErrRolledBack, ErrConflict, ErrCorrupt, ErrLost} {
+		if errors.Is(err, stop) {
+			return true
+		}
+	}
+	return false
 }
 
 // advice is an error with what a person can do about it.
@@ -127,10 +138,10 @@ func advice(err error) string {
 
 const maxForecast = 10 * 365 * 24 * time.Hour
 
-// DiskFull estimates when the disk that holds dir is full if the bucket stays away: at the pace at which what waits
+// DiskFull estimates when the disk is full if the bucket stays away: at the pace at which what waits
 // for it has grown. ok is false if nothing is waiting.
-func (t *Tier) DiskFull(dir string) (in time.Duration, ok bool) {
-	u, err := t.fs.Usage(dir)
+func (t *Tier) DiskFull() (in time.Duration, ok bool) {
+	u, err := t.fs.Usage(t.dir)
 	if err != nil {
 		return 0, false
 	}
@@ -142,9 +153,7 @@ func (t *Tier) DiskFull(dir string) (in time.Duration, ok bool) {
 			continue
 		}
 		bytes += l.Bytes
-		if since.IsZero() || l.Since.Before(since) {
-			since = l.Since
-		}
+		since = earlier(since, l.Since)
 	}
 	waited := t.now().Sub(since)
 	if bytes == 0 || waited <= 0 {

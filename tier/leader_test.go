@@ -209,32 +209,6 @@ func (w *world) replaceObject(key string, b []byte) {
 	}
 }
 
-// TestEpochsOfTheRemoteRange answers for leader epochs (KIP-101, KIP-279).
-func TestEpochsOfTheRemoteRange(t *testing.T) {
-	inWorld(t, func(w *world) {
-		for _, epoch := range []int32{0, 0, 2, 2, 5} {
-			w.log.add(batch{records: 10, epoch: epoch})
-		}
-		w.epoch = 5
-		w.start()
-		w.settle()
-		for _, c := range []struct {
-			epoch, found int32
-			end          int64
-			ok           bool
-		}{{0, 0, 20, true}, {1, 0, 20, true}, {2, 2, 40, true}, {4, 2, 40, true}, {5, -1, -1, false}, {-1, -1, -1, false}} {
-			if found, end, ok := w.p.EpochEnd(c.epoch); found != c.found || end != c.end || ok != c.ok {
-				w.t.Errorf("epoch %d ends: %d, %d, %v", c.epoch, found, end, ok)
-			}
-		}
-		for offset, want := range map[int64]int32{0: 0, 19: 0, 20: 2, 49: 5, 50: -1} {
-			if got := w.p.EpochAt(offset); got != want {
-				w.t.Errorf("epoch of %d: %d", offset, got)
-			}
-		}
-	})
-}
-
 // TestTwoClustersInOneBucket do not see each other. (Scenario 54)
 func TestTwoClustersInOneBucket(t *testing.T) {
 	inWorld(t, func(w *world) {

@@ -210,12 +210,8 @@ func TestSweepDryRunAndGrace(t *testing.T) {
 			w.t.Fatalf("dry run: %+v, %v", s, found)
 		}
 		var owned *tier.OwnedError
-		if _, err := tier.SweepOffline(w.calm(), w.bucket, cluster, time.Now(), tier.SweepOptions{}); !errors.As(err, &owned) {
+		if _, err := tier.SweepOffline(w.calm(), w.bucket, cluster, "sweep", tier.SweepOptions{}); !errors.As(err, &owned) {
 			w.t.Fatalf("beside a broker: %v", err)
-		}
-		later := time.Now().Add(13 * time.Hour)
-		if s, err := tier.SweepOffline(w.calm(), w.bucket, cluster, later, tier.SweepOptions{DryRun: true}); err != nil || s.Orphans != 1 {
-			w.t.Fatalf("without a broker: %+v, %v", s, err)
 		}
 		if s := sweep(tier.SweepOptions{}); s.Orphans != 1 || s.OrphanBytes != 11 {
 			w.t.Fatalf("sweep: %+v", s)
@@ -223,6 +219,20 @@ func TestSweepDryRunAndGrace(t *testing.T) {
 		if keys := w.bucket.Keys(dir); slices.Contains(keys, orphan) || !slices.Contains(keys, stranger) {
 			w.t.Fatalf("left: %v", keys)
 		}
+		w.replaceObject(orphan, []byte("left behind"))
+		w.stop()
+		time.Sleep(25 * time.Hour)
+		for _, o := range []tier.SweepOptions{{DryRun: true}, {}} {
+			if s, err := tier.SweepOffline(w.calm(), w.bucket, cluster, "sweep", o); err != nil || s.Orphans != 1 {
+				w.t.Fatalf("without a broker, %+v: %+v, %v", o, s, err)
+			}
+		}
+		if slices.Contains(w.bucket.Keys(dir), orphan) {
+			w.t.Fatal("the orphan is still there")
+		}
+		w.start()
+		w.settle()
+		w.confirmedAll() // it has not been kept from the bucket
 	})
 }
 

@@ -17,43 +17,6 @@ func (e *OutOfRangeError) Error() string {
 	return fmt.Sprintf("offset %d is not among the remote offsets [%d, %d)", e.Offset, e.Start, e.End)
 }
 
-// Offsets is what is remote: [Start, End); both are NoOffset if nothing ever was. known is false until the manifest has been read.
-func (p *Partition) Offsets() (start, end int64, known bool) {
-	m := p.view.Load().manifest
-	if m == nil {
-		return NoOffset, NoOffset, false
-	}
-	return m.Start, m.End, true
-}
-
-// EpochEnd answers OffsetForLeaderEpoch for epochs that ended in the remote range (KIP-101, KIP-279): the largest
-// epoch not above the one asked for, and where the next one began. ok is false if the remote part knows no such epoch, or does
-// not know where it ended.
-func (p *Partition) EpochEnd(epoch int32) (found int32, end int64, ok bool) {
-	m := p.view.Load().manifest
-	if m == nil {
-		return -1, NoOffset, false
-	}
-	i := sort.Search(len(m.Epochs), func(i int) bool { return m.Epochs[i].Epoch > epoch }) - 1
-	if i < 0 || i+1 == len(m.Epochs) {
-		return -1, NoOffset, false
-	}
-	return m.Epochs[i].Epoch, m.Epochs[i+1].Start, true
-}
-
-// EpochAt is the leader epoch of a remote offset, -1 if it is not remote.
-func (p *Partition) EpochAt(offset int64) int32 {
-	m := p.view.Load().manifest
-	if m == nil || offset < m.Start || offset >= m.End {
-		return -1
-	}
-	i := sort.Search(len(m.Epochs), func(i int) bool { return m.Epochs[i].Start > offset }) - 1
-	if i < 0 {
-		return -1
-	}
-	return m.Epochs[i].Epoch
-}
-
 // manifest returns the latest manifest known here, reading it if none is.
 func (p *Partition) manifest(ctx context.Context) (*Manifest, error) {
 	if m := p.view.Load().manifest; m != nil {

@@ -14,6 +14,7 @@ type stats struct {
 	copyRequests, copyErrors, copyBytes    atomic.Int64
 	fetchRequests, fetchErrors, fetchBytes atomic.Int64
 	deleteRequests, deleteErrors           atomic.Int64
+	scrubbed, repaired                     atomic.Int64
 }
 
 // collector reads the live partitions at every scrape, so that no series outlives its topic.
@@ -28,7 +29,7 @@ type topicMetric struct {
 
 // topicSums adds up the partitions of a topic.
 type topicSums struct {
-	stats [8]int64
+	stats [10]int64
 	lag   Lag
 	span  Span
 
@@ -36,6 +37,7 @@ type topicSums struct {
 	garbageBytes    int64
 	metadata        int
 	failing         int
+	stopped         int
 	damaged         int
 }
 
@@ -60,6 +62,8 @@ var topicMetrics = []topicMetric{
 	statFamily(5, "fetch_bytes_total", "Bytes read from the bucket for consumers (Kafka: RemoteFetchBytesPerSec)."),
 	statFamily(6, "delete_requests_total", "Segments deleted from the bucket (Kafka: RemoteDeleteRequestsPerSec)."),
 	statFamily(7, "delete_errors_total", "Deletions that failed and are repeated (Kafka: RemoteDeleteErrorsPerSec)."),
+	statFamily(8, "scrubbed_segments_total", "Segments that were looked at for damage."),
+	statFamily(9, "repaired_segments_total", "Damaged segments that were stored anew from the local copy."),
 	gaugeFamily("copy_lag_bytes", "Bytes of closed segments not confirmed in the bucket (Kafka: RemoteCopyLagBytes).",
 		func(s *topicSums) float64 { return float64(s.lag.Bytes) }),
 	gaugeFamily("copy_lag_segments", "Closed segments not confirmed in the bucket (Kafka: RemoteCopyLagSegments).",
@@ -74,12 +78,16 @@ var topicMetrics = []topicMetric{
 		func(s *topicSums) float64 { return float64(s.metadata) }),
 	gaugeFamily("failing_partitions", "Partitions whose last step failed.",
 		func(s *topicSums) float64 { return float64(s.failing) }),
+	gaugeFamily("stopped_partitions", "Partitions whose last step failed in a way that time does not heal: a person has to look.",
+		func(s *topicSums) float64 { return float64(s.stopped) }),
 	gaugeFamily("damaged_segments", "Segments that the last scrub found damaged and could not repair.",
 		func(s *topicSums) float64 { return float64(s.damaged) }),
 }
 
 var (
 	lagSecondsDesc = prometheus.NewDesc("morrow_tier_copy_lag_seconds", "How long the oldest closed segment has been waiting for its confirmation.", []string{"topic"}, nil)
+	atRiskDesc     = prometheus.NewDesc("morrow_tier_unconfirmed_seconds", "Age of the oldest records that are not confirmed in the bucket: how far back a restore would lose something.", []string{"topic"}, nil)
+	diskFullDesc   = prometheus.NewDesc("morrow_tier_disk_full_seconds", "In how long the disk is full if the bucket stays away, at the pace of what waits for it. No series if nothing waits.", nil, nil)
 	admittedDesc   = prometheus.NewDesc("morrow_tier_store_usable", "1 if the store has passed the probe and belongs to this cluster.", nil, nil)
 	cacheDesc      = prometheus.NewDesc("morrow_tier_cache_chunks_total", "Chunks asked of the chunk cache.", []string{"result"}, nil)
 	cacheBytesDesc = prometheus.NewDesc("morrow_tier_cache_bytes", "Bytes in the chunk cache.", []string{"where"}, nil)
@@ -92,7 +100,7 @@ func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, m := range topicMetrics {
 		ch <- m.desc
 	}
-	for _, d := range []*prometheus.Desc{lagSecondsDesc, admittedDesc, cacheDesc, cacheBytesDesc, sweptDesc, sweptBytesDesc} {
+	for _, d := range []*prometheus.Desc{lagSecondsDesc, atRiskDesc, diskFullDesc, admittedDesc, cacheDesc, cacheBytesDesc, sweptDesc, sweptBytesDesc} {
 		ch <- d
 	}
 }
@@ -105,15 +113,15 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		for _, m := range topicMetrics {
 			ch <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value(s), name)
 		}
-		waited := time.Duration(0)
-		if !s.lag.Since.IsZero() {
-			waited = c.t.now().Sub(s.lag.Since)
-		}
-		ch <- prometheus.MustNewConstMetric(lagSecondsDesc, prometheus.GaugeValue, waited.Seconds(), name)
+		ch <- prometheus.MustNewConstMetric(lagSecondsDesc, prometheus.GaugeValue, c.t.since(s.lag.Since).Seconds(), name)
+		ch <- prometheus.MustNewConstMetric(atRiskDesc, prometheus.GaugeValue, c.t.since(s.lag.AtRisk).Seconds(), name)
 	}
 	usable := 0.0
 	if c.t.Admitted() == nil {
 		usable = 1
+	}
+	if in, ok := c.t.DiskFull(); ok {
+		ch <- prometheus.MustNewConstMetric(diskFullDesc, prometheus.GaugeValue, in.Seconds())
 	}
 	hits, misses, memory, disk := c.t.chunks.counts()
 	ch <- prometheus.MustNewConstMetric(admittedDesc, prometheus.GaugeValue, usable)
@@ -123,6 +131,22 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(cacheBytesDesc, prometheus.GaugeValue, float64(disk), "disk")
 	ch <- prometheus.MustNewConstMetric(sweptDesc, prometheus.CounterValue, float64(c.t.sweptOrphans.Load()))
 	ch <- prometheus.MustNewConstMetric(sweptBytesDesc, prometheus.CounterValue, float64(c.t.sweptBytes.Load()))
+}
+
+// since is how long ago something was; 0 if it was never.
+func (t *Tier) since(at time.Time) time.Duration {
+	if at.IsZero() {
+		return 0
+	}
+	return max(0, t.now().Sub(at))
+}
+
+// earlier is the earlier of two times, of which a zero one does not count.
+func earlier(x, y time.Time) time.Time {
+	if x.IsZero() || !y.IsZero() && y.Before(x) {
+		return y
+	}
+	return x
 }
 
 // topics sums up the open partitions by topic name.
@@ -143,20 +167,21 @@ func (s *topicSums) add(p *Partition) {
 	st := &p.stats
 	for i, v := range []*atomic.Int64{
 		&st.copyRequests, &st.copyErrors, &st.copyBytes, &st.fetchRequests, &st.fetchErrors, &st.fetchBytes,
-		&st.deleteRequests, &st.deleteErrors,
+		&st.deleteRequests, &st.deleteErrors, &st.scrubbed, &st.repaired,
 	} {
 		s.stats[i] += v.Load()
 	}
 	if l, err := p.Lag(); err == nil {
 		s.lag.Segments += l.Segments
 		s.lag.Bytes += l.Bytes
-		if !l.Since.IsZero() && (s.lag.Since.IsZero() || l.Since.Before(s.lag.Since)) {
-			s.lag.Since = l.Since
-		}
+		s.lag.Since, s.lag.AtRisk = earlier(s.lag.Since, l.Since), earlier(s.lag.AtRisk, l.AtRisk)
 	}
 	v := p.view.Load()
 	if v.err != nil {
 		s.failing++
+		if stopped(v.err) {
+			s.stopped++
+		}
 	}
 	if m := v.manifest; m != nil {
 		sum := m.Summary()

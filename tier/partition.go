@@ -99,21 +99,6 @@ func (p *Partition) Err() error { return p.view.Load().err }
 // Notify says that a segment was closed, or that configuration or offsets changed so that there may be something to do.
 func (p *Partition) Notify() { p.tier.queue.add(p, p.tier.now()) }
 
-// SetEpoch makes the caller leader of the partition at a new epoch: the manifest is read and claimed
-// before anything else is done with it (R9).
-func (p *Partition) SetEpoch(ctx context.Context, epoch int32) error {
-	return p.inTurn(ctx, func() error {
-		if epoch <= p.epoch {
-			return nil
-		}
-		p.epoch = epoch
-		p.catalog.current = nil
-		p.publish(func(v *view) { v.confirmed, v.err = NoOffset, nil })
-		p.Notify()
-		return nil
-	})
-}
-
 // Stop ends all work on the partition and returns when none is under way. Reads fail from then on.
 func (p *Partition) Stop(ctx context.Context) error {
 	p.tier.forget(p)

@@ -52,7 +52,7 @@ func readFrom(ctx context.Context, p *tier.Partition, r tier.ReadRequest) (fetch
 // consume reads from an offset to the remote end as a consumer does and returns all bytes.
 func (w *world) consume(offset int64, maxBytes int64) []byte {
 	w.t.Helper()
-	_, end, _ := w.p.Offsets()
+	end := w.p.Status().End
 	var all []byte
 	for offset < end {
 		f, err := w.read(tier.ReadRequest{Offset: offset, MaxBytes: maxBytes, MinOne: true})

@@ -23,9 +23,9 @@ func (l *fakeLog) timed(at time.Time, hidden bool) tier.LocalSegment {
 
 func (w *world) expectStart(want int64) {
 	w.t.Helper()
-	start, _, known := w.p.Offsets()
+	start := w.p.Status().Start
 	m, _ := w.manifest()
-	if !known || start != want || m.Start != want || w.log.Offsets().Start != want {
+	if start != want || m.Start != want || w.log.Offsets().Start != want {
 		w.t.Fatalf("remote start %d, manifest %d, log start %d; want %d", start, m.Start, w.log.Offsets().Start, want)
 	}
 }
@@ -113,7 +113,7 @@ func TestDeleteRecordsInTheMiddleOfARemoteSegment(t *testing.T) { // scenario 29
 		w.log.deleteRecords(12)
 		w.p.Notify()
 		w.settle()
-		if start, _, _ := w.p.Offsets(); start != 10 || len(w.segmentKeys()) != 4 {
+		if start := w.p.Status().Start; start != 10 || len(w.segmentKeys()) != 4 {
 			w.t.Fatalf("remote start %d, %d objects", start, len(w.segmentKeys()))
 		}
 		w.log.deleteRecords(15)
@@ -182,7 +182,7 @@ func TestTierDownForHours(t *testing.T) {
 		if len(alarms) != 1 || alarms[0].Name != "store_failing" {
 			w.t.Fatalf("alarms %+v", alarms)
 		}
-		if in, ok := w.tier.DiskFull("/"); !ok || in <= 0 {
+		if in, ok := w.tier.DiskFull(); !ok || in <= 0 {
 			w.t.Fatalf("disk full in %v, %v", in, ok)
 		}
 		if n := w.bucket.Fired(down); n > 5000 {
@@ -213,7 +213,7 @@ func TestTierDownPastTotalRetention(t *testing.T) {
 		w.bucket.Heal()
 		w.settle()
 		w.confirmedAll()
-		if start, end, _ := w.p.Offsets(); start != 30 || end != 40 {
+		if start, end := w.p.Status().Start, w.p.Status().End; start != 30 || end != 40 {
 			w.t.Fatalf("remote [%d, %d)", start, end)
 		}
 		w.noOrphans()
@@ -319,7 +319,7 @@ func TestSwitchedOffAndOn(t *testing.T) {
 		w.configure(tier.Config{Copy: true, RetentionMs: -1, RetentionBytes: -1})
 		w.settle()
 		w.confirmedAll()
-		if start, _, _ := w.p.Offsets(); start != 15 {
+		if start := w.p.Status().Start; start != 15 {
 			w.t.Fatalf("remote start %d", start)
 		}
 		w.configure(tier.Config{Copy: false, RetentionMs: -1, RetentionBytes: -1}) // remote.log.copy.disable

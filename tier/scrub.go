@@ -25,6 +25,8 @@ type Damage struct {
 	Entry Entry
 	Key   string
 	Err   error // ErrLost or ErrCorrupt
+	// Repaired says that it was stored anew from the local copy.
+	Repaired bool
 }
 
 // Verified is the outcome of looking at one partition.
@@ -113,6 +115,7 @@ func (v *verifier) damaged(ctx context.Context, e *Entry, cause error, repair fu
 	d := Damage{Entry: *e, Key: e.id().key(v.dir, segmentSuffix), Err: cause}
 	if repair != nil {
 		if err := repair(ctx, &d); err == nil {
+			d.Repaired = true
 			v.result.Repaired++
 		} else {
 			d.Err = errors.Join(d.Err, err)
@@ -193,7 +196,15 @@ func (p *Partition) Scrub(ctx context.Context, o VerifyOptions) (Verified, error
 	}
 	v := newVerifier(p.tier.bucket, p.catalog.dir, o)
 	err := v.manifest(ctx, m, p.repair)
-	p.scrubbed.Store(&scrubbed{at: p.tier.now(), result: v.result})
+	p.stats.scrubbed.Add(int64(v.result.Objects))
+	p.stats.repaired.Add(int64(v.result.Repaired))
+	if err == nil {
+		p.scrubbed.Store(&scrubbed{at: p.tier.now(), result: v.result})
+	}
+	for _, d := range v.result.Damaged {
+		p.tier.logger.Error("tier: a remote segment is damaged", "partition", p.id.String(), "key", d.Key,
+			"base", d.Entry.Base, "end", d.Entry.End, "repaired", d.Repaired, "err", d.Err)
+	}
 	return v.result, err
 }
 

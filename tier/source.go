@@ -3,6 +3,7 @@ package tier
 import (
 	"errors"
 	"io"
+	"time"
 )
 
 // Source is the local log of one partition as the tier needs it. All methods are safe for
@@ -21,6 +22,9 @@ type Source interface {
 	// Dropped reports whether [from, to) is missing because it was dropped on record (finished
 	// runs of a schedule log), not lost.
 	Dropped(from, to int64) bool
+	// Since tells since when the log has had records at or above an offset: when the first of them was appended, or an earlier one
+	// of its segment. It is zero if there are none.
+	Since(offset int64) time.Time
 	// Advance makes start the log start, durably, if it is above the present one: from its return on nothing below is read, here
 	// or remotely. reported is the end of the last visible batch below start that the tier is about to remove, NoOffset if there is none.
 	Advance(start, reported int64) error

@@ -13,7 +13,7 @@ import (
 // SweepOptions say how thorough a sweep is.
 type SweepOptions struct {
 	DryRun bool
-	// Grace is how old an unreferenced object must be, by the store's clock; at least twice Options.PrepareTTL.
+	// Grace is how old an unreferenced object must be, by the store's clock; at least twice Options.PrepareTTL. 0: Options.SweepGrace.
 	Grace time.Duration
 	// Found is told about every object that is, or with DryRun would be, deleted. It may be nil.
 	Found func(Orphan)
@@ -42,6 +42,9 @@ func (t *Tier) Sweep(ctx context.Context, o SweepOptions) (Swept, error) {
 	if err := t.Admitted(); err != nil {
 		return Swept{}, err
 	}
+	if o.Grace == 0 {
+		o.Grace = t.sweepGrace
+	}
 	o.Grace = max(o.Grace, 2*t.prepareTTL)
 	s := &sweep{bucket: t.bucket, cluster: t.cluster, o: o, before: t.now().Add(-o.Grace)}
 	s.named = func(ctx context.Context, topic TopicID, partition int32) (map[Token]bool, error) {
@@ -51,24 +54,36 @@ func (t *Tier) Sweep(ctx context.Context, o SweepOptions) (Swept, error) {
 		return nil, nil
 	}
 	s.deleted = func(o Orphan) {
+		t.sweptOrphans.Add(1)
+		t.sweptBytes.Add(o.Size)
 		t.logger.Info("tier: swept", "key", o.Key, "bytes", o.Size, "stored", o.Modified, "why", o.Why)
 	}
 	return s.run(ctx)
 }
 
-// SweepOffline is Sweep for a cluster whose brokers are stopped. It looks after all partitions that have a manifest. *OwnedError: a
-// broker has given a sign of life lately.
-func SweepOffline(ctx context.Context, b Bucket, cluster string, now time.Time, o SweepOptions) (Swept, error) {
-	owner, _, err := ReadOwner(ctx, b, cluster)
-	switch {
-	case errors.Is(err, ErrNotFound):
-	case err != nil:
-		return Swept{}, err
-	case now.UnixMilli()-owner.Seen < OwnerTTL.Milliseconds():
-		return Swept{}, &OwnedError{Bucket: b.String(), Owner: owner}
+// SweepOffline is Sweep for a cluster whose brokers are stopped. It looks after all partitions that have a manifest. Unless it is a dry run
+// it owns the cluster id meanwhile, under a name for people, so that neither a broker nor a restore begins beside it. *OwnedError: one is at work.
+func SweepOffline(ctx context.Context, b Bucket, cluster, name string, o SweepOptions) (s Swept, err error) {
+	if o.Grace == 0 {
+		o.Grace = DefaultSweepGrace
 	}
 	o.Grace = max(o.Grace, 2*DefaultPrepareTTL)
-	s := &sweep{bucket: b, cluster: cluster, o: o, before: now.Add(-o.Grace), deleted: func(Orphan) {}}
+	if o.DryRun {
+		return sweepOffline(b, cluster, o).run(ctx)
+	}
+	me := Owner{Instance: NewToken().String(), Name: name}
+	err = WhileOwner(ctx, b, cluster, me, false, func(ctx context.Context) (err error) {
+		s, err = sweepOffline(b, cluster, o).run(ctx)
+		return err
+	})
+	if err == nil {
+		err = ClaimOwner(ctx, b, cluster, me, false) // not seen: a broker may begin at once
+	}
+	return s, err
+}
+
+func sweepOffline(b Bucket, cluster string, o SweepOptions) *sweep {
+	s := &sweep{bucket: b, cluster: cluster, o: o, before: time.Now().Add(-o.Grace), deleted: func(Orphan) {}}
 	s.named = func(ctx context.Context, topic TopicID, partition int32) (map[Token]bool, error) {
 		m, _, err := readManifest(ctx, b, partitionDir(cluster, topic, partition))
 		if errors.Is(err, ErrNotFound) {
@@ -80,7 +95,7 @@ func SweepOffline(ctx context.Context, b Bucket, cluster string, now time.Time, 
 		named := map[Token]bool{}
 		return named, eachObject(ctx, m, pagesOf(b, m), func(t Token) { named[t] = true })
 	}
-	return s.run(ctx)
+	return s
 }
 
 // sweep is one run. Objects arrive in key order: topic by topic, within one partition by partition, the tombstone last.

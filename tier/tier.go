@@ -132,6 +132,7 @@ type Tier struct {
 	begin      func()        // closes begun
 
 	sweptOrphans, sweptBytes atomic.Int64
+	swept                    atomic.Pointer[sweptAt] // the last sweep of Run; nil: none yet
 
 	mu         sync.Mutex
 	partitions map[partitionKey]*Partition // guarded by mu
@@ -180,6 +181,9 @@ func Open(o Options) (*Tier, error) {
 	}
 	return t, nil
 }
+
+// Cluster is the cluster id, the first part of every key.
+func (t *Tier) Cluster() string { return t.cluster }
 
 // Partition takes charge of one partition: the broker leads it at the given epoch and source is its log. Its manifest is read before
 // anything is uploaded, deleted or expired; until then Confirmed may be unknown.

@@ -128,7 +128,7 @@ func (w *world) start() {
 	o := tier.Options{
 		Bucket: w.line, Cluster: cluster, Name: "test", FS: w.fault, Dir: "/tier",
 		Logger:     slog.New(slog.DiscardHandler),
-		PrepareTTL: 10 * time.Minute,
+		PrepareTTL: 10 * time.Minute, SweepGrace: time.Minute,
 	}
 	if w.option != nil {
 		w.option(&o)

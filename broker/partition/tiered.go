@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/morrowmq/morrow/log"
 	"github.com/morrowmq/morrow/tier"
@@ -176,6 +177,16 @@ func (p *Partition) sourceEnd() int64 {
 		}
 	}
 	return tier.NoOffset
+}
+
+// Since implements tier.Source.
+func (s localSource) Since(offset int64) time.Time {
+	for _, i := range s.p.log.Segments() {
+		if i.End > offset && i.Created >= 0 {
+			return time.UnixMilli(i.Created)
+		}
+	}
+	return time.Time{}
 }
 
 // Advance implements tier.Source.
