@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math"
 	"net"
 	"path/filepath"
 	"sync/atomic"
@@ -151,39 +150,6 @@ func (b *broker) openLogs(context.Context) (err error) {
 	return err
 }
 
-func (b *broker) openTier(ctx context.Context) error {
-	if !b.settings.Bool("remote.log.storage.system.enable") {
-		return nil
-	}
-	bucket, err := tier.OpenBucket(ctx, b.layout.TierURL, b.cfg.FS)
-	if err != nil {
-		return fmt.Errorf("tier.url %s: %w", b.layout.TierURL, err)
-	}
-	b.tier, err = tier.Open(tier.Options{
-		Bucket:     bucket,
-		Cluster:    b.store.Image().ClusterID(),
-		Name:       b.addresses()[0],
-		FS:         b.cfg.FS,
-		Dir:        vfs.Join(b.dataDir(), "remote"),
-		Logger:     b.logger,
-		Registerer: b.registry,
-		Now:        b.cfg.Now,
-		Uploads:    int(b.settings.Int("remote.log.manager.copier.thread.pool.size")),
-		CacheBytes: b.settings.Int("tier.cache.bytes"),
-		CopyRate:   limit(b.settings.Int("remote.log.manager.copy.max.bytes.per.second")),
-		FetchRate:  limit(b.settings.Int("remote.log.manager.fetch.max.bytes.per.second")),
-	})
-	return err
-}
-
-// limit is a config's bytes per second as the tier takes it: 0 for none.
-func limit(rate int64) int64 {
-	if rate == math.MaxInt64 {
-		return 0
-	}
-	return rate
-}
-
 // openParts makes the coordinators, the partitions and the server, and opens every partition assigned here.
 func (b *broker) openParts(ctx context.Context) (err error) {
 	b.dispatcher = delay.NewDispatcher(delay.DispatcherConfig{Logger: b.logger, Registerer: b.registry, Now: b.cfg.Now})
@@ -241,6 +207,7 @@ func (b *broker) run(ctx context.Context) error {
 	work.goRun(b.dispatcher.Run)
 	if b.tier != nil {
 		work.goRun(b.tier.Run)
+		work.goRun(b.followTierRates)
 	}
 
 	serving := newStage(work.ctx)

@@ -13,17 +13,19 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/morrowmq/morrow/broker/remote"
+	"github.com/morrowmq/morrow/broker/rest"
 	"github.com/morrowmq/morrow/broker/schedules"
 )
 
-// adminServer serves metrics, health, profiles and the schedules' API over HTTP.
+// adminServer serves metrics, health, profiles and the APIs over HTTP.
 type adminServer struct {
 	server *http.Server
 	logger *slog.Logger
 }
 
 // newAdminServer makes the server.
-func newAdminServer(logger *slog.Logger, routes []schedules.Route) *adminServer {
+func newAdminServer(logger *slog.Logger, routes []rest.Route) *adminServer {
 	mux := http.NewServeMux()
 	for _, r := range routes {
 		mux.HandleFunc(r.Method+" "+r.Path, r.Handler)
@@ -40,17 +42,17 @@ func newAdminServer(logger *slog.Logger, routes []schedules.Route) *adminServer 
 }
 
 // routes are all that is served over HTTP. docs/openapi.yaml describes each.
-func (b *broker) routes() []schedules.Route {
+func (b *broker) routes() []rest.Route {
 	metrics := promhttp.HandlerFor(b.registry, promhttp.HandlerOpts{
 		ErrorLog:          slog.NewLogLogger(b.logger.Handler(), slog.LevelError),
 		EnableOpenMetrics: true,
 	})
-	get := func(path string, h http.HandlerFunc) schedules.Route {
-		return schedules.Route{Method: http.MethodGet, Path: path, Handler: h}
+	get := func(path string, h http.HandlerFunc) rest.Route {
+		return rest.Route{Method: http.MethodGet, Path: path, Handler: h}
 	}
-	return append([]schedules.Route{
+	return append([]rest.Route{
 		get("/{$}", func(w http.ResponseWriter, _ *http.Request) {
-			fmt.Fprintln(w, "Morrow. See /metrics, /livez, /readyz, /api/v1/schedules, /debug/pprof/")
+			fmt.Fprintln(w, "Morrow. See /metrics, /livez, /readyz, /api/v1/schedules, /api/v1/tier, /debug/pprof/")
 		}),
 		get("/metrics", metrics.ServeHTTP),
 		get("/livez", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") }),
@@ -60,7 +62,7 @@ func (b *broker) routes() []schedules.Route {
 		get("/debug/pprof/profile", pprof.Profile),
 		get("/debug/pprof/symbol", pprof.Symbol),
 		get("/debug/pprof/trace", pprof.Trace),
-	}, schedules.New(b.store, b.partitions, b.cfg.Now).Routes()...)
+	}, slices.Concat(schedules.New(b.store, b.partitions, b.cfg.Now).Routes(), remote.New(b.tier, b.cfg.Now).Routes())...)
 }
 
 // readyz says whether the broker serves, and which partitions are offline.

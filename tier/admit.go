@@ -15,8 +15,8 @@ type admission struct {
 	owner Owner // of the cluster id in the bucket, as last heard of
 }
 
-// errNotAdmitted: the store has not been asked yet.
-var errNotAdmitted = errors.New("the store has not been probed yet")
+// ErrNotAdmitted says that the store has not been asked yet.
+var ErrNotAdmitted = errors.New("the store has not been probed yet")
 
 // Admitted returns nil if the store has passed the start-up probe and belongs to this cluster, else why it has not been put to use.
 func (t *Tier) Admitted() error {

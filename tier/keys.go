@@ -2,6 +2,7 @@ package tier
 
 import (
 	"crypto/rand"
+	"encoding/base64"
 	"encoding/hex"
 	"fmt"
 	"strconv"
@@ -29,6 +30,9 @@ const (
 type TopicID [16]byte
 
 func (t TopicID) String() string { return hex.EncodeToString(t[:]) }
+
+// Kafka spells the id as Kafka's tools do.
+func (t TopicID) Kafka() string { return base64.RawURLEncoding.EncodeToString(t[:]) }
 
 // PartitionID names a partition. Name is the topic's name, for people; Topic is what counts.
 type PartitionID struct {

@@ -80,7 +80,7 @@ type Alarm struct {
 func (t *Tier) Alarms() []Alarm {
 	a := t.admitted.Load()
 	if !a.ok {
-		if errors.Is(a.err, errNotAdmitted) {
+		if errors.Is(a.err, ErrNotAdmitted) {
 			return nil // just started
 		}
 		return []Alarm{{Name: "store_refused", Subject: t.bucket.String(), Text: "nothing is uploaded: " + advice(a.err)}}

@@ -75,6 +75,9 @@ func (t *Tier) Partitions() []PartitionStatus {
 // Lookup returns the partition of a topic if it is open here, else nil.
 func (t *Tier) Lookup(topic TopicID, partition int32) *Partition { return t.lookup(topic, partition) }
 
+// ID names the partition.
+func (p *Partition) ID() PartitionID { return p.id }
+
 // Status describes the partition.
 func (p *Partition) Status() PartitionStatus {
 	v, o := p.view.Load(), p.source.Offsets()

@@ -154,7 +154,7 @@ func Open(o Options) (*Tier, error) {
 		copyLimit: newLimiter(o.CopyRate), fetchLimit: newLimiter(o.FetchRate),
 		queue: newQueue(), life: newLifetime(), deletion: make(chan struct{}, 1), partitions: map[partitionKey]*Partition{},
 	}
-	t.admitted.Store(&admission{err: errNotAdmitted})
+	t.admitted.Store(&admission{err: ErrNotAdmitted})
 	t.begun = make(chan struct{})
 	t.begin = sync.OnceFunc(func() { close(t.begun) })
 	t.manifests = newFlights[string, *Manifest](t.life)

@@ -86,20 +86,15 @@ func onlyCluster(b tier.Bucket, clusterID string, found []tier.RemoteTopic) (str
 }
 
 func (p *Plan) skip(t *tier.RemoteTopic, why string) {
-	p.Skipped = append(p.Skipped, Skipped{Name: t.Name, ID: idOf(t), Why: why})
+	p.Skipped = append(p.Skipped, Skipped{Name: t.Name, ID: t.ID.Kafka(), Why: why})
 }
-
-// KafkaID spells the topic's id as Kafka's tools do.
-func (t *Topic) KafkaID() string { return idOf(&t.RemoteTopic) }
-
-func idOf(t *tier.RemoteTopic) string { return cluster.TopicID(t.ID).String() }
 
 // choose takes the wanted topics into the plan. Of several with one name it is the one that was committed last, unless another is named by its id.
 func (p *Plan) choose(topics []Topic, wanted []string) error {
 	slices.SortFunc(topics, func(x, y Topic) int {
 		return cmp.Or(strings.Compare(x.Name, y.Name), -cmp.Compare(x.Committed, y.Committed))
 	})
-	byID := func(t *Topic) bool { return slices.Contains(wanted, idOf(&t.RemoteTopic)) }
+	byID := func(t *Topic) bool { return slices.Contains(wanted, t.ID.Kafka()) }
 	named := map[string]bool{} // names that an id has decided
 	for i := range topics {
 		if byID(&topics[i]) {
@@ -126,7 +121,7 @@ func (p *Plan) choose(topics []Topic, wanted []string) error {
 func (p *Plan) missing(topics []Topic, wanted []string) error {
 	var errs []error
 	for _, w := range wanted {
-		if !slices.ContainsFunc(topics, func(t Topic) bool { return t.Name == w || idOf(&t.RemoteTopic) == w }) {
+		if !slices.ContainsFunc(topics, func(t Topic) bool { return t.Name == w || t.ID.Kafka() == w }) {
 			errs = append(errs, fmt.Errorf("the bucket holds no topic %q of cluster %s", w, p.Cluster))
 		}
 	}
@@ -137,7 +132,7 @@ func (p *Plan) missing(topics []Topic, wanted []string) error {
 func (p *Plan) ids() []string {
 	var ids []string
 	for i := range p.Topics {
-		ids = append(ids, idOf(&p.Topics[i].RemoteTopic))
+		ids = append(ids, p.Topics[i].ID.Kafka())
 	}
 	slices.Sort(ids)
 	return ids

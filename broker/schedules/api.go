@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/morrowmq/morrow/broker/partition"
+	"github.com/morrowmq/morrow/broker/rest"
 	"github.com/morrowmq/morrow/cluster"
 )
 
@@ -27,24 +28,18 @@ func New(store cluster.Store, partitions *partition.Table, now func() time.Time)
 	return &API{store, partitions, now}
 }
 
-// Route is one method and path, in the syntax of [http.ServeMux], and who answers it.
-type Route struct {
-	Method, Path string
-	Handler      http.HandlerFunc
-}
-
 // Routes are all routes.
-func (a *API) Routes() []Route {
+func (a *API) Routes() []rest.Route {
 	const topic = "/api/v1/schedules/{topic}"
-	return []Route{
-		{http.MethodGet, "/api/v1/schedules", answer(a.topics)},
-		{http.MethodGet, topic, answer(a.list)},
-		{http.MethodGet, topic + "/timeline", answer(a.timeline)},
-		{http.MethodGet, topic + "/sources", answer(a.sources)},
-		{http.MethodPost, topic + "/cancel", answer(a.cancelMany)},
-		{http.MethodGet, topic + "/{partition}/{ticket}", answer(a.show)},
-		{http.MethodDelete, topic + "/{partition}/{ticket}", answer(a.cancel)},
-		{http.MethodPost, topic + "/{partition}/{ticket}/move", answer(a.move)},
+	return []rest.Route{
+		kinds.Route(http.MethodGet, "/api/v1/schedules", a.topics),
+		kinds.Route(http.MethodGet, topic, a.list),
+		kinds.Route(http.MethodGet, topic+"/timeline", a.timeline),
+		kinds.Route(http.MethodGet, topic+"/sources", a.sources),
+		kinds.Route(http.MethodPost, topic+"/cancel", a.cancelMany),
+		kinds.Route(http.MethodGet, topic+"/{partition}/{ticket}", a.show),
+		kinds.Route(http.MethodDelete, topic+"/{partition}/{ticket}", a.cancel),
+		kinds.Route(http.MethodPost, topic+"/{partition}/{ticket}/move", a.move),
 	}
 }
 
@@ -66,12 +61,12 @@ func (a *API) topic(r *http.Request) (parts []*partition.Partition, err error) {
 func (a *API) partitionsOf(name string, number int32) ([]*partition.Partition, error) {
 	t, ok := a.store.Image().Topic(name)
 	if !ok {
-		return nil, refuse(http.StatusNotFound, "unknown_topic", "there is no topic %q", name)
+		return nil, rest.Refuse(http.StatusNotFound, "unknown_topic", "there is no topic %q", name)
 	}
 	first, end := int32(0), int32(len(t.Partitions))
 	if number >= 0 {
 		if number >= end {
-			return nil, refuse(http.StatusNotFound, "unknown_partition", "topic %s has no partition %d, only 0 to %d", name, number, end-1)
+			return nil, rest.Refuse(http.StatusNotFound, "unknown_partition", "topic %s has no partition %d, only 0 to %d", name, number, end-1)
 		}
 		first, end = number, number+1
 	}
@@ -94,7 +89,7 @@ func (a *API) record(r *http.Request) (p *partition.Partition, ticket int64, err
 	}
 	ticket, err = strconv.ParseInt(r.PathValue("ticket"), 10, 64)
 	if err != nil || ticket < 0 {
-		return nil, 0, badRequest("ticket is %q, expected an offset", r.PathValue("ticket"))
+		return nil, 0, rest.BadRequest("ticket is %q, expected an offset", r.PathValue("ticket"))
 	}
 	parts, err := a.partitionsOf(r.PathValue("topic"), n)
 	if err != nil {
@@ -106,7 +101,7 @@ func (a *API) record(r *http.Request) (p *partition.Partition, ticket int64, err
 func parsePartition(s string) (int32, error) {
 	n, err := strconv.ParseInt(s, 10, 32)
 	if err != nil || n < 0 {
-		return 0, badRequest("partition is %q, expected a number from 0", s)
+		return 0, rest.BadRequest("partition is %q, expected a number from 0", s)
 	}
 	return int32(n), nil
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/morrowmq/morrow/broker/partition"
+	"github.com/morrowmq/morrow/broker/rest"
 	"github.com/morrowmq/morrow/delay"
 	"github.com/morrowmq/morrow/log/record"
 )
@@ -23,7 +24,7 @@ const (
 // committed when it answers.
 func (a *API) cancelMany(r *http.Request) (any, error) {
 	var c CancelMany
-	if err := decode(r, &c); err != nil {
+	if err := rest.Decode(r, &c); err != nil {
 		return nil, err
 	}
 	f, limit, err := c.check()
@@ -79,11 +80,11 @@ func (c *CancelMany) check() (f delay.Filter, limit int, err error) {
 	some := c.Partition != nil || c.KeyPrefix != "" || c.FromMs != nil || c.UntilMs != nil
 	switch {
 	case c.Partition != nil && *c.Partition < 0:
-		return f, 0, badRequest("partition is %d, expected a number from 0", *c.Partition)
+		return f, 0, rest.BadRequest("partition is %d, expected a number from 0", *c.Partition)
 	case !some && !c.All:
-		return f, 0, badRequest("expected a filter (partition, key_prefix, from_ms, until_ms), or all to confirm that everything is meant")
+		return f, 0, rest.BadRequest("expected a filter (partition, key_prefix, from_ms, until_ms), or all to confirm that everything is meant")
 	case c.Limit < 0 || c.Limit > maxMany:
-		return f, 0, badRequest("limit is %d, expected a number from 1 to %d", c.Limit, maxMany)
+		return f, 0, rest.BadRequest("limit is %d, expected a number from 1 to %d", c.Limit, maxMany)
 	case c.Limit == 0:
 		return f, manyRecords, nil
 	}
@@ -92,9 +93,9 @@ func (c *CancelMany) check() (f delay.Filter, limit int, err error) {
 
 // after says of an error what had been done before it.
 func (c *CancelledMany) after(err error) error {
-	e := *classify(err)
+	e := *kinds.Classify(err)
 	if c.Cancelled > 0 {
-		e.Message = refuse(0, "", "after %d were cancelled: %s", c.Cancelled, e.Message).Message
+		e.Message = rest.Refuse(0, "", "after %d were cancelled: %s", c.Cancelled, e.Message).Message
 	}
 	return &e
 }

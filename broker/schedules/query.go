@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/morrowmq/morrow/broker/rest"
 	"github.com/morrowmq/morrow/delay"
 )
 
@@ -31,7 +32,7 @@ func timeParameter(q url.Values, name string, without int64) (int64, error) {
 	}
 	t, err := time.Parse(time.RFC3339, s)
 	if err != nil {
-		return 0, badRequest("%s is %q, expected an RFC 3339 time or milliseconds since the epoch", name, s)
+		return 0, rest.BadRequest("%s is %q, expected an RFC 3339 time or milliseconds since the epoch", name, s)
 	}
 	return t.UnixMilli(), nil
 }
@@ -44,7 +45,7 @@ func intParameter(q url.Values, name string, without, most int) (int, error) {
 	}
 	n, err := strconv.Atoi(s)
 	if err != nil || n < 1 || n > most {
-		return 0, badRequest("%s is %q, expected a number from 1 to %d", name, s, most)
+		return 0, rest.BadRequest("%s is %q, expected a number from 1 to %d", name, s, most)
 	}
 	return n, nil
 }
@@ -91,7 +92,7 @@ func parseCursor(s string) (p position, err error) {
 	var fields [3]int64
 	parts := strings.Split(s, ".")
 	if len(parts) != len(fields) {
-		return p, badRequest("cursor is %q, expected what an earlier page gave as next", s)
+		return p, rest.BadRequest("cursor is %q, expected what an earlier page gave as next", s)
 	}
 	for i, part := range parts {
 		bits := 64
@@ -99,7 +100,7 @@ func parseCursor(s string) (p position, err error) {
 			bits = 32
 		}
 		if fields[i], err = strconv.ParseInt(part, 36, bits); err != nil || fields[i] < 0 || fields[i] == math.MaxInt64 {
-			return p, badRequest("cursor is %q, expected what an earlier page gave as next", s)
+			return p, rest.BadRequest("cursor is %q, expected what an earlier page gave as next", s)
 		}
 	}
 	return position{fields[0], int32(fields[1]), fields[2]}, nil

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/morrowmq/morrow/broker/partition"
+	"github.com/morrowmq/morrow/broker/rest"
 	"github.com/morrowmq/morrow/delay"
 	"github.com/morrowmq/morrow/log/record"
 )
@@ -62,7 +63,7 @@ func (a *API) move(r *http.Request) (any, error) {
 		return nil, err
 	}
 	var m Move
-	if err := decode(r, &m); err != nil {
+	if err := rest.Decode(r, &m); err != nil {
 		return nil, err
 	}
 	now := a.now()
@@ -72,7 +73,7 @@ func (a *API) move(r *http.Request) (any, error) {
 	}
 	f, err := p.FindScheduled(r.Context(), ticket)
 	if errors.Is(err, delay.ErrNotPending) {
-		return nil, refuse(http.StatusConflict, "not_pending", "%v", err)
+		return nil, rest.Refuse(http.StatusConflict, "not_pending", "%v", err)
 	}
 	if err != nil {
 		return nil, err
@@ -97,11 +98,11 @@ func (a *API) move(r *http.Request) (any, error) {
 func (m *Move) due(now int64) (int64, error) {
 	switch {
 	case (m.DueMs == nil) == (m.DelayMs == nil):
-		return 0, badRequest("expected either due_ms or delay_ms")
+		return 0, rest.BadRequest("expected either due_ms or delay_ms")
 	case m.DueMs != nil:
 		return max(*m.DueMs, now+1), nil
 	case *m.DelayMs > delay.LastDue:
-		return 0, badRequest("delay_ms is %d, expected at most %d", *m.DelayMs, int64(delay.LastDue))
+		return 0, rest.BadRequest("delay_ms is %d, expected at most %d", *m.DelayMs, int64(delay.LastDue))
 	default:
 		return now + max(*m.DelayMs, 1), nil
 	}
@@ -116,9 +117,9 @@ func (a *API) steer(ctx context.Context, p *partition.Partition, w *record.Build
 	stored, err := p.Steer(ctx, b, now)
 	if bad, ok := errors.AsType[*record.RecordErrors](err); ok && len(bad.Records) > 0 {
 		if bad.Records[0].Index == 0 {
-			return stored, refuse(http.StatusConflict, "not_pending", "%s", bad.Records[0].Reason)
+			return stored, rest.Refuse(http.StatusConflict, "not_pending", "%s", bad.Records[0].Reason)
 		}
-		return stored, badRequest("%s", bad.Records[0].Reason)
+		return stored, rest.BadRequest("%s", bad.Records[0].Reason)
 	}
 	if err != nil {
 		return stored, err

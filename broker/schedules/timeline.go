@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/morrowmq/morrow/broker/partition"
+	"github.com/morrowmq/morrow/broker/rest"
 	"github.com/morrowmq/morrow/delay"
 )
 
@@ -37,7 +38,7 @@ func (a *API) timeline(r *http.Request) (any, error) {
 		}
 	}
 	if from < 0 || from >= until || until > delay.LastDue {
-		return nil, badRequest("the timeline would go from %d until %d, expected times in this order, at most %d", from, until, int64(delay.LastDue))
+		return nil, rest.BadRequest("the timeline would go from %d until %d, expected times in this order, at most %d", from, until, int64(delay.LastDue))
 	}
 	bounds := split(from, until, n)
 	counts, err := count(parts, append(append([]int64{math.MinInt64 + 1}, bounds...), math.MaxInt64))

@@ -12,7 +12,7 @@ import (
 )
 
 func newSchedule() *cobra.Command {
-	var c scheduleClient
+	c := scheduleClient{apiClient: apiClient{base: "api/v1/schedules"}}
 	cmd := newFamily("schedule", "See and steer what is to be delivered later",
 		newScheduleList(&c), newScheduleShow(&c), newScheduleTimeline(&c), newScheduleSources(&c), newScheduleCancel(&c), newScheduleMove(&c))
 	cmd.Aliases = []string{"schedules"}
@@ -27,9 +27,8 @@ topic, its partition and its ticket: the offset that its producer was told.`
   morrow schedule move orders 0 4711 --delay 10m
   morrow schedule cancel orders 0 4711
   morrow schedule cancel orders --prefix customer-17/ --dry-run`
-	f := cmd.PersistentFlags()
-	f.StringVar(&c.http, "http", "127.0.0.1:9644", "HTTP `address` of a broker")
-	f.DurationVar(&c.timeout, "timeout", 45*time.Second, "`time` to wait for an answer")
+	c.addHTTPFlag(cmd)
+	cmd.PersistentFlags().DurationVar(&c.timeout, "timeout", 45*time.Second, "`time` to wait for an answer")
 	addOutputFlag(cmd, &c.output)
 	cmd.PersistentPreRunE = func(*cobra.Command, []string) error { return checkOutput(c.output) }
 	return cmd

@@ -1,14 +1,9 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
@@ -19,71 +14,10 @@ import (
 	"github.com/morrowmq/morrow/broker/schedules"
 )
 
-// scheduleClient asks the API of a broker's HTTP address.
+// scheduleClient is what the commands share: how to ask, and how to print.
 type scheduleClient struct {
-	http    string
-	output  string
-	timeout time.Duration
-}
-
-// get asks for what the path names below /api/v1/schedules.
-func (c *scheduleClient) get(ctx context.Context, answer any, q url.Values, path ...string) error {
-	return c.do(ctx, http.MethodGet, answer, nil, q, path...)
-}
-
-// do sends a request with a JSON body, if that is not nil, and reads the answer. A refusal is a *schedules.Error.
-func (c *scheduleClient) do(ctx context.Context, method string, answer, body any, q url.Values, path ...string) error {
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
-	defer cancel()
-	var sent bytes.Buffer
-	if body != nil {
-		if err := json.NewEncoder(&sent).Encode(body); err != nil {
-			return err
-		}
-	}
-	u := url.URL{Scheme: "http", Host: c.http, RawQuery: q.Encode()}
-	req, err := http.NewRequestWithContext(ctx, method, u.JoinPath(append([]string{"api/v1/schedules"}, escaped(path)...)...).String(), &sent)
-	if err != nil {
-		return err
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return c.explain(err)
-	}
-	defer resp.Body.Close()
-	data, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return fmt.Errorf("read the answer: %w", err)
-	}
-	if resp.StatusCode != http.StatusOK {
-		refused := &schedules.Error{Status: resp.StatusCode}
-		if err := json.Unmarshal(data, refused); err != nil || refused.Code == "" {
-			refused.Message = fmt.Sprintf("%s answered %s", c.http, resp.Status)
-		}
-		return refused
-	}
-	return json.Unmarshal(data, answer)
-}
-
-// explain says in one line what is wrong between this program and the broker.
-func (c *scheduleClient) explain(err error) error {
-	var op *net.OpError
-	var network net.Error
-	switch {
-	case errors.As(err, &network) && network.Timeout():
-		return fmt.Errorf("no answer from %s within %s", c.http, c.timeout)
-	case errors.As(err, &op) && op.Op == "dial":
-		return unreachable(op)
-	}
-	return err
-}
-
-func escaped(path []string) []string {
-	out := make([]string, len(path))
-	for i, p := range path {
-		out[i] = url.PathEscape(p)
-	}
-	return out
+	apiClient
+	output string
 }
 
 // pages lists up to limit pending records, all of them if it is 0, page by page.

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/morrowmq/morrow/broker/rest"
 	"github.com/morrowmq/morrow/broker/schedules"
 )
 
@@ -50,7 +51,7 @@ func TestScheduleCommandsAskTheAPI(t *testing.T) {
 }
 
 func TestScheduleCommandsSayWhyTheyWereRefused(t *testing.T) {
-	refusal := schedules.Error{Code: "not_pending", Message: "cannot cancel: the record at offset 7 was delivered at offset 9"}
+	refusal := rest.Error{Code: "not_pending", Message: "cannot cancel: the record at offset 7 was delivered at offset 9"}
 	if _, _, stderr := scheduleAgainst(t, refusal, http.StatusConflict, "cancel", "orders", "0", "7"); stderr != "morrow: "+refusal.Message+"\n" {
 		t.Errorf("printed %q", stderr)
 	}

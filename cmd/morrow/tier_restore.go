@@ -178,7 +178,7 @@ func describePlan(p *restore.Plan) restored {
 	}
 	for i := range p.Topics {
 		t := &p.Topics[i]
-		row := restoredTopic{Name: t.Name, ID: t.KafkaID(), Partitions: int(t.Count), Config: t.Config, Committed: time.UnixMilli(t.Committed).UTC().Format(time.RFC3339)}
+		row := restoredTopic{Name: t.Name, ID: t.ID.Kafka(), Partitions: int(t.Count), Config: t.Config, Committed: time.UnixMilli(t.Committed).UTC().Format(time.RFC3339)}
 		for _, m := range t.Partitions {
 			s := m.Summary()
 			row.Segments += s.Segments

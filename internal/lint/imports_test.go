@@ -47,21 +47,23 @@ var importMap = []edges{
 		"broker/coord", // a partition is the journal of a coordinator's shard
 		"internal/vfs",
 	}},
-	{"broker/schedules", []string{"broker/partition", "cluster", "delay", "log", "log/record"}},
+	{"broker/rest", nil},
+	{"broker/schedules", []string{"broker/partition", "broker/rest", "cluster", "delay", "log", "log/record"}},
+	{"broker/remote", []string{"broker/rest", "tier"}},
 	{"broker/restore", []string{"cluster", "cluster/config", "cluster/local", "log", "log/producer", "log/segment", "tier", "internal/vfs"}},
 	{"protocol/api", []string{
 		"protocol", "broker/auth", "broker/partition", "broker/group", "broker/txn",
 		"cluster", "cluster/config", "delay", "log", "log/record", "tier",
 	}},
 	{"broker", []string{
-		"broker/auth", "broker/coord", "broker/group", "broker/txn", "broker/partition", "broker/restore", "broker/schedules", "protocol", "protocol/api",
+		"broker/auth", "broker/coord", "broker/group", "broker/txn", "broker/partition", "broker/rest", "broker/remote", "broker/restore", "broker/schedules", "protocol", "protocol/api",
 		"cluster", "cluster/config", "cluster/local", "cluster/replica", "delay", "tier",
 		"log", "log/record", "log/segment", "log/producer", "internal/vfs", "internal/assert",
 	}},
 
 	{"internal/bench", []string{"log/record", "internal/vfs"}},
 	{"cmd/morrow", []string{
-		"broker", "broker/restore", "broker/schedules", "cluster/config", "cluster/local", "cluster/etcd", "tier", "log", "log/segment", "log/record", "internal/vfs",
+		"broker", "broker/rest", "broker/remote", "broker/restore", "broker/schedules", "cluster/config", "cluster/local", "cluster/etcd", "tier", "log", "log/segment", "log/record", "internal/vfs",
 		"internal/bench",
 	}},
 	{"e2e", []string{"internal/testnet", "log/record"}},

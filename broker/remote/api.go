@@ -1,0 +1,220 @@
+// Package remote serves what a broker has in the tier over HTTP, as JSON: how it stands, why segments are where they are, and
+// the look for damage and for orphans by hand. docs/openapi.yaml describes the routes for clients.
+//
+// It decides nothing and has no goroutines. Looking for damage or orphans takes as long as it takes, and ends when the client
+// goes away.
+package remote
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/morrowmq/morrow/broker/rest"
+	"github.com/morrowmq/morrow/tier"
+)
+
+// API answers requests. Its handlers are safe for concurrent use.
+type API struct {
+	tier *tier.Tier
+	now  func() time.Time
+}
+
+// New returns the API of a broker's tier, nil if tiering is switched off: then everything is refused.
+func New(t *tier.Tier, now func() time.Time) *API { return &API{t, now} }
+
+// kinds maps the errors of package tier.
+var kinds = rest.Kinds{
+	{Is: tier.ErrNotFound, Status: http.StatusNotFound, Code: "not_found"},
+	{Is: tier.ErrThrottled, Status: http.StatusServiceUnavailable, Code: "store_throttles"},
+	{Is: tier.ErrUnknown, Status: http.StatusServiceUnavailable, Code: "store_unreachable"},
+	{Is: tier.ErrDenied, Status: http.StatusServiceUnavailable, Code: "store_denies"},
+	{Is: tier.ErrConfig, Status: http.StatusServiceUnavailable, Code: "store_misconfigured"},
+	{Is: tier.ErrUnfit, Status: http.StatusServiceUnavailable, Code: "store_unfit"},
+	{Is: tier.ErrNotAdmitted, Status: http.StatusServiceUnavailable, Code: "store_not_probed"},
+}
+
+// Routes are all routes.
+func (a *API) Routes() []rest.Route {
+	const path = "/api/v1/tier"
+	on := func(f func(*http.Request) (any, error)) func(*http.Request) (any, error) {
+		return func(r *http.Request) (any, error) {
+			if a.tier == nil {
+				return nil, rest.Refuse(http.StatusNotFound, "no_tier", "tiering is switched off: remote.log.storage.system.enable is false")
+			}
+			return f(r)
+		}
+	}
+	return []rest.Route{
+		kinds.Route(http.MethodGet, path, on(a.status)),
+		kinds.Route(http.MethodGet, path+"/{topic}/segments", on(a.segments)),
+		kinds.Route(http.MethodPost, path+"/{topic}/{partition}/verify", on(a.verify)),
+		kinds.Route(http.MethodPost, path+"/sweep", on(a.sweep)),
+	}
+}
+
+// status tells how the tier stands, and all its partitions or those of one topic.
+func (a *API) status(r *http.Request) (any, error) {
+	s := a.tier.Status()
+	out := Status{
+		Bucket: s.Bucket, Cluster: s.Cluster, Usable: s.Refused == nil,
+		Owner:  Owner{Name: s.Owner.Name, Instance: s.Owner.Instance, Ours: s.Ours},
+		Alarms: []Alarm{}, Partitions: []Partition{},
+	}
+	if s.Refused != nil {
+		out.Error = s.Refused.Error()
+	}
+	if s.Owner.Seen > 0 {
+		out.Owner.SeenMs = &s.Owner.Seen
+	}
+	if s.DiskFullKnown {
+		ms := s.DiskFull.Milliseconds()
+		out.DiskFullInMs = &ms
+	}
+	if !s.SweptAt.IsZero() {
+		out.Sweep = &Sweep{
+			AtMs: s.SweptAt.UnixMilli(), Objects: s.Swept.Objects, Orphans: s.Swept.Orphans, OrphanBytes: s.Swept.OrphanBytes, Uploads: s.Swept.Uploads,
+		}
+		if s.SweptErr != nil {
+			out.Sweep.Error = s.SweptErr.Error()
+		}
+	}
+	for _, x := range s.Alarms {
+		out.Alarms = append(out.Alarms, Alarm(x))
+	}
+	topic := r.URL.Query().Get("topic")
+	for _, p := range a.tier.Partitions() {
+		if topic == "" || p.Name == topic {
+			out.Partitions = append(out.Partitions, a.partition(p))
+		}
+	}
+	return out, nil
+}
+
+func (a *API) partition(p tier.PartitionStatus) Partition {
+	out := Partition{
+		Topic: p.Name, Partition: p.Partition, LeaderEpoch: p.Epoch, Confirmed: p.Confirmed, LogStart: p.LogStart, LogEnd: p.LogEnd,
+		RemoteStart: p.Start, RemoteEnd: p.End, Segments: p.Segments, Bytes: p.Bytes, Garbage: p.Garbage, CommittedMs: at(p.Committed),
+		Lag:      Lag{Segments: p.Lag.Segments, Bytes: p.Lag.Bytes, Ms: a.since(p.Lag.Since)},
+		AtRiskMs: a.since(p.Lag.AtRisk), Error: p.Err,
+	}
+	if ms := at(p.Scrubbed); ms != nil {
+		out.Scrub = &Scrub{AtMs: *ms, Objects: p.Verified.Objects, Damaged: len(p.Verified.Damaged), Repaired: p.Verified.Repaired}
+	}
+	return out
+}
+
+// at is a time as it is sent: absent if it is zero.
+func at(t time.Time) *int64 {
+	if t.IsZero() {
+		return nil
+	}
+	ms := t.UnixMilli()
+	return &ms
+}
+
+// since is how long ago a time was, 0 if it never was.
+func (a *API) since(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return max(0, a.now().Sub(t).Milliseconds())
+}
+
+// find finds a topic's open partitions, all or one.
+func (a *API) find(topic, number string) (found []*tier.Partition, err error) {
+	n := int64(-1)
+	if number != "" {
+		if n, err = strconv.ParseInt(number, 10, 32); err != nil || n < 0 {
+			return nil, rest.BadRequest("partition is %q, expected a number from 0", number)
+		}
+	}
+	for _, p := range a.tier.Partitions() {
+		if p.Name != topic || n >= 0 && int64(p.Partition) != n {
+			continue
+		}
+		if open := a.tier.Lookup(p.Topic, p.Partition); open != nil {
+			found = append(found, open)
+		}
+	}
+	if len(found) == 0 {
+		what := "topic " + topic
+		if n >= 0 {
+			what = "partition " + number + " of " + what
+		}
+		return nil, rest.Refuse(http.StatusNotFound, "not_tiered", "%s does not exist, or is not tiered", what)
+	}
+	return found, nil
+}
+
+// segments says for every segment of a topic where it is, and why.
+func (a *API) segments(r *http.Request) (any, error) {
+	topic := r.PathValue("topic")
+	found, err := a.find(topic, r.URL.Query().Get("partition"))
+	if err != nil {
+		return nil, err
+	}
+	out := Segments{Topic: topic, Segments: []Segment{}}
+	for _, p := range found {
+		states, err := p.Explain(r.Context())
+		if err != nil {
+			return nil, err
+		}
+		for _, s := range states {
+			out.Segments = append(out.Segments, Segment{
+				Partition: p.ID().Partition, Base: s.Base, End: s.End, Bytes: s.Bytes, Where: s.Where, Why: s.Why,
+			})
+		}
+	}
+	return out, nil
+}
+
+// verify looks at the remote objects of a partition and repairs what it can.
+func (a *API) verify(r *http.Request) (any, error) {
+	var q VerifyRequest
+	if err := rest.Decode(r, &q); err != nil {
+		return nil, err
+	}
+	found, err := a.find(r.PathValue("topic"), r.PathValue("partition"))
+	if err != nil {
+		return nil, err
+	}
+	id := found[0].ID()
+	v, err := found[0].Scrub(r.Context(), tier.VerifyOptions{Deep: q.Deep, BytesPerSecond: q.BytesPerSecond})
+	if err != nil {
+		return nil, err
+	}
+	out := Verified{Topic: id.Name, Partition: id.Partition, Objects: v.Objects, Bytes: v.Bytes, Repaired: v.Repaired, Damaged: []Damage{}}
+	for _, d := range v.Damaged {
+		out.Damaged = append(out.Damaged, Damage{Key: d.Key, Base: d.Entry.Base, End: d.Entry.End, Error: d.Err.Error(), Repaired: d.Repaired})
+	}
+	return out, nil
+}
+
+// maxFound is how many orphans are listed.
+const maxFound = 10_000
+
+// sweep looks for orphans, and deletes them if it is asked to.
+func (a *API) sweep(r *http.Request) (any, error) {
+	var q SweepRequest
+	if err := rest.Decode(r, &q); err != nil {
+		return nil, err
+	}
+	if q.GraceMs < 0 {
+		return nil, rest.BadRequest("grace_ms is %d, expected no negative number", q.GraceMs)
+	}
+	out := Swept{Deleted: q.Delete, Found: []Orphan{}}
+	s, err := a.tier.Sweep(r.Context(), tier.SweepOptions{
+		DryRun: !q.Delete, Grace: time.Duration(q.GraceMs) * time.Millisecond,
+		Found: func(o tier.Orphan) {
+			if len(out.Found) < maxFound {
+				out.Found = append(out.Found, Orphan{Key: o.Key, Bytes: o.Size, StoredMs: o.Modified.UnixMilli(), Why: o.Why})
+			}
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	out.Objects, out.Orphans, out.OrphanBytes, out.Uploads = s.Objects, s.Orphans, s.OrphanBytes, s.Uploads
+	return out, nil
+}

@@ -1,0 +1,117 @@
+// Package rest is what the APIs on the broker's HTTP address share: routes, and how requests are read, answered and refused as JSON.
+// It knows nothing of what they are about.
+package rest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+)
+
+// Route is one method and path, in the syntax of [http.ServeMux], and who answers it.
+type Route struct {
+	Method, Path string
+	Handler      http.HandlerFunc
+}
+
+// Error is how a request is refused.
+type Error struct {
+	// Status is the HTTP status code.
+	Status int `json:"-"`
+	// Code is for programs: one word.
+	Code string `json:"error"`
+	// Message is for people.
+	Message string `json:"message"`
+}
+
+func (e *Error) Error() string { return e.Message }
+
+// Refuse makes an Error.
+func Refuse(status int, code, format string, args ...any) *Error {
+	return &Error{status, code, fmt.Sprintf(format, args...)}
+}
+
+// BadRequest refuses what the client has sent.
+func BadRequest(format string, args ...any) *Error {
+	return Refuse(http.StatusBadRequest, "bad_request", format, args...)
+}
+
+// Kind says how an error of a package below is told to clients.
+type Kind struct {
+	Is     error
+	Status int
+	Code   string
+}
+
+// Kinds are those of one API. The first that matches counts.
+type Kinds []Kind
+
+// common are the kinds of every API.
+var common = Kinds{
+	// What was asked for may be done all the same.
+	{Is: context.DeadlineExceeded, Status: http.StatusGatewayTimeout, Code: "timeout"},
+	{Is: context.Canceled, Status: http.StatusServiceUnavailable, Code: "stopping"},
+}
+
+// Classify says what the client is told. What is not known is a storage failure, or a bug.
+func (ks Kinds) Classify(err error) *Error {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e
+	}
+	for _, kinds := range []Kinds{ks, common} {
+		for _, k := range kinds {
+			if errors.Is(err, k.Is) {
+				return &Error{k.Status, k.Code, err.Error()}
+			}
+		}
+	}
+	return &Error{http.StatusInternalServerError, "internal", err.Error()}
+}
+
+// Route makes a route of a function that returns what is sent as JSON.
+func (ks Kinds) Route(method, path string, f func(*http.Request) (any, error)) Route {
+	return Route{method, path, ks.answer(f)}
+}
+
+func (ks Kinds) answer(f func(*http.Request) (any, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		status := http.StatusOK
+		v, err := f(r)
+		if err != nil {
+			e := ks.Classify(err)
+			status, v = e.Status, e
+		}
+		body, err := json.Marshal(v)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		h := w.Header()
+		h.Set("Content-Type", "application/json")
+		h.Set("Cache-Control", "no-store")
+		h.Set("X-Content-Type-Options", "nosniff")
+		w.WriteHeader(status)
+		_, _ = w.Write(append(body, '\n')) // the client has gone
+	}
+}
+
+// maxBody bounds the body of a request.
+const maxBody = 1 << 20
+
+// Decode reads a JSON body into v. No body leaves v as it is.
+func Decode(r *http.Request, v any) error {
+	if r.ContentLength == 0 {
+		return nil
+	}
+	d := json.NewDecoder(http.MaxBytesReader(nil, r.Body, maxBody))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		return BadRequest("the body cannot be read: %v", err)
+	}
+	if d.More() {
+		return BadRequest("the body cannot be read: there is more than one JSON value")
+	}
+	return nil
+}

@@ -1,0 +1,62 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+	"math"
+
+	"github.com/morrowmq/morrow/internal/vfs"
+	"github.com/morrowmq/morrow/tier"
+)
+
+func (b *broker) openTier(ctx context.Context) error {
+	if !b.settings.Bool("remote.log.storage.system.enable") {
+		return nil
+	}
+	bucket, err := tier.OpenBucket(ctx, b.layout.TierURL, b.cfg.FS)
+	if err != nil {
+		return fmt.Errorf("tier.url %s: %w", b.layout.TierURL, err)
+	}
+	b.tier, err = tier.Open(tier.Options{
+		Bucket:     bucket,
+		Cluster:    b.store.Image().ClusterID(),
+		Name:       b.addresses()[0],
+		FS:         b.cfg.FS,
+		Dir:        vfs.Join(b.dataDir(), "remote"),
+		Logger:     b.logger,
+		Registerer: b.registry,
+		Now:        b.cfg.Now,
+		Uploads:    int(b.settings.Int("remote.log.manager.copier.thread.pool.size")),
+		CacheBytes: b.settings.Int("tier.cache.bytes"),
+		SweepEvery: millis(b.settings, "tier.sweep.interval.ms"),
+		SweepGrace: millis(b.settings, "tier.sweep.grace.ms"),
+		ScrubEvery: millis(b.settings, "tier.scrub.interval.ms"),
+		ScrubRate:  b.settings.Int("tier.scrub.bytes.per.second"),
+		CopyRate:   limit(b.settings.Int("remote.log.manager.copy.max.bytes.per.second")),
+		FetchRate:  limit(b.settings.Int("remote.log.manager.fetch.max.bytes.per.second")),
+	})
+	return err
+}
+
+// limit is a config's bytes per second as the tier takes it: 0 for none.
+func limit(rate int64) int64 {
+	if rate == math.MaxInt64 {
+		return 0
+	}
+	return rate
+}
+
+// followTierRates sets the limits of the tier as they are configured at the moment, until ctx ends.
+func (b *broker) followTierRates(ctx context.Context) error {
+	changed, cancel := b.store.Watch()
+	defer cancel()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changed:
+		}
+		r := b.store.Image().BrokerConfig()
+		b.tier.SetRates(limit(r.Int("remote.log.manager.copy.max.bytes.per.second")), limit(r.Int("remote.log.manager.fetch.max.bytes.per.second")))
+	}
+}

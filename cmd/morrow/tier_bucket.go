@@ -1,0 +1,160 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/morrowmq/morrow/tier"
+)
+
+type probeCheck struct {
+	Check string `json:"check"`
+	Error string `json:"error,omitempty"`
+}
+
+func newTierProbe(c *tierClient) *cobra.Command {
+	return &cobra.Command{
+		Use:   "probe [URL]",
+		Short: "Check that a store verifies what confirmed uploads rest on: the broker's check at its start, by hand",
+		Example: `  morrow tier probe
+  morrow tier probe s3://bucket/prefix?region=eu-central-1`,
+		Args: wantArgs(0, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 {
+				c.url = args[0]
+			}
+			b, err := c.open(cmd.Context())
+			if err != nil {
+				return err
+			}
+			checks := []probeCheck{}
+			perr := tier.Probe(cmd.Context(), b, fmt.Sprintf("morrow-probe-%d/", time.Now().UnixNano()), func(check string, err error) {
+				p := probeCheck{Check: check}
+				if err != nil {
+					p.Error = err.Error()
+				}
+				checks = append(checks, p)
+			})
+			err = printAs(cmd.OutOrStdout(), c.output, checks, func(w io.Writer) {
+				for _, p := range checks {
+					if p.Error != "" {
+						fmt.Fprintf(w, "failed\t%s\t%s\n", p.Check, p.Error)
+					} else {
+						fmt.Fprintf(w, "ok\t%s\n", p.Check)
+					}
+				}
+			})
+			if perr != nil {
+				return perr
+			}
+			return err
+		},
+	}
+}
+
+// tierRow is one partition in the bucket.
+type tierRow struct {
+	Cluster   string `json:"cluster"`
+	Topic     string `json:"topic"`
+	ID        string `json:"id"`
+	Partition int32  `json:"partition"`
+	Start     int64  `json:"start"`
+	End       int64  `json:"end"`
+	Segments  int    `json:"segments"`
+	Bytes     int64  `json:"bytes"`
+	Committed string `json:"committed"`
+}
+
+func newTierList(c *tierClient) *cobra.Command {
+	return &cobra.Command{
+		Use:   "ls",
+		Short: "List the partitions in the bucket, with what is confirmed of each",
+		Example: `  morrow tier ls
+  morrow tier ls --url s3://bucket/prefix?region=eu-central-1 -o json`,
+		Args: wantArgs(0, 0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, topics, err := c.inventory(cmd.Context())
+			if err != nil {
+				return err
+			}
+			rows := []tierRow{}
+			for _, t := range topics {
+				for _, m := range t.Partitions {
+					s := m.Summary()
+					rows = append(rows, tierRow{
+						Cluster: t.Cluster, Topic: m.Name, ID: t.ID.Kafka(), Partition: m.PartitionID.Partition,
+						Start: m.Start, End: m.End, Segments: s.Segments, Bytes: s.Bytes, Committed: instant(m.Time),
+					})
+				}
+			}
+			return printAs(cmd.OutOrStdout(), c.output, rows, func(w io.Writer) {
+				row(w, "TOPIC", "PARTITION", "START", "END", "SEGMENTS", "BYTES", "COMMITTED", "ID", "CLUSTER")
+				for _, r := range rows {
+					row(w, r.Topic, r.Partition, r.Start, r.End, r.Segments, r.Bytes, r.Committed, r.ID, r.Cluster)
+				}
+			})
+		},
+	}
+}
+
+// tierSegment is one segment in the bucket.
+type tierSegment struct {
+	Topic     string `json:"topic"`
+	Partition int32  `json:"partition"`
+	Base      int64  `json:"base"`
+	End       int64  `json:"end"`
+	Bytes     int64  `json:"bytes"`
+	// VisibleEnd is the end of the last record that is not hidden, MaxTimestampMs the newest of their timestamps; -1 if there is none.
+	VisibleEnd     int64  `json:"visible_end"`
+	MaxTimestampMs int64  `json:"max_timestamp_ms"`
+	CommittedMs    int64  `json:"committed_ms"`
+	Checksum       string `json:"checksum"`
+	Key            string `json:"key"`
+}
+
+func newTierShow(c *tierClient) *cobra.Command {
+	return &cobra.Command{
+		Use:   "show TOPIC",
+		Short: "List the segments of a topic, named by name or id, that are in the bucket",
+		Example: `  morrow tier show orders
+  morrow tier show orders --url s3://bucket/prefix?region=eu-central-1 -o json`,
+		Args: wantArgs(1, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			b, topics, err := c.inventory(cmd.Context())
+			if err != nil {
+				return err
+			}
+			rows, known := []tierSegment{}, false
+			for _, t := range topics {
+				if t.Name != args[0] && t.ID.Kafka() != args[0] {
+					continue
+				}
+				known = true
+				for _, m := range t.Partitions {
+					err := m.EachSegment(cmd.Context(), b, func(e *tier.Entry) error {
+						rows = append(rows, tierSegment{
+							Topic: t.Name, Partition: m.PartitionID.Partition, Base: e.Base, End: e.End, Bytes: e.Bytes, VisibleEnd: e.VisibleEnd,
+							MaxTimestampMs: e.MaxTimestamp, CommittedMs: e.Time, Checksum: e.Sum.String(), Key: m.Key(e),
+						})
+						return nil
+					})
+					if err != nil {
+						return err
+					}
+				}
+			}
+			if !known {
+				return fmt.Errorf("%s holds no topic %q", b, args[0])
+			}
+			return printAs(cmd.OutOrStdout(), c.output, rows, func(w io.Writer) {
+				row(w, "PARTITION", "BASE", "END", "BYTES", "NEWEST RECORD", "COMMITTED", "KEY")
+				for _, r := range rows {
+					row(w, r.Partition, r.Base, r.End, r.Bytes, instant(r.MaxTimestampMs), instant(r.CommittedMs), r.Key)
+				}
+			})
+		},
+	}
+}

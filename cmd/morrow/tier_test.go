@@ -1,0 +1,207 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/morrowmq/morrow/broker/remote"
+)
+
+// tieredBroker is a broker with a bucket of its own and a topic of which n records are confirmed in it.
+func tieredBroker(t *testing.T, args ...string) (b *liveBroker, url string, n int) {
+	t.Helper()
+	url = "file://" + filepath.Join(t.TempDir(), "bucket")
+	b = startBroker(t, append([]string{"--set", "tier.url=" + url, "--set", "log.retention.check.interval.ms=100"}, args...)...)
+	b.morrow(t, "topic", "create", "orders", "-p", "1", "--set", "remote.storage.enable=true", "--set", "segment.bytes=10000", "--set", "local.retention.bytes=10000", "--set", "retention.ms=7200000")
+	var values []string
+	for range 60 {
+		var value [1000]byte
+		rand.Read(value[:]) // does not compress
+		values = append(values, string(value[:]))
+	}
+	b.produce(t, "orders", values...)
+	eventually(t, "segments are confirmed", func() bool {
+		s := decode[remote.Status](t, b, "tier", "status", "orders", "--http", b.http)
+		n = int(s.Partitions[0].Confirmed)
+		return n >= 50 && s.Partitions[0].Lag.Segments == 0
+	})
+	return b, url, n
+}
+
+// records reads n records of a topic from its beginning.
+func (b *liveBroker) records(t *testing.T, topic string, n int) (got []*kgo.Record) {
+	t.Helper()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(b.addr), kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	for len(got) < n {
+		fs := cl.PollFetches(ctx)
+		if err := fs.Err(); err != nil {
+			t.Fatalf("%d of %d records: %v", len(got), n, err)
+		}
+		got = append(got, fs.Records()...)
+	}
+	return got[:n]
+}
+
+func TestTierCommandsShowWhatIsConfirmed(t *testing.T) {
+	b, url, n := tieredBroker(t)
+	s := decode[remote.Status](t, b, "tier", "status", "--http", b.http)
+	if !s.Usable || !s.Owner.Ours || s.Bucket != url || len(s.Alarms) != 0 || len(s.Partitions) != 1 {
+		t.Errorf("%+v", s)
+	}
+	if p := s.Partitions[0]; p.RemoteEnd != int64(n) || p.RemoteStart != 0 || p.LogEnd != 60 || p.AtRiskMs == 0 || p.Segments < 5 {
+		t.Errorf("%+v", p)
+	}
+	text := b.morrow(t, "tier", "status", "--http", b.http)
+	for _, want := range []string{"bucket: " + url + ", in use\n", ", this broker, seen ", "CONFIRMED", fmt.Sprintf("0 to %d", n)} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%s lacks %q", text, want)
+		}
+	}
+	explained := decode[remote.Segments](t, b, "tier", "explain", "orders", "--http", b.http)
+	if first := explained.Segments[0]; first.Base != 0 || !strings.Contains(first.Why, "kept: within retention; confirmed ") {
+		t.Errorf("%+v", first)
+	}
+	listed := decode[[]tierRow](t, b, "tier", "ls", "--url", url)
+	if len(listed) != 1 || listed[0].Topic != "orders" || listed[0].End != int64(n) {
+		t.Errorf("%+v", listed)
+	}
+	shown := decode[[]tierSegment](t, b, "tier", "show", listed[0].ID, "--url", url)
+	if len(shown) != s.Partitions[0].Segments || shown[0].Base != 0 || shown[len(shown)-1].End != int64(n) {
+		t.Errorf("%+v", shown)
+	}
+	b.refused(t, "morrow: topic nope does not exist, or is not tiered", "tier", "status", "nope", "--http", b.http)
+	b.refused(t, "morrow: topic nope does not exist, or is not tiered", "tier", "explain", "nope", "--http", b.http)
+	b.refused(t, "morrow: partition 7 of topic orders does not exist, or is not tiered", "tier", "explain", "orders", "-p", "7", "--http", b.http)
+	b.refused(t, "morrow: --url and --cluster go together; usage: morrow tier sweep", "tier", "sweep", "--url", url)
+}
+
+// A damaged object is found by both ways of looking, repaired while there is a local copy, and reported when there is not.
+func TestTierVerifyFindsAndRepairs(t *testing.T) {
+	b, url, _ := tieredBroker(t)
+	objects, err := filepath.Glob(filepath.Join(strings.TrimPrefix(url, "file://"), "*", "*", "0", "*.segment"))
+	if err != nil || len(objects) < 5 {
+		t.Fatal(objects, err)
+	}
+	slices.Sort(objects)
+	for _, name := range []string{objects[0], objects[len(objects)-1]} { // one that is remote only, one that is local too
+		if err := os.Remove(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	code, stdout, stderr := b.try(t, "tier", "verify", "--url", url)
+	if code != 1 || stderr != "morrow: 2 objects are damaged or missing\n" || strings.Count(stdout, "damaged orders-0 [") != 2 {
+		t.Fatalf("exit code %d: %s%s", code, stdout, stderr)
+	}
+	code, stdout, stderr = b.try(t, "tier", "verify", "orders", "--repair", "--deep", "--http", b.http)
+	if code != 1 || stderr != "morrow: 1 objects are damaged or missing\n" || strings.Count(stdout, "repaired orders-0 [") != 1 || !strings.Contains(stdout, "damaged orders-0 [0, ") {
+		t.Fatalf("exit code %d: %s%s", code, stdout, stderr)
+	}
+	if s := decode[remote.Status](t, b, "tier", "status", "--http", b.http); len(s.Alarms) != 1 || s.Alarms[0].Name != "damage" || s.Partitions[0].Scrub.Repaired != 1 {
+		t.Errorf("%+v", s)
+	}
+	code, _, stderr = b.try(t, "tier", "verify", "orders", "--url", url)
+	if code != 1 || stderr != "morrow: 1 objects are damaged or missing\n" {
+		t.Fatalf("exit code %d: %s", code, stderr)
+	}
+}
+
+func TestTierSweepDeletesOrphansOnlyWhenAsked(t *testing.T) {
+	b, url, _ := tieredBroker(t)
+	objects, err := filepath.Glob(filepath.Join(strings.TrimPrefix(url, "file://"), "*", "*", "0", "*.segment"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	orphan := strings.Replace(objects[0], "-0000000000-", "-0000000001-", 1)
+	orphan = orphan[:len(orphan)-len("00.segment")] + "00.segment"
+	if err := os.WriteFile(orphan, []byte("left behind"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	old := time.Now().Add(-48 * time.Hour)
+	if err := os.Chtimes(orphan, old, old); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		args    []string
+		orphans int
+		deleted bool
+	}{
+		{[]string{"--grace", "72h", "--delete"}, 0, true},
+		{nil, 1, false},
+		{[]string{"--delete"}, 1, true},
+		{nil, 0, false},
+	} {
+		s := decode[remote.Swept](t, b, append([]string{"tier", "sweep", "--http", b.http}, c.args...)...)
+		if s.Orphans != c.orphans || s.Deleted != c.deleted || len(s.Found) != c.orphans {
+			t.Errorf("%v: %+v", c.args, s)
+		}
+	}
+	if !strings.Contains(b.stderr.String(), "tier: swept") {
+		t.Error("no line in the log")
+	}
+	listed := decode[[]tierRow](t, b, "tier", "ls", "--url", url)
+	code, _, stderr := b.try(t, "tier", "sweep", "--delete", "--url", url, "--cluster", listed[0].Cluster)
+	if code != 1 || !strings.Contains(stderr, "is in use by another broker") || !strings.Contains(stderr, "or use --take-over") {
+		t.Errorf("exit code %d: %s", code, stderr)
+	}
+}
+
+// The data directory is lost and made again: what was confirmed is there, nothing is given out twice.
+func TestTierRestore(t *testing.T) {
+	b, url, n := tieredBroker(t)
+	before := b.records(t, "orders", n)
+	cluster := decode[[]tierRow](t, b, "tier", "ls", "--url", url)[0].Cluster
+	b.stop(t)
+	dir := filepath.Join(t.TempDir(), "restored")
+	args := []string{"tier", "restore", "--data-dir", dir, "--set", "tier.url=" + url}
+	planned := decode[restored](t, b, append(args, "--dry-run")...)
+	if len(planned.Topics) != 1 || planned.Topics[0].Name != "orders" || planned.Topics[0].Config["retention.ms"] != "7200000" || len(planned.Partitions) != 0 {
+		t.Errorf("%+v", planned)
+	}
+	code, _, stderr := b.try(t, args...)
+	if code != 1 || !strings.Contains(stderr, "is in use by another broker") || !strings.Contains(stderr, "or use --take-over") {
+		t.Fatalf("exit code %d: %s", code, stderr)
+	}
+	if code, _, stderr := execute(t, "serve", "--data-dir", dir); code != 1 || !strings.Contains(stderr, "was interrupted: run morrow tier restore again") {
+		t.Errorf("serve on a half restored directory: exit code %d: %s", code, stderr)
+	}
+	b.refused(t, `morrow: the bucket holds no topic "nope" of cluster `+cluster, append(args, "--take-over", "nope")...)
+	done := decode[restored](t, b, append(args, "--take-over")...)
+	if len(done.Partitions) != 1 || done.Partitions[0].End != int64(n) || done.Partitions[0].Next < 60 {
+		t.Fatalf("%+v", done)
+	}
+	again := startBroker(t, "--data-dir", dir, "--set", "tier.url="+url)
+	again.produce(t, "orders", "after")
+	after := again.records(t, "orders", n+1)
+	for i, r := range before {
+		got := after[i]
+		if got.Offset != r.Offset || !got.Timestamp.Equal(r.Timestamp) || string(got.Key) != string(r.Key) || string(got.Value) != string(r.Value) {
+			t.Fatalf("record %d is %+v, was %+v", i, got, r)
+		}
+	}
+	if last := after[n]; string(last.Value) != "after" || last.Offset != done.Partitions[0].Next {
+		t.Errorf("%+v", last)
+	}
+	if described := again.morrow(t, "topic", "describe", "orders"); !strings.Contains(described, "retention.ms=7200000") || !strings.Contains(described, planned.Topics[0].ID) {
+		t.Error(described)
+	}
+	again.refused(t, "morrow: data directory "+dir+" is in use by a broker", append(args, "--take-over")...)
+	again.stop(t)
+	if code, _, stderr := execute(t, append(args, "--take-over")...); code != 1 || !strings.Contains(stderr, "is not empty") {
+		t.Errorf("restored over a data directory: exit code %d: %s", code, stderr)
+	}
+}
