@@ -17,8 +17,8 @@ func newTier() *cobra.Command {
 		newTierStatus(&c), newTierExplain(&c), newTierProbe(&c), newTierList(&c), newTierShow(&c), newTierVerify(&c), newTierSweep(&c), newTierRestore(&c))
 	cmd.Long = `See and look after what is tiered to object storage.
 
-status, explain and sweep ask the broker's HTTP address. The others talk to the bucket itself and
-need no broker; probe, ls, show and verify change nothing in it.`
+status, explain and sweep ask the broker's HTTP address. The others talk to the bucket
+itself and need no broker; probe, ls, show and verify change nothing in it.`
 	cmd.Example = `  morrow tier status                                       how far everything is confirmed
   morrow tier explain orders                               why each segment is kept or gone
   morrow tier probe s3://bucket/prefix?region=eu-central-1

@@ -141,8 +141,8 @@ func newTierSweep(c *tierClient) *cobra.Command {
 does so once in a while (tier.sweep.interval.ms); this command asks it to do it now. Every
 deletion is a line in the broker's log, with key, size and reason.
 
-With --url and --cluster it works on the bucket itself, for a cluster whose brokers are stopped, and
-refuses while one is not.`,
+With --url and --cluster it works on the bucket itself, for a cluster whose brokers are
+stopped, and refuses while one is not.`,
 		Example: `  morrow tier sweep
   morrow tier sweep --delete --grace 48h
   morrow tier sweep --url s3://bucket/prefix?region=eu-central-1 --cluster FiywTeudQomlnvISQS9WvQ`,
