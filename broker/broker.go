@@ -180,6 +180,7 @@ func (b *broker) openParts(ctx context.Context) (err error) {
 		Groups:       b.groups,
 		Transactions: b.transactions,
 		DataDir:      dir,
+		Features:     b.features,
 		Now:          b.cfg.Now,
 		Logger:       b.logger,
 	})

@@ -21,6 +21,7 @@ import (
 	"github.com/morrowmq/morrow/broker/partition"
 	"github.com/morrowmq/morrow/broker/txn"
 	"github.com/morrowmq/morrow/cluster"
+	"github.com/morrowmq/morrow/protocol"
 )
 
 // Deps are what the handlers work on. All are needed.
@@ -33,8 +34,10 @@ type Deps struct {
 	Transactions *txn.Coordinator
 	// DataDir is the directory shown by DescribeLogDirs.
 	DataDir string
-	Now     func() time.Time
-	Logger  *slog.Logger
+	// Features are what the server advertises.
+	Features func() protocol.Features
+	Now      func() time.Time
+	Logger   *slog.Logger
 }
 
 // API is the handlers of all requests.
@@ -45,6 +48,7 @@ type API struct {
 	groups       *group.Coordinator
 	transactions *txn.Coordinator
 	dataDir      string
+	features     func() protocol.Features
 	now          func() time.Time
 	logger       *slog.Logger
 
@@ -61,6 +65,7 @@ func New(d Deps) *API {
 		groups:       d.Groups,
 		transactions: d.Transactions,
 		dataDir:      d.DataDir,
+		features:     d.Features,
 		now:          d.Now,
 		logger:       d.Logger,
 		unexplained:  rate.Sometimes{First: 10, Interval: time.Second},
@@ -111,6 +116,15 @@ func (a *API) partition(k topicKey, byID bool, number int32) (*partition.Partiti
 // partitionNamed is partition for requests that know names only.
 func (a *API) partitionNamed(topic string, number int32) (*partition.Partition, error) {
 	return a.partition(topicKey{name: topic}, false, number)
+}
+
+// placement is what the metadata say of a partition, nil if there is none.
+func placement(img *cluster.Image, topic string, number int32) *cluster.Partition {
+	t, ok := img.Topic(topic)
+	if !ok || number < 0 || int(number) >= len(t.Partitions) {
+		return nil
+	}
+	return &t.Partitions[number]
 }
 
 // offline reports whether a partition assigned to this broker cannot be served because its storage failed.

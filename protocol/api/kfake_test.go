@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -58,7 +59,25 @@ var accepted = map[string]string{
 	"alter to null":                            "as in Kafka; kfake deletes",
 	"alter by appending to a number":           "INVALID_CONFIG in Kafka",
 	"init with an id and no epoch":             "as in Kafka; kfake does not look",
-	"describe the cluster as a controller":     "KIP-919; kfake is its own controller",
+
+	"elect where there is a leader":        "ELECTION_NOT_NEEDED in Kafka; kfake elects",
+	"move to an unknown broker":            "as in Kafka; kfake lets it pass",
+	"move to nowhere":                      "as in Kafka; kfake lets it pass",
+	"raise an unknown feature":             "INVALID_UPDATE_VERSION since Kafka 3.3",
+	"raise a feature too far":              "INVALID_UPDATE_VERSION since Kafka 3.3",
+	"sync no group":                        "UNKNOWN_MEMBER_ID in Kafka, which makes the member join",
+	"beat in no group":                     "UNKNOWN_MEMBER_ID in Kafka, which makes the member join",
+	"beat in an empty group id":            "INVALID_GROUP_ID in Kafka",
+	"leave no group":                       "UNKNOWN_MEMBER_ID of the member in Kafka",
+	"commit as an unknown member":          "Kafka looks for the member before the generation",
+	"beat as a member that has not joined": "GROUP_ID_NOT_FOUND in Kafka, as there is no group",
+	"leave 848 unknown":                    "GROUP_ID_NOT_FOUND in Kafka, as there is no group",
+	"join 848 without topics":              "as in Kafka; kfake waits for the topics",
+	"join 848 without timeout":             "as in Kafka; kfake takes its own",
+	"join 848 with a bad expression":       "INVALID_REGULAR_EXPRESSION since Kafka 4.0",
+	"join 848 without a group":             "INVALID_REQUEST in Kafka, as for every empty field",
+	"add without an id":                    "INVALID_REQUEST in Kafka",
+	"describe the cluster as a controller": "KIP-919; kfake is its own controller",
 }
 
 func produceTo(topic string, change func(*kmsg.ProduceRequest, *kmsg.ProduceRequestTopicPartition), records record.Batch) func(*side) kmsg.Request {
@@ -293,7 +312,7 @@ func TestBadRequestsAreRefusedAsByKfake(t *testing.T) {
 		s.prepare(t)
 	}
 	used := map[string]bool{}
-	for _, b := range badRequests() {
+	for _, b := range slices.Concat(badRequests(), badReplicaRequests(), badGroupRequests(), badTransactionRequests()) {
 		t.Run(b.name, func(t *testing.T) {
 			our, their := ours.codes(b), theirs.codes(b)
 			reason, ok := accepted[b.name]

@@ -127,7 +127,7 @@ func newWorld(t testing.TB, options ...option) *world {
 		TopicDeleted: func(context.Context, *cluster.Deletion) error { return nil },
 	})
 	w.register()
-	w.api = New(Deps{NodeID: node, Store: w.store, Partitions: w.partitions, Groups: w.groups, Transactions: w.transactions, DataDir: "/data", Now: time.Now, Logger: logger})
+	w.api = New(Deps{NodeID: node, Store: w.store, Partitions: w.partitions, Groups: w.groups, Transactions: w.transactions, DataDir: "/data", Features: features, Now: time.Now, Logger: logger})
 	server, err := protocol.NewServer(protocol.Config{Logger: logger}, w.api.Routes())
 	if err != nil {
 		t.Fatal(err)
@@ -192,6 +192,10 @@ func (w *world) run(server *protocol.Server, parts ...func(context.Context) erro
 			w.Errorf("close store: %v", err)
 		}
 	})
+}
+
+func features() protocol.Features {
+	return protocol.Features{All: []protocol.Feature{{Name: "group.version", Max: 1, Finalized: 1}}}
 }
 
 // topics is the store as the group coordinator asks for it.
