@@ -5,9 +5,35 @@ import (
 )
 
 // Drop removes the closed segments that lie wholly in [from, to), also from the middle of the log: their owner has recorded that
-// nothing in them is needed. The offsets stay used; readers find the next batch behind the hole. If the first segments go,
-// the log start moves durably before. What is gone already is no error.
+// nothing in them is needed. The offsets stay used; readers find the next batch behind the hole. If the range begins at the log start,
+// that moves durably before. What is gone already is no error.
 func (l *Log) Drop(from, to int64) (removed int, err error) {
+	inRange := func(s *segment.Segment) bool { return s.Base() >= from && s.End() <= to }
+	return l.takeOut(inRange, func(first int64) {
+		if from > l.start {
+			return
+		}
+		start := min(to, first)
+		if l.confirmed <= start {
+			start = first // nothing in between is in the tier, so it was dropped before
+		}
+		l.start = max(l.start, start)
+		l.reported = max(l.reported, min(l.start, l.visibleEndLocked()))
+		l.epochs = epochsFrom(l.epochs, l.start)
+	})
+}
+
+// Evict removes the closed segments below confirmed that are idle, also from the middle of the log: the tier has them. From then on
+// a read that needs them returns a *TieredError. The delete bound is durable before any file goes.
+func (l *Log) Evict(confirmed int64, idle func(segment.Info) bool) (removed int, err error) {
+	evictable := func(s *segment.Segment) bool { return s.End() <= confirmed && idle(s.Info()) }
+	return l.takeOut(evictable, func(int64) { l.confirmed = max(l.confirmed, confirmed) })
+}
+
+// takeOut removes closed and durable segments. Before the first file goes, the facts are durable: with the new local start, with
+// what change, called under the lock with the base of the first segment that stays, makes of them, and with the synced
+// end, since recovery takes a hole above that for a lost tail.
+func (l *Log) takeOut(goes func(*segment.Segment) bool, change func(first int64)) (removed int, err error) {
 	if err := l.Failure(); err != nil {
 		return 0, err
 	}
@@ -15,11 +41,37 @@ func (l *Log) Drop(from, to int64) (removed int, err error) {
 	defer l.appendMu.Unlock()
 	l.cutMu.Lock()
 	defer l.cutMu.Unlock()
-	gone, moved := l.takeOut(from, to)
-	if moved {
-		if err := l.storeFacts(true); err != nil {
-			return 0, err
+	l.mu.Lock()
+	before := l.segments
+	last := len(before) - 1
+	var gone []*segment.Segment
+	keep := make([]*segment.Segment, 0, len(before))
+	for i, s := range before {
+		if i < last && s.End() <= l.durableEnd && goes(s) {
+			gone = append(gone, s)
+		} else {
+			keep = append(keep, s)
 		}
+	}
+	facts := l.factsLocked()
+	if len(gone) > 0 {
+		l.segments, l.local = keep, keep[0].Base()
+		l.passedLocked(gone)
+		l.removals++
+	}
+	change(keep[0].Base())
+	moved := len(gone) > 0 || l.start != facts.start
+	l.mu.Unlock()
+	if !moved {
+		return 0, nil
+	}
+	if err := l.storeFacts(true); err != nil {
+		l.mu.Lock()
+		l.segments = before
+		l.confirmed, l.local, l.start, l.reported = facts.deleteBound, facts.localStart, facts.start, facts.reportedStart
+		l.below, l.epochs = facts.visibleBelow, facts.epochs
+		l.mu.Unlock()
+		return 0, err
 	}
 	for _, s := range gone {
 		if err := s.Remove(); err != nil {
@@ -33,30 +85,11 @@ func (l *Log) Drop(from, to int64) (removed int, err error) {
 	return removed, nil
 }
 
-// takeOut takes segments off the list, and reports whether the log start has moved for it.
-func (l *Log) takeOut(from, to int64) (gone []*segment.Segment, moved bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	last := len(l.segments) - 1
-	keep := make([]*segment.Segment, 0, len(l.segments))
-	for i, s := range l.segments {
-		if i < last && s.Base() >= from && s.End() <= min(to, l.durableEnd) {
-			gone = append(gone, s)
-		} else {
-			keep = append(keep, s)
-		}
+// holeAt is the hole behind the i-th of some segments that the tier may fill: its end, 0 if there is none. What is missing above the
+// delete bound was dropped, or compacted away.
+func holeAt(segments []*segment.Segment, i int, confirmed int64) (end int64) {
+	if i+1 < len(segments) && segments[i].End() < min(segments[i+1].Base(), confirmed) {
+		return segments[i+1].Base()
 	}
-	if len(gone) == 0 {
-		return nil, false
-	}
-	l.segments = keep
-	start := keep[0].Base()
-	if moved = start > l.local; moved {
-		l.local = start
-		l.passedLocked(gone)
-		l.start = max(l.start, start)
-		l.reported = max(l.reported, min(start, l.visibleEndLocked()))
-		l.epochs = epochsFrom(l.epochs, l.start)
-	}
-	return gone, moved
+	return 0
 }

@@ -60,13 +60,13 @@ func (e *OutOfRangeError) Error() string {
 	return fmt.Sprintf("offset %d is outside [%d, %d]", e.Offset, e.Start, e.End)
 }
 
-// TieredError is an offset in range that is not local any more.
+// TieredError is an offset in range that is not local any more, and where the log goes on locally.
 type TieredError struct {
 	Offset, LocalStart int64
 }
 
 func (e *TieredError) Error() string {
-	return fmt.Sprintf("offset %d is below the local start %d", e.Offset, e.LocalStart)
+	return fmt.Sprintf("offset %d is not local: the local log goes on at %d", e.Offset, e.LocalStart)
 }
 
 // FencedEpochError is an append under a leader epoch that was superseded (KIP-101).

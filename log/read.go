@@ -103,7 +103,7 @@ func (l *Log) read(r ReadRequest) (*Read, error) {
 	if q.Offset = max(q.Offset, o.RealStart); q.Offset < o.LocalStart {
 		return nil, &TieredError{Offset: q.Offset, LocalStart: o.LocalStart}
 	}
-	if err := l.slice(read, segments, q); err != nil {
+	if err := l.slice(read, segments, q, o.DeleteBound); err != nil {
 		read.Release()
 		return nil, err
 	}
@@ -116,9 +116,10 @@ func (l *Log) read(r ReadRequest) (*Read, error) {
 	return read, nil
 }
 
-// slice collects ranges from one segment after the other.
-func (l *Log) slice(read *Read, segments []*segment.Segment, q segment.Query) error {
-	for _, s := range segments[segmentOf(segments, q.Offset):] {
+// slice collects ranges from one segment after the other, up to a hole that the tier fills.
+func (l *Log) slice(read *Read, segments []*segment.Segment, q segment.Query, confirmed int64) error {
+	for i := segmentOf(segments, q.Offset); i < len(segments); i++ {
+		s := segments[i]
 		if s.Base() >= q.End {
 			return nil
 		}
@@ -143,6 +144,12 @@ func (l *Log) slice(read *Read, segments []*segment.Segment, q segment.Query) er
 		if full {
 			return nil
 		}
+		if end := holeAt(segments, i, confirmed); end > 0 && s.End() < q.End {
+			if read.Size == 0 {
+				return &TieredError{Offset: max(q.Offset, s.End()), LocalStart: end}
+			}
+			return nil
+		}
 	}
 	return nil
 }
@@ -159,8 +166,8 @@ func removed(err error) bool {
 }
 
 // Scan calls fn for every batch, hidden ones included, that ends above from and begins below to, which is at most the log
-// end. Batches are read sequentially and checked; one is valid during the call. An error of fn ends the scan and is returned. Without
-// local segments down to from it returns a *TieredError.
+// end. Batches are read sequentially and checked; one is valid during the call. An error of fn ends the scan and is returned. Where
+// it comes to what is not local any more it ends with a *TieredError.
 func (l *Log) Scan(from, to int64, fn func(record.Batch) error) error {
 	if err := l.Failure(); err != nil {
 		return err
@@ -170,18 +177,33 @@ func (l *Log) Scan(from, to int64, fn func(record.Batch) error) error {
 	l.mu.Unlock()
 	err := l.lookUp(func() error {
 		l.mu.Lock()
-		segments, local := l.segments, l.local
+		segments, local, confirmed := l.segments, l.local, l.confirmed
 		l.mu.Unlock()
 		if from < local && from < to {
 			return &TieredError{Offset: from, LocalStart: local}
 		}
-		return l.scan(segments, from, to, func(_ *segment.Segment, b record.Batch) error {
-			if err := fn(b); err != nil {
+		for from < to {
+			first := segmentOf(segments, from)
+			last := first
+			for last+1 < len(segments) && holeAt(segments, last, confirmed) == 0 {
+				last++
+			}
+			end := min(to, segments[last].End())
+			err := l.scan(segments[first:last+1], from, end, func(_ *segment.Segment, b record.Batch) error {
+				if err := fn(b); err != nil {
+					return err
+				}
+				from = b.EndOffset() // if the next segment is replaced meanwhile, from here on
+				return nil
+			})
+			if err != nil {
 				return err
 			}
-			from = b.EndOffset() // if the next segment is replaced meanwhile, from here on
-			return nil
-		})
+			if from = max(from, end); from < to {
+				return &TieredError{Offset: from, LocalStart: holeAt(segments, last, confirmed)}
+			}
+		}
+		return nil
 	})
 	return l.orTiered(err, from)
 }
@@ -191,8 +213,14 @@ func (l *Log) orTiered(err error, offset int64) error {
 	if !removed(err) {
 		return err
 	}
-	if local := l.Offsets().LocalStart; offset < local {
+	l.mu.Lock()
+	segments, local, confirmed := l.segments, l.local, l.confirmed
+	l.mu.Unlock()
+	if offset < local {
 		return &TieredError{Offset: offset, LocalStart: local}
+	}
+	if i := segmentOf(segments, offset); offset >= segments[i].End() && holeAt(segments, i, confirmed) > 0 {
+		return &TieredError{Offset: offset, LocalStart: segments[i+1].Base()}
 	}
 	return err
 }
@@ -231,7 +259,7 @@ func (l *Log) BatchAt(offset int64, buf []byte) (record.Batch, error) {
 
 func (l *Log) batchAt(offset int64, buf []byte) (record.Batch, error) {
 	l.mu.Lock()
-	segments, start, local, end := l.segments, l.start, l.local, l.end
+	segments, start, local, end, confirmed := l.segments, l.start, l.local, l.end, l.confirmed
 	l.mu.Unlock()
 	switch {
 	case offset < start || offset >= end:
@@ -239,7 +267,11 @@ func (l *Log) batchAt(offset int64, buf []byte) (record.Batch, error) {
 	case offset < local:
 		return nil, &TieredError{Offset: offset, LocalStart: local}
 	}
-	b, err := segments[segmentOf(segments, offset)].BatchAt(offset, buf)
+	i := segmentOf(segments, offset)
+	if hole := holeAt(segments, i, confirmed); hole > 0 && offset >= segments[i].End() {
+		return nil, &TieredError{Offset: offset, LocalStart: hole}
+	}
+	b, err := segments[i].BatchAt(offset, buf)
 	if err == nil && (b == nil || b.BaseOffset() > offset) {
 		err = &OutOfRangeError{Offset: offset, Start: start, End: end}
 	}
