@@ -132,10 +132,17 @@ func (p *Partition) expireStep(ctx context.Context) error {
 			return err
 		}
 	}
-	gone, err := p.catalog.expiry(ctx, m, newHorizon(cfg, p.tier.now(), o, remote))
+	h := newHorizon(cfg, p.tier.now(), o, remote)
+	gone, err := p.catalog.expiry(ctx, m, h)
 	if err != nil {
 		return err
 	}
+	h.gate = math.MaxInt64
+	wanted, err := p.catalog.expiry(ctx, m, h)
+	if err != nil {
+		return err
+	}
+	p.wanted.Store(wanted.End)
 	if gone.End == gone.Base && o.Start <= m.End {
 		return nil
 	}

@@ -50,6 +50,10 @@ type Partition struct {
 	fetches  *semaphore.Weighted
 	scrubbed atomic.Pointer[scrubbed]
 
+	prefetching atomic.Bool
+	// wanted is what Wanted returns.
+	wanted atomic.Int64
+
 	lagMu   sync.Mutex
 	waiting map[int64]time.Time // guarded by lagMu: base offsets of closed segments not confirmed, and when they were first seen
 
@@ -92,6 +96,9 @@ func newPartition(t *Tier, id PartitionID, source Source, epoch int32, config fu
 // start is in the bucket, whole and checked, and named by a manifest that is there too. The bound has been made durable before it is
 // returned. NoOffset means that it is not known: delete nothing.
 func (p *Partition) Confirmed() int64 { return p.view.Load().confirmed }
+
+// Wanted is the end of what retention would have removed from the tier, the last time it looked, had the gate let it.
+func (p *Partition) Wanted() int64 { return p.wanted.Load() }
 
 // Err returns why the partition's last step failed, nil if it did not.
 func (p *Partition) Err() error { return p.view.Load().err }
