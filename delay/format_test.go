@@ -78,7 +78,7 @@ func TestFormatOfTheScheduleLog(t *testing.T) {
 
 	p := &progress{
 		complete: true, folded: 700, floor: 600, received: 2000, logStart: 50,
-		drops: []dropped{{10, 20}},
+		drops: []Range{{10, 20}},
 		runs: []runProgress{{from: 100, to: 111, trailer: 110, cursor: Entry{Due: 1000, Ticket: 7}, live: 2,
 			exceptions: []Entry{{Due: 2000, Ticket: 9}, {Due: 3000, Ticket: 6}}}},
 	}
@@ -105,7 +105,7 @@ func TestProgressRecordsFoldOneAfterAnother(t *testing.T) {
 }
 
 func FuzzScheduleLog(f *testing.F) {
-	p := &progress{complete: true, runs: []runProgress{{from: 1, exceptions: []Entry{{1, 2, 0}, {3, 4, 0}}}}, drops: []dropped{{1, 2}}}
+	p := &progress{complete: true, runs: []runProgress{{from: 1, exceptions: []Entry{{1, 2, 0}, {3, 4, 0}}}}, drops: []Range{{1, 2}}}
 	f.Add(p.encode())
 	info := runInfo{data: []dataFence{{1, 2, 3, 4}}, tickets: []ticketFence{{1, 2}}, keys: []keyFence{{"a", 2}}, filter: newFilter(3)}
 	f.Add(info.encode())

@@ -33,6 +33,7 @@ type history struct {
 	whole  []record.Batch
 	start  int64
 	synced int64
+	copied copied
 	// depth keeps actions within actions from nesting for ever.
 	depth int
 }
@@ -41,6 +42,7 @@ func newHistory(t *rapid.T, rules *Rules) *history {
 	h := &history{partition: newPartition(rules), t: t, clock: testNow, journal: new(memoryJournal)}
 	h.now = func() time.Time { return time.UnixMilli(h.clock) }
 	h.wait = func(context.Context, int64) error { return nil }
+	h.journal.dropped = h.dropCopy
 	h.recover()
 	return h
 }
@@ -493,7 +495,9 @@ func TestEveryHistoryDeliversEachTicketOnce(t *testing.T) {
 			"progress": func(*rapid.T) {
 				h.keep("progress", func(ctx context.Context) error { return h.keeper.Progress(ctx, h.start) })
 			},
-			"list": func(t *rapid.T) { h.list(rapid.IntRange(1, 9).Draw(t, "page")) },
+			"copy":               func(*rapid.T) { h.copyJournal() },
+			"expire from a copy": func(*rapid.T) { h.expireCopy() },
+			"list":               func(t *rapid.T) { h.list(rapid.IntRange(1, 9).Draw(t, "page")) },
 			"tidy": func(*rapid.T) {
 				h.keep("tidy", func(ctx context.Context) error { return h.keeper.Tidy(ctx, h.start) })
 			},

@@ -66,9 +66,11 @@ func (r *run) progress(complete bool) runProgress {
 	return p
 }
 
-// progressed takes note that a progress record is committed, and makes the change that it announced.
-func (s *Schedule) progressed(p *progress, finished []*run, c change) {
+// progressed takes note that a progress record is committed, in a range of the journal that begins with the last complete one, and makes
+// the change that it announced.
+func (s *Schedule) progressed(p *progress, at Range, finished []*run, c change) {
 	s.mu.Lock()
+	s.copies = append(s.copies, copyOf(p, at))
 	s.folded, s.namesRuns = p.folded, len(p.runs) > 0
 	if len(finished) > 0 {
 		s.runs.replace(finished, nil)
@@ -178,14 +180,4 @@ func (s *Schedule) CaughtUp(end int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.end = max(s.end, end)
-}
-
-// ranges are the ranges of the journal that live runs occupy.
-func (s *Schedule) ranges() (ranges []dropped) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, r := range s.runs.list {
-		ranges = append(ranges, dropped{r.from, r.to})
-	}
-	return ranges
 }

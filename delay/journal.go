@@ -20,11 +20,18 @@ type Journal interface {
 	// BatchAt and Scan are those of [Source].
 	BatchAt(ctx context.Context, offset int64, buf []byte) (record.Batch, error)
 	Scan(ctx context.Context, from, to int64, visit func(record.Batch) error) error
-	// Segments lists the base offsets of the segments, ascending, and the end of the last.
-	Segments(ctx context.Context) (bases []int64, end int64, err error)
-	// Drop deletes the segments of [from, to), wherever they lie. What is deleted already is no error.
-	Drop(ctx context.Context, from, to int64) error
+	// Segments calls visit for every segment, from the newest to the oldest, until it returns false.
+	Segments(ctx context.Context, visit func(Range) (more bool)) error
+	// Drop deletes the segments of a range, wherever they lie; a copy that needs them is spared (see [Schedule.CopyNeeds]). What is
+	// deleted already is no error.
+	Drop(ctx context.Context, r Range) error
 }
+
+// Range is a part of a journal.
+type Range struct{ From, To int64 }
+
+// overlaps reports whether two ranges have offsets in common.
+func (r Range) overlaps(other Range) bool { return r.From < other.To && other.From < r.To }
 
 // The kinds of records in a journal besides the delayed ones; each is the key of a record in a hidden batch.
 const (

@@ -20,6 +20,8 @@ type memoryJournal struct {
 	reads  atomic.Int64
 	// unread, if not nil, may fail reading an offset.
 	unread func(offset int64) error
+	// dropped, if not nil, is told of every range that is dropped.
+	dropped func(Range)
 	// stall makes reading wait for ever.
 	stall bool
 }
@@ -100,20 +102,30 @@ func (j *memoryJournal) Scan(_ context.Context, from, to int64, visit func(recor
 	return nil
 }
 
-func (j *memoryJournal) Segments(context.Context) (bases []int64, end int64, err error) {
-	for _, s := range j.segments {
-		bases = append(bases, s.base)
+func (j *memoryJournal) Segments(_ context.Context, visit func(Range) bool) error {
+	for _, s := range slices.Backward(j.segments) {
+		if !visit(s.extent()) {
+			break
+		}
 	}
-	return bases, j.end, nil
+	return nil
 }
 
-func (j *memoryJournal) Drop(_ context.Context, from, to int64) error {
+// extent is the range of the segment; one without batches ends where it begins.
+func (s journalSegment) extent() Range {
+	end := s.base
+	if n := len(s.batches); n > 0 {
+		end = s.batches[n-1].EndOffset()
+	}
+	return Range{s.base, end}
+}
+
+func (j *memoryJournal) Drop(_ context.Context, r Range) error {
+	if j.dropped != nil {
+		j.dropped(r)
+	}
 	for i := 0; i < len(j.segments); {
-		end := j.end
-		if i+1 < len(j.segments) {
-			end = j.segments[i+1].base
-		}
-		if from <= j.segments[i].base && end <= to {
+		if s := j.segments[i].extent(); r.From <= s.From && s.To <= r.To {
 			j.segments = slices.Delete(j.segments, i, i+1)
 		} else {
 			i++

@@ -1,6 +1,7 @@
 package delay
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -39,9 +40,12 @@ type Keeper struct {
 	// to the offset until; written is how many bytes all of them have.
 	segment, until int64
 	written        int
+	// copies are the schedule's, while it is read.
+	copies []journalCopy
 	// complete says that the next progress record must be complete.
 	complete bool
-	drops    []dropped
+	// drops are named by every progress record until other ones take their place.
+	drops []Range
 }
 
 // maxProgressBytes is how much is read, beyond a complete progress record, to know the state of a schedule.
@@ -69,42 +73,46 @@ func OpenKeeper(ctx context.Context, c KeeperConfig, logStart int64) (*Keeper, *
 	}
 	if p == nil {
 		k.schedule = NewSchedule(logStart)
+		k.copies = []journalCopy{{}}
 	} else if k.schedule, err = k.restore(ctx, p, logStart); err != nil {
 		return nil, nil, err
 	}
-	k.schedule.journal = c.Journal
+	k.schedule.journal, k.schedule.copies, k.copies = c.Journal, k.copies, nil
 	return k, k.schedule, nil
 }
 
 // load finds the last complete progress record, which begins a segment, and folds in those that follow it. It returns nil if there is none.
 func (k *Keeper) load(ctx context.Context) (*progress, error) {
-	bases, end, err := k.c.Journal.Segments(ctx)
-	if err != nil {
+	var last, present Range
+	var failed error
+	err := k.c.Journal.Segments(ctx, func(s Range) bool {
+		last.To = max(last.To, s.To)
+		if s.From == s.To {
+			return true
+		}
+		var b record.Batch
+		var p *progress
+		if b, failed = k.c.Journal.BatchAt(ctx, s.From, nil); failed == nil {
+			p, failed = readProgress(b)
+		}
+		switch {
+		case failed != nil:
+			return false
+		case p == nil:
+			present = Range{}
+			return true
+		}
+		present = Range{From: s.From, To: max(present.To, s.To)}
+		return !p.complete
+	})
+	if err = cmp.Or(failed, err); err != nil {
 		return nil, err
 	}
 	// What is read here opens the gate, so it may not be lost any more.
-	if err := k.c.Journal.Wait(ctx, end); err != nil {
+	if err := k.c.Journal.Wait(ctx, last.To); err != nil {
 		return nil, err
 	}
-	for _, base := range slices.Backward(bases) {
-		if base == end {
-			continue
-		}
-		b, err := k.c.Journal.BatchAt(ctx, base, nil)
-		if err != nil {
-			return nil, err
-		}
-		p, err := readProgress(b)
-		switch {
-		case err != nil:
-			return nil, err
-		case p == nil:
-			end = base
-		case p.complete:
-			return k.fold(ctx, base, end)
-		}
-	}
-	return nil, nil
+	return k.fold(ctx, present)
 }
 
 // readProgress reads a progress record; nil if the batch is something else.
@@ -120,20 +128,22 @@ func readProgress(b record.Batch) (*progress, error) {
 	return p, nil
 }
 
-// fold reads the progress records of a range, the first of which is complete.
-func (k *Keeper) fold(ctx context.Context, from, to int64) (p *progress, err error) {
-	k.segment = from
-	err = k.c.Journal.Scan(ctx, from, to, func(b record.Batch) error {
+// fold reads the progress records of a range, the first of which is complete; nil if that is not so.
+func (k *Keeper) fold(ctx context.Context, r Range) (p *progress, err error) {
+	err = k.c.Journal.Scan(ctx, r.From, r.To, func(b record.Batch) error {
 		next, err := readProgress(b)
-		if err != nil || next == nil {
+		switch {
+		case err != nil || next == nil:
 			return err
-		}
-		if p == nil {
-			p = next
-		} else {
+		case p == nil && !next.complete:
+			return nil
+		case p == nil:
+			p, k.segment = next, r.From
+		default:
 			p.fold(next)
 		}
-		k.until = b.EndOffset()
+		k.until, k.drops = b.EndOffset(), p.drops
+		k.copies = append(k.copies, copyOf(p, Range{k.segment, k.until}))
 		return nil
 	})
 	return p, err
@@ -181,51 +191,68 @@ func (k *Keeper) commit(ctx context.Context, complete bool, c change, logStart i
 	k.until = end
 	k.written += len(value)
 	k.complete = false
-	k.schedule.progressed(p, finished, c)
+	k.schedule.progressed(p, Range{k.segment, end}, finished, c)
 	return nil
 }
 
 // Tidy deletes what lies in the journal and is needed no more: finished and replaced runs, runs that were not finished before a
-// crash, and old progress. The deletion is recorded before it is carried out.
+// crash, and old progress. The deletion is recorded before it is carried out, and with a run go all progress records that name it, so
+// that a copy of the journal which is made later never names what it has not. What is not deleted yet, or not everywhere, is left to the next time.
 func (k *Keeper) Tidy(ctx context.Context, logStart int64) error {
 	if k.segment < 0 {
 		return nil
 	}
-	bases, _, err := k.c.Journal.Segments(ctx)
+	present := Range{k.segment, k.until}
+	drops, more, err := k.garbage(ctx, present)
 	if err != nil {
 		return err
 	}
-	k.drops = k.garbage(bases)
-	if len(k.drops) == 0 {
-		return nil
+	if more {
+		k.drops, k.complete = drops, true
+		if err := k.Progress(ctx, logStart); err != nil {
+			k.drops = nil
+			return err
+		}
 	}
-	if err := k.Progress(ctx, logStart); err != nil {
-		return err
-	}
-	for _, d := range k.drops {
-		if err := k.c.Journal.Drop(ctx, d.from, d.to); err != nil {
-			return fmt.Errorf("drop [%d, %d) of the schedule log: %w", d.from, d.to, err)
+	for _, d := range slices.Backward(drops) {
+		if err := k.c.Journal.Drop(ctx, d); err != nil {
+			return fmt.Errorf("drop [%d, %d) of the schedule log: %w", d.From, d.To, err)
 		}
 	}
 	return nil
 }
 
-// garbage returns the ranges of segments that belong neither to a run nor to the present progress.
-func (k *Keeper) garbage(bases []int64) (drops []dropped) {
-	live := k.schedule.ranges()
-	for i, base := range bases {
-		if i+1 == len(bases) || k.segment <= base && base < k.until {
-			continue
+// garbage returns the ranges of segments that belong to no run, in order. If all but the present progress have been recorded before, they are
+// those; else more is set, and a new complete progress record will make the present ones garbage too.
+func (k *Keeper) garbage(ctx context.Context, present Range) (drops []Range, more bool, err error) {
+	var old, all []Range
+	live := k.schedule.runRanges()
+	active := true
+	err = k.c.Journal.Segments(ctx, func(s Range) bool {
+		if !slices.ContainsFunc(live, s.overlaps) && s.From < s.To {
+			all = append(all, s)
+			if !active && !s.overlaps(present) {
+				old = append(old, s)
+				more = more || !slices.ContainsFunc(k.drops, func(d Range) bool { return d.From <= s.From && s.To <= d.To })
+			}
 		}
-		end := bases[i+1]
-		if slices.ContainsFunc(live, func(r dropped) bool { return r.from < end && base < r.to }) {
-			continue
-		}
-		if n := len(drops); n > 0 && drops[n-1].to == base {
-			drops[n-1].to = end
+		active = false
+		return true
+	})
+	if more {
+		old = all
+	}
+	return join(old), more, err
+}
+
+// join turns ranges from last to first into the fewest from first to last.
+func join(ranges []Range) (joined []Range) {
+	for _, r := range slices.Backward(ranges) {
+		if n := len(joined); n > 0 && joined[n-1].To == r.From {
+			joined[n-1].To = r.To
 		} else {
-			drops = append(drops, dropped{base, end})
+			joined = append(joined, r)
 		}
 	}
-	return drops
+	return joined
 }

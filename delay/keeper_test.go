@@ -396,7 +396,7 @@ func TestRunWithoutItsFooterIsDeletedAfterACrash(t *testing.T) {
 	if err := p.keeper.Tidy(t.Context(), 0); err != nil {
 		t.Fatal(err)
 	}
-	if got := fmt.Sprint(len(p.journal.segments), p.keeper.drops); got != "1 [{0 5}]" {
+	if got := fmt.Sprint(len(p.journal.segments), p.keeper.drops); got != "1 [{0 6}]" {
 		t.Errorf("segments and drops: %s", got)
 	}
 }

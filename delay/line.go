@@ -107,7 +107,9 @@ func (l *Line) deliver(ctx context.Context, w *workspace, window int) (more bool
 		return more, nil
 	}
 	defer w.forget()
-	missing := w.gather(ctx, l.target, &l.shelf, f, now)
+	reading, cancel := context.WithTimeout(ctx, patience) // the log may lie anywhere, too
+	missing := w.gather(reading, l.target, &l.shelf, f, now)
+	cancel()
 	err = l.append(ctx, w, f)
 	l.schedule.giveBack(f)
 	if f.returned {

@@ -16,11 +16,9 @@ type progress struct {
 	// logStart is the partition's reported log start.
 	logStart int64
 	// drops are ranges of the journal whose deletion was decided and perhaps not carried out.
-	drops []dropped
+	drops []Range
 	runs  []runProgress
 }
-
-type dropped struct{ from, to int64 }
 
 // runProgress is what is finished of a run. A run that a progress record does not name is no more.
 type runProgress struct {
@@ -44,8 +42,8 @@ func (p *progress) encode() []byte {
 	e.int(p.logStart)
 	e.int(int64(len(p.drops)))
 	for _, d := range p.drops {
-		e.int(d.from)
-		e.int(d.to - d.from)
+		e.int(d.From)
+		e.int(d.To - d.From)
 	}
 	e.int(int64(len(p.runs)))
 	for _, r := range p.runs {
@@ -70,7 +68,7 @@ func decodeProgress(b []byte) (*progress, error) {
 	p := &progress{complete: d.int() == 1, folded: d.int(), floor: d.int(), received: d.int(), logStart: d.int()}
 	for range d.count() {
 		from := d.int()
-		p.drops = append(p.drops, dropped{from, from + d.int()})
+		p.drops = append(p.drops, Range{from, from + d.int()})
 	}
 	for range d.count() {
 		r := runProgress{from: d.int()}

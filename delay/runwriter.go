@@ -18,8 +18,8 @@ const (
 )
 
 // runWriter writes one run to the journal. Records may be given to it in any order; it sorts them, in files if need be. The order in the
-// journal is: header, table of tickets, table of keys, records, trailer. No footer is written: until
-// a progress record names the run, it does not exist.
+// journal is: header, table of tickets, table of keys, records, trailer. The records have segments of their own: they are most of the run and are
+// read once, so they need not stay where the rest does. No footer is written: until a progress record names the run, it does not exist.
 type runWriter struct {
 	ctx     context.Context
 	journal Journal
@@ -183,7 +183,7 @@ func (w *runWriter) finish() (runInfo, error) {
 		err = w.writeRecords()
 	}
 	if err == nil {
-		w.info.trailer, err = w.appendHidden(false, kindTrailer, w.info.encode())
+		w.info.trailer, err = w.appendHidden(true, kindTrailer, w.info.encode())
 	}
 	return w.info, err
 }
@@ -237,7 +237,7 @@ func (w *runWriter) writeRecords() error {
 		if err != nil {
 			return err
 		}
-		offset, err := w.journal.Append(w.ctx, false, b)
+		offset, err := w.journal.Append(w.ctx, len(w.info.data) == 1, b)
 		w.info.data[len(w.info.data)-1].offset = offset
 		w.info.to = offset + count
 		batch, codec = 0, record.None

@@ -28,6 +28,8 @@ type Schedule struct {
 	// runs, which need the proofs above.
 	folded    int64
 	namesRuns bool
+	// copies is what copies of the journal can do, one for each progress record that one may end behind, in order.
+	copies []journalCopy
 	// journal is where the runs are, nil without any.
 	journal Journal
 	// rewrite is the run being written, nil mostly.

@@ -22,8 +22,8 @@ func ofSegments(t testing.TB, s *Set, n int) *Log {
 	return l
 }
 
-// scanned lists what a scan visits, and how it ends.
-func scanned(l *Log, from, to int64) (all []string) {
+// visited lists what a scan visits, and how it ends.
+func visited(l *Log, from, to int64) (all []string) {
 	err := l.Scan(from, to, func(b record.Batch) error {
 		all = append(all, fmt.Sprint(b.BaseOffset()))
 		return nil
@@ -57,7 +57,7 @@ func TestDropFromTheMiddleSurvivesPowerLoss(t *testing.T) {
 	equal(t, removed, 3)
 	for range 2 {
 		equal(t, starts(l), [2]int64{0, 0})
-		equal(t, scanned(l, 0, 5), []string{"0", "4"})
+		equal(t, visited(l, 0, 5), []string{"0", "4"})
 		if _, err := l.BatchAt(2, nil); !errors.As(err, new(*OutOfRangeError)) {
 			t.Fatal(err)
 		}
@@ -92,13 +92,13 @@ func TestEvictFromTheMiddle(t *testing.T) {
 	for range 2 {
 		equal(t, starts(l), [2]int64{0, 1})
 		equal(t, l.Offsets().DeleteBound, int64(6))
-		equal(t, scanned(l, 0, 8), []string{"tier 0-1"})
-		equal(t, scanned(l, 1, 8), []string{"1", "tier 2-4"})
-		equal(t, scanned(l, 3, 8), []string{"tier 3-4"})
-		equal(t, scanned(l, 4, 5), []string{"4"})
+		equal(t, visited(l, 0, 8), []string{"tier 0-1"})
+		equal(t, visited(l, 1, 8), []string{"1", "tier 2-4"})
+		equal(t, visited(l, 3, 8), []string{"tier 3-4"})
+		equal(t, visited(l, 4, 5), []string{"4"})
 		// The last hole ends above the delete bound, with what was dropped there.
-		equal(t, scanned(l, 4, 8), []string{"4", "tier 5-7"})
-		equal(t, scanned(l, 7, 8), []string{"7"})
+		equal(t, visited(l, 4, 8), []string{"4", "tier 5-7"})
+		equal(t, visited(l, 7, 8), []string{"7"})
 		var in *TieredError
 		if _, err := l.BatchAt(3, nil); !errors.As(err, &in) || in.LocalStart != 4 {
 			t.Fatal(err)

@@ -188,7 +188,10 @@ func (l *Log) Scan(from, to int64, fn func(record.Batch) error) error {
 			for last+1 < len(segments) && holeAt(segments, last, confirmed) == 0 {
 				last++
 			}
-			end := min(to, segments[last].End())
+			end := to
+			if last+1 < len(segments) {
+				end = min(to, segments[last].End())
+			}
 			err := l.scan(segments[first:last+1], from, end, func(_ *segment.Segment, b record.Batch) error {
 				if err := fn(b); err != nil {
 					return err

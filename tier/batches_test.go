@@ -61,7 +61,7 @@ func TestDroppedOffsetsAreToldApart(t *testing.T) {
 			l.fill(6)
 			l.dropped = [][2]int64{{5, 15}}
 		})
-		if err := w.p.Drop(w.t.Context(), 5, 15); err != nil {
+		if err := w.p.Drop(w.t.Context(), 5, 15, nothing); err != nil {
 			w.t.Fatal(err)
 		}
 		w.settle()
@@ -114,9 +114,12 @@ func TestWantedSaysWhatTheGateHolds(t *testing.T) {
 		w.log.gate = 10
 		w.configure(tier.Config{Copy: true, RetentionMs: 1, RetentionBytes: -1})
 		w.uploaded(func(l *fakeLog) { l.fill(4) })
-		start, _, _ := w.p.Offsets()
+		start := w.p.Status().Start
 		if start != 10 || w.p.Wanted() != 20 {
 			t.Fatalf("starts at %d, wanted up to %d", start, w.p.Wanted())
 		}
 	})
 }
+
+// nothing spares nothing.
+func nothing(tier.Span) bool { return false }

@@ -142,8 +142,8 @@ func (m *Manifest) pruneEpochs() {
 	m.Epochs = m.Epochs[n:]
 }
 
-// cutMiddle replaces the segments that lie wholly in [from, to) by a drop. It reports whether there were any.
-func (c *catalog) cutMiddle(ctx context.Context, m *Manifest, from, to, now int64) (changed bool, err error) {
+// cutMiddle replaces the segments that lie wholly in [from, to) and are not spared by drops. It reports whether there were any.
+func (c *catalog) cutMiddle(ctx context.Context, m *Manifest, from, to int64, spare func(Span) bool, now int64) (changed bool, err error) {
 	for i := range m.Pages {
 		p := m.Pages[i]
 		if p.End <= from || p.Base >= to || p.Segments == 0 {
@@ -153,7 +153,7 @@ func (c *catalog) cutMiddle(ctx context.Context, m *Manifest, from, to, now int6
 		if err != nil {
 			return false, err
 		}
-		kept := m.dropWithin(entries, from, to, now)
+		kept := m.dropWithin(entries, from, to, spare, now)
 		if kept == nil {
 			continue
 		}
@@ -163,19 +163,19 @@ func (c *catalog) cutMiddle(ctx context.Context, m *Manifest, from, to, now int6
 		m.discardPage(&p, garbagePage, now)
 		changed = true
 	}
-	if kept := m.dropWithin(m.Tail, from, to, now); kept != nil {
+	if kept := m.dropWithin(m.Tail, from, to, spare, now); kept != nil {
 		m.Tail = kept
 		changed = true
 	}
 	return changed, nil
 }
 
-// dropWithin returns entries with the segments in [from, to) replaced by drops, nil if there are none.
-func (m *Manifest) dropWithin(entries []Entry, from, to, now int64) []Entry {
+// dropWithin returns entries with the segments in [from, to) that are not spared replaced by drops, nil if there are none.
+func (m *Manifest) dropWithin(entries []Entry, from, to int64, spare func(Span) bool, now int64) []Entry {
 	var kept []Entry
 	changed := false
 	for _, e := range entries {
-		if !e.isDrop() && from <= e.Base && e.End <= to {
+		if !e.isDrop() && from <= e.Base && e.End <= to && !spare(e.Span) {
 			m.discard([]Entry{e}, now)
 			e = dropEntry(e.Base, e.End)
 			changed = true

@@ -252,7 +252,7 @@ func TestRecordedDropsKeepTheRangeContiguous(t *testing.T) {
 		w.log.dropped = [][2]int64{{5, 15}, {25, 35}}
 		w.log.segments = append(w.log.segments[:5], w.log.segments[7:]...)
 		w.log.mu.Unlock()
-		if err := w.p.Drop(w.t.Context(), 5, 15); err != nil {
+		if err := w.p.Drop(w.t.Context(), 5, 15, nothing); err != nil {
 			w.t.Fatal(err)
 		}
 		w.p.Notify()
@@ -265,7 +265,7 @@ func TestRecordedDropsKeepTheRangeContiguous(t *testing.T) {
 		if got := w.consume(0, 1000); !bytes.Equal(got, want) {
 			w.t.Fatalf("%d bytes instead of %d", len(got), len(want))
 		}
-		if err := w.p.Drop(w.t.Context(), 5, 15); err != nil { // again, after a crash say
+		if err := w.p.Drop(w.t.Context(), 5, 15, nothing); err != nil { // again, after a crash say
 			w.t.Fatal(err)
 		}
 		w.noOrphans()
@@ -282,7 +282,7 @@ func TestDropInPages(t *testing.T) {
 			}
 			l.dropped = [][2]int64{{20, 30}}
 		})
-		if err := w.p.Drop(w.t.Context(), 20, 30); err != nil {
+		if err := w.p.Drop(w.t.Context(), 20, 30, nothing); err != nil {
 			w.t.Fatal(err)
 		}
 		w.settle()

@@ -2,7 +2,6 @@ package partition
 
 import (
 	"context"
-	"errors"
 
 	"github.com/morrowmq/morrow/delay"
 	"github.com/morrowmq/morrow/log"
@@ -13,27 +12,18 @@ import (
 type source struct{ p *Partition }
 
 // BatchAt implements delay.Source.
-func (s source) BatchAt(_ context.Context, offset int64, buf []byte) (record.Batch, error) {
-	b, err := s.p.log.BatchAt(offset, buf)
-	if _, ok := errors.AsType[*log.OutOfRangeError](err); ok {
-		return nil, errors.Join(delay.ErrGone, err)
-	}
-	return b, err
+func (s source) BatchAt(ctx context.Context, offset int64, buf []byte) (record.Batch, error) {
+	return s.p.batchAt(ctx, offset, buf)
 }
 
 // Scan implements delay.Source.
 func (s source) Scan(ctx context.Context, from, to int64, visit func(record.Batch) error) error {
-	return s.p.log.Scan(from, to, func(b record.Batch) error {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		return visit(b)
-	})
+	return s.p.scan(ctx, from, to, visit)
 }
 
 // OffsetForTimestamp implements delay.Source.
-func (s source) OffsetForTimestamp(_ context.Context, ms int64) (offset int64, ok bool, err error) {
-	offset, _, ok, err = s.p.log.OffsetForTimestamp(ms)
+func (s source) OffsetForTimestamp(ctx context.Context, ms int64) (offset int64, ok bool, err error) {
+	offset, _, ok, err = s.p.offsetForTimestamp(ctx, ms)
 	return offset, ok, err
 }
 
@@ -75,13 +65,7 @@ func (p *Partition) load(ctx context.Context) error {
 	}
 	from := p.schedule.End()
 	for to := p.log.Offsets().LogEnd; from < to; from, to = to, p.log.Offsets().LogEnd {
-		err := p.log.Scan(from, to, func(b record.Batch) error {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			return p.schedule.Apply(b)
-		})
-		if err != nil {
+		if err := p.scan(ctx, from, to, p.schedule.Apply); err != nil {
 			return err
 		}
 	}

@@ -51,14 +51,20 @@ func (p *Partition) ListOffset(ctx context.Context, timestamp int64, committed b
 	case MaxTimestamp:
 		return p.maxTimestamp(ctx, end)
 	}
+	offset, ts, ok, err := p.offsetForTimestamp(ctx, timestamp)
+	return p.found(offset, ts, ok && offset < end), err
+}
+
+// offsetForTimestamp finds the first visible record at or after a time, here or in the tier.
+func (p *Partition) offsetForTimestamp(ctx context.Context, timestamp int64) (offset, ts int64, ok bool, err error) {
+	o := p.log.Offsets()
 	if r := p.remote.Load(); r != nil && o.LocalStart > o.LogStart {
-		offset, ts, ok, err := r.OffsetForTimestamp(ctx, timestamp, o.LogStart)
+		offset, ts, ok, err = r.OffsetForTimestamp(ctx, timestamp, o.LogStart)
 		if err != nil || ok && offset < o.LocalStart {
-			return p.found(offset, ts, ok && offset < end), err
+			return offset, ts, ok, err
 		}
 	}
-	offset, ts, ok, err := p.log.OffsetForTimestamp(timestamp)
-	return p.found(offset, ts, ok && offset < end), err
+	return p.log.OffsetForTimestamp(timestamp)
 }
 
 // maxTimestamp finds the visible record with the newest timestamp, here or in the tier.

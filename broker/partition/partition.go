@@ -137,6 +137,10 @@ func (p *Partition) dropped() bool {
 // delays reports whether the partition has, or will have, a schedule.
 func (p *Partition) delays() bool { return p.Topic().Rules != nil }
 
+// scheduleLog is the partition that holds the runs of this one, and owner the one whose runs this one holds; nil if there is none.
+func (p *Partition) scheduleLog() *Partition { return p.find(p.Topic().ScheduleID) }
+func (p *Partition) owner() *Partition       { return p.find(p.Topic().ScheduleOf) }
+
 // Topic is what the partition knows of its topic at the moment.
 func (p *Partition) Topic() *Topic { return p.topic.Load() }
 

@@ -3,9 +3,12 @@ package partition
 import (
 	"context"
 	"math"
+	"slices"
 	"time"
 
+	"github.com/morrowmq/morrow/delay"
 	"github.com/morrowmq/morrow/log"
+	"github.com/morrowmq/morrow/log/segment"
 )
 
 // retain applies retention to all partitions, every log.retention.check.interval.ms.
@@ -34,7 +37,11 @@ func (t *Table) retentionInterval() time.Duration {
 
 // retain deletes what the topic's retention allows, the schedule does not need, and, for a tiered topic, the tier has.
 func (p *Partition) retain(now time.Time) {
-	removed, err := p.log.Retain(now, p.floor())
+	remove := p.retainLog
+	if p.Topic().Schedule {
+		remove = p.evictRuns
+	}
+	removed, err := remove(now)
 	if err != nil {
 		p.logger.Error("retention failed", "partition", p, "err", err)
 		return
@@ -44,8 +51,32 @@ func (p *Partition) retain(now time.Time) {
 	}
 }
 
-// floor is how far deletion may go. In a tiered topic local bytes go only once the tier has confirmed them, and those of pending
-// records stay here, where they are delivered from.
+func (p *Partition) retainLog(now time.Time) (removed int, err error) {
+	return p.log.Retain(now, p.floor())
+}
+
+// evictRuns removes local copies from a schedule log, by the local retention of the topic it belongs to: of records that are not delivered soon. The
+// tables of a run stay, so that cancels need no store, and so does what a start reads.
+func (p *Partition) evictRuns(now time.Time) (removed int, err error) {
+	c, schedule := p.Topic().Config, localSource{p}.schedule()
+	if p.remote.Load() == nil || !c.RemoteStorageEnable || schedule == nil {
+		return 0, nil
+	}
+	late := schedule.ReadLate(now.Add(2 * prefetchAhead).UnixMilli())
+	size := p.log.Size()
+	return p.log.Evict(p.confirmed(), func(s segment.Info) bool {
+		old := c.LocalRetentionMs >= 0 && s.Timestamp() >= 0 && s.Timestamp()+c.LocalRetentionMs < now.UnixMilli()
+		large := c.LocalRetentionBytes >= 0 && size-s.Size >= c.LocalRetentionBytes
+		if !old && !large || !slices.ContainsFunc(late, func(r delay.Range) bool { return r.From <= s.Base && s.End <= r.To }) {
+			return false
+		}
+		size -= s.Size
+		return true
+	})
+}
+
+// floor is how far deletion may go. In a tiered topic local bytes go only once the tier has confirmed them, and those of records that
+// are pending in memory stay here, where they are delivered from.
 func (p *Partition) floor() log.Floor {
 	f := log.Floor{Gate: p.gate()}
 	if p.remote.Load() != nil && p.Topic().Config.RemoteStorageEnable {
@@ -65,4 +96,35 @@ func (p *Partition) gate() int64 {
 	p.mu.Lock() // the schedule knows of everything below the end
 	defer p.mu.Unlock()
 	return min(p.schedule.Gate(), p.held.Load(), p.log.Offsets().LogEnd)
+}
+
+// remoteGate is what gate is for removals from the tier: there, what is above suffices together with what has come up of the schedule log.
+func (p *Partition) remoteGate() int64 {
+	if p.Topic().Schedule {
+		return p.remoteScheduleGate()
+	}
+	gate := p.gate()
+	if journal := p.scheduleLog(); p.delays() && journal != nil && p.loaded.Load() {
+		if end := (scheduleLog{journal}).copied(); end != math.MaxInt64 {
+			gate = min(gate, p.schedule.CopyGate(end))
+		}
+	}
+	return gate
+}
+
+// remoteScheduleGate is the first offset of a schedule log that is needed in the tier.
+func (p *Partition) remoteScheduleGate() int64 {
+	schedule := localSource{p}.schedule()
+	if schedule == nil {
+		return 0
+	}
+	needs, all := schedule.CopyNeeds(scheduleLog{p}.copied())
+	if all {
+		return 0
+	}
+	gate := int64(math.MaxInt64)
+	for _, n := range needs {
+		gate = min(gate, n.From)
+	}
+	return gate
 }

@@ -2,12 +2,10 @@ package partition
 
 import (
 	"context"
-	"log/slog"
 	"slices"
 	"testing"
 	"time"
 
-	"github.com/morrowmq/morrow/tier"
 	"github.com/morrowmq/morrow/tier/tiertest"
 )
 
@@ -103,11 +101,7 @@ func TestDelayLongerThanRetention(t *testing.T) {
 
 func TestTieredPartitionIsReadHereAndThere(t *testing.T) {
 	living(t, func(t *testing.T, w *world) {
-		var err error
-		w.tier, err = tier.Open(tier.Options{Bucket: tiertest.NewBucket(), Cluster: "c", FS: w.mem, Dir: "/remote", Now: w.clock, Logger: slog.New(slog.NewTextHandler(w.lines, nil))})
-		if err != nil {
-			t.Fatal(err)
-		}
+		w.bucket = tiertest.NewBucket()
 		w.open()
 		w.create("cold", 1, "remote.storage.enable", "true", "local.retention.ms", "1", "retention.ms", "-1")
 		w.start()

@@ -1,12 +1,17 @@
 package partition
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"math"
+	"slices"
 
 	"github.com/morrowmq/morrow/delay"
 	"github.com/morrowmq/morrow/log"
 	"github.com/morrowmq/morrow/log/record"
+	"github.com/morrowmq/morrow/log/segment"
+	"github.com/morrowmq/morrow/tier"
 )
 
 // scheduleLog is the partition of the schedule topic that belongs to a partition, as its keeper uses it.
@@ -44,21 +49,83 @@ func (j scheduleLog) Scan(ctx context.Context, from, to int64, visit func(record
 	return source(j).Scan(ctx, from, to, visit)
 }
 
-// Segments implements delay.Journal.
-func (j scheduleLog) Segments(context.Context) (bases []int64, end int64, err error) {
+// Segments implements delay.Journal. The tier is asked only for what lies in front of the first hole, so that it need not be there at a start.
+func (j scheduleLog) Segments(ctx context.Context, visit func(delay.Range) (more bool)) error {
 	if err := j.p.log.Failure(); err != nil {
-		return nil, 0, err
+		return err
 	}
-	for _, s := range j.p.log.Segments() {
-		bases, end = append(bases, s.Base), s.End
+	local, start := j.p.log.Segments(), j.p.log.Offsets().RealStart
+	after := local[len(local)-1].End
+	for i, s := range slices.Backward(local) {
+		if s.End < after {
+			return j.segmentsInTier(ctx, local[:i+1], after, visit)
+		}
+		if !visit(delay.Range{From: s.Base, To: s.End}) {
+			return nil
+		}
+		after = s.Base
 	}
-	return bases, end, nil
+	if start < after {
+		return j.segmentsInTier(ctx, nil, after, visit)
+	}
+	return nil
 }
 
-// Drop implements delay.Journal.
-func (j scheduleLog) Drop(_ context.Context, from, to int64) error {
-	_, err := j.p.log.Drop(from, to)
-	return err
+// segmentsInTier visits the segments that end at or below an offset, those that are local and those that are not.
+func (j scheduleLog) segmentsInTier(ctx context.Context, local []segment.Info, end int64, visit func(delay.Range) (more bool)) error {
+	var all []delay.Range
+	for _, s := range local {
+		all = append(all, delay.Range{From: s.Base, To: s.End})
+	}
+	if remote := j.p.remote.Load(); remote != nil {
+		spans, err := remote.Segments(ctx)
+		if err != nil {
+			return err
+		}
+		for _, s := range spans {
+			if s.End <= end && firstMissing(local, s.Base) < s.End {
+				all = append(all, delay.Range{From: s.Base, To: s.End})
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b delay.Range) int { return cmp.Compare(b.From, a.From) })
+	for _, r := range all {
+		if !visit(r) {
+			break
+		}
+	}
+	return nil
+}
+
+// Drop implements delay.Journal. In the tier it may not be possible yet, because of what was or was not copied there; then it is tried with the
+// next Tidy, for which the segments are still there.
+func (j scheduleLog) Drop(ctx context.Context, r delay.Range) error {
+	if _, err := j.p.log.Drop(r.From, r.To); err != nil {
+		return err
+	}
+	remote, owner := j.p.remote.Load(), j.p.owner()
+	if remote == nil || owner == nil || !owner.loaded.Load() {
+		return nil
+	}
+	needs, all := owner.schedule.CopyNeeds(j.copied())
+	if all {
+		return nil
+	}
+	spare := func(s tier.Span) bool {
+		return slices.ContainsFunc(needs, func(n delay.Range) bool { return n.From < s.End && s.Base < n.To })
+	}
+	if err := remote.Drop(ctx, r.From, r.To, spare); err != nil && ctx.Err() == nil {
+		j.p.logger.Warn("schedule log: what is over cannot be dropped in the tier yet", "partition", j.p.String(), "err", err)
+	}
+	return nil
+}
+
+// copied is the end of what a copy of the log has: the tier, or, if nothing is copied there, the log itself.
+func (j scheduleLog) copied() int64 {
+	if c := j.p.Topic().Config; j.p.remote.Load() == nil || !c.RemoteStorageEnable || c.RemoteCopyDisable {
+		return math.MaxInt64
+	}
+	return j.p.confirmed()
 }
 
 // errNoSchedule means that the partition of the schedule topic cannot be used.

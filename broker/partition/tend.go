@@ -2,6 +2,7 @@ package partition
 
 import (
 	"context"
+	"errors"
 	"math"
 	"time"
 
@@ -73,7 +74,7 @@ func (p *Partition) tend(ctx context.Context, limits *config.Resolved, spillAll 
 	p.held.Store(p.schedule.Gate())
 	defer p.held.Store(math.MaxInt64)
 	o, segments := p.log.Offsets(), p.log.Segments()
-	expired := p.expired(o, segments)
+	expired := max(p.expired(o, segments), min(p.wanted(), o.HighWatermark))
 	below := max(expired, behind(segments, limits.Int("delay.spill.distance.bytes")))
 	if spillAll {
 		below = o.HighWatermark
@@ -84,12 +85,25 @@ func (p *Partition) tend(ctx context.Context, limits *config.Resolved, spillAll 
 			return err
 		}
 	}
-	if gate := p.schedule.Gate(); gate < expired || gate < behind(segments, progressBytes) {
+	journal := p.scheduleLog()
+	if journal == nil {
+		return errNoSchedule
+	}
+	copied := scheduleLog{journal}.copied()
+	p.schedule.Copied(copied)
+	if gate := p.schedule.CopyGate(math.MaxInt64); gate < expired || gate < behind(segments, progressBytes) {
 		p.caughtUp()
 		if err := p.keeper.Progress(ctx, o.LogStart); err != nil {
 			return err
 		}
 	}
+	if p.schedule.CopyGate(copied) < p.wanted() {
+		// The tier waits for progress to come up there, which it does when its segment is closed.
+		if err := journal.log.Roll(); err != nil {
+			return err
+		}
+	}
+	p.prefetch()
 	if now := p.now(); now.Sub(p.tidied) >= tidyInterval {
 		p.tidied = now
 		return p.tidy(ctx, o)
@@ -97,15 +111,18 @@ func (p *Partition) tend(ctx context.Context, limits *config.Resolved, spillAll 
 	return nil
 }
 
-// tidy merges small runs, one merge at a time, and deletes what is finished.
+// tidy merges small runs, one merge at a time, and deletes what is finished. A merge fails if a run cannot be read.
 func (p *Partition) tidy(ctx context.Context, o log.Offsets) error {
-	if p.schedule.Stats(p.now().UnixMilli()).Runs == 0 {
-		return nil
+	_, err := p.keeper.Merge(ctx, o.LogStart)
+	return errors.Join(err, p.keeper.Tidy(ctx, o.LogStart))
+}
+
+// wanted is the end of what retention wants to remove from the tier; 0 if it is not tiered.
+func (p *Partition) wanted() int64 {
+	if r := p.remote.Load(); r != nil {
+		return r.Wanted()
 	}
-	if _, err := p.keeper.Merge(ctx, o.LogStart); err != nil {
-		return err
-	}
-	return p.keeper.Tidy(ctx, o.LogStart)
+	return 0
 }
 
 // caughtUp tells the schedule how far the log concerns it: every batch that does is applied in the append section.
@@ -155,7 +172,7 @@ func behind(segments []segment.Info, bytes int64) int64 {
 
 // openKeeper reads what the schedule log knows.
 func (p *Partition) openKeeper(ctx context.Context) error {
-	journal := p.find(p.Topic().ScheduleID)
+	journal := p.scheduleLog()
 	if journal == nil {
 		return errNoSchedule
 	}

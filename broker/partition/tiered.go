@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/morrowmq/morrow/delay"
 	"github.com/morrowmq/morrow/log"
 	"github.com/morrowmq/morrow/tier"
 )
@@ -13,7 +14,7 @@ import (
 // openRemote takes the partition into the tier, if its topic is tiered or once was: what lies there must stay readable.
 func (p *Partition) openRemote() error {
 	topic, o := p.Topic(), p.log.Offsets()
-	if p.tier == nil || p.remote.Load() != nil || topic.Schedule {
+	if p.tier == nil || p.remote.Load() != nil {
 		return nil
 	}
 	if !topic.Config.RemoteStorageEnable && o.DeleteBound < 0 && o.LocalStart <= o.RealStart {
@@ -50,7 +51,7 @@ func (p *Partition) confirmed() int64 {
 	return tier.NoOffset
 }
 
-// ReadRemote finds visible batches in the tier, or behind its end in the local log. It waits for the store until ctx ends; what was
+// ReadRemote finds visible batches in the tier, or in the local log where that goes on. It waits for the store until ctx ends; what was
 // begun then goes on, so that the client's next try finds it.
 func (p *Partition) ReadRemote(ctx context.Context, r ReadRequest) (*Read, error) {
 	remote := p.remote.Load()
@@ -58,19 +59,19 @@ func (p *Partition) ReadRemote(ctx context.Context, r ReadRequest) (*Read, error
 		return nil, ErrNotRemote
 	}
 	for {
+		local, err := p.Read(r)
+		missing, ok := errors.AsType[*log.TieredError](err)
+		if !ok {
+			return local, err
+		}
 		o := p.log.Offsets()
-		if r.Offset < o.LogStart {
-			return nil, &log.OutOfRangeError{Offset: r.Offset, Start: o.LogStart, End: o.LogEnd}
-		}
-		if r.Offset >= o.LocalStart {
-			return p.Read(r)
-		}
+		r.Offset = missing.Offset // only hidden batches were before
 		found, err := remote.Read(ctx, tier.ReadRequest{Offset: r.Offset, MaxBytes: int64(r.MaxBytes), MinOne: r.MinOne, Committed: r.Committed})
 		if err != nil {
 			return nil, err
 		}
 		if len(found.Ranges) == 0 && found.Next > r.Offset {
-			r.Offset = found.Next // only hidden batches were there
+			r.Offset = found.Next // as there
 			if err := found.Release(); err != nil {
 				return nil, err
 			}
@@ -110,8 +111,11 @@ var _ tier.Source = localSource{}
 // maxClosed is how many segments Closed lists at once.
 const maxClosed = 100
 
-// Closed implements tier.Source.
+// Closed implements tier.Source. What is missing in a schedule log can be judged only once the schedule is loaded.
 func (s localSource) Closed(from int64) ([]tier.LocalSegment, error) {
+	if s.p.Topic().Schedule && s.schedule() == nil {
+		return nil, nil
+	}
 	o := s.p.log.Offsets()
 	decided := min(o.HighWatermark, o.RealLastStable)
 	var closed []tier.LocalSegment
@@ -165,16 +169,14 @@ func (s localSource) Offsets() tier.LocalOffsets {
 	o := s.p.log.Offsets()
 	return tier.LocalOffsets{
 		Start: o.RealStart, Reported: o.LogStart, LocalStart: o.LocalStart, LocalBytes: s.p.log.Size(), End: o.LogEnd,
-		SourceEnd: s.p.sourceEnd(), Gate: s.p.gate(),
+		SourceEnd: s.p.sourceEnd(), Gate: s.p.remoteGate(),
 	}
 }
 
 // sourceEnd is the end of the log whose schedule this one holds, tier.NoOffset if it holds none.
 func (p *Partition) sourceEnd() int64 {
-	if p.Topic().Schedule {
-		if source := p.find(p.Topic().ScheduleOf); source != nil {
-			return source.log.Offsets().LogEnd
-		}
+	if owner := p.owner(); owner != nil {
+		return owner.log.Offsets().LogEnd
 	}
 	return tier.NoOffset
 }
@@ -189,10 +191,21 @@ func (s localSource) Since(offset int64) time.Time {
 	return time.Time{}
 }
 
+// schedule is the one whose runs the log holds, nil if it is not loaded or there is none.
+func (s localSource) schedule() *delay.Schedule {
+	if owner := s.p.owner(); owner != nil && owner.loaded.Load() {
+		return owner.schedule
+	}
+	return nil
+}
+
 // Advance implements tier.Source.
 func (s localSource) Advance(start, reported int64) error {
 	return s.p.log.AdvanceStart(start, reported)
 }
 
-// Dropped implements tier.Source. Nothing is ever dropped from the middle of these logs.
-func (s localSource) Dropped(int64, int64) bool { return false }
+// Dropped implements tier.Source: the schedule has recorded what it needs.
+func (s localSource) Dropped(from, to int64) bool {
+	schedule := s.schedule()
+	return schedule != nil && !schedule.Needs(delay.Range{From: from, To: to})
+}

@@ -21,6 +21,7 @@ import (
 	"github.com/morrowmq/morrow/log"
 	"github.com/morrowmq/morrow/log/record"
 	"github.com/morrowmq/morrow/tier"
+	"github.com/morrowmq/morrow/tier/tiertest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -68,6 +69,7 @@ type world struct {
 	mem        *vfs.Mem // under fsys
 	store      *memStore
 	clock      func() time.Time
+	bucket     *tiertest.Bucket // nil: no tier
 	tier       *tier.Tier
 	reserve    int64 // bytes of disk
 	logs       *log.Set
@@ -100,6 +102,12 @@ func (w *world) open() {
 	var err error
 	if w.logs, err = log.Open(log.SetConfig{FS: w.fsys, Dir: "/logs", Logger: logger, Now: w.clock, JournalMaxBytes: -1, ReserveBytes: w.reserve}); err != nil {
 		w.Fatal(err)
+	}
+	if w.bucket != nil {
+		w.tier, err = tier.Open(tier.Options{Bucket: w.bucket, Cluster: "c", FS: w.fsys, Dir: "/remote", Now: w.clock, Logger: logger, CacheReserve: 1})
+		if err != nil {
+			w.Fatal(err)
+		}
 	}
 	w.dispatcher = delay.NewDispatcher(delay.DispatcherConfig{Logger: logger, Now: w.clock})
 	w.table = NewTable(Config{
@@ -165,18 +173,17 @@ func (w *world) start() (stop func()) {
 			}
 		})
 	}
+	remote := w.tier
 	stop = sync.OnceFunc(func() {
 		cancel()
 		wg.Wait()
-	})
-	w.Cleanup(func() {
-		stop()
-		if w.tier != nil {
-			if err := w.tier.Close(); err != nil {
+		if remote != nil {
+			if err := remote.Close(); err != nil {
 				w.Errorf("close tier: %v", err)
 			}
 		}
 	})
+	w.Cleanup(stop)
 	return stop
 }
 

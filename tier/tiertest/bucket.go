@@ -226,6 +226,19 @@ func (b *Bucket) Damage(key string) {
 	b.objects[key] = s
 }
 
+// Take removes an object without anybody noticing. The function it returns puts it back.
+func (b *Bucket) Take(key string) (back func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := b.objects[key]
+	delete(b.objects, key)
+	return func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.objects[key] = s
+	}
+}
+
 // Requests returns one line per request so far: "put <key>" and so on.
 func (b *Bucket) Requests() []string {
 	b.mu.Lock()

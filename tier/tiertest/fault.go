@@ -60,6 +60,7 @@ const Forever = math.MaxInt
 // Rule makes requests fail.
 type Rule struct {
 	Ops   Op     // 0: all
+	Under string // what the key begins with
 	Key   string // what the key ends with
 	After int    // so many matching requests go well first
 	Times int    // then so many fail; 0 means one
@@ -124,7 +125,7 @@ func (b *Bucket) begin(ctx context.Context, op Op, key string) *Rule {
 	b.log = append(b.log, op.String()+" "+key)
 	var hit *Rule
 	for _, r := range b.rules {
-		if r.Ops&op == 0 || !strings.HasSuffix(key, r.Key) {
+		if r.Ops&op == 0 || !strings.HasPrefix(key, r.Under) || !strings.HasSuffix(key, r.Key) {
 			continue
 		}
 		r.seen++

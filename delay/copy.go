@@ -1,0 +1,97 @@
+package delay
+
+import (
+	"slices"
+	"sort"
+)
+
+// A copy of the journal, in a bucket say, is behind: it ends at an offset that lies below the journal's. It is of use only with a copy of the partition's
+// log that holds what a start from it would read. So whoever deletes parts of the copies asks what the last progress record needs
+// that the copy of the journal has, not what the journal needs itself.
+
+// journalCopy is what a copy of the journal can do that ends behind a certain progress record, and before the next.
+type journalCopy struct {
+	// end is the end of the progress record; 0 if there is none in the copy.
+	end int64
+	// floor and folded are those of the record; runs says that it names any.
+	floor, folded int64
+	runs          bool
+	// needs are the runs it names, and the records themselves.
+	needs []Range
+}
+
+// copyOf describes a copy that ends behind a progress record, which together with those before it takes a range of the journal.
+func copyOf(p *progress, at Range) journalCopy {
+	c := journalCopy{end: at.To, floor: p.floor, folded: p.folded, runs: len(p.runs) > 0, needs: []Range{at}}
+	for _, r := range p.runs {
+		c.needs = append(c.needs, Range{r.from, r.to})
+	}
+	return c
+}
+
+// Copied says that a copy of the journal has come up to end, and will not be asked about below that any more.
+func (s *Schedule) Copied(end int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if copies := s.copiesFrom(end); copies != nil {
+		s.copies = copies
+	}
+}
+
+// copiesFrom lists what a copy of the journal that has come up to end can do, now and as it goes on; nil if that is not known.
+func (s *Schedule) copiesFrom(end int64) []journalCopy {
+	i := sort.Search(len(s.copies), func(i int) bool { return s.copies[i].end > end })
+	if i == 0 {
+		return nil
+	}
+	return s.copies[i-1:]
+}
+
+// CopyGate is what [Schedule.Gate] is for a copy of the partition's log that goes with a copy of the journal up to end: with what lies
+// above it the two suffice to know everything that is pending.
+func (s *Schedule) CopyGate(end int64) int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	copies := s.copiesFrom(end)
+	if copies == nil {
+		return 0
+	}
+	gate := s.settledFloor()
+	if i := slices.IndexFunc(copies, func(c journalCopy) bool { return c.runs }); i >= 0 {
+		gate = min(gate, copies[i].folded)
+	}
+	for _, r := range s.runs.list {
+		if floor := copies[0].floor; r.high > floor { // the copy does not know it
+			gate = min(gate, max(r.low, floor))
+		}
+	}
+	return gate
+}
+
+// CopyNeeds lists what may not be deleted from a copy of the journal that has come up to end; all is set if nothing may. It is in no order.
+func (s *Schedule) CopyNeeds(end int64) (needs []Range, all bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	copies := s.copiesFrom(end)
+	for _, c := range copies {
+		needs = append(needs, c.needs...)
+	}
+	return needs, copies == nil
+}
+
+// Needs reports whether anything that a progress record names lies in a range of the journal. Where a journal has a hole in which nothing is
+// needed, what was there was dropped on record.
+func (s *Schedule) Needs(r Range) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, x := range s.runs.list {
+		if r.overlaps(Range{x.from, x.to}) {
+			return true
+		}
+	}
+	if n := len(s.copies); n > 0 { // the present progress, and what is written behind it
+		last := &s.copies[n-1]
+		return len(last.needs) == 0 || r.To > last.needs[0].From
+	}
+	return true
+}

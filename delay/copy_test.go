@@ -1,0 +1,76 @@
+package delay
+
+import (
+	"slices"
+	"sort"
+
+	"pgregory.net/rapid"
+)
+
+// copied is a copy of a history's journal and log, as a bucket keeps it: behind, and with other parts deleted.
+type copied struct {
+	journal []journalSegment
+	// end is how far the journal was copied, start from where on the copy of the log, which is complete, was kept.
+	end, start int64
+}
+
+// copyJournal copies more of what is committed in the journal, and makes sure that the copies suffice.
+func (h *history) copyJournal() {
+	to := rapid.Int64Range(h.copied.end, max(h.copied.end, h.journal.committed)).Draw(h.t, "copy journal to")
+	for _, s := range h.journal.segments {
+		for _, b := range s.batches {
+			if b.BaseOffset() < h.copied.end || b.EndOffset() > to {
+				continue
+			}
+			last := len(h.copied.journal) - 1
+			if last < 0 || h.copied.journal[last].base != s.base {
+				h.copied.journal = append(h.copied.journal, journalSegment{base: s.base})
+				last++
+			}
+			h.copied.journal[last].batches = append(h.copied.journal[last].batches, b)
+			h.copied.end = b.EndOffset()
+		}
+	}
+	if rapid.Bool().Draw(h.t, "forget") {
+		h.schedule.Copied(h.copied.end)
+	}
+	h.checkCopy()
+}
+
+// expireCopy deletes from the beginning of the copy of the log what its gate lets go.
+func (h *history) expireCopy() {
+	h.remember()
+	gate := min(h.schedule.CopyGate(h.copied.end), h.synced)
+	n := sort.Search(len(h.whole), func(i int) bool { return h.whole[i].EndOffset() > gate })
+	n = rapid.IntRange(0, n).Draw(h.t, "expire")
+	for n > 0 && h.whole[n-1].Continued() {
+		n--
+	}
+	if n > 0 {
+		h.copied.start = max(h.copied.start, h.whole[n-1].EndOffset())
+	}
+	h.checkCopy()
+}
+
+// dropCopy deletes from the copy of the journal what may go of a range.
+func (h *history) dropCopy(r Range) {
+	needs, all := h.schedule.CopyNeeds(h.copied.end)
+	h.copied.journal = slices.DeleteFunc(h.copied.journal, func(s journalSegment) bool {
+		e := s.extent()
+		return !all && r.From <= e.From && e.To <= r.To && !slices.ContainsFunc(needs, e.overlaps)
+	})
+}
+
+// checkCopy compares a schedule made from the copies alone with the truth.
+func (h *history) checkCopy() {
+	h.remember()
+	first := sort.Search(len(h.whole), func(i int) bool { return h.whole[i].EndOffset() > h.copied.start })
+	restored := *h
+	restored.partition = newPartition(h.rules)
+	restored.now, restored.wait = h.now, h.wait
+	restored.batches, restored.end = slices.Clone(h.whole[first:]), h.end
+	restored.start = h.copied.start
+	restored.journal = &memoryJournal{segments: slices.Clone(h.copied.journal), end: h.copied.end, committed: h.copied.end}
+	restored.recover()
+	restored.check()
+}
