@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/morrowmq/morrow/broker/coord"
 	"github.com/morrowmq/morrow/broker/txn"
@@ -46,19 +47,22 @@ func (c transactionCluster) ReserveProducerIDs(ctx context.Context, n int64) (fi
 	return c.b.store.ProducerIDs(ctx, n)
 }
 
-// WriteMarker implements txn.Cluster. A partition where the producer is in a newer epoch already needs no marker of an older one.
+// WriteMarker implements txn.Cluster. The offsets of groups end with their own coordinator, whose journal the partition is.
 func (c transactionCluster) WriteMarker(ctx context.Context, p txn.Partition, m txn.Marker) error {
 	if p.Topic == cluster.OffsetsTopic {
-		return c.endOffsets(ctx, p.Number, m)
+		err := c.b.groups.EndTransaction(ctx, p.Number, m.ProducerID, m.Epoch, m.CoordinatorEpoch, m.Commit)
+		if errors.Is(err, coord.ErrFenced) {
+			return fmt.Errorf("%w: %w", txn.ErrFenced, err)
+		}
+		return err
 	}
 	part, err := c.b.partitions.Get(p.TopicID, p.Number)
 	if err != nil {
 		return err
 	}
 	pending, err := part.EndTransaction(log.Marker(m), c.b.cfg.Now())
-	if _, fenced := errors.AsType[*log.ProducerFencedError](err); fenced {
-		c.b.logger.Warn("marker not written: the producer has a newer epoch", "partition", part.String(), "producer", m.ProducerID, "epoch", m.Epoch, "err", err)
-		return nil
+	if fenced(err) {
+		return fmt.Errorf("%w: %w", txn.ErrFenced, err)
 	}
 	if err != nil {
 		return err
@@ -66,12 +70,8 @@ func (c transactionCluster) WriteMarker(ctx context.Context, p txn.Partition, m 
 	return pending.Wait(ctx)
 }
 
-// endOffsets ends a transaction in a partition that is a group shard's journal.
-func (c transactionCluster) endOffsets(ctx context.Context, shard int32, m txn.Marker) error {
-	err := c.b.groups.EndTransaction(ctx, shard, m.ProducerID, m.Epoch, m.CoordinatorEpoch, m.Commit)
-	if errors.Is(err, coord.ErrFenced) {
-		c.b.logger.Warn("marker not written: the producer has a newer epoch", "topic", cluster.OffsetsTopic, "partition", shard, "producer", m.ProducerID, "epoch", m.Epoch, "err", err)
-		return nil
-	}
-	return err
+func fenced(err error) bool {
+	_, producer := errors.AsType[*log.ProducerFencedError](err)
+	_, coordinator := errors.AsType[*log.CoordinatorFencedError](err)
+	return producer || coordinator
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/morrowmq/morrow/broker/coord"
+	"github.com/morrowmq/morrow/broker/coord/coordtest"
 )
 
 // BenchmarkLoad replays a million commits of 100 groups for 1,000 partitions
@@ -15,21 +16,21 @@ func BenchmarkLoad(b *testing.B) {
 	w := newWorld()
 	w.topics.set("topic-with-an-ordinary-name", 1000)
 	_, id, _ := w.topics.Partitions("topic-with-an-ordinary-name")
-	j := &memJournal{}
+	j := &coordtest.Journal{}
 	for i := range 1_000_000 {
 		k := offsetKey{fmt.Sprint("group-", i%100), "topic-with-an-ordinary-name", int32(i / 100 % 1000)}
-		j.records = append(j.records, offsetRecord(k, id, committed{offset: int64(i), leaderEpoch: 1, commitMs: w.now.UnixMilli(), expireMs: -1}))
+		j.Records = append(j.Records, offsetRecord(k, id, committed{offset: int64(i), leaderEpoch: 1, commitMs: w.now.UnixMilli(), expireMs: -1}))
 	}
 	b.ReportAllocs()
 	for b.Loop() {
 		m := w.newMachine()
-		for _, r := range j.records {
+		for _, r := range j.Records {
 			if err := m.Replay(r); err != nil {
 				b.Fatal(err)
 			}
 		}
 	}
-	b.ReportMetric(float64(len(j.records))*float64(b.N)/b.Elapsed().Seconds(), "records/s")
+	b.ReportMetric(float64(len(j.Records))*float64(b.N)/b.Elapsed().Seconds(), "records/s")
 }
 
 // BenchmarkCommit commits ten partitions for a member of a stable group.
@@ -44,7 +45,7 @@ func BenchmarkCommit(b *testing.B) {
 	who := commitClaim{group: "g", generation: -1, version: 9}
 	b.ReportAllocs()
 	for b.Loop() {
-		w.journal.records, w.journal.batches = w.journal.records[:0], w.journal.batches[:0]
+		w.journal.Records, w.journal.Batches = w.journal.Records[:0], w.journal.Batches[:0]
 		w.do(func(m *machine, tx *coord.Tx) {
 			if err := m.commitOffsets(tx, who, positions); err != nil {
 				b.Fatal(err)

@@ -13,6 +13,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/morrowmq/morrow/broker/coord/coordtest"
 )
 
 // startCluster runs a kfake cluster whose groups are coordinated by this package.
@@ -40,7 +42,7 @@ func startCluster(t *testing.T) (addrs []string, c *Coordinator) {
 		cancel()
 		<-ended
 	})
-	c.Elect(0, &memJournal{})
+	c.Elect(0, &coordtest.Journal{})
 	coordinate(cluster, c)
 	return cluster.ListenAddrs(), c
 }

@@ -15,13 +15,14 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/morrowmq/morrow/broker/coord"
+	"github.com/morrowmq/morrow/broker/coord/coordtest"
 )
 
 // broker is a running coordinator inside a synctest bubble.
 type broker struct {
 	*Coordinator
 	topics   *fakeTopics
-	journals []*memJournal
+	journals []*coordtest.Journal
 	registry *prometheus.Registry
 	stop     func()
 }
@@ -34,7 +35,7 @@ func startBroker(t *testing.T, shards int32) *broker {
 	ended := make(chan error, 1)
 	go func() { ended <- b.Run(ctx) }()
 	for i := range shards {
-		b.journals = append(b.journals, &memJournal{})
+		b.journals = append(b.journals, &coordtest.Journal{})
 		if i < shards-1 {
 			b.Elect(i, b.journals[i])
 		}
@@ -157,7 +158,7 @@ func TestResignedShardAnswersNotCoordinator(t *testing.T) {
 }
 
 // stuckJournal never finishes loading.
-type stuckJournal struct{ memJournal }
+type stuckJournal struct{ coordtest.Journal }
 
 func (j *stuckJournal) Load(ctx context.Context, _ func(int64, coord.Record) error) (int64, error) {
 	<-ctx.Done()

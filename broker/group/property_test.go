@@ -131,7 +131,7 @@ func TestConsumersAgreeWithTheCoordinator(t *testing.T) {
 			},
 			"restart": func(*rapid.T) { w.reload() },
 			"disk full": func(t *rapid.T) {
-				w.journal.refuse = rapid.SampledFrom([]error{nil, errDiskFull}).Draw(t, "error")
+				w.journal.Refuse = rapid.SampledFrom([]error{nil, errDiskFull}).Draw(t, "error")
 			},
 			"pass": func(t *rapid.T) {
 				w.pass(time.Duration(rapid.SampledFrom([]int{1, 10, 31, 46}).Draw(t, "seconds")) * time.Second)
@@ -149,7 +149,7 @@ func TestConsumersAgreeWithTheCoordinator(t *testing.T) {
 				checkReplay(t, w)
 			},
 		})
-		w.journal.refuse = nil
+		w.journal.Refuse = nil
 		for range 12 {
 			for _, c := range clients {
 				if !c.gone {
@@ -205,12 +205,12 @@ func checkOwnership(t *rapid.T, w *world, clients []*consumer) {
 // survive; so does what the log cleaner leaves of it, with tombstones or without.
 func checkReplay(t *rapid.T, w *world) {
 	want := durable(w.machine, w.machine)
-	half := len(w.journal.records) / 2
+	half := len(w.journal.Records) / 2
 	for name, records := range map[string][]coord.Record{
-		"journal":                              w.journal.records,
-		"compacted journal":                    compacted(w.journal.records, true),
-		"compacted journal without tombstones": compacted(w.journal.records, false),
-		"half compacted journal":               slices.Concat(compacted(w.journal.records[:half], false), w.journal.records[half:]),
+		"journal":                              w.journal.Records,
+		"compacted journal":                    compacted(w.journal.Records, true),
+		"compacted journal without tombstones": compacted(w.journal.Records, false),
+		"half compacted journal":               slices.Concat(compacted(w.journal.Records[:half], false), w.journal.Records[half:]),
 	} {
 		m := w.newMachine()
 		for _, r := range records {

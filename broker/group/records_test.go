@@ -3,7 +3,6 @@ package group
 import (
 	"bytes"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/morrowmq/morrow/broker/coord"
+	"github.com/morrowmq/morrow/internal/script"
 )
 
 // examples are one record of every kind this broker writes.
@@ -80,19 +80,7 @@ func TestRecordsHaveTheirBytes(t *testing.T) {
 			fmt.Fprintf(&b, "  value %x\n", e.r.Value)
 		}
 	}
-	const path = "testdata/records.golden"
-	if *update {
-		if err := os.WriteFile(path, []byte(b.String()), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if b.String() != string(want) {
-		t.Errorf("records are now\n%s", b.String())
-	}
+	script.Golden(t, "testdata/records.golden", b.String())
 }
 
 // A record that was replayed is written again with the same bytes.

@@ -1,12 +1,9 @@
 package group
 
 import (
-	"flag"
 	"fmt"
 	"iter"
 	"maps"
-	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -18,57 +15,16 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/morrowmq/morrow/broker/coord"
+	"github.com/morrowmq/morrow/internal/script"
 )
 
-var update = flag.Bool("update", false, "write what scripts print into testdata")
-
-// TestScripts runs the histories in testdata. A history is paragraphs: commands,
-// a line "----", and what they print. A command is a word and key=value pairs; see
-// scriptWorld.run. $x stands for the member id that the call named x
-// was last given, $x_epoch for the epoch of member x.
+// TestScripts runs the histories in testdata: see package script, and scriptWorld.run for the commands. $x stands for the member id that
+// the call named x was last given, $x_epoch for the epoch of member x.
 func TestScripts(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txt")
-	if err != nil || len(files) == 0 {
-		t.Fatal("no scripts", err)
-	}
-	for _, path := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(path), ".txt"), func(t *testing.T) {
-			runScript(t, path)
-		})
-	}
-}
-
-func runScript(t *testing.T, path string) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := &scriptWorld{world: newWorld(), waiting: map[string]func() (string, bool){}, ids: map[string]string{}}
-	var got []string
-	for _, paragraph := range strings.Split(strings.TrimSpace(string(text)), "\n\n") {
-		commands, _, runs := strings.Cut(paragraph+"\n", "----\n")
-		if !runs {
-			got = append(got, paragraph)
-			continue
-		}
-		var out strings.Builder
-		for _, line := range strings.Split(strings.TrimSpace(commands), "\n") {
-			if !strings.HasPrefix(line, "#") {
-				out.WriteString(w.run(t, line))
-			}
-		}
-		got = append(got, strings.TrimRight(commands+"----\n"+out.String(), "\n"))
-	}
-	printed := strings.Join(got, "\n\n") + "\n"
-	if *update {
-		if err := os.WriteFile(path, []byte(printed), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	if printed != string(text) {
-		t.Errorf("%s prints something else; run with -update and read the diff. Now:\n%s", path, printed)
-	}
+	script.Run(t, "testdata/*.txt", func() func(*testing.T, string) string {
+		w := &scriptWorld{world: newWorld(), waiting: map[string]func() (string, bool){}, ids: map[string]string{}}
+		return w.run
+	})
 }
 
 // scriptWorld is a world with names for calls that wait.
@@ -81,78 +37,34 @@ type scriptWorld struct {
 
 var handle = regexp.MustCompile(`\$\w+`)
 
-// args are the key=value pairs of a command.
-type args map[string]string
+type args = script.Args
 
-func (a args) or(key, fallback string) string {
-	if v, ok := a[key]; ok {
-		return v
-	}
-	return fallback
-}
-
-func (a args) pointer(key string) *string {
-	if v, ok := a[key]; ok {
-		return &v
-	}
-	return nil
-}
-
-func (a args) num(key string, fallback int) int {
-	if v, ok := a[key]; ok {
-		n, err := strconv.Atoi(v)
-		if err != nil {
-			panic(err)
-		}
-		return n
-	}
-	return fallback
-}
-
-func (a args) millis(key, fallback string) int32 {
-	d, err := time.ParseDuration(a.or(key, fallback))
+// millisOf is a duration as requests have it.
+func millisOf(a args, key, fallback string) int32 {
+	d, err := time.ParseDuration(a.Or(key, fallback))
 	if err != nil {
 		panic(err)
 	}
 	return durationMillis(d)
 }
 
-func (a args) list(key string) []string {
-	v, ok := a[key]
-	switch {
-	case !ok:
-		return nil
-	case v == "":
-		return []string{}
-	}
-	return strings.Split(v, ",")
-}
-
 // run executes one line and returns what it prints: answers, in the order in
 // which calls were made, and for "show" the state.
 func (w *scriptWorld) run(t *testing.T, line string) string {
 	line = handle.ReplaceAllStringFunc(line, func(h string) string { return w.ids[h[1:]] })
-	fields := strings.Fields(line)
-	a := args{}
-	for _, f := range fields[1:] {
-		k, v, ok := strings.Cut(f, "=")
-		if !ok {
-			k, v = "", f
-		}
-		a[k] = v
-	}
+	command, a := script.Parse(line)
 	var out string
-	switch command := fields[0]; command {
+	switch command {
 	case "topic":
-		w.topics.set(a["name"], int32(a.num("n", 1)))
+		w.topics.set(a["name"], int32(a.Num("n", 1)))
 	case "drop":
 		w.topics.drop(a["name"])
 	case "config":
 		w.configure(t, a)
 	case "journal":
-		w.journal.refuse = map[string]error{"ok": nil, "full": errDiskFull, "toolarge": coord.ErrTooLarge}[a[""]]
+		w.journal.Refuse = map[string]error{"ok": nil, "full": errDiskFull, "toolarge": coord.ErrTooLarge}[a[""]]
 	case "pass":
-		w.pass(time.Duration(a.millis("", "0s")) * time.Millisecond)
+		w.pass(time.Duration(millisOf(a, "", "0s")) * time.Millisecond)
 	case "reload":
 		w.reload()
 	case "show":
@@ -169,6 +81,10 @@ func (w *scriptWorld) run(t *testing.T, line string) string {
 		out = w.leave(a)
 	case "commit":
 		out = w.commit(a)
+	case "txncommit":
+		out = w.commitInTransaction(a)
+	case "end":
+		out = w.endTransaction(a)
 	case "fetch":
 		out = w.fetch(a)
 	case "delete":
@@ -234,19 +150,19 @@ func codeName(code int16) string {
 
 func errName(err error) string { return codeName(codeOf(err)) }
 
-func client(a args) Client { return Client{ID: a.or("client", "c"), Host: "/127.0.0.1"} }
+func client(a args) Client { return Client{ID: a.Or("client", "c"), Host: "/127.0.0.1"} }
 
 // protocols are "range,roundrobin", each with the same subscription.
 func protocols(a args) []kmsg.JoinGroupRequestProtocol {
 	var out []kmsg.JoinGroupRequestProtocol
-	for _, name := range strings.Split(a.or("protocols", "range"), ",") {
+	for _, name := range strings.Split(a.Or("protocols", "range"), ",") {
 		p := kmsg.NewJoinGroupRequestProtocol()
 		p.Name = name
-		if a.or("type", consumerProtocol) != consumerProtocol {
+		if a.Or("type", consumerProtocol) != consumerProtocol {
 			p.Metadata = []byte(a["metadata"])
 		} else {
 			m := kmsg.NewConsumerMemberMetadata()
-			m.Version, m.Topics = 1, a.list("topics")
+			m.Version, m.Topics = 1, a.List("topics")
 			for id, parts := range parseSet(a["owned"]) {
 				o := kmsg.NewConsumerMemberMetadataOwnedPartition()
 				o.Topic, o.Partitions = id, parts
@@ -261,19 +177,19 @@ func protocols(a args) []kmsg.JoinGroupRequestProtocol {
 
 func (w *scriptWorld) join(a args) {
 	req := kmsg.NewPtrJoinGroupRequest()
-	req.Version = int16(a.num("v", 9))
-	req.Group, req.MemberID, req.InstanceID = a.or("group", "g"), a["member"], a.pointer("instance")
-	req.SessionTimeoutMillis, req.RebalanceTimeoutMillis = a.millis("session", "10s"), a.millis("rebalance", "60s")
-	req.ProtocolType, req.Protocols = a.or("type", consumerProtocol), protocols(a)
+	req.Version = int16(a.Num("v", 9))
+	req.Group, req.MemberID, req.InstanceID = a.Or("group", "g"), a["member"], a.Pointer("instance")
+	req.SessionTimeoutMillis, req.RebalanceTimeoutMillis = millisOf(a, "session", "10s"), millisOf(a, "rebalance", "60s")
+	req.ProtocolType, req.Protocols = a.Or("type", consumerProtocol), protocols(a)
 	reply := coord.NewReply[*kmsg.JoinGroupResponse]()
 	w.do(func(m *machine, tx *coord.Tx) { m.joinGroup(tx, client(a), req, reply) })
-	w.wait(a.or("as", "join"), func() (string, bool) {
+	w.wait(a.Or("as", "join"), func() (string, bool) {
 		r, ok, err := reply.Poll()
 		if !ok || err != nil {
 			return errName(err), ok
 		}
 		if r.MemberID != "" {
-			w.ids[a.or("as", "join")] = r.MemberID
+			w.ids[a.Or("as", "join")] = r.MemberID
 		}
 		s := fmt.Sprintf("%s member=%s", codeName(r.ErrorCode), r.MemberID)
 		if r.ErrorCode == 0 {
@@ -296,9 +212,9 @@ func (w *scriptWorld) join(a args) {
 func (w *scriptWorld) sync(a args) {
 	req := kmsg.NewPtrSyncGroupRequest()
 	req.Version = 5
-	req.Group, req.MemberID, req.InstanceID = a.or("group", "g"), a["member"], a.pointer("instance")
-	req.Generation = int32(a.num("generation", 1))
-	req.ProtocolType, req.Protocol = a.pointer("type"), a.pointer("protocol")
+	req.Group, req.MemberID, req.InstanceID = a.Or("group", "g"), a["member"], a.Pointer("instance")
+	req.Generation = int32(a.Num("generation", 1))
+	req.ProtocolType, req.Protocol = a.Pointer("type"), a.Pointer("protocol")
 	for _, s := range strings.Split(a["assign"], ";") {
 		if id, set, ok := strings.Cut(s, ":"); ok {
 			ga := kmsg.NewSyncGroupRequestGroupAssignment()
@@ -308,7 +224,7 @@ func (w *scriptWorld) sync(a args) {
 	}
 	reply := coord.NewReply[*kmsg.SyncGroupResponse]()
 	w.do(func(m *machine, tx *coord.Tx) { m.syncGroup(tx, req, reply) })
-	w.wait(a.or("as", "sync"), func() (string, bool) {
+	w.wait(a.Or("as", "sync"), func() (string, bool) {
 		r, ok, err := reply.Poll()
 		if !ok || err != nil {
 			return errName(err), ok
@@ -369,8 +285,8 @@ func printAssignment(b []byte) string {
 
 func (w *scriptWorld) heartbeat(a args) string {
 	req := kmsg.NewPtrHeartbeatRequest()
-	req.Group, req.MemberID, req.InstanceID = a.or("group", "g"), a["member"], a.pointer("instance")
-	req.Generation = int32(a.num("generation", 1))
+	req.Group, req.MemberID, req.InstanceID = a.Or("group", "g"), a["member"], a.Pointer("instance")
+	req.Generation = int32(a.Num("generation", 1))
 	var err error
 	w.do(func(m *machine, tx *coord.Tx) { err = m.heartbeat(tx, req) })
 	return errName(err) + "\n"
@@ -380,12 +296,12 @@ func (w *scriptWorld) leave(a args) string {
 	var leaving []kmsg.LeaveGroupRequestMember
 	for _, id := range strings.Split(a["members"], ",") {
 		l := kmsg.NewLeaveGroupRequestMember()
-		l.MemberID, l.InstanceID = id, a.pointer("instance")
+		l.MemberID, l.InstanceID = id, a.Pointer("instance")
 		leaving = append(leaving, l)
 	}
 	var out []kmsg.LeaveGroupResponseMember
 	var err error
-	w.do(func(m *machine, tx *coord.Tx) { out, err = m.leaveGroup(tx, a.or("group", "g"), leaving) })
+	w.do(func(m *machine, tx *coord.Tx) { out, err = m.leaveGroup(tx, a.Or("group", "g"), leaving) })
 	if err != nil {
 		return errName(err) + "\n"
 	}
@@ -397,25 +313,58 @@ func (w *scriptWorld) leave(a args) string {
 }
 
 func (w *scriptWorld) commit(a args) string {
-	var positions []position
-	for topic, parts := range parseSet(a["at"]) {
-		t := w.topics.topics[topic]
-		for _, p := range parts {
-			positions = append(positions, position{topic, t.id, p, committed{
-				offset: int64(a.num("offset", 0)), leaderEpoch: -1, metadata: a["metadata"],
-				commitMs: w.now.UnixMilli(), expireMs: expiryOf(w.now, int64(a.num("retention", -1))),
-			}})
-		}
-	}
-	who := commitClaim{a.or("group", "g"), a["member"], a.pointer("instance"), int32(a.num("generation", -1)), int16(a.num("v", 9))}
+	who, positions := claimOf(a), w.positions(a)
 	var err error
 	w.do(func(m *machine, tx *coord.Tx) { err = m.commitOffsets(tx, who, positions) })
 	return codeName(commitCode(err)) + "\n"
 }
 
+func claimOf(a args) commitClaim {
+	return commitClaim{a.Or("group", "g"), a["member"], a.Pointer("instance"), int32(a.Num("generation", -1)), int16(a.Num("v", 9))}
+}
+
+// commitInTransaction commits in the transaction of a producer, which is verified before, unless late says that it has ended since.
+func (w *scriptWorld) commitInTransaction(a args) string {
+	who, positions, p := claimOf(a), w.positions(a), producerOf(a)
+	var err error
+	w.do(func(m *machine, tx *coord.Tx) {
+		v := m.expect(p)
+		if a.Has("late") {
+			_ = tx.Append(coord.Record{Producer: &p, End: coord.Abort})
+		}
+		err = m.commitInTransaction(tx, who, p, v, positions)
+	})
+	return codeName(commitCode(err)) + "\n"
+}
+
+func (w *scriptWorld) endTransaction(a args) string {
+	p := producerOf(a)
+	end := map[string]coord.End{"commit": coord.Commit, "abort": coord.Abort}[a[""]]
+	var err error
+	w.do(func(_ *machine, tx *coord.Tx) { err = tx.Append(coord.Record{Producer: &p, End: end}) })
+	return errName(err) + "\n"
+}
+
+func producerOf(a args) coord.Producer {
+	return coord.Producer{ID: int64(a.Num("producer", 7)), Epoch: int16(a.Num("epoch", 0))}
+}
+
+func (w *scriptWorld) positions(a args) (positions []position) {
+	for topic, parts := range parseSet(a["at"]) {
+		t := w.topics.topics[topic]
+		for _, p := range parts {
+			positions = append(positions, position{topic, t.id, p, committed{
+				offset: int64(a.Num("offset", 0)), leaderEpoch: -1, metadata: a["metadata"],
+				commitMs: w.now.UnixMilli(), expireMs: expiryOf(w.now, int64(a.Num("retention", -1))),
+			}})
+		}
+	}
+	return positions
+}
+
 func (w *scriptWorld) fetch(a args) string {
 	req := kmsg.NewOffsetFetchRequestGroup()
-	req.Group, req.MemberID, req.MemberEpoch = a.or("group", "g"), a.pointer("member"), int32(a.num("epoch", -1))
+	req.Group, req.MemberID, req.MemberEpoch = a.Or("group", "g"), a.Pointer("member"), int32(a.Num("epoch", -1))
 	for topic, parts := range parseSet(a["at"]) {
 		t := kmsg.NewOffsetFetchRequestGroupTopic()
 		t.Topic, t.Partitions = topic, parts
@@ -430,7 +379,11 @@ func (w *scriptWorld) fetch(a args) string {
 	var parts []string
 	for _, t := range resp.Topics {
 		for _, p := range t.Partitions {
-			parts = append(parts, fmt.Sprintf("%s/%d=%d", t.Topic, p.Partition, p.Offset))
+			at := fmt.Sprintf("%s/%d=%d", t.Topic, p.Partition, p.Offset)
+			if p.ErrorCode != 0 {
+				at += " " + codeName(p.ErrorCode)
+			}
+			parts = append(parts, at)
 		}
 	}
 	return strings.Join(parts, " ") + "\n"
@@ -438,13 +391,13 @@ func (w *scriptWorld) fetch(a args) string {
 
 func (w *scriptWorld) deleteGroup(a args) string {
 	var err error
-	w.do(func(m *machine, tx *coord.Tx) { err = m.deleteGroup(tx, a.or("group", "g")) })
+	w.do(func(m *machine, tx *coord.Tx) { err = m.deleteGroup(tx, a.Or("group", "g")) })
 	return errName(err) + "\n"
 }
 
 func (w *scriptWorld) deleteOffset(a args) string {
 	req := kmsg.NewPtrOffsetDeleteRequest()
-	req.Group = a.or("group", "g")
+	req.Group = a.Or("group", "g")
 	for topic, parts := range parseSet(a["at"]) {
 		t := kmsg.NewOffsetDeleteRequestTopic()
 		t.Topic = topic
@@ -482,13 +435,13 @@ func (w *scriptWorld) topicDeleted(name string) string {
 // joining, else only what is given.
 func (w *scriptWorld) consumerHeartbeat(a args) string {
 	req := kmsg.NewPtrConsumerGroupHeartbeatRequest()
-	req.Version = int16(a.num("v", 1))
-	req.Group, req.MemberID, req.InstanceID = a.or("group", "g"), a["member"], a.pointer("instance")
-	req.MemberEpoch = int32(a.num("epoch", 0))
-	req.SubscribedTopicNames, req.SubscribedTopicRegex = a.list("topics"), a.pointer("regex")
-	req.ServerAssignor = a.pointer("assignor")
+	req.Version = int16(a.Num("v", 1))
+	req.Group, req.MemberID, req.InstanceID = a.Or("group", "g"), a["member"], a.Pointer("instance")
+	req.MemberEpoch = int32(a.Num("epoch", 0))
+	req.SubscribedTopicNames, req.SubscribedTopicRegex = a.List("topics"), a.Pointer("regex")
+	req.ServerAssignor = a.Pointer("assignor")
 	if req.RebalanceTimeoutMillis = -1; req.MemberEpoch == 0 {
-		req.RebalanceTimeoutMillis = a.millis("rebalance", "60s")
+		req.RebalanceTimeoutMillis = millisOf(a, "rebalance", "60s")
 		req.Topics = []kmsg.ConsumerGroupHeartbeatRequestTopic{}
 	}
 	if owned, ok := a["owned"]; ok {

@@ -1,7 +1,6 @@
 package group
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -13,34 +12,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/morrowmq/morrow/broker/coord"
+	"github.com/morrowmq/morrow/broker/coord/coordtest"
 )
-
-// memJournal is a journal in memory. Everything it accepts is committed at once.
-type memJournal struct {
-	records []coord.Record
-	batches []int // end of each append
-	refuse  error // what Append fails with, if anything
-}
-
-func (j *memJournal) Append(rs []coord.Record, _ time.Time) (int64, error) {
-	if j.refuse != nil {
-		return 0, j.refuse
-	}
-	j.records = append(j.records, rs...)
-	j.batches = append(j.batches, len(j.records))
-	return int64(len(j.records)), nil
-}
-
-func (j *memJournal) Wait(context.Context, int64) error { return nil }
-
-func (j *memJournal) Load(_ context.Context, replay func(int64, coord.Record) error) (int64, error) {
-	for i, r := range j.records {
-		if err := replay(int64(i), r); err != nil {
-			return 0, err
-		}
-	}
-	return int64(len(j.records)), nil
-}
 
 // fakeTopics are topics that tests create and drop.
 type fakeTopics struct {
@@ -94,7 +67,7 @@ func (f *fakeTopics) Version() int64  { return f.version }
 type world struct {
 	cfg     Config
 	topics  *fakeTopics
-	journal *memJournal
+	journal *coordtest.Journal
 	machine *machine
 	now     time.Time
 	ids     int
@@ -104,7 +77,7 @@ func newWorld() *world {
 	w := &world{
 		cfg:     DefaultConfig(),
 		topics:  newFakeTopics(),
-		journal: &memJournal{},
+		journal: &coordtest.Journal{},
 		now:     time.UnixMilli(1_700_000_000_000).UTC(),
 	}
 	w.machine = w.newMachine()
@@ -123,48 +96,25 @@ func (w *world) newMachine() *machine {
 
 // do runs one command, as a shard would.
 func (w *world) do(command func(*machine, *coord.Tx)) {
-	tx := coord.NewTx(w.now, func(rs []coord.Record) error {
-		if _, err := w.journal.Append(rs, w.now); err != nil {
-			return err
-		}
-		for _, r := range rs {
-			if err := w.machine.Replay(r); err != nil {
-				panic(err)
-			}
-		}
-		return nil
-	})
-	command(w.machine, tx)
-	tx.Deliver(int64(len(w.journal.records)))
+	coordtest.Do(w.machine, w.journal, w.now, command)
 }
 
 // pass lets time pass and runs what is due, when it is due.
 func (w *world) pass(d time.Duration) {
-	end := w.now.Add(d)
-	for {
-		next := w.machine.Deadline()
-		if next.IsZero() || next.After(end) {
-			break
-		}
-		if next.After(w.now) {
-			w.now = next
-		}
-		w.do(func(m *machine, tx *coord.Tx) { m.Expire(tx) })
-	}
-	w.now = end
+	w.now = coordtest.Pass(w.machine, w.journal, w.now, d)
 }
 
 // reload kills the broker and starts it again.
 func (w *world) reload() {
 	w.machine.Unloaded(coord.ErrNotLeader)
-	w.machine = w.replayed(len(w.journal.records))
+	w.machine = w.replayed(len(w.journal.Records))
 	w.do(func(m *machine, tx *coord.Tx) { m.Loaded(tx) })
 }
 
 // replayed is the machine that the first n records make.
 func (w *world) replayed(n int) *machine {
 	m := w.newMachine()
-	for _, r := range w.journal.records[:n] {
+	for _, r := range w.journal.Records[:n] {
 		if err := m.Replay(r); err != nil {
 			panic(err)
 		}
@@ -206,6 +156,13 @@ func (s *machine) dumpGroup(b *strings.Builder, g *group) {
 				fmt.Fprintf(b, " (of a deleted topic)")
 			}
 			b.WriteByte('\n')
+		}
+	}
+	for _, producer := range slices.Sorted(maps.Keys(g.pending)) {
+		for _, topic := range slices.Sorted(maps.Keys(g.pending[producer])) {
+			for _, f := range sortedPartitions(g.pending[producer][topic]) {
+				fmt.Fprintf(b, "  pending %s/%d=%d of producer %d\n", topic, f.partition, f.offset, producer)
+			}
 		}
 	}
 }

@@ -35,7 +35,9 @@ func (j *Journal) Append(rs []coord.Record, now time.Time) (end int64, err error
 	g := group(b, b)
 	g.Reserved = true
 	a, err := j.p.log.Append(j.p.epoch.Load(), now, g)
-	if _, fenced := errors.AsType[*log.ProducerFencedError](err); fenced {
+	_, producer := errors.AsType[*log.ProducerFencedError](err)
+	_, coordinator := errors.AsType[*log.CoordinatorFencedError](err)
+	if producer || coordinator {
 		return 0, fmt.Errorf("%w: %w", coord.ErrFenced, err)
 	}
 	return a.EndOffset, err

@@ -24,6 +24,7 @@ package txn
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -84,10 +85,15 @@ type Cluster interface {
 	ReserveProducerIDs(ctx context.Context, n int64) (first int64, err error)
 
 	// WriteMarker writes a marker into a partition that exists, and returns when
-	// it is committed. A marker may be written more than once. An error is taken
-	// for one that may be gone when it is tried again.
+	// it is committed. A marker may be written more than once. An error that wraps
+	// [ErrFenced] says that it never will be; any other is taken for one that may be
+	// gone when it is tried again.
 	WriteMarker(ctx context.Context, p Partition, m Marker) error
 }
+
+// ErrFenced says that a marker is not written because its producer is in a newer
+// epoch in that partition, or its coordinator was replaced: the transaction is over there.
+var ErrFenced = errors.New("the marker is of an epoch that was superseded")
 
 // Coordinator answers the transaction requests of this broker. Its methods are
 // safe for concurrent use and wait for what they wrote to be committed. Strings

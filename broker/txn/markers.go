@@ -114,7 +114,14 @@ func (c *Coordinator) writeAll(ctx context.Context, d decision) error {
 		if n, id, ok := c.cluster.Partitions(p.Topic); !ok || id != p.TopicID || p.Number >= n {
 			continue // deleted, and what was written with it
 		}
-		g.Go(func() error { return c.cluster.WriteMarker(ctx, p, d.marker) })
+		g.Go(func() error {
+			err := c.cluster.WriteMarker(ctx, p, d.marker)
+			if errors.Is(err, ErrFenced) {
+				c.log.Warn("transaction was ended by others in a partition", "topic", p.Topic, "partition", p.Number, "err", err)
+				return nil
+			}
+			return err
+		})
 	}
 	return g.Wait()
 }

@@ -39,6 +39,7 @@ var importMap = []edges{
 
 	{"broker/auth", nil},
 	{"broker/coord", []string{"log/record"}},
+	{"broker/coord/coordtest", []string{"broker/coord"}},
 	{"broker/group", []string{"broker/coord", "log/record"}},
 	{"broker/txn", []string{"broker/coord", "log/record"}},
 	{"broker/partition", []string{
@@ -71,7 +72,7 @@ var importMap = []edges{
 }
 
 // testOnly are packages for tests: any test file may import them, and nothing else may.
-var testOnly = []string{"internal/testnet", "internal/script", "tier/tiertest"}
+var testOnly = []string{"internal/testnet", "internal/script", "tier/tiertest", "broker/coord/coordtest"}
 
 // testImports are what the tests of a package may import beyond the rule of mayImport.
 var testImports = map[string][]string{
