@@ -77,15 +77,15 @@ func (m *machine) endSameEpoch(tx *coord.Tx, t *transaction, e ending) (producer
 	case t.state.decided():
 		return producer{}, kerr.ConcurrentTransactions
 	}
-	return producer{t.producerID, t.epoch}, nil
+	return t.producer(), nil
 }
 
 // endNewEpoch is end for clients that go on in a new epoch: a request that comes twice has the one before.
 func (m *machine) endNewEpoch(tx *coord.Tx, t *transaction, e ending) (producer, error) {
-	same := e.claim.ProducerID == t.producerID
-	current := same && e.claim.Epoch == t.epoch
-	bumped := same && e.claim.Epoch == t.epoch-1 && t.version >= version2
-	replaced := e.claim.ProducerID == t.previousID && e.claim.Epoch == lastEpoch && t.epoch == 0
+	claimed := producer{e.claim.ProducerID, e.claim.Epoch}
+	same, current := claimed.id == t.producerID, claimed == t.producer()
+	bumped := same && claimed.epoch == t.epoch-1 && t.version >= version2
+	replaced := !same && t.before(claimed)
 	before := bumped || replaced && !t.state.decided()
 	switch {
 	case !same && !replaced:
@@ -94,12 +94,14 @@ func (m *machine) endNewEpoch(tx *coord.Tx, t *transaction, e ending) (producer,
 		return m.settle(tx, t, e)
 	case t.state == ongoing || t.state == empty && !current || t.state.decided() && !bumped || !current && !before:
 		return producer{}, kerr.ProducerFenced
+	case !current && t.epoch > lastEpoch && !t.state.decided(): // nobody may write in the epoch that only fences
+		return producer{}, kerr.ProducerFenced
 	case before && t.state.commits() != e.commit:
 		return producer{}, kerr.InvalidTxnState
 	case t.state.decided():
 		return producer{}, kerr.ConcurrentTransactions
 	case before:
-		return producer{t.producerID, t.epoch}, nil
+		return t.producer(), nil
 	case e.commit:
 		return producer{}, kerr.InvalidTxnState
 	}
@@ -113,9 +115,9 @@ func (m *machine) settle(tx *coord.Tx, t *transaction, e ending) (producer, erro
 	if t.state != ongoing {
 		n.partitions, n.startMs = nil, n.updateMs
 	}
-	told := producer{t.producerID, t.epoch}
+	n.version = e.version
+	told := t.producer()
 	if e.version >= version2 {
-		n.version = e.version
 		n.epoch, n.lastEpoch = t.epoch+1, t.epoch
 		told.epoch = n.epoch
 		if t.exhausted() {
@@ -156,7 +158,7 @@ func (m *machine) complete(tx *coord.Tx, id string, d decision) error {
 	n := t.next(tx.Now())
 	n.state, n.partitions = t.state.over(), nil
 	if t.nextID != noID {
-		n.previousID, n.producerID, n.nextID, n.epoch, n.lastEpoch = t.producerID, t.nextID, noID, 0, noEpoch
+		n.previousID, n.producerID, n.nextID, n.epoch, n.lastEpoch = t.producerID, t.nextID, noID, 0, t.lastEpoch
 	}
 	if err := tx.Append(n.record()); err != nil {
 		return err

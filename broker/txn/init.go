@@ -115,9 +115,7 @@ func (i initiation) admit(t *transaction) error {
 		return kerr.ConcurrentTransactions
 	case i.had.id == noID:
 		return nil
-	case i.had.id == t.producerID && (i.had.epoch == t.epoch || i.had.epoch == t.lastEpoch):
-		return nil
-	case i.had.id == t.previousID && i.had.epoch >= lastEpoch: // a retry of what replaced the id
+	case i.had == t.producer() || t.before(i.had):
 		return nil
 	}
 	return kerr.ProducerFenced
@@ -132,24 +130,21 @@ func (m *machine) begin(tx *coord.Tx, t *transaction, i initiation) (producer, e
 		n = t.next(tx.Now())
 	}
 	switch {
-	case i.had.id != noID && t != nil && (i.had.id != t.producerID || i.had.epoch == t.lastEpoch):
-		return producer{t.producerID, t.epoch}, nil // a retry: it has been answered before
+	case t != nil && t.before(i.had) && t.epoch <= lastEpoch:
+		return t.producer(), nil // a retry: it has been answered before
 	case n.exhausted() && i.fresh == noID:
 		return producer{}, errExhausted
 	case n.exhausted():
-		n.previousID, n.producerID, n.epoch, n.lastEpoch = n.producerID, i.fresh, 0, noEpoch
+		n.previousID, n.producerID, n.epoch = n.producerID, i.fresh, 0
 	default:
-		n.lastEpoch = noEpoch
-		if i.had.id != noID {
-			n.lastEpoch = n.epoch
-		}
 		n.epoch++
 	}
+	n.lastEpoch = i.had.epoch
 	n.state, n.timeoutMs, n.partitions, n.startMs, n.updateMs = empty, i.timeoutMs, nil, -1, tx.Now().UnixMilli()
 	if err := tx.Append(n.record()); err != nil {
 		return producer{}, err
 	}
-	return producer{n.producerID, n.epoch}, nil
+	return n.producer(), nil
 }
 
 // fence aborts an open transaction in an epoch of its own, so that its producer can write no more.

@@ -89,6 +89,17 @@ type held struct {
 	numbers []int32 // ascending
 }
 
+func (t *transaction) producer() producer { return producer{t.producerID, t.epoch} }
+
+// before reports whether p is what the producer of the id was before it became what it is. Epoch 0 is the first of an id.
+func (t *transaction) before(p producer) bool {
+	id := t.producerID
+	if t.epoch == 0 {
+		id = t.previousID
+	}
+	return p.epoch != noEpoch && p == producer{id, t.lastEpoch}
+}
+
 // exhausted reports whether the producer id has no epoch left.
 func (t *transaction) exhausted() bool { return t.epoch >= lastEpoch }
 

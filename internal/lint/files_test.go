@@ -10,7 +10,7 @@ import (
 
 // Files are reached through internal/vfs, so that every durable step can be made to fail, be traced, and be lost in a
 // simulated crash. The packages of fileHomes, and tests, are free of the rule.
-var fileHomes = []string{"internal/vfs", "internal/testnet", "cmd", "compat", "e2e"}
+var fileHomes = []string{"internal/vfs", "internal/testnet", "internal/script", "cmd", "compat", "e2e"}
 
 // guarded lists the packages that open the way to the file system, with what of them is free for all: names, types and
 // errors, not operations. "*" ends a prefix.
