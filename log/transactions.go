@@ -24,13 +24,13 @@ type Verification struct {
 }
 
 // Verify begins the verification of a batch that is about to be appended. It returns nil if there is nothing to verify: the
-// producer's transaction is open here, or the batch is a duplicate or will be refused for its epoch or sequence.
+// producer's transaction is open here in this epoch, or the batch is a duplicate or will be refused for its epoch or sequence.
 // fresh says that the producer's epoch is never older than its transaction, so that, not known here, it must begin with sequence 0.
 func (l *Log) Verify(producerID int64, epoch int16, firstSequence, lastSequence int32, fresh bool) *Verification {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	_, duplicate, err := l.producers.Check(producer.Original{ProducerID: producerID, Epoch: epoch, FirstSequence: firstSequence, LastSequence: lastSequence})
-	if _, open := l.producers.OpenTransaction(producerID); open || duplicate || err != nil {
+	if l.producers.InTransaction(producerID, epoch) || duplicate || err != nil {
 		return nil
 	}
 	v := l.verifications[producerID]
@@ -63,7 +63,7 @@ func (l *Log) admitTransactionLocked(g *Group) error {
 	switch transactional := g.Pieces[0].Transactional(); {
 	case open && !transactional:
 		return ErrInTransaction
-	case open || !transactional:
+	case !transactional, l.producers.InTransaction(g.ProducerID, g.ProducerEpoch):
 		return nil
 	case g.Verification == nil || l.verifications[g.ProducerID] != g.Verification:
 		return ErrUnverified

@@ -303,6 +303,13 @@ func (s *State) OpenTransaction(producerID int64) (first int64, open bool) {
 	return 0, false
 }
 
+// InTransaction reports whether a producer's transaction of an epoch is open. Since KIP-890 every transaction has an epoch of its own:
+// one of an earlier epoch that is open has been ended, and its marker is on its way.
+func (s *State) InTransaction(producerID int64, epoch int16) bool {
+	e := s.entries[producerID]
+	return e != nil && e.txnFirst != None && e.epoch == epoch
+}
+
 // Needs reports whether the state, made from the log again, would be another without a batch: it holds one of the ranges remembered, or
 // it is the marker that is all there is of its producer's epoch.
 func (s *State) Needs(b record.Batch) bool {

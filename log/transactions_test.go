@@ -1,0 +1,47 @@
+package log
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/morrowmq/morrow/internal/vfs"
+	"github.com/morrowmq/morrow/log/record"
+)
+
+// The client has been told that its transaction is committed, and begins the next, in the next epoch, before the marker of the first
+// is here. That marker must not commit what the second has appended: the coordinator is asked, and tells it to wait.
+func TestNextTransactionDoesNotSlipInBeforeTheMarker(t *testing.T) {
+	s := openSet(t, vfs.NewMem(), "data")
+	defer s.Close()
+	l := openLog(t, s)
+	inEpoch := func(epoch int16) Group {
+		var w record.Builder
+		w.Reset(record.Transactional, now.UnixMilli())
+		w.SetProducer(7, epoch, 0)
+		w.Add(0, now.UnixMilli(), nil, nil)
+		b, err := w.Finish()
+		check(t, err)
+		return plain(b)
+	}
+	first, second := inEpoch(0), inEpoch(1)
+	first.Verification = l.Verify(7, 0, 0, 0, true)
+	_, err := l.Append(1, now, first)
+	check(t, err)
+
+	early := l.Verify(7, 1, 0, 0, true)
+	if early == nil {
+		t.Fatal("nothing to verify: the transaction of another epoch passes for this one")
+	}
+	if _, err := l.Append(1, now, second); !errors.Is(err, ErrUnverified) {
+		t.Fatalf("appended behind a transaction of another epoch: %v", err)
+	}
+	_, err = l.Append(1, now, marker(7, 1, true)) // in the epoch after that of what it ends
+	check(t, err)
+	second.Verification = early
+	if _, err := l.Append(1, now, second); !errors.Is(err, ErrUnverified) {
+		t.Fatalf("appended with a verification from before the marker: %v", err)
+	}
+	second.Verification = l.Verify(7, 1, 0, 0, true)
+	_, err = l.Append(1, now, second)
+	check(t, err)
+}
