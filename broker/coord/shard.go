@@ -21,6 +21,9 @@ type Config[S State] struct {
 	// Now is the wall clock, time.Now when nil.
 	Now func() time.Time
 
+	// Trim removes what lies below an offset from the journal, as far as it can;
+	// nil: a journal that is compacted, or grows for ever. See [Tx.Trim].
+	Trim func(below int64) error
 	// CommitTimeout bounds how long an answer waits for its commit; nil or not
 	// positive means as long as the caller does.
 	CommitTimeout func() time.Duration
@@ -45,6 +48,7 @@ type Shard[S State] struct {
 	status status
 	state  S
 	end    int64 // end of what was loaded or appended
+	trim   int64 // below it the journal is not needed, once all of it is committed
 	life   *life
 
 	appended chan struct{} // 1-buffered: end has moved
@@ -176,10 +180,11 @@ func (s *Shard[S]) do(command func(S, *Tx)) (*life, error) {
 // runLocked runs one command and hands out its answers.
 func (s *Shard[S]) runLocked(command func(S, *Tx)) {
 	before := s.state.Deadline()
-	tx := &Tx{now: s.cfg.Now()}
+	tx := &Tx{now: s.cfg.Now(), end: s.end}
 	tx.append = func(rs []Record) error { return s.appendLocked(rs, tx.now) }
 	command(s.state, tx)
 	tx.Deliver(s.end)
+	s.trim = max(s.trim, tx.trim)
 	if after := s.state.Deadline(); earlier(after, before) {
 		wake(s.rearm)
 	}
@@ -246,17 +251,28 @@ func (s *Shard[S]) serve(ctx context.Context) error {
 func (s *Shard[S]) watchCommits(ctx context.Context) error {
 	for {
 		s.mu.Lock()
-		end, life := s.end, s.life
+		end, life, trim := s.end, s.life, s.trim
+		s.trim = 0
 		s.mu.Unlock()
 		if err := s.cfg.Journal.Wait(ctx, end); err != nil {
 			return fmt.Errorf("commit coordinator journal: %w", err)
 		}
 		life.committed.Store(end)
+		s.trimJournal(trim)
 		select {
 		case <-s.appended:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+	}
+}
+
+func (s *Shard[S]) trimJournal(below int64) {
+	if below <= 0 || s.cfg.Trim == nil {
+		return
+	}
+	if err := s.cfg.Trim(below); err != nil {
+		s.cfg.Logger.Warn("coordinator journal not trimmed, will try again later", "below", below, "err", err)
 	}
 }
 

@@ -10,6 +10,8 @@ import (
 type Tx struct {
 	now     time.Time
 	append  func([]Record) error
+	end     int64 // of the journal, when the command began
+	trim    int64 // 0: nothing to trim
 	answers []answer
 }
 
@@ -25,6 +27,15 @@ func NewTx(now time.Time, appendRecords func([]Record) error) *Tx {
 
 // Now is the time of the command.
 func (tx *Tx) Now() time.Time { return tx.now }
+
+// End is the end of the journal when the command began: what it appends lies at
+// or above it.
+func (tx *Tx) End() int64 { return tx.end }
+
+// Trim says that the state can be rebuilt without the records below an offset.
+// They are removed from the journal some time after everything appended until now
+// is committed; that they are found by a later load all the same does no harm.
+func (tx *Tx) Trim(below int64) { tx.trim = below }
 
 // Append writes rs to the journal as one atomic batch and, when that worked,
 // replays them into the state. On an error nothing was written and nothing was
