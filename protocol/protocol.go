@@ -29,8 +29,11 @@ package protocol
 
 import (
 	"context"
+	"maps"
 	"net"
+	"slices"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -138,6 +141,10 @@ type Conn struct {
 	number        uint64
 	software      atomic.Pointer[software]
 	stopping      <-chan struct{}
+
+	mu     sync.Mutex        // guards atEnd
+	atEnd  map[uint64]func() // by the order of registration
+	atNext uint64
 }
 
 // software is how a client introduced itself (KIP-511).
@@ -175,3 +182,33 @@ func (c *Conn) SoftwareVersion() string {
 // Stopping is closed when the server begins to stop. A long poll should then
 // answer with what it has instead of using up the grace period.
 func (c *Conn) Stopping() <-chan struct{} { return c.stopping }
+
+// OnClose has f called when the connection is gone and every reply of it has
+// returned: on the connection's goroutine, so that the server stops only after it.
+// What is called must not wait for long. cancel takes it back.
+func (c *Conn) OnClose(f func()) (cancel func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.atEnd == nil {
+		c.atEnd = map[uint64]func(){}
+	}
+	c.atNext++
+	n := c.atNext
+	c.atEnd[n] = f
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		delete(c.atEnd, n)
+	}
+}
+
+// closed calls what waits for the end of the connection.
+func (c *Conn) closed() {
+	c.mu.Lock()
+	atEnd := c.atEnd
+	c.atEnd = nil
+	c.mu.Unlock()
+	for _, n := range slices.Sorted(maps.Keys(atEnd)) {
+		atEnd[n]()
+	}
+}

@@ -246,6 +246,7 @@ func (s *Server) serveConn(ctx, stopping context.Context, conn *Conn, nc net.Con
 	err := s.prepare(nc)
 	if err == nil {
 		err = newSession(s, conn, nc).run(ctx, stopping)
+		conn.closed()
 	} else {
 		_ = nc.Close()
 	}
