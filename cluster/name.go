@@ -10,6 +10,7 @@ import (
 const (
 	OffsetsTopic      = "__consumer_offsets"
 	TransactionsTopic = "__transaction_state"
+	ShareStateTopic   = "__share_group_state"
 )
 
 // SchedulePrefix begins the name of every schedule topic. Clients can neither
@@ -48,7 +49,7 @@ func legalInName(r rune) bool {
 // IsReserved reports whether only the broker itself may create and write a
 // topic of this name.
 func IsReserved(name string) bool {
-	return name == OffsetsTopic || name == TransactionsTopic || strings.HasPrefix(name, SchedulePrefix)
+	return name == OffsetsTopic || name == TransactionsTopic || name == ShareStateTopic || strings.HasPrefix(name, SchedulePrefix)
 }
 
 // collisionKey is equal for names that Kafka refuses beside each other, because

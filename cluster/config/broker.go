@@ -10,7 +10,7 @@ import (
 )
 
 var brokerTable = newTable(brokerIdentityDefs, brokerNetworkDefs, brokerTopicDefs, brokerLogDefs,
-	brokerStorageDefs, brokerCoordinatorDefs, brokerTransactionDefs, brokerTierDefs, brokerDelayDefs, brokerUnusedDefs)
+	brokerStorageDefs, brokerCoordinatorDefs, brokerShareDefs, brokerTransactionDefs, brokerTierDefs, brokerDelayDefs, brokerUnusedDefs)
 
 const maxInt32 = "2147483647"
 

@@ -57,6 +57,12 @@ func ValidateBroker(l Layers) error {
 		checkOrder(b, "group.consumer.min.session.timeout.ms", "group.consumer.session.timeout.ms", "group.consumer.max.session.timeout.ms"),
 		checkOrder(b, "group.consumer.min.heartbeat.interval.ms", "group.consumer.heartbeat.interval.ms", "group.consumer.max.heartbeat.interval.ms"),
 		checkHeartbeat(b, "group.consumer.heartbeat.interval.ms", "group.consumer.session.timeout.ms"),
+		checkOrder(b, "group.share.min.session.timeout.ms", "group.share.session.timeout.ms", "group.share.max.session.timeout.ms"),
+		checkOrder(b, "group.share.min.heartbeat.interval.ms", "group.share.heartbeat.interval.ms", "group.share.max.heartbeat.interval.ms"),
+		checkHeartbeat(b, "group.share.heartbeat.interval.ms", "group.share.session.timeout.ms"),
+		checkOrder(b, "group.share.min.record.lock.duration.ms", "group.share.record.lock.duration.ms", "group.share.max.record.lock.duration.ms"),
+		checkOrder(b, "group.share.min.delivery.count.limit", "group.share.delivery.count.limit", "group.share.max.delivery.count.limit"),
+		checkOrder(b, "group.share.min.partition.max.record.locks", "group.share.partition.max.record.locks", "group.share.max.partition.max.record.locks"),
 		checkQueue(b),
 		checkOrder(b, "journal.segment.bytes", "journal.max.bytes"),
 	)
@@ -75,7 +81,7 @@ func ValidateDynamic(values Values) error {
 	return errors.Join(errs...)
 }
 
-// ValidateGroupSet checks the overrides of a consumer group, each and against
+// ValidateGroupSet checks the overrides of a group, each and against
 // the bounds the broker sets.
 func ValidateGroupSet(l Layers, group Values) error {
 	if err := checkEach(ScopeGroup, group); err != nil {
@@ -85,7 +91,17 @@ func ValidateGroupSet(l Layers, group Values) error {
 	return errors.Join(
 		checkBounds(g, "consumer.session.timeout.ms", b, "group.consumer.min.session.timeout.ms", "group.consumer.max.session.timeout.ms"),
 		checkBounds(g, "consumer.heartbeat.interval.ms", b, "group.consumer.min.heartbeat.interval.ms", "group.consumer.max.heartbeat.interval.ms"),
-		checkHeartbeat(g, "consumer.heartbeat.interval.ms", "consumer.session.timeout.ms"))
+		checkHeartbeat(g, "consumer.heartbeat.interval.ms", "consumer.session.timeout.ms"),
+		checkShare(g, b))
+}
+
+// checkShare checks what a share group sets against the bounds the broker sets.
+func checkShare(g, b *Resolved) error {
+	errs := []error{checkHeartbeat(g, "share.heartbeat.interval.ms", "share.session.timeout.ms")}
+	for _, name := range []string{"session.timeout.ms", "heartbeat.interval.ms", "record.lock.duration.ms", "delivery.count.limit", "partition.max.record.locks"} {
+		errs = append(errs, checkBounds(g, "share."+name, b, "group.share.min."+name, "group.share.max."+name))
+	}
+	return errors.Join(errs...)
 }
 
 // checkEach checks every value by itself.
