@@ -13,10 +13,11 @@ import (
 	"github.com/morrowmq/morrow/broker/coord"
 )
 
-// The names of the two protocols, as ListGroups and metrics give them.
+// The names of the protocols, as ListGroups and metrics give them.
 const (
 	protocolClassic  = "classic"
 	protocolConsumer = "consumer"
+	protocolShare    = "share"
 )
 
 // ListGroups serves key 16, versions 0 to 5: the groups of the shards led here.
@@ -66,12 +67,14 @@ func (g *group) summary() kmsg.ListGroupsResponseGroup {
 		r.ProtocolType, r.GroupState = g.classic.protoType, g.classic.state.String()
 	case g.consumer != nil:
 		r.GroupType, r.ProtocolType, r.GroupState = protocolConsumer, consumerProtocol, g.consumer.state()
+	case g.share != nil:
+		r.GroupType, r.ProtocolType, r.GroupState = protocolShare, protocolShare, g.share.state()
 	}
 	return r
 }
 
-// DescribeGroups serves key 15, versions 0 to 6. To it, a group of the consumer
-// protocol does not exist.
+// DescribeGroups serves key 15, versions 0 to 6. To it, a consumer or share group
+// does not exist.
 func (c *Coordinator) DescribeGroups(ctx context.Context, req *kmsg.DescribeGroupsRequest) *kmsg.DescribeGroupsResponse {
 	resp := req.ResponseKind().(*kmsg.DescribeGroupsResponse)
 	for _, id := range distinct(req.Groups) {
@@ -113,7 +116,7 @@ func (s *machine) describeClassic(id string, version int16) kmsg.DescribeGroupsR
 	d := kmsg.NewDescribeGroupsResponseGroup()
 	g := s.groups[id]
 	switch {
-	case g == nil || g.consumer != nil:
+	case g == nil || g.assigned() != nil:
 		d.State = stateDead
 		if version >= 6 { // KIP-1043
 			message := "Group " + id + " not found."

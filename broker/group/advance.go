@@ -29,7 +29,7 @@ func (s *machine) advance(c *change, was *consumerMember, info memberInfo, repla
 	g := c.g
 	now := &consumerMember{info, was.memberPosition}
 	if !info.equal(was.memberInfo) {
-		c.records = append(c.records, memberRecord(g.id, info))
+		c.records = append(c.records, g.memberRecord(info))
 	}
 	epoch, targetEpoch, target := g.epoch, g.targetEpoch, g.target[cmp.Or(replaced, info.id)]
 	raise := epoch == 0 || was.id == "" || !info.sameSubscription(was.memberInfo)
@@ -39,21 +39,25 @@ func (s *machine) advance(c *change, was *consumerMember, info memberInfo, repla
 		c.seen = facts.version
 		if raise || facts.hash != g.topicsHash {
 			epoch++
-			c.records = append(c.records, consumerRecord(g.id, epoch, facts.hash))
+			c.records = append(c.records, g.epochRecord(epoch, facts.hash))
 			s.log.Info("group rebalances", "group", g.id, "epoch", epoch, "member", info.id)
-			s.metrics.rebalances.WithLabelValues(protocolConsumer).Inc()
+			s.metrics.rebalances.WithLabelValues(g.kind.protocol).Inc()
 		}
 		if epoch > targetEpoch {
 			targetEpoch = epoch
 			target = s.retarget(c, members, facts, epoch, replaced)[info.id]
 		}
 	}
-	now.memberPosition, c.moved = was.reconcile(target, targetEpoch, held, func(id topicID, p int32) bool {
-		owner, taken := g.owner[id][p]
-		return !taken || owner == info.id || owner == replaced
-	})
+	if g.kind.shares {
+		now.memberPosition, c.moved = was.follow(target, targetEpoch)
+	} else {
+		now.memberPosition, c.moved = was.reconcile(target, targetEpoch, held, func(id topicID, p int32) bool {
+			owner, taken := g.owner[id][p]
+			return !taken || owner == info.id || owner == replaced
+		})
+	}
 	if c.moved {
-		c.records = append(c.records, positionRecord(g.id, info.id, now.memberPosition))
+		c.records = append(c.records, g.positionRecord(info.id, now.memberPosition))
 	}
 	return now
 }
@@ -81,13 +85,17 @@ func (s *machine) retarget(c *change, members []*consumerMember, facts topicFact
 		}
 		assignees = append(assignees, facts.assignee(s, m, previous))
 	}
-	target := assignors[s.assignorOf(members)](assignees, facts.partitions)
+	assign := assignor(assignShare)
+	if !g.kind.shares {
+		assign = assignors[s.assignorOf(members)]
+	}
+	target := assign(assignees, facts.partitions)
 	for _, id := range slices.Sorted(maps.Keys(target)) {
 		if old, ok := g.target[id]; !ok || !old.equal(target[id]) {
-			c.records = append(c.records, targetRecord(g.id, id, target[id]))
+			c.records = append(c.records, g.targetRecord(id, target[id]))
 		}
 	}
-	c.records = append(c.records, targetEpochRecord(g.id, epoch))
+	c.records = append(c.records, g.targetEpochRecord(epoch))
 	return target
 }
 

@@ -139,12 +139,12 @@ func (s *machine) downgradeReplacing(tx *coord.Tx, c *change, last, heir *consum
 	target := map[string]partitionSet{heir.id: c.g.target[last.id]}
 	records := c.records
 	for _, m := range members {
-		records = append(records, memberTombstones(c.g.id, m.id)...)
+		records = append(records, c.g.memberTombstones(m.id)...)
 		if m != heir {
 			target[m.id] = c.g.target[m.id]
 		}
 	}
-	records = append(records, targetEpochTombstone(c.g.id), consumerTombstone(c.g.id))
+	records = append(records, c.g.targetEpochTombstone(), c.g.tombstone())
 	return s.downgrade(tx, c.g, records, members, target)
 }
 
@@ -233,7 +233,7 @@ func (s *machine) leaveConsumerGroup(tx *coord.Tx, g *consumerGroup, leaving []k
 		m, err := g.leaver(l)
 		if err == nil && !slices.Contains(gone, m) {
 			s.log.Info("group member left", "group", g.id, "member", m.id, "reason", reasonOf(l))
-			records = append(records, memberTombstones(g.id, m.id)...)
+			records = append(records, g.memberTombstones(m.id)...)
 			gone = append(gone, m)
 		}
 		return err

@@ -24,6 +24,13 @@ type Config struct {
 	ConsumerAssignors       []string        // group.consumer.assignors; the first is the default
 	ConsumerMigrationPolicy MigrationPolicy // group.consumer.migration.policy
 
+	ShareSessionTimeout    time.Duration // group.share.session.timeout.ms
+	ShareHeartbeatInterval time.Duration // group.share.heartbeat.interval.ms
+	// OfShareGroup is OfGroup for share groups: share.session.timeout.ms and
+	// share.heartbeat.interval.ms.
+	OfShareGroup func(group string) (session, heartbeat time.Duration)
+	ShareMaxSize int // group.share.max.size
+
 	OffsetsRetention              time.Duration // offsets.retention.minutes
 	OffsetsRetentionCheckInterval time.Duration // offsets.retention.check.interval.ms
 	OffsetMetadataMaxBytes        int           // offset.metadata.max.bytes
@@ -43,6 +50,10 @@ func DefaultConfig() Config {
 		ConsumerMaxSize:           math.MaxInt32,
 		ConsumerAssignors:         []string{AssignorUniform, AssignorRange},
 		ConsumerMigrationPolicy:   MigrationBidirectional,
+
+		ShareSessionTimeout:    45 * time.Second,
+		ShareHeartbeatInterval: 5 * time.Second,
+		ShareMaxSize:           200,
 
 		OffsetsRetention:              7 * 24 * time.Hour,
 		OffsetsRetentionCheckInterval: 10 * time.Minute,

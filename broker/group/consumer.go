@@ -13,14 +13,16 @@ import (
 
 type topicID = [16]byte
 
-// consumerGroup is a group of KIP-848: the coordinator computes a target
-// assignment and leads each member towards it. All of it is in the journal.
+// consumerGroup is a consumer group of KIP-848 or a share group of KIP-932: the
+// coordinator computes a target assignment and leads each member towards it. All
+// of it is in the journal.
 //
 // Three epochs tell how far things are: the group epoch counts the changes of
 // members and topics, the target epoch is the group epoch the target was computed
 // for, and a member's epoch is the target epoch it has reached.
 type consumerGroup struct {
 	id          string
+	kind        *groupKind
 	epoch       int32
 	topicsHash  uint64 // of the topics subscribed to, when epoch was last raised
 	targetEpoch int32
@@ -94,9 +96,9 @@ const (
 	epochStaticLeave = -2 // back soon: keep the assignment
 )
 
-func newConsumerGroup(id string) *consumerGroup {
+func newConsumerGroup(id string, kind *groupKind) *consumerGroup {
 	return &consumerGroup{
-		id: id, target: map[string]partitionSet{}, members: map[string]*consumerMember{},
+		id: id, kind: kind, target: map[string]partitionSet{}, members: map[string]*consumerMember{},
 		static: map[string]string{}, owner: map[topicID]map[int32]string{}, seen: -1,
 	}
 }
@@ -108,6 +110,8 @@ func (g *consumerGroup) state() string {
 	switch {
 	case g.empty():
 		return "Empty"
+	case g.kind.shares:
+		return "Stable" // nobody waits for anybody
 	case g.epoch > g.targetEpoch:
 		return "Assigning"
 	}
@@ -129,6 +133,9 @@ func (g *consumerGroup) put(m *consumerMember) {
 	g.members[m.id] = m
 	if m.instance != nil {
 		g.static[*m.instance] = m.id
+	}
+	if g.kind.shares {
+		return // a partition has no owner
 	}
 	for _, set := range []owned{m.assigned, m.revoking} {
 		for id, parts := range set {
@@ -272,15 +279,15 @@ func (g *consumerGroup) check(id string, instance *string) (*consumerMember, err
 func (g *consumerGroup) tombstones() []coord.Record {
 	var records []coord.Record
 	for _, m := range g.sorted() {
-		records = append(records, memberTombstones(g.id, m.id)...)
+		records = append(records, g.memberTombstones(m.id)...)
 	}
-	return append(records, targetEpochTombstone(g.id), consumerTombstone(g.id))
+	return append(records, g.targetEpochTombstone(), g.tombstone())
 }
 
-func memberTombstones(group, member string) []coord.Record {
+func (g *consumerGroup) memberTombstones(member string) []coord.Record {
 	return []coord.Record{
-		{Key: memberKey(keyCurrentAssignment, group, member)},
-		{Key: memberKey(keyTargetMember, group, member)},
-		{Key: memberKey(keyConsumerMember, group, member)},
+		{Key: memberKey(g.kind.position, g.id, member)},
+		{Key: memberKey(g.kind.targetMember, g.id, member)},
+		{Key: memberKey(g.kind.member, g.id, member)},
 	}
 }

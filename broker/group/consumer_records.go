@@ -30,12 +30,12 @@ func memberKey(kind int16, group, member string) []byte {
 	return kbin.AppendString(groupKey(kind, group), member)
 }
 
-func consumerTombstone(group string) coord.Record {
-	return coord.Record{Key: groupKey(keyConsumerGroup, group)}
+func (g *consumerGroup) tombstone() coord.Record {
+	return coord.Record{Key: groupKey(g.kind.group, g.id)}
 }
 
-func targetEpochTombstone(group string) coord.Record {
-	return coord.Record{Key: groupKey(keyTargetEpoch, group)}
+func (g *consumerGroup) targetEpochTombstone() coord.Record {
+	return coord.Record{Key: groupKey(g.kind.targetEpoch, g.id)}
 }
 
 func newValue() []byte { return kbin.AppendInt16(nil, consumerValueVersion) }
@@ -63,26 +63,35 @@ func readTags(b *kbin.Reader) (field []byte) {
 	return field
 }
 
-func consumerRecord(group string, epoch int32, topicsHash uint64) coord.Record {
+func (g *consumerGroup) epochRecord(epoch int32, topicsHash uint64) coord.Record {
 	b := kbin.AppendInt32(newValue(), epoch)
-	b = tagZero(b, kbin.AppendInt64(nil, int64(topicsHash)))
-	return coord.Record{Key: groupKey(keyConsumerGroup, group), Value: b}
-}
-
-func targetEpochRecord(group string, epoch int32) coord.Record {
-	b := noTags(kbin.AppendInt32(newValue(), epoch))
-	return coord.Record{Key: groupKey(keyTargetEpoch, group), Value: b}
-}
-
-func targetRecord(group, member string, target partitionSet) coord.Record {
-	b := kbin.AppendCompactArrayLen(newValue(), len(target))
-	for _, id := range target.topics() {
-		b = noTags(appendPartitions(kbin.AppendUuid(b, id), target[id]))
+	hash := kbin.AppendInt64(nil, int64(topicsHash))
+	if g.kind.shares {
+		b = noTags(append(b, hash...))
+	} else {
+		b = tagZero(b, hash)
 	}
-	return coord.Record{Key: memberKey(keyTargetMember, group, member), Value: noTags(b)}
+	return coord.Record{Key: groupKey(g.kind.group, g.id), Value: b}
 }
 
-func memberRecord(group string, m memberInfo) coord.Record {
+func (g *consumerGroup) targetEpochRecord(epoch int32) coord.Record {
+	b := noTags(kbin.AppendInt32(newValue(), epoch))
+	return coord.Record{Key: groupKey(g.kind.targetEpoch, g.id), Value: b}
+}
+
+func (g *consumerGroup) targetRecord(member string, target partitionSet) coord.Record {
+	b := appendSet(newValue(), target)
+	return coord.Record{Key: memberKey(g.kind.targetMember, g.id, member), Value: noTags(b)}
+}
+
+func (g *consumerGroup) memberRecord(m memberInfo) coord.Record {
+	return coord.Record{Key: memberKey(g.kind.member, g.id, m.id), Value: g.kind.memberValue(m)}
+}
+
+func (k *groupKind) memberValue(m memberInfo) []byte {
+	if k.shares {
+		return appendShareMember(newValue(), m)
+	}
 	b := kbin.AppendCompactNullableString(newValue(), m.instance)
 	b = kbin.AppendCompactNullableString(b, m.rack)
 	b = kbin.AppendCompactString(b, m.clientID)
@@ -95,11 +104,9 @@ func memberRecord(group string, m memberInfo) coord.Record {
 	b = kbin.AppendInt32(b, durationMillis(m.rebalanceTimeout))
 	b = kbin.AppendCompactNullableString(b, nonEmpty(m.assignor))
 	if m.classic == nil {
-		b = noTags(b)
-	} else {
-		b = tagZero(b, m.classic.appendTo(nil))
+		return noTags(b)
 	}
-	return coord.Record{Key: memberKey(keyConsumerMember, group, m.id), Value: b}
+	return tagZero(b, m.classic.appendTo(nil))
 }
 
 // appendTo writes a nullable struct: a presence byte, then the fields.
@@ -114,12 +121,16 @@ func (c *classicMember) appendTo(b []byte) []byte {
 	return noTags(b)
 }
 
-func positionRecord(group, member string, p memberPosition) coord.Record {
+func (g *consumerGroup) positionRecord(member string, p memberPosition) coord.Record {
 	b := kbin.AppendInt32(newValue(), p.epoch)
 	b = kbin.AppendInt32(b, p.previous)
 	b = kbin.AppendInt8(b, int8(p.state))
-	b = noTags(p.revoking.appendTo(p.assigned.appendTo(b)))
-	return coord.Record{Key: memberKey(keyCurrentAssignment, group, member), Value: b}
+	if g.kind.shares {
+		b = appendSet(b, p.assigned.set())
+	} else {
+		b = p.revoking.appendTo(p.assigned.appendTo(b))
+	}
+	return coord.Record{Key: memberKey(g.kind.position, g.id, member), Value: noTags(b)}
 }
 
 func (o owned) appendTo(b []byte) []byte {
@@ -132,6 +143,14 @@ func (o owned) appendTo(b []byte) []byte {
 			epochs = append(epochs, o[id][p])
 		}
 		b = tagZero(b, appendPartitions(nil, epochs))
+	}
+	return b
+}
+
+func appendSet(b []byte, set partitionSet) []byte {
+	b = kbin.AppendCompactArrayLen(b, len(set))
+	for _, id := range set.topics() {
+		b = noTags(appendPartitions(kbin.AppendUuid(b, id), set[id]))
 	}
 	return b
 }
@@ -152,49 +171,49 @@ func readPartitions(b *kbin.Reader) []int32 {
 	return out
 }
 
-// replayConsumer applies a record of a consumer group.
-func (s *machine) replayConsumer(kind int16, r coord.Record) error {
+// replayConsumer applies a record of a consumer or share group.
+func (s *machine) replayConsumer(of *groupKind, kind int16, r coord.Record) error {
 	key := kbin.Reader{Src: r.Key[2:]}
 	id, member := key.String(), ""
-	if kind != keyConsumerGroup && kind != keyTargetEpoch {
+	if kind != of.group && kind != of.targetEpoch {
 		member = key.String()
 	}
 	if err := key.Complete(); err != nil {
 		return err
 	}
 	if r.Value == nil {
-		if g := s.groups[id]; g != nil && g.consumer != nil {
-			s.replayConsumerTombstone(g, kind, member)
+		if g := s.groups[id]; g != nil && g.of(of) != nil {
+			s.replayConsumerTombstone(g, of, kind, member)
 		}
 		return nil
 	}
 	g := s.ensure(id)
-	if g.consumer == nil {
-		g.classic, g.consumer = nil, newConsumerGroup(id)
+	if g.of(of) == nil {
+		g.become(newConsumerGroup(id, of))
 	}
 	b := kbin.Reader{Src: bytes.Clone(r.Value)}
 	if v := b.Int16(); v != consumerValueVersion {
 		return errValueVersion
 	}
-	if err := g.consumer.restore(kind, member, &b); err != nil {
+	if err := g.of(of).restore(kind, member, &b); err != nil {
 		return err
 	}
 	return b.Complete()
 }
 
-func (s *machine) replayConsumerTombstone(g *group, kind int16, member string) {
-	c := g.consumer
+func (s *machine) replayConsumerTombstone(g *group, of *groupKind, kind int16, member string) {
+	c := g.of(of)
 	switch kind {
-	case keyConsumerGroup:
-		g.consumer = nil
+	case of.group:
+		g.become(nil)
 		s.dropIfVoid(g)
-	case keyConsumerMember:
+	case of.member:
 		c.remove(member)
-	case keyTargetEpoch:
+	case of.targetEpoch:
 		c.targetEpoch = 0
-	case keyTargetMember:
+	case of.targetMember:
 		delete(c.target, member)
-	case keyCurrentAssignment:
+	case of.position:
 		if m := c.members[member]; m != nil {
 			c.put(&consumerMember{m.memberInfo, memberPosition{epoch: epochLeave, previous: epochLeave}})
 		}
@@ -208,41 +227,47 @@ func (g *consumerGroup) restore(kind int16, member string, b *kbin.Reader) error
 		m = *known
 	}
 	switch kind {
-	case keyConsumerGroup:
+	case g.kind.group:
 		g.epoch = b.Int32()
+		if g.kind.shares {
+			g.topicsHash = uint64(b.Int64())
+		}
 		if hash := readTags(b); len(hash) == 8 {
 			g.topicsHash = binary.BigEndian.Uint64(hash)
 		}
-	case keyTargetEpoch:
+	case g.kind.targetEpoch:
 		g.targetEpoch = b.Int32()
 		readTags(b)
-	case keyTargetMember:
-		g.target[member] = readTarget(b)
+	case g.kind.targetMember:
+		g.target[member] = readSet(b)
 		readTags(b)
-	case keyConsumerMember:
-		m.memberInfo = readMember(member, b)
+	case g.kind.member:
+		m.memberInfo = g.kind.readMember(member, b)
 		if m.classic != nil && len(m.classic.protocols) == 0 {
 			return errNoProtocols
 		}
 		g.put(&m)
-	case keyCurrentAssignment:
-		m.memberPosition = readPosition(b)
+	case g.kind.position:
+		m.memberPosition = g.kind.readPosition(b)
 		g.put(&m)
 	}
 	return nil
 }
 
-func readTarget(b *kbin.Reader) partitionSet {
-	target := partitionSet{}
+func readSet(b *kbin.Reader) partitionSet {
+	set := partitionSet{}
 	for n := b.CompactArrayLen(); n > 0 && b.Ok(); n-- {
 		id := b.Uuid()
-		target[id] = readPartitions(b)
+		set[id] = readPartitions(b)
 		readTags(b)
 	}
-	return target
+	return set
 }
 
-func readMember(id string, b *kbin.Reader) memberInfo {
+func (k *groupKind) readMember(id string, b *kbin.Reader) memberInfo {
+	if k.shares {
+		return readShareMember(id, b)
+	}
 	m := memberInfo{id: id}
 	m.instance, m.rack = b.CompactNullableString(), b.CompactNullableString()
 	m.clientID, m.host = b.CompactString(), b.CompactString()
@@ -269,8 +294,13 @@ func readClassicMember(b *kbin.Reader) *classicMember {
 	return c
 }
 
-func readPosition(b *kbin.Reader) memberPosition {
+func (k *groupKind) readPosition(b *kbin.Reader) memberPosition {
 	p := memberPosition{epoch: b.Int32(), previous: b.Int32(), state: memberState(b.Int8())}
+	if k.shares {
+		p.assigned = ownedSince(readSet(b), p.epoch)
+		readTags(b)
+		return p
+	}
 	p.assigned, p.revoking = readOwned(b, p.epoch), readOwned(b, p.epoch)
 	readTags(b)
 	return p

@@ -29,7 +29,7 @@ func (s *machine) expel(tx *coord.Tx, g *consumerGroup, m *consumerMember) error
 	if s.mayDowngrade(g, m) && len(g.members) > 1 {
 		return s.downgradeWithout(tx, g, m)
 	}
-	records := append(memberTombstones(g.id, m.id), s.raised(g, m))
+	records := append(g.memberTombstones(m.id), s.raised(g, m))
 	if err := tx.Append(records...); err != nil {
 		return err
 	}
@@ -49,25 +49,29 @@ func (s *machine) raised(g *consumerGroup, without ...*consumerMember) coord.Rec
 			rest = append(rest, m)
 		}
 	}
-	s.metrics.rebalances.WithLabelValues(protocolConsumer).Inc()
-	return consumerRecord(g.id, g.epoch+1, s.facts(rest).hash)
+	s.metrics.rebalances.WithLabelValues(g.kind.protocol).Inc()
+	return g.epochRecord(g.epoch+1, s.facts(rest).hash)
 }
 
 // resumeConsumer sets the deadlines of a group that was just loaded or converted.
 func (s *machine) resumeConsumer(tx *coord.Tx, g *consumerGroup) {
 	for _, m := range g.sorted() {
-		s.setTimer(tx, timerKey{timerHeartbeat, g.id, m.id}, s.sessionOf(g.id, m))
+		s.setTimer(tx, timerKey{timerHeartbeat, g.id, m.id}, s.sessionOf(g, m))
 		if m.state == memberUnrevoked && m.classic == nil {
 			s.setTimer(tx, timerKey{timerRevoke, g.id, m.id}, m.rebalanceTimeout)
 		}
 	}
 }
 
-func (s *machine) sessionOf(group string, m *consumerMember) time.Duration {
+func (s *machine) sessionOf(g *consumerGroup, m *consumerMember) time.Duration {
 	if m.classic != nil {
 		return m.classic.sessionTimeout
 	}
-	session, _ := s.cfg().consumer(group)
+	timing := s.cfg().consumer
+	if g.kind.shares {
+		timing = s.cfg().share
+	}
+	session, _ := timing(g.id)
 	return session
 }
 

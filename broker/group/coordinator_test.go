@@ -392,11 +392,13 @@ func TestMetricsReadLiveState(t *testing.T) {
 		want := []string{
 			`morrow_group_members{classic}=0`,
 			`morrow_group_members{consumer}=1`,
+			`morrow_group_members{share}=0`,
 			`morrow_group_offset_commits_total=2`,
 			`morrow_group_offsets=2`,
 			`morrow_group_offsets_expired_total=0`,
 			`morrow_group_rebalances_total{classic}=0`,
 			`morrow_group_rebalances_total{consumer}=1`,
+			`morrow_group_rebalances_total{share}=0`,
 			`morrow_groups{consumer,Stable}=1`,
 		}
 		if got := scrape(t, b.registry); !slices.Equal(got, want) {

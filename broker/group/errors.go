@@ -50,3 +50,13 @@ func messageOf(err error) *string {
 	}
 	return nil
 }
+
+// coded is an error as the handlers of other packages can tell it: with a code of
+// Kafka's.
+func coded(err error) error {
+	var ke *kerr.Error
+	if err == nil || errors.As(err, &ke) {
+		return err
+	}
+	return kerr.ErrorForCode(codeOf(err))
+}

@@ -44,8 +44,8 @@ func (s *machine) expireGroup(tx *coord.Tx, g *group) {
 		s.log.Info("offsets expired", "group", g.id, "offsets", len(keys))
 		s.metrics.expired.Add(float64(len(keys)))
 	}
-	if s.groups[g.id] == nil || len(g.offsets) > 0 || len(g.pending) > 0 || !g.empty() || g.joining() {
-		return
+	if s.groups[g.id] == nil || len(g.offsets) > 0 || len(g.pending) > 0 || !g.empty() || g.joining() || g.share != nil {
+		return // what a share group knows of records stays until it is deleted
 	}
 	if err := tx.Append(g.tombstones()...); err != nil {
 		s.log.Warn("expired group not removed", "group", g.id, "err", err)
@@ -62,8 +62,8 @@ func (g *group) tombstones() []coord.Record {
 	switch {
 	case g.classic != nil:
 		return []coord.Record{classicTombstone(g.id)}
-	case g.consumer != nil:
-		return g.consumer.tombstones()
+	case g.assigned() != nil:
+		return g.assigned().tombstones()
 	}
 	return nil
 }

@@ -122,12 +122,12 @@ func (s *machine) consumerGroupFor(id string, create bool) (c *change, formerly 
 	switch {
 	case g != nil && g.consumer != nil:
 		return &change{g: g.consumer, seen: g.consumer.seen}, nil, nil
-	case !create:
+	case !create || g != nil && g.share != nil:
 		return nil, nil, refuse(kerr.GroupIDNotFound, "group "+id+" is not a consumer group")
 	case g == nil || g.classic == nil:
-		return &change{g: newConsumerGroup(id)}, nil, nil
+		return &change{g: newConsumerGroup(id, consumerKind)}, nil, nil
 	case g.empty():
-		return &change{g: newConsumerGroup(id), records: []coord.Record{classicTombstone(id)}}, g.classic, nil
+		return &change{g: newConsumerGroup(id, consumerKind), records: []coord.Record{classicTombstone(id)}}, g.classic, nil
 	}
 	c, err = s.upgrade(g.classic)
 	return c, g.classic, err
@@ -165,11 +165,11 @@ func (c *change) inherit(holder *consumerMember, id string) *consumerMember {
 	if heir.state == memberUnrevoked {
 		heir.state, heir.revoking = memberStable, owned{}
 	}
-	c.records = append(c.records, memberTombstones(c.g.id, holder.id)...)
+	c.records = append(c.records, c.g.memberTombstones(holder.id)...)
 	c.records = append(c.records,
-		memberRecord(c.g.id, heir.memberInfo),
-		targetRecord(c.g.id, id, c.g.target[holder.id]),
-		positionRecord(c.g.id, id, heir.memberPosition))
+		c.g.memberRecord(heir.memberInfo),
+		c.g.targetRecord(id, c.g.target[holder.id]),
+		c.g.positionRecord(id, heir.memberPosition))
 	return &heir
 }
 
@@ -214,7 +214,7 @@ func heartbeatInfo(was *consumerMember, id string, client Client, req *kmsg.Cons
 // settle follows up on a change once it is written: timers, and calls that were
 // waiting in the group it was converted from.
 func (s *machine) settle(tx *coord.Tx, c *change, formerly *classicGroup, m *consumerMember, replaced string) {
-	g := s.groups[c.g.id].consumer
+	g := s.groups[c.g.id].of(c.g.kind)
 	g.seen = c.seen
 	if replaced != "" {
 		s.cancelMember(g.id, replaced)
@@ -245,7 +245,7 @@ func (s *machine) consumerLeave(tx *coord.Tx, req *kmsg.ConsumerGroupHeartbeatRe
 	if req.MemberEpoch == epochStaticLeave {
 		away := m.memberPosition
 		away.epoch, away.revoking = epochStaticLeave, owned{}
-		err = tx.Append(positionRecord(g.id, m.id, away))
+		err = tx.Append(g.consumer.positionRecord(m.id, away))
 		s.timers.Cancel(timerKey{timerRevoke, g.id, m.id})
 	} else {
 		err = s.expel(tx, g.consumer, m)

@@ -26,6 +26,10 @@ const newMemberJoinMillis = 5 * 60 * 1000
 // joinGroup answers a JoinGroup request now, or when the join phase ends.
 func (s *machine) joinGroup(tx *coord.Tx, c Client, req *kmsg.JoinGroupRequest, reply *joinReply) {
 	g := s.groups[req.Group]
+	if g != nil && g.share != nil {
+		reply.Send(tx, joinError(req.MemberID, kerr.InconsistentGroupProtocol))
+		return
+	}
 	if g != nil && g.consumer != nil {
 		if !g.consumer.empty() {
 			s.joinConsumerGroup(tx, g.consumer, c, req, reply)

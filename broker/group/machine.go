@@ -31,13 +31,14 @@ type machine struct {
 	sweep     []string            // groups the running expiry pass has yet to look at
 }
 
-// group is one group id. At most one of classic and consumer is set; neither
+// group is one group id. At most one of classic, consumer and share is set; none
 // means a simple group, which has offsets and nothing else: its clients commit
 // without being members.
 type group struct {
 	id       string
 	classic  *classicGroup
 	consumer *consumerGroup
+	share    *consumerGroup
 	offsets  map[string]*topicOffsets           // by topic name; none is empty
 	pending  map[int64]map[string]*topicOffsets // committed in open transactions, by producer and topic name
 }
@@ -46,8 +47,8 @@ func (g *group) empty() bool {
 	switch {
 	case g.classic != nil:
 		return g.classic.state == stateEmpty
-	case g.consumer != nil:
-		return g.consumer.empty()
+	case g.assigned() != nil:
+		return g.assigned().empty()
 	}
 	return true
 }
@@ -66,7 +67,7 @@ const (
 	timerSession                     // classic member, also one that has yet to join
 	timerJoin                        // classic group: end of the join phase
 	timerSync                        // classic group: end of the sync phase
-	timerHeartbeat                   // consumer group member: session
+	timerHeartbeat                   // consumer or share group member: session
 	timerRevoke                      // consumer group member: give up revoked partitions
 	timerMemberJoin                  // classic member of a consumer group: rejoin
 	timerMemberSync                  // classic member of a consumer group: sync
@@ -83,8 +84,8 @@ func (s *machine) Loaded(tx *coord.Tx) {
 		switch {
 		case g.classic != nil:
 			s.resumeClassic(tx, g.classic)
-		case g.consumer != nil:
-			s.resumeConsumer(tx, g.consumer)
+		case g.assigned() != nil:
+			s.resumeConsumer(tx, g.assigned())
 		}
 	}
 	s.timers.Set(timerKey{kind: timerExpiry}, tx.Now().Add(s.cfg().OffsetsRetentionCheckInterval))
@@ -117,8 +118,8 @@ func (s *machine) Expire(tx *coord.Tx) {
 	case g == nil:
 	case g.classic != nil:
 		s.expireClassic(tx, g.classic, key)
-	case g.consumer != nil:
-		s.expireConsumer(tx, g.consumer, key)
+	case g.assigned() != nil:
+		s.expireConsumer(tx, g.assigned(), key)
 	}
 }
 
@@ -142,7 +143,7 @@ func (s *machine) ensure(id string) *group {
 
 // dropIfVoid forgets a group of which nothing is left.
 func (s *machine) dropIfVoid(g *group) {
-	if g.classic == nil && g.consumer == nil && len(g.offsets) == 0 && len(g.pending) == 0 {
+	if g.classic == nil && g.assigned() == nil && len(g.offsets) == 0 && len(g.pending) == 0 {
 		delete(s.groups, g.id)
 	}
 }

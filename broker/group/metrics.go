@@ -27,13 +27,13 @@ func newMetrics(c *Coordinator, reg prometheus.Registerer) *metrics {
 		}),
 		rebalances: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "morrow_group_rebalances_total",
-			Help: "Rebalances started: join phases of classic groups, epochs of consumer groups.",
+			Help: "Rebalances started: join phases of classic groups, epochs of consumer and share groups.",
 		}, []string{"protocol"}),
 		groups:  prometheus.NewDesc("morrow_groups", "Groups coordinated by this broker.", []string{"protocol", "state"}, nil),
 		members: prometheus.NewDesc("morrow_group_members", "Members of the groups coordinated by this broker.", []string{"protocol"}, nil),
 		offsets: prometheus.NewDesc("morrow_group_offsets", "Committed offsets kept by this broker.", nil, nil),
 	}
-	for _, p := range []string{protocolClassic, protocolConsumer} {
+	for _, p := range []string{protocolClassic, protocolConsumer, protocolShare} {
 		m.rebalances.WithLabelValues(p)
 	}
 	reg.MustRegister(m.commits, m.expired, m.rebalances, m)
@@ -51,7 +51,7 @@ func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	type kind struct{ protocol, state string }
 	groups := map[kind]int{}
-	members := map[string]int{protocolClassic: 0, protocolConsumer: 0}
+	members := map[string]int{protocolClassic: 0, protocolConsumer: 0, protocolShare: 0}
 	for g := range m.coordinator.Groups() {
 		groups[kind{g.Protocol, g.State}]++
 		members[g.Protocol] += g.Members

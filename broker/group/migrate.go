@@ -25,7 +25,7 @@ func (s *machine) upgrade(from *classicGroup) (*change, error) {
 	if why != "" {
 		return nil, cannotUpgrade(from.id, why)
 	}
-	g := newConsumerGroup(from.id)
+	g := newConsumerGroup(from.id, consumerKind)
 	g.epoch, g.targetEpoch = from.generation, from.generation
 	for _, m := range from.sorted() {
 		cm, err := s.upgradeMember(from, m)
@@ -38,14 +38,14 @@ func (s *machine) upgrade(from *classicGroup) (*change, error) {
 	facts := s.facts(g.sorted())
 	g.topicsHash, g.seen = facts.hash, facts.version
 
-	c := &change{g: g, seen: g.seen, records: []coord.Record{classicTombstone(g.id), consumerRecord(g.id, g.epoch, g.topicsHash)}}
+	c := &change{g: g, seen: g.seen, records: []coord.Record{classicTombstone(g.id), g.epochRecord(g.epoch, g.topicsHash)}}
 	for _, m := range g.sorted() {
 		c.records = append(c.records,
-			memberRecord(g.id, m.memberInfo),
-			targetRecord(g.id, m.id, g.target[m.id]),
-			positionRecord(g.id, m.id, m.memberPosition))
+			g.memberRecord(m.memberInfo),
+			g.targetRecord(m.id, g.target[m.id]),
+			g.positionRecord(m.id, m.memberPosition))
 	}
-	c.records = append(c.records, targetEpochRecord(g.id, g.targetEpoch))
+	c.records = append(c.records, g.targetEpochRecord(g.targetEpoch))
 	return c, nil
 }
 

@@ -80,6 +80,8 @@ func (s *machine) validateCommit(g *group, who commitClaim, positions []position
 		return kerr.GroupIDNotFound
 	case g == nil:
 		return kerr.IllegalGeneration
+	case g.share != nil:
+		return kerr.GroupIDNotFound // its offsets are not for members to set
 	case g.consumer != nil:
 		return g.consumer.validateCommit(who, positions)
 	case g.classic != nil:

@@ -165,6 +165,9 @@ func (c *Coordinator) fetchGroup(ctx context.Context, req *kmsg.OffsetFetchReque
 func (s *machine) fetchOffsets(req *kmsg.OffsetFetchRequestGroup, version int16, stable bool) (kmsg.OffsetFetchResponseGroup, error) {
 	resp := kmsg.NewOffsetFetchResponseGroup()
 	g := s.groups[req.Group]
+	if g != nil && g.share != nil {
+		return resp, kerr.GroupIDNotFound
+	}
 	if g != nil && g.consumer != nil {
 		if err := g.consumer.validateFetch(req.MemberID, req.MemberEpoch); err != nil {
 			return resp, err

@@ -27,6 +27,11 @@ const (
 	keyTargetEpoch       int16 = 6
 	keyTargetMember      int16 = 7
 	keyCurrentAssignment int16 = 8
+	keyShareMember       int16 = 10
+	keyShareGroup        int16 = 11
+	keyShareTargetEpoch  int16 = 12
+	keyShareTargetMember int16 = 13
+	keyShareAssignment   int16 = 14
 )
 
 // offsetValueVersion is the first that can hold a topic id.
@@ -57,7 +62,9 @@ func (s *machine) replay(r coord.Record) error {
 	case keyClassicGroup:
 		return s.replayClassicRecord(r)
 	case keyConsumerGroup, keyConsumerMember, keyTargetEpoch, keyTargetMember, keyCurrentAssignment:
-		return s.replayConsumer(kind, r)
+		return s.replayConsumer(consumerKind, kind, r)
+	case keyShareGroup, keyShareMember, keyShareTargetEpoch, keyShareTargetMember, keyShareAssignment:
+		return s.replayConsumer(shareKind, kind, r)
 	default:
 		return nil
 	}
@@ -175,7 +182,7 @@ func (s *machine) replayClassicRecord(r coord.Record) error {
 		return fmt.Errorf("%d members without a protocol", len(v.Members))
 	}
 	g := s.ensure(key.Group)
-	g.consumer = nil
+	g.consumer, g.share = nil, nil
 	if g.classic == nil {
 		g.classic = newClassicGroup(key.Group, time.UnixMilli(v.CurrentStateTimestamp))
 	}

@@ -58,17 +58,27 @@ func examples() []struct {
 		{"classic group with a new assignment", g.recordAssigned(map[string][]byte{"c-1": {9}}, now)},
 		{"classic group without members", empty.record(now)},
 		{"classic group tombstone", classicTombstone("g")},
-		{"consumer group", consumerRecord("g", 7, 0x0102030405060708)},
-		{"consumer group tombstone", consumerTombstone("g")},
-		{"member", memberRecord("g", info)},
-		{"member of the classic protocol", memberRecord("g", classic)},
-		{"target epoch", targetEpochRecord("g", 7)},
-		{"target", targetRecord("g", "m", partitionSet{id: {0, 2}})},
-		{"current assignment", positionRecord("g", "m", position)},
-		{"current assignment tombstone", memberTombstones("g", "m")[0]},
-		{"target tombstone", memberTombstones("g", "m")[1]},
-		{"member tombstone", memberTombstones("g", "m")[2]},
-		{"target epoch tombstone", targetEpochTombstone("g")},
+		{"consumer group", newConsumerGroup("g", consumerKind).epochRecord(7, 0x0102030405060708)},
+		{"consumer group tombstone", newConsumerGroup("g", consumerKind).tombstone()},
+		{"member", newConsumerGroup("g", consumerKind).memberRecord(info)},
+		{"member of the classic protocol", newConsumerGroup("g", consumerKind).memberRecord(classic)},
+		{"target epoch", newConsumerGroup("g", consumerKind).targetEpochRecord(7)},
+		{"target", newConsumerGroup("g", consumerKind).targetRecord("m", partitionSet{id: {0, 2}})},
+		{"current assignment", newConsumerGroup("g", consumerKind).positionRecord("m", position)},
+		{"current assignment tombstone", newConsumerGroup("g", consumerKind).memberTombstones("m")[0]},
+		{"target tombstone", newConsumerGroup("g", consumerKind).memberTombstones("m")[1]},
+		{"member tombstone", newConsumerGroup("g", consumerKind).memberTombstones("m")[2]},
+		{"target epoch tombstone", newConsumerGroup("g", consumerKind).targetEpochTombstone()},
+		{"share group", newConsumerGroup("g", shareKind).epochRecord(7, 0x0102030405060708)},
+		{"share group tombstone", newConsumerGroup("g", shareKind).tombstone()},
+		{"share group member", newConsumerGroup("g", shareKind).memberRecord(memberInfo{
+			id: "m", rack: pointer("r"), clientID: "c", host: "/127.0.0.1", topics: []string{"t", "u"},
+		})},
+		{"share group target epoch", newConsumerGroup("g", shareKind).targetEpochRecord(7)},
+		{"share group target", newConsumerGroup("g", shareKind).targetRecord("m", partitionSet{id: {0, 2}})},
+		{"share group current assignment", newConsumerGroup("g", shareKind).positionRecord("m", memberPosition{
+			epoch: 7, previous: 6, assigned: owned{id: {0: 7, 2: 7}}, revoking: owned{},
+		})},
 	}
 }
 
@@ -114,16 +124,19 @@ func rewrite(m *machine, r coord.Record) coord.Record {
 		return offsetRecord(offsetKey{"g", "t", 2}, t.id, t.parts[2])
 	case byte(keyClassicGroup):
 		return g.classic.record(time.UnixMilli(g.classic.sinceMs))
-	case byte(keyConsumerGroup):
-		return consumerRecord("g", g.consumer.epoch, g.consumer.topicsHash)
-	case byte(keyConsumerMember):
-		return memberRecord("g", g.consumer.members["m"].memberInfo)
-	case byte(keyTargetEpoch):
-		return targetEpochRecord("g", g.consumer.targetEpoch)
-	case byte(keyTargetMember):
-		return targetRecord("g", "m", g.consumer.target["m"])
+	}
+	c := g.assigned()
+	switch int16(r.Key[1]) {
+	case c.kind.group:
+		return c.epochRecord(c.epoch, c.topicsHash)
+	case c.kind.member:
+		return c.memberRecord(c.members["m"].memberInfo)
+	case c.kind.targetEpoch:
+		return c.targetEpochRecord(c.targetEpoch)
+	case c.kind.targetMember:
+		return c.targetRecord("m", c.target["m"])
 	default:
-		return positionRecord("g", "m", g.consumer.members["m"].memberPosition)
+		return c.positionRecord("m", c.members["m"].memberPosition)
 	}
 }
 
@@ -175,7 +188,7 @@ func TestRecordsOfKafkaAreRead(t *testing.T) {
 	}
 	// A position without assignment epochs (KIP-1251) holds since its epoch.
 	p := memberPosition{epoch: 7, previous: 6, assigned: owned{topicID{1}: {0: 7}}, revoking: owned{}}
-	r := positionRecord("g2", "m", p)
+	r := newConsumerGroup("g2", consumerKind).positionRecord("m", p)
 	r.Value = bytes.Replace(r.Value, []byte{1, 0, 5, 2, 0, 0, 0, 7}, []byte{0}, 1)
 	if err := w.machine.Replay(r); err != nil {
 		t.Fatal(err)
@@ -183,8 +196,8 @@ func TestRecordsOfKafkaAreRead(t *testing.T) {
 	if got := w.machine.groups["g2"].consumer.members["m"].memberPosition; !got.equal(p) {
 		t.Errorf("%+v, want %+v", got, p)
 	}
-	// Share and streams groups are passed over.
-	if err := w.machine.Replay(coord.Record{Key: []byte{0, 11, 0, 1, 'g'}, Value: []byte{0, 0}}); err != nil {
+	// Streams groups are passed over.
+	if err := w.machine.Replay(coord.Record{Key: []byte{0, 17, 0, 1, 'g'}, Value: []byte{0, 0}}); err != nil {
 		t.Error(err)
 	}
 }

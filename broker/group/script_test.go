@@ -93,6 +93,8 @@ func (w *scriptWorld) run(t *testing.T, line string) string {
 		out = w.deleteOffset(a)
 	case "hb":
 		out = w.consumerHeartbeat(a)
+	case "sharehb":
+		out = w.shareHeartbeat(a)
 	default:
 		t.Fatalf("unknown command %q", command)
 	}
@@ -113,6 +115,8 @@ func (w *scriptWorld) configure(t *testing.T, a args) {
 			w.cfg.OffsetsRetention = d
 		case "consumermaxsize":
 			w.cfg.ConsumerMaxSize = n
+		case "sharemaxsize":
+			w.cfg.ShareMaxSize = n
 		case "migration":
 			w.cfg.ConsumerMigrationPolicy = MigrationPolicy(v)
 		case "assignors":
@@ -471,6 +475,38 @@ func (w *scriptWorld) consumerHeartbeat(a args) string {
 	if resp.Assignment != nil {
 		set := partitionSet{}
 		for _, t := range resp.Assignment.Topics {
+			set[t.TopicID] = t.Partitions
+		}
+		s += " assigned=" + w.machine.printSet(set)
+	}
+	return s + "\n"
+}
+
+// shareHeartbeat is "sharehb member=a epoch=0 topics=t".
+func (w *scriptWorld) shareHeartbeat(a args) string {
+	req := kmsg.NewPtrShareGroupHeartbeatRequest()
+	req.Version = 1
+	req.GroupID, req.MemberID, req.RackID = a.Or("group", "g"), a["member"], a.Pointer("rack")
+	req.MemberEpoch, req.SubscribedTopicNames = int32(a.Num("epoch", 0)), a.List("topics")
+	var resp *kmsg.ShareGroupHeartbeatResponse
+	err := checkShareHeartbeat(req)
+	if err == nil {
+		w.do(func(m *machine, tx *coord.Tx) {
+			if req.MemberEpoch < 0 {
+				resp, err = m.shareLeave(tx, req)
+			} else {
+				resp, err = m.shareHeartbeat(tx, client(a), req)
+			}
+		})
+	}
+	if err != nil {
+		return errName(err) + "\n"
+	}
+	w.ids[*resp.MemberID+"_epoch"] = fmt.Sprint(resp.MemberEpoch)
+	s := fmt.Sprintf("%s: epoch=%d", *resp.MemberID, resp.MemberEpoch)
+	if resp.Assignment != nil {
+		set := partitionSet{}
+		for _, t := range resp.Assignment.TopicPartitions {
 			set[t.TopicID] = t.Partitions
 		}
 		s += " assigned=" + w.machine.printSet(set)

@@ -5,7 +5,7 @@ import "iter"
 // Summary is one group at a glance.
 type Summary struct {
 	Group    string
-	Protocol string // "classic" or "consumer"
+	Protocol string // "classic", "consumer" or "share"
 	State    string // as ListGroups names it
 	Members  int
 }
@@ -85,8 +85,8 @@ func (g *group) size() int {
 	switch {
 	case g.classic != nil:
 		return len(g.classic.members)
-	case g.consumer != nil:
-		return len(g.consumer.members)
+	case g.assigned() != nil:
+		return len(g.assigned().members)
 	}
 	return 0
 }

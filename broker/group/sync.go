@@ -14,7 +14,7 @@ type syncReply = coord.Reply[*kmsg.SyncGroupResponse]
 func (s *machine) syncGroup(tx *coord.Tx, req *kmsg.SyncGroupRequest, reply *syncReply) {
 	g := s.groups[req.Group]
 	switch {
-	case g == nil || g.empty():
+	case g == nil || g.empty() || g.share != nil:
 		reply.Send(tx, syncError(kerr.UnknownMemberID))
 	case g.consumer != nil:
 		s.syncConsumerGroup(tx, g.consumer, req, reply)

@@ -137,8 +137,8 @@ func (s *machine) dumpGroup(b *strings.Builder, g *group) {
 	switch {
 	case g.classic != nil:
 		g.classic.dump(b)
-	case g.consumer != nil:
-		s.dumpConsumer(b, g.consumer)
+	case g.assigned() != nil:
+		s.dumpConsumer(b, g.assigned())
 	default:
 		fmt.Fprintf(b, "%s simple\n", g.id)
 	}
