@@ -17,9 +17,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/morrowmq/morrow/broker/deadletter"
 	"github.com/morrowmq/morrow/broker/group"
 	"github.com/morrowmq/morrow/broker/partition"
 	"github.com/morrowmq/morrow/broker/restore"
+	"github.com/morrowmq/morrow/broker/share"
 	"github.com/morrowmq/morrow/broker/txn"
 	"github.com/morrowmq/morrow/cluster"
 	"github.com/morrowmq/morrow/cluster/config"
@@ -70,6 +72,7 @@ type broker struct {
 	tier         *tier.Tier
 	dispatcher   *delay.Dispatcher
 	groups       *group.Coordinator
+	shares       *share.Coordinator
 	transactions *txn.Coordinator
 	partitions   *partition.Table
 	server       *protocol.Server
@@ -155,6 +158,11 @@ func (b *broker) openParts(ctx context.Context) (err error) {
 	b.dispatcher = delay.NewDispatcher(delay.DispatcherConfig{Logger: b.logger, Registerer: b.registry, Now: b.cfg.Now})
 	b.groups = group.New(b.groupConfig, groupTopics{b.store}, b.shardsOf(cluster.OffsetsTopic, "offsets.topic.num.partitions"), b.logger, b.registry, b.cfg.Now)
 	b.transactions = txn.New(b.transactionConfig, transactionCluster{b}, b.shardsOf(cluster.TransactionsTopic, "transaction.state.log.num.partitions"), b.logger, b.registry, b.cfg.Now)
+	letters := &deadletter.Writer{Store: b.store, Now: b.cfg.Now}
+	b.shares = share.New(share.Options{
+		Config: b.shareConfig, CommitTimeout: b.shareCommitTimeout, Shards: b.shardsOf(cluster.ShareStateTopic, "share.coordinator.state.topic.num.partitions"), Letters: letters,
+		Logger: b.logger, Now: b.cfg.Now,
+	})
 	b.partitions = partition.NewTable(partition.Config{
 		NodeID:       b.nodeID(),
 		Store:        b.store,
@@ -169,6 +177,7 @@ func (b *broker) openParts(ctx context.Context) (err error) {
 		Closed:       b.partitionClosed,
 		TopicDeleted: b.topicDeleted,
 	})
+	letters.Partitions = b.partitions
 	dir, err := filepath.Abs(b.dataDir()) // clients do not know where this process was started
 	if err != nil {
 		return fmt.Errorf("data directory: %w", err)
@@ -178,6 +187,7 @@ func (b *broker) openParts(ctx context.Context) (err error) {
 		Store:        b.store,
 		Partitions:   b.partitions,
 		Groups:       b.groups,
+		Shares:       b.shares,
 		Transactions: b.transactions,
 		DataDir:      dir,
 		Features:     b.features,
@@ -204,6 +214,7 @@ func (b *broker) run(ctx context.Context) error {
 	work := newStage(storage.ctx)
 	work.goRun(b.groups.Run)
 	work.goRun(b.transactions.Run)
+	work.goRun(b.shares.Run)
 	work.goRun(b.partitions.Run)
 	work.goRun(b.dispatcher.Run)
 	if b.tier != nil {

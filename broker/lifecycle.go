@@ -15,6 +15,8 @@ func (b *broker) partitionOpened(p *partition.Partition) {
 		b.groups.Elect(p.Number(), p.Journal())
 	case cluster.TransactionsTopic:
 		b.transactions.Elect(p.Number(), p.LeaderEpoch(), p.Journal())
+	case cluster.ShareStateTopic:
+		b.shares.Elect(p.Number(), p.Journal(), p.TrimJournal)
 	}
 }
 
@@ -24,6 +26,8 @@ func (b *broker) partitionClosed(p *partition.Partition) {
 		b.groups.Resign(p.Number())
 	case cluster.TransactionsTopic:
 		b.transactions.Resign(p.Number())
+	case cluster.ShareStateTopic:
+		b.shares.Resign(p.Number())
 	}
 }
 
@@ -31,6 +35,9 @@ func (b *broker) partitionClosed(p *partition.Partition) {
 // list of what it has still to delete: the bucket may be down for long.
 func (b *broker) topicDeleted(ctx context.Context, d *cluster.Deletion) error {
 	if err := b.groups.TopicDeleted(ctx, d.ID, d.Name); err != nil {
+		return err
+	}
+	if err := b.shares.TopicDeleted(ctx, d.ID); err != nil {
 		return err
 	}
 	if b.tier != nil {

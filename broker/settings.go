@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/morrowmq/morrow/broker/group"
+	"github.com/morrowmq/morrow/broker/share"
 	"github.com/morrowmq/morrow/cluster"
 	"github.com/morrowmq/morrow/cluster/config"
 	"github.com/morrowmq/morrow/internal/vfs"
@@ -65,11 +66,12 @@ func (b *broker) serverConfig() protocol.Config {
 	}
 }
 
-// features are what clients may rely on besides versions: group.version 1 is KIP-848, transaction.version 2 is KIP-890. The metadata version tells consoles which
-// Kafka to treat us as.
+// features are what clients may rely on besides versions: group.version 1 is KIP-848, share.version 1 KIP-932, transaction.version 2
+// KIP-890. The metadata version tells consoles which Kafka to treat us as.
 func (b *broker) features() protocol.Features {
 	return protocol.Features{Epoch: 0, All: []protocol.Feature{
 		{Name: "group.version", Min: 0, Max: 1, Finalized: 1},
+		{Name: "share.version", Min: 0, Max: 1, Finalized: 1},
 		{Name: "transaction.version", Min: 0, Max: 2, Finalized: 2},
 		{Name: "metadata.version", Min: 7, Max: metadataVersion, Finalized: metadataVersion},
 	}}
@@ -102,6 +104,13 @@ func groupConfigOf(img *cluster.Image) group.Config {
 			g := img.GroupConfig(id)
 			return millis(g, "consumer.session.timeout.ms"), millis(g, "consumer.heartbeat.interval.ms")
 		},
+		OfShareGroup: func(id string) (session, heartbeat time.Duration) {
+			g := img.GroupConfig(id)
+			return millis(g, "share.session.timeout.ms"), millis(g, "share.heartbeat.interval.ms")
+		},
+		ShareSessionTimeout:           millis(r, "group.share.session.timeout.ms"),
+		ShareHeartbeatInterval:        millis(r, "group.share.heartbeat.interval.ms"),
+		ShareMaxSize:                  int(r.Int("group.share.max.size")),
 		MinSessionTimeout:             millis(r, "group.min.session.timeout.ms"),
 		MaxSessionTimeout:             millis(r, "group.max.session.timeout.ms"),
 		InitialRebalanceDelay:         millis(r, "group.initial.rebalance.delay.ms"),
@@ -124,6 +133,23 @@ func (b *broker) shardsOf(topic, setting string) int32 {
 		return int32(len(t.Partitions))
 	}
 	return int32(b.settings.Int(setting))
+}
+
+// shareConfig is what a share group does with its records, as it is configured now.
+func (b *broker) shareConfig(id string) share.Config {
+	g := b.store.Image().GroupConfig(id)
+	return share.Config{
+		LockDuration:  millis(g, "share.record.lock.duration.ms"),
+		DeliveryLimit: int16(g.Int("share.delivery.count.limit")),
+		MaxLocks:      g.Int("share.partition.max.record.locks"),
+		RetryDelay:    millis(g, "share.retry.delay.ms"),
+		RetryMaxDelay: millis(g, "share.retry.delay.max.ms"),
+		DeadLetters:   g.String("errors.deadletterqueue.topic.name"),
+	}
+}
+
+func (b *broker) shareCommitTimeout() time.Duration {
+	return millis(b.store.Image().BrokerConfig(), "share.coordinator.write.timeout.ms")
 }
 
 // groupTopics is the cluster's topics as the group coordinator asks for them.

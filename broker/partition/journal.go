@@ -62,6 +62,12 @@ func (j *Journal) batch(rs []coord.Record, now int64) (record.Batch, error) {
 	return j.builder.Finish()
 }
 
+// TrimJournal removes what lies below an offset from a journal that is not compacted, durably. The bytes go with the next retention.
+func (p *Partition) TrimJournal(below int64) error {
+	_, err := p.log.DeleteRecords(below)
+	return err
+}
+
 // Wait implements coord.Journal.
 func (j *Journal) Wait(ctx context.Context, end int64) error { return j.p.log.Wait(ctx, end) }
 

@@ -42,22 +42,25 @@ var importMap = []edges{
 	{"broker/coord/coordtest", []string{"broker/coord"}},
 	{"broker/group", []string{"broker/coord", "log/record"}},
 	{"broker/txn", []string{"broker/coord", "log/record"}},
+	{"broker/share", []string{"broker/coord"}},
 	{"broker/partition", []string{
 		"log", "log/segment", "log/record", "delay", "tier", "cluster", "cluster/config", "cluster/replica",
 		"log/compact",  // it picks which partition is cleaned next
 		"broker/coord", // a partition is the journal of a coordinator's shard
 		"internal/vfs",
 	}},
+	{"broker/deadletter", []string{"broker/partition", "broker/share", "cluster", "log", "log/record"}},
 	{"broker/rest", nil},
 	{"broker/schedules", []string{"broker/partition", "broker/rest", "cluster", "delay", "log", "log/record"}},
 	{"broker/remote", []string{"broker/rest", "tier"}},
 	{"broker/restore", []string{"cluster", "cluster/config", "cluster/local", "log", "log/producer", "log/segment", "tier", "internal/vfs"}},
 	{"protocol/api", []string{
-		"protocol", "broker/auth", "broker/partition", "broker/group", "broker/txn",
+		"protocol", "broker/auth", "broker/partition", "broker/group", "broker/share", "broker/txn",
 		"cluster", "cluster/config", "delay", "log", "log/record", "tier",
 	}},
 	{"broker", []string{
-		"broker/auth", "broker/coord", "broker/group", "broker/txn", "broker/partition", "broker/rest", "broker/remote", "broker/restore", "broker/schedules", "protocol", "protocol/api",
+		"broker/auth", "broker/coord", "broker/group", "broker/share", "broker/txn", "broker/partition", "broker/deadletter", "broker/rest", "broker/remote", "broker/restore", "broker/schedules",
+		"protocol", "protocol/api",
 		"cluster", "cluster/config", "cluster/local", "cluster/replica", "delay", "tier",
 		"log", "log/record", "log/segment", "log/producer", "internal/vfs", "internal/assert",
 	}},

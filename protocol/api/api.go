@@ -2,7 +2,7 @@
 // served and by what differs from Kafka. [API.Routes] is the table of all of them.
 //
 // Handlers turn a decoded request into calls of the broker's parts, and what comes back into a
-// response. They hold no state of their own but the fetch sessions. Kafka error codes
+// response. They hold no state of their own but the fetch and share sessions. Kafka error codes
 // exist only here and in the coordinators: code maps every other package's errors.
 //
 // Everything is safe for concurrent use: many connections call the same handlers.
@@ -19,6 +19,7 @@ import (
 
 	"github.com/morrowmq/morrow/broker/group"
 	"github.com/morrowmq/morrow/broker/partition"
+	"github.com/morrowmq/morrow/broker/share"
 	"github.com/morrowmq/morrow/broker/txn"
 	"github.com/morrowmq/morrow/cluster"
 	"github.com/morrowmq/morrow/protocol"
@@ -30,6 +31,7 @@ type Deps struct {
 	Store      cluster.Store
 	Partitions *partition.Table
 	Groups     *group.Coordinator
+	Shares     *share.Coordinator
 	// Transactions is the transaction coordinator.
 	Transactions *txn.Coordinator
 	// DataDir is the directory shown by DescribeLogDirs.
@@ -46,14 +48,16 @@ type API struct {
 	store        cluster.Store
 	partitions   *partition.Table
 	groups       *group.Coordinator
+	shares       *share.Coordinator
 	transactions *txn.Coordinator
 	dataDir      string
 	features     func() protocol.Features
 	now          func() time.Time
 	logger       *slog.Logger
 
-	sessions    *fetchSessions
-	unexplained rate.Sometimes // log lines about errors that have no code of their own
+	sessions      *fetchSessions
+	shareSessions *shareSessions
+	unexplained   rate.Sometimes // log lines about errors that have no code of their own
 }
 
 // New makes the handlers. It starts nothing.
@@ -63,6 +67,7 @@ func New(d Deps) *API {
 		store:        d.Store,
 		partitions:   d.Partitions,
 		groups:       d.Groups,
+		shares:       d.Shares,
 		transactions: d.Transactions,
 		dataDir:      d.DataDir,
 		features:     d.Features,
@@ -71,11 +76,15 @@ func New(d Deps) *API {
 		unexplained:  rate.Sometimes{First: 10, Interval: time.Second},
 	}
 	a.sessions = newFetchSessions(func() int { return a.intConfig("max.incremental.fetch.session.cache.slots") }, d.Now)
+	a.shareSessions = newShareSessions(func() int { return a.intConfig("group.share.max.share.sessions") }, a.leaveShares)
 	return a
 }
 
 // FetchSessions is the number of fetch sessions kept, for the metrics.
 func (a *API) FetchSessions() int { return a.sessions.len() }
+
+// ShareSessions is the number of share sessions kept, for the metrics.
+func (a *API) ShareSessions() int { return a.shareSessions.len() }
 
 func (a *API) intConfig(name string) int {
 	return int(a.store.Image().BrokerConfig().Int(name))

@@ -9,6 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/morrowmq/morrow/broker/partition"
+	"github.com/morrowmq/morrow/broker/share"
 	"github.com/morrowmq/morrow/cluster"
 	"github.com/morrowmq/morrow/delay"
 	"github.com/morrowmq/morrow/log"
@@ -54,6 +55,13 @@ var kinds = []struct {
 	{log.ErrNoSpace, kerr.NotEnoughReplicas},
 	// The topic is being deleted: clients ask for the metadata and learn of it.
 	{log.ErrClosed, kerr.NotLeaderForPartition},
+
+	{share.ErrRecordState, kerr.InvalidRecordState},
+	{share.ErrBadAck, kerr.InvalidRequest},
+	{share.ErrUnknown, kerr.InvalidRecordState}, // nothing was ever acquired there
+	{share.ErrLoading, kerr.CoordinatorLoadInProgress},
+	{share.ErrNotLeader, kerr.NotCoordinator},
+	{share.ErrCommitTimeout, kerr.RequestTimedOut},
 
 	{cluster.TopicExists, kerr.TopicAlreadyExists},
 	{cluster.UnknownTopic, kerr.UnknownTopicOrPartition},

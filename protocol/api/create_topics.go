@@ -131,6 +131,8 @@ func (a *API) createDefault(ctx context.Context, name string) error {
 		t = a.offsetsTopic()
 	case cluster.TransactionsTopic:
 		t = a.transactionsTopic()
+	case cluster.ShareStateTopic:
+		t = a.shareStateTopic()
 	}
 	_, err := a.apply(ctx, cluster.CreateTopics{Topics: []cluster.NewTopic{t}})
 	if errors.Is(err, cluster.TopicExists) {

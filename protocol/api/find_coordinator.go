@@ -13,12 +13,13 @@ import (
 
 // FindCoordinator, key 10, versions 0-6.
 //
-// The first question for a coordinator creates the topic it keeps its state in and, unlike in Kafka, is answered at once. Share groups (type 2)
-// have no coordinator here, as in a Kafka that has them switched off.
+// The first question for a coordinator creates the topic it keeps its state in and, unlike in Kafka, is answered at once. The coordinator of
+// a share-partition (type 2) is asked for by group:topic-id:partition.
 
 const (
 	groupCoordinator       = int8(0)
 	transactionCoordinator = int8(1)
+	shareCoordinator       = int8(2)
 )
 
 func (a *API) findCoordinator(_ context.Context, r *protocol.Request) protocol.Reply {
@@ -54,10 +55,12 @@ func (a *API) locateCoordinator(ctx context.Context, kind int8, key, listener st
 	switch kind {
 	case groupCoordinator:
 		p, err = a.statePartition(ctx, cluster.OffsetsTopic, a.groups.FindShard(key))
+	case shareCoordinator:
+		p, err = a.shareStatePartition(ctx, key)
 	case transactionCoordinator:
 		p, err = a.statePartition(ctx, cluster.TransactionsTopic, a.transactions.FindShard(key))
 	default:
-		err = coded(kerr.InvalidRequest, "there are no coordinators of type %d, expected 0 (group) or 1 (transaction)", kind)
+		err = coded(kerr.InvalidRequest, "there are no coordinators of type %d, expected 0 (group), 1 (transaction) or 2 (share group)", kind)
 	}
 	if err != nil {
 		return "", -1, -1, err

@@ -14,7 +14,7 @@ import (
 //
 //	OffsetCommit 8, OffsetFetch 9, JoinGroup 11, Heartbeat 12, LeaveGroup 13, SyncGroup 14,
 //	DescribeGroups 15, ListGroups 16, DeleteGroups 42, OffsetDelete 47,
-//	ConsumerGroupHeartbeat 68, ConsumerGroupDescribe 69
+//	ConsumerGroupHeartbeat 68, ConsumerGroupDescribe 69, ShareGroupHeartbeat 76, ShareGroupDescribe 77
 //
 // as are those of transactions by package broker/txn:
 //

@@ -35,7 +35,7 @@ func (a *API) Routes() []protocol.Route {
 		{Key: 34, Min: 1, Max: 2, Start: a.alterReplicaLogDirs},
 		{Key: 35, Min: 1, Max: 5, Start: a.describeLogDirs},
 		{Key: 37, Min: 0, Max: 3, Start: a.createPartitions},
-		{Key: 42, Min: 0, Max: 3, Start: from(g.DeleteGroups)},
+		{Key: 42, Min: 0, Max: 3, Start: from(a.deleteGroups)},
 		{Key: 43, Min: 0, Max: 2, Start: a.electLeaders},
 		{Key: 44, Min: 0, Max: 1, Start: a.incrementalAlterConfigs},
 		{Key: 45, Min: 0, Max: 1, Start: a.alterPartitionReassignments},
@@ -50,5 +50,12 @@ func (a *API) Routes() []protocol.Route {
 		{Key: 69, Min: 0, Max: 1, Start: from(g.ConsumerGroupDescribe)},
 		{Key: 74, Min: 0, Max: 1, Start: a.listConfigResources},
 		{Key: 75, Min: 0, Max: 0, Start: a.describeTopicPartitions},
+		{Key: 76, Min: 1, Max: 1, Start: fromMember(g.ShareGroupHeartbeat)},
+		{Key: 77, Min: 1, Max: 1, Start: from(g.ShareGroupDescribe)},
+		{Key: 78, Min: 1, Max: 2, Start: a.shareFetch},
+		{Key: 79, Min: 1, Max: 2, Start: a.shareAcknowledge},
+		{Key: 90, Min: 0, Max: 1, Start: a.describeShareGroupOffsets},
+		{Key: 91, Min: 0, Max: 0, Start: a.alterShareGroupOffsets},
+		{Key: 92, Min: 0, Max: 0, Start: a.deleteShareGroupOffsets},
 	}
 }

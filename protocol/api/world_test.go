@@ -16,6 +16,7 @@ import (
 
 	"github.com/morrowmq/morrow/broker/group"
 	"github.com/morrowmq/morrow/broker/partition"
+	"github.com/morrowmq/morrow/broker/share"
 	"github.com/morrowmq/morrow/broker/txn"
 	"github.com/morrowmq/morrow/cluster"
 	"github.com/morrowmq/morrow/cluster/config"
@@ -38,6 +39,7 @@ type world struct {
 	tier         *tier.Tier // nil without a bucket
 	partitions   *partition.Table
 	groups       *group.Coordinator
+	shares       *share.Coordinator
 	transactions *txn.Coordinator
 	api          *API
 	lines        *lines
@@ -85,7 +87,9 @@ func at(l net.Listener) option {
 func newWorld(t testing.TB, options ...option) *world {
 	t.Helper()
 	s := setup{
-		static:   config.Values{"offsets.topic.num.partitions": "2", "transaction.state.log.num.partitions": "2"},
+		static: config.Values{
+			"offsets.topic.num.partitions": "2", "transaction.state.log.num.partitions": "2", "share.coordinator.state.topic.num.partitions": "2",
+		},
 		fsys:     vfs.NewMem(),
 		listener: newPipes(),
 	}
@@ -104,9 +108,12 @@ func newWorld(t testing.TB, options ...option) *world {
 	dispatcher := delay.NewDispatcher(delay.DispatcherConfig{Logger: logger})
 	w.groups = group.New(groupConfig, topics{w.store}, int32(w.store.Image().BrokerConfig().Int("offsets.topic.num.partitions")),
 		logger, prometheus.NewRegistry(), nil)
+	w.shares = share.New(share.Options{
+		Config: w.shareConfig, CommitTimeout: func() time.Duration { return 5 * time.Second }, Shards: 2, Letters: noLetters{}, Logger: logger,
+	})
 	shards := int32(w.store.Image().BrokerConfig().Int("transaction.state.log.num.partitions"))
 	w.transactions = txn.New(txn.DefaultConfig, transactionCluster{topics{w.store}, w}, shards, logger, prometheus.NewRegistry(), nil)
-	parts := []func(context.Context) error{w.logs.Run, w.groups.Run, w.transactions.Run, dispatcher.Run}
+	parts := []func(context.Context) error{w.logs.Run, w.groups.Run, w.shares.Run, w.transactions.Run, dispatcher.Run}
 	if s.bucket != nil {
 		if w.tier, err = tier.Open(tier.Options{Bucket: s.bucket, Cluster: "test", FS: s.fsys, Dir: vfs.Join(t.TempDir(), "remote"), Logger: logger}); err != nil {
 			t.Fatal(err)
@@ -121,13 +128,18 @@ func newWorld(t testing.TB, options ...option) *world {
 				w.groups.Elect(p.Number(), p.Journal())
 			case cluster.TransactionsTopic:
 				w.transactions.Elect(p.Number(), p.LeaderEpoch(), p.Journal())
+			case cluster.ShareStateTopic:
+				w.shares.Elect(p.Number(), p.Journal(), p.TrimJournal)
 			}
 		},
 		Closed:       func(*partition.Partition) {},
 		TopicDeleted: func(context.Context, *cluster.Deletion) error { return nil },
 	})
 	w.register()
-	w.api = New(Deps{NodeID: node, Store: w.store, Partitions: w.partitions, Groups: w.groups, Transactions: w.transactions, DataDir: "/data", Features: features, Now: time.Now, Logger: logger})
+	w.api = New(Deps{
+		NodeID: node, Store: w.store, Partitions: w.partitions, Groups: w.groups, Shares: w.shares, Transactions: w.transactions,
+		DataDir: "/data", Features: features, Now: time.Now, Logger: logger,
+	})
 	server, err := protocol.NewServer(protocol.Config{Logger: logger}, w.api.Routes())
 	if err != nil {
 		t.Fatal(err)
@@ -142,6 +154,23 @@ func groupConfig() group.Config {
 	c := group.DefaultConfig()
 	c.InitialRebalanceDelay = 0
 	return c
+}
+
+// shareConfig is what a group is configured to do with its records.
+func (w *world) shareConfig(id string) share.Config {
+	g := w.store.Image().GroupConfig(id)
+	return share.Config{
+		LockDuration:  time.Duration(g.Int("share.record.lock.duration.ms")) * time.Millisecond,
+		DeliveryLimit: int16(g.Int("share.delivery.count.limit")),
+		MaxLocks:      g.Int("share.partition.max.record.locks"),
+	}
+}
+
+// noLetters refuses dead letters: no test here has a dead-letter topic.
+type noLetters struct{}
+
+func (noLetters) Bury(context.Context, share.Key, string, []share.Dead) error {
+	return errors.New("there is no dead-letter topic")
 }
 
 // register makes this broker known to the cluster, reached at an address that only the pipes' dialer understands.

@@ -1,0 +1,195 @@
+package api
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/morrowmq/morrow/broker/share"
+	"github.com/morrowmq/morrow/cluster"
+	"github.com/morrowmq/morrow/protocol"
+)
+
+// DescribeShareGroupOffsets, key 90, versions 0-1 (KIP-932, KIP-1226).
+//
+// A share-partition that has not begun has the start offset and lag -1. The lag counts what is not finished, up to the end that
+// consumers see.
+
+func (a *API) describeShareGroupOffsets(_ context.Context, r *protocol.Request) protocol.Reply {
+	req := r.Message.(*kmsg.DescribeShareGroupOffsetsRequest)
+	return func(ctx context.Context) (protocol.Answer, error) {
+		resp := req.ResponseKind().(*kmsg.DescribeShareGroupOffsetsResponse)
+		for i := range req.Groups {
+			want := &req.Groups[i]
+			rg := kmsg.NewDescribeShareGroupOffsetsResponseGroup()
+			rg.GroupID = want.GroupID
+			if err := a.groups.IsShareGroup(ctx, want.GroupID); err != nil {
+				rg.ErrorCode, rg.ErrorMessage = code(err), kmsg.StringPtr(message(err))
+			} else {
+				rg.Topics = a.shareOffsets(want)
+			}
+			resp.Groups = append(resp.Groups, rg)
+		}
+		return protocol.Answer{Message: resp}, nil
+	}
+}
+
+// shareOffsets describes the partitions asked for, or all that have begun.
+func (a *API) shareOffsets(want *kmsg.DescribeShareGroupOffsetsRequestGroup) []kmsg.DescribeShareGroupOffsetsResponseGroupTopic {
+	img := a.store.Image()
+	known := make(map[share.Key]share.Status)
+	for _, s := range a.shares.Statuses(want.GroupID) {
+		known[s.Key] = s
+	}
+	var topics []kmsg.DescribeShareGroupOffsetsResponseGroupTopic
+	asked := want.Topics
+	if asked == nil {
+		asked = begunTopics(img, known)
+	}
+	for _, t := range asked {
+		rt := kmsg.NewDescribeShareGroupOffsetsResponseGroupTopic()
+		rt.Topic = t.Topic
+		topic, exists := img.Topic(t.Topic)
+		if exists {
+			rt.TopicID = topic.ID
+		}
+		for _, n := range t.Partitions {
+			rp := kmsg.NewDescribeShareGroupOffsetsResponseGroupTopicPartition()
+			rp.Partition, rp.StartOffset, rp.Lag = n, -1, -1
+			p, err := a.partitionNamed(t.Topic, n)
+			s, begun := known[share.Key{Group: want.GroupID, Topic: rt.TopicID, Partition: n}]
+			switch {
+			case err != nil:
+				rp.ErrorCode, rp.ErrorMessage = code(err), kmsg.StringPtr(message(err))
+			case begun:
+				rp.StartOffset, rp.Lag = s.Start, max(p.Log().Offsets().VisibleEnd-s.Start-s.Finished, 0)
+			}
+			if exists && int(n) < len(topic.Partitions) && n >= 0 {
+				rp.LeaderEpoch = topic.Partitions[n].LeaderEpoch
+			}
+			rt.Partitions = append(rt.Partitions, rp)
+		}
+		topics = append(topics, rt)
+	}
+	return topics
+}
+
+// begunTopics lists the share-partitions that have begun as a request would name them.
+func begunTopics(img *cluster.Image, known map[share.Key]share.Status) []kmsg.DescribeShareGroupOffsetsRequestGroupTopic {
+	byName := make(map[string][]int32)
+	for k := range known {
+		if t, ok := img.TopicByID(k.Topic); ok {
+			byName[t.Name] = append(byName[t.Name], k.Partition)
+		}
+	}
+	var topics []kmsg.DescribeShareGroupOffsetsRequestGroupTopic
+	for name, partitions := range byName {
+		t := kmsg.NewDescribeShareGroupOffsetsRequestGroupTopic()
+		slices.Sort(partitions)
+		t.Topic, t.Partitions = name, partitions
+		topics = append(topics, t)
+	}
+	slices.SortFunc(topics, func(a, b kmsg.DescribeShareGroupOffsetsRequestGroupTopic) int { return cmp.Compare(a.Topic, b.Topic) })
+	return topics
+}
+
+// AlterShareGroupOffsets, key 91, version 0 (KIP-932).
+//
+// Only for groups without members; a group that does not exist is created. What was known of the partition's records, deliveries
+// included, is forgotten.
+
+func (a *API) alterShareGroupOffsets(_ context.Context, r *protocol.Request) protocol.Reply {
+	req := r.Message.(*kmsg.AlterShareGroupOffsetsRequest)
+	return func(ctx context.Context) (protocol.Answer, error) {
+		resp := req.ResponseKind().(*kmsg.AlterShareGroupOffsetsResponse)
+		if err := a.mayResetShares(ctx, req.GroupID); err != nil {
+			resp.ErrorCode, resp.ErrorMessage = code(err), kmsg.StringPtr(message(err))
+			return protocol.Answer{Message: resp}, nil
+		}
+		for i := range req.Topics {
+			t := &req.Topics[i]
+			rt := kmsg.NewAlterShareGroupOffsetsResponseTopic()
+			rt.Topic = t.Topic
+			if topic, ok := a.store.Image().Topic(t.Topic); ok {
+				rt.TopicID = topic.ID
+			}
+			for _, want := range t.Partitions {
+				rp := kmsg.NewAlterShareGroupOffsetsResponseTopicPartition()
+				rp.Partition = want.Partition
+				if err := a.resetShare(ctx, req.GroupID, t.Topic, want); err != nil {
+					rp.ErrorCode, rp.ErrorMessage = a.explain(err, "alter share group offsets", t.Topic, want.Partition), kmsg.StringPtr(message(err))
+				}
+				rt.Partitions = append(rt.Partitions, rp)
+			}
+			resp.Topics = append(resp.Topics, rt)
+		}
+		return protocol.Answer{Message: resp}, nil
+	}
+}
+
+func (a *API) mayResetShares(ctx context.Context, group string) error {
+	if group == "" {
+		return kerr.InvalidGroupID
+	}
+	if err := a.groups.IdleShareGroup(ctx, group, true); err != nil {
+		return err
+	}
+	return a.ensureShareState(ctx)
+}
+
+func (a *API) resetShare(ctx context.Context, group, topic string, want kmsg.AlterShareGroupOffsetsRequestTopicPartition) error {
+	p, err := a.partitionNamed(topic, want.Partition)
+	switch {
+	case err != nil:
+		return err
+	case want.StartOffset < 0:
+		return coded(kerr.InvalidRequest, "start offset %d is negative", want.StartOffset)
+	}
+	return a.shares.Reset(ctx, share.Key{Group: group, Topic: p.Topic().ID, Partition: want.Partition}, want.StartOffset)
+}
+
+// DeleteShareGroupOffsets, key 92, version 0 (KIP-932).
+//
+// Only for groups without members, which begin anew with these topics where share.auto.offset.reset says.
+
+func (a *API) deleteShareGroupOffsets(_ context.Context, r *protocol.Request) protocol.Reply {
+	req := r.Message.(*kmsg.DeleteShareGroupOffsetsRequest)
+	return func(ctx context.Context) (protocol.Answer, error) {
+		resp := req.ResponseKind().(*kmsg.DeleteShareGroupOffsetsResponse)
+		if err := a.groups.IdleShareGroup(ctx, req.GroupID, false); err != nil {
+			resp.ErrorCode, resp.ErrorMessage = code(err), kmsg.StringPtr(message(err))
+			return protocol.Answer{Message: resp}, nil
+		}
+		for _, t := range req.Topics {
+			rt := kmsg.NewDeleteShareGroupOffsetsResponseTopic()
+			rt.Topic = t.Topic
+			topic, err := find(a.store.Image(), topicKey{name: t.Topic}, false)
+			if err == nil {
+				rt.TopicID = topic.ID
+				err = a.shares.DeleteTopic(ctx, req.GroupID, topic.ID)
+			}
+			if err != nil {
+				rt.ErrorCode, rt.ErrorMessage = a.explain(err, "delete share group offsets", t.Topic, -1), kmsg.StringPtr(message(err))
+			}
+			resp.Topics = append(resp.Topics, rt)
+		}
+		return protocol.Answer{Message: resp}, nil
+	}
+}
+
+// deleteGroups is DeleteGroups, key 42, for share groups too: what they know of records goes first, so that a crash in between leaves
+// a group that can be deleted again, not records that a later group of that name would find.
+func (a *API) deleteGroups(ctx context.Context, req *kmsg.DeleteGroupsRequest) *kmsg.DeleteGroupsResponse {
+	for _, group := range req.Groups {
+		if a.groups.IdleShareGroup(ctx, group, false) != nil {
+			continue
+		}
+		if err := a.shares.DeleteGroup(ctx, group); err != nil {
+			a.logger.Warn("state of a share group not deleted", "group", group, "err", err)
+		}
+	}
+	return a.groups.DeleteGroups(ctx, req)
+}
