@@ -1,12 +1,16 @@
 package log
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/morrowmq/morrow/internal/vfs"
 	"github.com/morrowmq/morrow/log/record"
+	"github.com/morrowmq/morrow/log/segment"
 )
 
 // keyed builds a batch of records "k=v"; "k" alone is a tombstone.
@@ -61,14 +65,8 @@ func TestCompactKeepsTheLastRecordOfEveryKey(t *testing.T) {
 	fsys := vfs.NewMem()
 	s := openSet(t, fsys, "data")
 	l := compactable(t, s)
-	for _, b := range []record.Batch{keyed(0, "a=1", "b=1"), keyed(0, "a=2", "c=1"), keyed(0, "b"), keyed(0, "a=3"), keyed(0, "d=1")} {
-		_, err := l.Append(1, now, plain(b))
-		check(t, err)
-	}
-	s.Sync()
-	done, err := l.Compact(t.Context(), now, Compaction{Gate: forever, MapBytes: 1 << 20})
-	check(t, err)
-	equal(t, done.To, int64(6))
+	fill(t, s, l, keyed(0, "a=1", "b=1"), keyed(0, "a=2", "c=1"), keyed(0, "b"), keyed(0, "a=3"), keyed(0, "d=1"))
+	equal(t, clean(t, l, 0, forever).To, int64(6))
 	want := []string{"3:c=1", "4:b", "5:a=3", "6:d=1"}
 	equal(t, scanned(t, l), want)
 	equal(t, values(t, l, ReadRequest{MaxBytes: 1 << 20}), []string{"3:1", "4:", "5:3", "6:1"})
@@ -81,11 +79,203 @@ func TestCompactKeepsTheLastRecordOfEveryKey(t *testing.T) {
 	equal(t, l.CompactionPlan(now).Ratio(), 0.0)
 
 	// The tombstone may go a day later, once something is cleaned.
-	_, err = l.Append(1, now, plain(keyed(0, "d=2")))
-	check(t, err)
-	s.Sync()
-	_, err = l.Compact(t.Context(), now.Add(25*time.Hour), Compaction{Gate: forever, MapBytes: 1 << 20})
-	check(t, err)
+	fill(t, s, l, keyed(0, "d=2"))
+	clean(t, l, 25*time.Hour, forever)
 	equal(t, scanned(t, l), []string{"3:c=1", "5:a=3", "6:d=1", "7:d=2"})
+	check(t, s.Close())
+}
+
+// fill appends batches, each of which gets a segment of its own or shares one with the last, and commits them.
+func fill(t *testing.T, s *Set, l *Log, batches ...record.Batch) {
+	t.Helper()
+	for _, b := range batches {
+		_, err := l.Append(1, now, plain(b))
+		check(t, err)
+	}
+	s.Sync()
+}
+
+// clean compacts some time later.
+func clean(t *testing.T, l *Log, later time.Duration, gate int64) Compacted {
+	t.Helper()
+	done, err := l.Compact(t.Context(), now.Add(later), Compaction{Gate: gate, MapBytes: 1 << 20})
+	check(t, err)
+	return done
+}
+
+func TestCompactionKeepsTheLastVisibleBatch(t *testing.T) {
+	fsys := vfs.NewMem()
+	s := openSet(t, fsys, "data")
+	l := compactable(t, s, func(c *Config) { c.DeleteRetentionMs = 1 })
+	fill(t, s, l, keyed(0, "a"), keyed(record.Hidden, "h=1"), keyed(record.Hidden, "h=2"))
+	check(t, l.Roll())
+	clean(t, l, 0, forever)
+	before := l.Offsets()
+	fill(t, s, l, keyed(record.Hidden, "h=3"))
+	check(t, l.Roll())
+	clean(t, l, time.Hour, forever)
+	equal(t, scanned(t, l), []string{"0:a"}) // its time is over
+	check(t, s.Close())
+	s = openSet(t, fsys, "data")
+	l = compactable(t, s)
+	equal(t, l.Offsets().VisibleEnd, before.VisibleEnd)
+	equal(t, values(t, l, ReadRequest{MaxBytes: 1 << 20}), []string{"0:"})
+	check(t, s.Close())
+}
+
+func TestTombstoneStaysWhileADeliveryOfItsKeyMust(t *testing.T) {
+	s := openSet(t, vfs.NewMem(), "data")
+	l := compactable(t, s, func(c *Config) { c.DeleteRetentionMs = 1 })
+	fill(t, s, l, keyed(record.Hidden, "a=1"), keyed(record.Delivery, "a=1"), keyed(0, "a"), keyed(0, "b=1"), keyed(0, "c=1"))
+	clean(t, l, 0, 0) // the schedule is not loaded: anything may be pending
+	equal(t, l.CompactionPlan(now).Ratio(), 0.0)
+	fill(t, s, l, keyed(0, "d=1"))
+	clean(t, l, time.Hour, 0)
+	equal(t, scanned(t, l), []string{"0:a=1 hidden", "1:a=1", "2:a", "3:b=1", "4:c=1", "5:d=1"})
+	fill(t, s, l, keyed(0, "e=1"))
+	clean(t, l, 2*time.Hour, forever)
+	equal(t, scanned(t, l), []string{"2:a", "3:b=1", "4:c=1", "5:d=1", "6:e=1"})
+	fill(t, s, l, keyed(0, "f=1"))
+	clean(t, l, 3*time.Hour, forever)
+	equal(t, scanned(t, l), []string{"3:b=1", "4:c=1", "5:d=1", "6:e=1", "7:f=1"})
+	check(t, s.Close())
+}
+
+func TestCompactionKeepsRecordsWithoutKey(t *testing.T) {
+	s := openSet(t, vfs.NewMem(), "data")
+	l := compactable(t, s)
+	var w record.Builder
+	w.Reset(0, now.UnixMilli())
+	w.Add(0, now.UnixMilli(), nil, []byte("x"))
+	b, err := w.Finish()
+	check(t, err)
+	fill(t, s, l, b, keyed(0, "a=1"), keyed(0, "a=2"), keyed(0, "a=3"))
+	clean(t, l, 0, forever)
+	equal(t, values(t, l, ReadRequest{MaxBytes: 1 << 20}), []string{"0:x", "2:2", "3:3"})
+	check(t, s.Close())
+}
+
+func TestCompactionJoinsSmallSegmentsAndLeavesOthersAlone(t *testing.T) {
+	s := openSet(t, vfs.NewMem(), "data")
+	l := compactable(t, s, func(c *Config) { c.SegmentBytes = 1000 })
+	large := keyed(0, "a="+strings.Repeat("x", 900))
+	fill(t, s, l, large, keyed(0, "b="+strings.Repeat("x", 900)))
+	for _, r := range []string{"c=1", "d=1", "c=2", "d=2", "e=1"} {
+		fill(t, s, l, keyed(0, r))
+		check(t, l.Roll())
+	}
+	first := l.Segments()[0]
+	done := clean(t, l, 0, forever)
+	var bases []int64
+	for _, i := range l.Segments() {
+		bases = append(bases, i.Base)
+	}
+	equal(t, bases, []int64{0, 1, 2, 7})
+	equal(t, l.Segments()[0].Generation, first.Generation)
+	equal(t, done.Before-done.After, int64(2*len(keyed(0, "c=1"))))
+	equal(t, values(t, l, ReadRequest{Offset: 2, MaxBytes: 1 << 20}), []string{"4:2", "5:2", "6:1"})
+	if done.Written > 500 {
+		t.Errorf("%d bytes were written, of large segments that do not change too", done.Written)
+	}
+	check(t, s.Close())
+}
+
+func TestRetentionAfterCompaction(t *testing.T) {
+	s := openSet(t, vfs.NewMem(), "data")
+	l := compactable(t, s, func(c *Config) { c.Delete, c.RetentionMs = true, 1000 })
+	fill(t, s, l, keyed(0, "a=1"), keyed(0, "b=1"), keyed(0, "a=2"), keyed(0, "a=3"))
+	clean(t, l, 0, forever) // joins all that is closed, and ends with offset 3 at most
+	fill(t, s, l, keyed(0, "c=1"))
+	_, err := l.Retain(now.Add(time.Hour), Floor{Gate: 4})
+	check(t, err)
+	o := l.Offsets()
+	if o.RealStart != o.LocalStart || o.RealStart == 0 {
+		t.Fatalf("log starts at %d, local segments at %d", o.RealStart, o.LocalStart)
+	}
+	equal(t, values(t, l, ReadRequest{Offset: o.LogStart, MaxBytes: 1 << 20}), []string{"4:1"})
+	check(t, s.Close())
+}
+
+// TestReadersGoOnDuringCompaction holds what was read across a compaction, as a fetch does whose answer is being sent.
+func TestReadersGoOnDuringCompaction(t *testing.T) {
+	s := openSet(t, vfs.NewMem(), "data", func(c *SetConfig) { c.IdleFiles = 1 })
+	l := compactable(t, s)
+	fill(t, s, l, keyed(0, "a=1"), keyed(0, "a=2"), keyed(0, "a=3"), keyed(0, "b=1"))
+	read, err := l.Read(ReadRequest{MaxBytes: 1 << 20})
+	check(t, err)
+	clean(t, l, 0, forever)
+	var got []string
+	for _, b := range readBatches(read) {
+		got = append(got, fmt.Sprint(b.BaseOffset()))
+	}
+	read.Release()
+	equal(t, got, []string{"0", "1", "2", "3"})
+	equal(t, values(t, l, ReadRequest{MaxBytes: 1 << 20}), []string{"2:3", "3:1"})
+	check(t, s.Close())
+}
+
+func TestCorruptSegmentIsNotCompacted(t *testing.T) {
+	fsys := vfs.NewMem()
+	s := openSet(t, fsys, "data")
+	l := compactable(t, s)
+	fill(t, s, l, keyed(0, "a=1"), keyed(0, "b=1"), keyed(0, "a=2"), keyed(0, "b=2"))
+	name := l.Segments()[1].Base
+	f, err := fsys.Open(l.path(segment.FileName(name, segment.LogSuffix)))
+	check(t, err)
+	_, err = f.WriteAt([]byte{0xff}, 65)
+	check(t, err)
+	check(t, f.Close())
+	_, err = l.Compact(t.Context(), now, Compaction{Gate: forever, MapBytes: 1 << 20})
+	if corrupt, ok := errors.AsType[*CorruptError](err); !ok || corrupt.File != l.path(segment.FileName(name, segment.LogSuffix)) {
+		t.Errorf("error is %v", err)
+	}
+	check(t, l.Failure())
+	equal(t, values(t, l, ReadRequest{Offset: 2, MaxBytes: 1 << 20}), []string{"2:2", "3:2"})
+	check(t, s.Close())
+}
+
+func TestCompactionIsCancelled(t *testing.T) {
+	fsys := vfs.NewMem()
+	s := openSet(t, fsys, "data")
+	l := compactable(t, s)
+	fill(t, s, l, keyed(0, "a=1"), keyed(0, "a=2"), keyed(0, "a=3"))
+	enough := errors.New("enough")
+	for n := range 4 {
+		_, err := l.Compact(t.Context(), now, Compaction{Gate: forever, MapBytes: 1 << 20, Pace: func(context.Context, int) error {
+			if n--; n < 0 {
+				return enough
+			}
+			return nil
+		}})
+		if !errors.Is(err, enough) {
+			t.Fatalf("compaction ended with %v", err)
+		}
+	}
+	names, err := fsys.List(l.dir)
+	check(t, err)
+	for _, name := range names {
+		if strings.HasSuffix(name, "draft") || strings.HasSuffix(name, "swap") {
+			t.Errorf("%s is left", name)
+		}
+	}
+	equal(t, l.CompactionPlan(now).Ratio(), 1.0)
+	clean(t, l, 0, forever)
+	equal(t, scanned(t, l), []string{"1:a=2", "2:a=3"})
+	check(t, s.Close())
+}
+
+func TestMinimumAndMaximumLag(t *testing.T) {
+	s := openSet(t, vfs.NewMem(), "data")
+	l := compactable(t, s, func(c *Config) {
+		c.MinCompactionLagMs, c.MaxCompactionLagMs, c.MinCleanableDirtyRatio = 60_000, 3_600_000, 1
+	})
+	fill(t, s, l, keyed(0, "a=1"), keyed(0, "a=2"), keyed(0, "a=3"))
+	equal(t, l.CompactionPlan(now.Add(time.Minute-time.Millisecond)).DirtyBytes, int64(0))
+	if p := l.CompactionPlan(now.Add(time.Minute)); p.DirtyBytes == 0 || p.Due {
+		t.Errorf("plan is %+v", p)
+	}
+	if p := l.CompactionPlan(now.Add(time.Hour + time.Millisecond)); !p.Due || p.Late <= 0 {
+		t.Errorf("plan is %+v", p)
+	}
 	check(t, s.Close())
 }

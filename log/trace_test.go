@@ -73,14 +73,35 @@ func TestOrderOfOperations(t *testing.T) {
 	step("open the log after a crash", nil)
 	step("remove the log", s.Remove(testID))
 
-	golden := filepath.Join("testdata", "order.golden")
+	compareGolden(t, "order.golden", got.String())
+}
+
+// TestOrderOfOperationsOfCompaction pins the order in which segments are replaced.
+func TestOrderOfOperationsOfCompaction(t *testing.T) {
+	tr := vfs.NewTrace(vfs.NewMem(), "data")
+	s := openSet(t, tr, "data")
+	l := compactable(t, s, func(c *Config) { c.SegmentBytes = 200 })
+	for _, r := range []string{"a=1", "b=1", "b=2", "c=1", "d=1"} {
+		fill(t, s, l, keyed(0, r))
+		check(t, l.Roll())
+	}
+	s.Keep(now)
+	tr.Take()
+	clean(t, l, 0, forever)
+	compareGolden(t, "compaction.golden", strings.ReplaceAll(tr.Take(), testID.String(), "log"))
+	check(t, s.Close())
+}
+
+func compareGolden(t *testing.T, name, got string) {
+	t.Helper()
+	golden := filepath.Join("testdata", name)
 	if *update {
-		check(t, os.WriteFile(golden, []byte(got.String()), 0o644))
+		check(t, os.WriteFile(golden, []byte(got), 0o644))
 	}
 	want, err := os.ReadFile(golden)
 	check(t, err)
-	if got.String() != string(want) {
-		t.Errorf("order of operations has changed (-update accepts it):\n%s", diff(string(want), got.String()))
+	if got != string(want) {
+		t.Errorf("order of operations has changed (-update accepts it):\n%s", diff(string(want), got))
 	}
 }
 
