@@ -16,17 +16,19 @@ import (
 //	 4  crc      uint32  CRC-32C of everything after it
 //	 8  clean    int64   below, only the last record of every key is left
 //	16  seen     int64   everything below was cleaned, as far as that was possible
-//	24  time     int64   wall clock then, ms
+//	24  gate     int64   which delayed records could not be dropped then
+//	32  time     int64   wall clock then, ms
 const (
 	cleanedName  = "cleaned"
 	cleanedMagic = "MCL1"
-	cleanedLen   = 32
+	cleanedLen   = 40
 )
 
 // cleaned is how far a log was cleaned.
 type cleaned struct {
 	clean int64 // below, only the last record of every key is left
 	seen  int64 // everything below was cleaned, as far as that was possible
+	gate  int64 // Compaction.Gate then
 	at    int64 // wall clock then, ms; 0: never
 }
 
@@ -36,6 +38,7 @@ func (c cleaned) encode() []byte {
 	copy(b, cleanedMagic)
 	b = be.AppendUint64(b, uint64(c.clean))
 	b = be.AppendUint64(b, uint64(c.seen))
+	b = be.AppendUint64(b, uint64(c.gate))
 	b = be.AppendUint64(b, uint64(c.at))
 	be.PutUint32(b[4:], crc32.Checksum(b[8:], castagnoli))
 	return b
@@ -46,7 +49,7 @@ func decodeCleaned(b []byte) (c cleaned, ok bool) {
 	if len(b) != cleanedLen || string(b[:4]) != cleanedMagic || be.Uint32(b[4:]) != crc32.Checksum(b[8:], castagnoli) {
 		return c, false
 	}
-	return cleaned{clean: int64(be.Uint64(b[8:])), seen: int64(be.Uint64(b[16:])), at: int64(be.Uint64(b[24:]))}, true
+	return cleaned{clean: int64(be.Uint64(b[8:])), seen: int64(be.Uint64(b[16:])), gate: int64(be.Uint64(b[24:])), at: int64(be.Uint64(b[32:]))}, true
 }
 
 // loadCleaned reads how far the log was cleaned, at a start.

@@ -33,28 +33,29 @@ type Compacted struct {
 	Took     time.Duration // by the wall clock
 }
 
-// CompactionPlan says what there is to be cleaned.
-func (l *Log) CompactionPlan(now time.Time) compact.Plan {
+// CompactionPlan says what there is to be cleaned, with the gate as it is in [Compaction].
+func (l *Log) CompactionPlan(now time.Time, gate int64) compact.Plan {
 	cfg := l.config.Load()
 	state, _ := l.compactionState(now)
+	state.Gate = gate
 	return compact.NewPlan(state, compact.Policy{MinLagMs: cfg.MinCompactionLagMs, MaxLagMs: cfg.MaxCompactionLagMs, MinDirtyRatio: cfg.MinCleanableDirtyRatio})
 }
 
-// CleanedAt is when the log was cleaned last; the zero time if it never was.
-func (l *Log) CleanedAt() time.Time {
+// Cleaned tells how far the log was cleaned, and when; the zero time if it never was.
+func (l *Log) Cleaned() (end int64, at time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.cleaned.at == 0 {
-		return time.Time{}
+	if l.cleaned.at > 0 {
+		at = time.UnixMilli(l.cleaned.at)
 	}
-	return time.UnixMilli(l.cleaned.at)
+	return l.cleaned.seen, at
 }
 
 // compactionState is what is known of the closed segments, and they themselves.
 func (l *Log) compactionState(now time.Time) (compact.State, []*segment.Segment) {
 	l.mu.Lock()
 	_, stable := l.lastStableLocked(Offsets{HighWatermark: min(l.hw, l.durableEnd)})
-	s := compact.State{Now: now.UnixMilli(), Clean: l.cleaned.clean, Seen: l.cleaned.seen, Stable: stable}
+	s := compact.State{Now: now.UnixMilli(), Clean: l.cleaned.clean, Seen: l.cleaned.seen, SeenGate: l.cleaned.gate, Stable: stable}
 	closed := l.segments[:len(l.segments)-1]
 	l.mu.Unlock()
 	for _, seg := range closed {
@@ -78,7 +79,7 @@ func (l *Log) Compact(ctx context.Context, now time.Time, c Compaction) (Compact
 		return Compacted{}, err
 	}
 	started := time.Now()
-	plan := l.CompactionPlan(now)
+	plan := l.CompactionPlan(now, c.Gate)
 	if plan.DirtyBytes == 0 {
 		return Compacted{From: plan.From, To: plan.From}, nil
 	}
@@ -87,7 +88,7 @@ func (l *Log) Compact(ctx context.Context, now time.Time, c Compaction) (Compact
 	l.set.metrics.compacted(&done)
 	switch {
 	case err == nil:
-		return done, l.storeCleaned(cleaned{clean: done.Clean, seen: done.To, at: now.UnixMilli()})
+		return done, l.storeCleaned(cleaned{clean: done.Clean, seen: done.To, gate: c.Gate, at: now.UnixMilli()})
 	case l.Failure() != nil:
 		return done, l.Failure()
 	case vfs.IsFull(err):

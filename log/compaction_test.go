@@ -75,8 +75,10 @@ func TestCompactKeepsTheLastRecordOfEveryKey(t *testing.T) {
 	s = openSet(t, fsys, "data")
 	l = compactable(t, s)
 	equal(t, scanned(t, l), want)
-	equal(t, l.CleanedAt(), now)
-	equal(t, l.CompactionPlan(now).Ratio(), 0.0)
+	end, at := l.Cleaned()
+	equal(t, end, int64(6))
+	equal(t, at, now)
+	equal(t, l.CompactionPlan(now, forever).Ratio(), 0.0)
 
 	// The tombstone may go a day later, once something is cleaned.
 	fill(t, s, l, keyed(0, "d=2"))
@@ -128,7 +130,10 @@ func TestTombstoneStaysWhileADeliveryOfItsKeyMust(t *testing.T) {
 	l := compactable(t, s, func(c *Config) { c.DeleteRetentionMs = 1 })
 	fill(t, s, l, keyed(record.Hidden, "a=1"), keyed(record.Delivery, "a=1"), keyed(0, "a"), keyed(0, "b=1"), keyed(0, "c=1"))
 	clean(t, l, 0, 0) // the schedule is not loaded: anything may be pending
-	equal(t, l.CompactionPlan(now).Ratio(), 0.0)
+	equal(t, l.CompactionPlan(now, 0).Ratio(), 0.0)
+	if p := l.CompactionPlan(now, forever); p.DirtyBytes != int64(len(keyed(0, "a=1"))) {
+		t.Errorf("what the gate lets go is not dirty: %+v", p)
+	}
 	fill(t, s, l, keyed(0, "d=1"))
 	clean(t, l, time.Hour, 0)
 	equal(t, scanned(t, l), []string{"0:a=1 hidden", "1:a=1", "2:a", "3:b=1", "4:c=1", "5:d=1"})
@@ -258,7 +263,7 @@ func TestCompactionIsCancelled(t *testing.T) {
 			t.Errorf("%s is left", name)
 		}
 	}
-	equal(t, l.CompactionPlan(now).Ratio(), 1.0)
+	equal(t, l.CompactionPlan(now, forever).Ratio(), 1.0)
 	clean(t, l, 0, forever)
 	equal(t, scanned(t, l), []string{"1:a=2", "2:a=3"})
 	check(t, s.Close())
@@ -270,11 +275,11 @@ func TestMinimumAndMaximumLag(t *testing.T) {
 		c.MinCompactionLagMs, c.MaxCompactionLagMs, c.MinCleanableDirtyRatio = 60_000, 3_600_000, 1
 	})
 	fill(t, s, l, keyed(0, "a=1"), keyed(0, "a=2"), keyed(0, "a=3"))
-	equal(t, l.CompactionPlan(now.Add(time.Minute-time.Millisecond)).DirtyBytes, int64(0))
-	if p := l.CompactionPlan(now.Add(time.Minute)); p.DirtyBytes == 0 || p.Due {
+	equal(t, l.CompactionPlan(now.Add(time.Minute-time.Millisecond), forever).DirtyBytes, int64(0))
+	if p := l.CompactionPlan(now.Add(time.Minute), forever); p.DirtyBytes == 0 || p.Due {
 		t.Errorf("plan is %+v", p)
 	}
-	if p := l.CompactionPlan(now.Add(time.Hour + time.Millisecond)); !p.Due || p.Late <= 0 {
+	if p := l.CompactionPlan(now.Add(time.Hour+time.Millisecond), forever); !p.Due || p.Late <= 0 {
 		t.Errorf("plan is %+v", p)
 	}
 	check(t, s.Close())

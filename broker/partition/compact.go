@@ -12,6 +12,7 @@ import (
 	"github.com/morrowmq/morrow/cluster/config"
 	"github.com/morrowmq/morrow/log"
 	"github.com/morrowmq/morrow/log/compact"
+	"github.com/morrowmq/morrow/log/segment"
 )
 
 // compaction is how a partition stands with the cleaner.
@@ -78,7 +79,7 @@ func (t *Table) dirtiest(limits *config.Resolved) *Partition {
 	var plans []compact.Plan
 	for p := range t.All {
 		if now := p.now(); p.compactable(now) {
-			ready, plans = append(ready, p), append(plans, p.log.CompactionPlan(now))
+			ready, plans = append(ready, p), append(plans, p.log.CompactionPlan(now, p.gate()))
 		}
 	}
 	i := compact.Pick(plans)
@@ -145,10 +146,36 @@ func (p *Partition) Compaction() (c Compaction, ok bool) {
 	if !p.Topic().Config.Compact {
 		return c, false
 	}
-	c.DirtyRatio = p.log.CompactionPlan(p.now()).Ratio()
-	c.CleanedAt = p.log.CleanedAt()
+	c.DirtyRatio = p.log.CompactionPlan(p.now(), p.gate()).Ratio()
+	_, c.CleanedAt = p.log.Cleaned()
 	if err := p.cleaner.failure.Load(); err != nil {
 		c.Uncleanable = *err
 	}
 	return c, true
+}
+
+// minFreed is how many bytes of finished records must lie between pending ones for these to be moved out of the cleaner's way.
+const minFreed = 1 << 20
+
+// cleanable is up to where pending records are moved to a run, so that the cleaner can drop what is finished between them; 0 if that is not
+// worth while.
+func (p *Partition) cleanable(segments []segment.Info) int64 {
+	c := p.Topic().Config
+	if !c.Compact {
+		return 0
+	}
+	seen, _ := p.log.Cleaned()
+	gate, stats := p.schedule.Gate(), p.schedule.Stats(p.now().UnixMilli())
+	hidden, size := int64(0), int64(0)
+	for _, s := range segments {
+		size += s.Size
+		if gate < s.End && s.End <= seen {
+			hidden += s.HiddenBytes
+		}
+	}
+	held := 2 * (hidden - stats.Bytes) // the deliveries are as large as what they have delivered
+	if float64(held) > max(minFreed, c.MinCleanableDirtyRatio*float64(size)) {
+		return seen
+	}
+	return 0
 }

@@ -74,7 +74,7 @@ func (p *Partition) tend(ctx context.Context, limits *config.Resolved, spillAll 
 	p.held.Store(p.schedule.Gate())
 	defer p.held.Store(math.MaxInt64)
 	o, segments := p.log.Offsets(), p.log.Segments()
-	expired := max(p.expired(o, segments), min(p.wanted(), o.HighWatermark))
+	expired := max(p.expired(o, segments), min(p.wanted(), o.HighWatermark), p.cleanable(segments))
 	below := max(expired, behind(segments, limits.Int("delay.spill.distance.bytes")))
 	if spillAll {
 		below = o.HighWatermark

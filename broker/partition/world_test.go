@@ -233,9 +233,10 @@ func (w *world) partition(name string) *Partition {
 	return p
 }
 
-// rec is a record: its value, and headers as name, value, name, value.
+// rec is a record: its value, which may be null, and headers as name, value, name, value.
 type rec struct {
 	key, value string
+	null       bool
 	headers    []string
 }
 
@@ -262,7 +263,11 @@ func batch(now time.Time, rs ...rec) record.Batch {
 		for j := 0; j < len(r.headers); j += 2 {
 			headers = append(headers, record.Header{Key: r.headers[j], Value: []byte(r.headers[j+1])})
 		}
-		b.Add(int32(i), now.UnixMilli(), key, []byte(r.value), headers...)
+		value := []byte(r.value)
+		if r.null {
+			value = nil
+		}
+		b.Add(int32(i), now.UnixMilli(), key, value, headers...)
 	}
 	done, err := b.Finish()
 	if err != nil {

@@ -19,6 +19,8 @@ type State struct {
 	Segments []segment.Info // closed ones, in order
 	Clean    int64          // below, only the last record of every key is left
 	Seen     int64          // everything below was cleaned before, as far as that was possible
+	SeenGate int64          // what Rules.Gate was then
+	Gate     int64          // what it is now
 	Stable   int64          // everything below is committed, and belongs to no open transaction
 }
 
@@ -26,7 +28,8 @@ type State struct {
 // without everything that is superseded having gone.
 type Plan struct {
 	From, To int64
-	// CleanBytes and DirtyBytes are the sizes of the segments up to To that were cleaned before, and of the others.
+	// CleanBytes and DirtyBytes are the sizes of the segments up to To that were cleaned before, and of the others. Dirty are also the hidden batches that the
+	// gate has kept and does not any more.
 	CleanBytes, DirtyBytes int64
 	// Late is for how long the oldest dirty record has been waiting beyond the maximum lag, ms; not positive if it has not.
 	Late int64
@@ -52,13 +55,18 @@ func NewPlan(s State, policy Policy) Plan {
 			p.To = p.From
 		}
 		if seg.End <= s.Seen {
-			p.CleanBytes += seg.Size
+			free := int64(0)
+			if s.SeenGate < seg.End && seg.End <= s.Gate {
+				free = seg.HiddenBytes
+			}
+			p.CleanBytes, p.DirtyBytes = p.CleanBytes+seg.Size-free, p.DirtyBytes+free
+			p.To = max(p.To, seg.End)
 			continue
 		}
 		if seg.End > s.Stable || policy.MinLagMs > 0 && seg.Timestamp() > s.Now-policy.MinLagMs {
 			break
 		}
-		if p.DirtyBytes == 0 && seg.FirstTime >= 0 {
+		if p.Late == math.MinInt64 && seg.FirstTime >= 0 {
 			p.Late = max(0, s.Now-seg.FirstTime) - policy.MaxLagMs
 		}
 		p.DirtyBytes += seg.Size

@@ -1,0 +1,181 @@
+package partition
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/morrowmq/morrow/delay"
+	"github.com/morrowmq/morrow/log/segment"
+)
+
+func keyed(key, value string) rec { return rec{key: key, value: value} }
+
+// later is a delayed record with a key.
+func later(key, value, by string) rec {
+	return rec{key: key, value: value, headers: []string{delay.HeaderDelay, by}}
+}
+
+// clean compacts a partition, due or not.
+func (w *world) clean(p *Partition) {
+	w.Helper()
+	w.commit()
+	p.clean(context.Background(), w.store.Image().BrokerConfig(), rate.NewLimiter(rate.Inf, cleanBurst))
+}
+
+func TestPendingRecordsSurviveCompaction(t *testing.T) {
+	w := newWorld(t)
+	now := epoch
+	w.clock = func() time.Time { return now }
+	w.open()
+	w.create("orders", 1, "cleanup.policy", "compact")
+	w.load()
+	p := w.partition("orders")
+	w.rolled(p, keyed("a", "1"))
+	w.rolled(p, later("a", "due", "1h"))
+	w.rolled(p, keyed("a", "2"))
+	w.clean(p)
+	w.wantContent(p, "1h:due", "2:2")
+	if got := w.stats(p).Pending; got != 1 {
+		t.Errorf("%d records are pending", got)
+	}
+	w.restart(w.mem.CrashProcess())
+	p = w.partition("orders")
+	w.rolled(p, keyed("a", "3"))
+	w.clean(p)
+	w.wantContent(p, "1h:due", "3:3")
+}
+
+// TestDeliveredRecordsAreCompacted delivers a record, and a tombstone, late, and compacts before and after, with the whole broker at work.
+func TestDeliveredRecordsAreCompacted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.clock = time.Now
+		w.open()
+		w.create("orders", 1, "cleanup.policy", "compact", "min.cleanable.dirty.ratio", "0.01", "segment.ms", "60000", "delete.retention.ms", "600000")
+		w.start()
+		p := w.partition("orders")
+		w.append(p, keyed("a", "1"), keyed("b", "1"))
+		w.append(p, later("a", "2", "10m"))
+		w.append(p, rec{key: "b", null: true, headers: []string{delay.HeaderDelay, "10m"}})
+		sleepMinutes(5)
+		w.append(p, keyed("a", "between"))
+		sleepMinutes(3)
+		if got := w.visible(p, 0); !slices.Equal(got, []string{"1:1", "4:between"}) {
+			t.Errorf("before anything is due there is %v", got)
+		}
+		sleepMinutes(5)
+		w.append(p, keyed("c", "1"))
+		sleepMinutes(5)
+		w.append(p, keyed("c", "2"))
+		sleepMinutes(20)
+		// The delivery of a is later than what was written between; the hidden ones are not needed any more.
+		got := w.content(p)
+		for _, r := range got {
+			if strings.Contains(r, "h:") || strings.HasSuffix(r, ":between") || strings.HasSuffix(r, ":1") {
+				t.Errorf("log holds %v", got)
+				break
+			}
+		}
+		if !slices.Contains(got, "5d:2") {
+			t.Errorf("log holds %v, and a should be 2", got)
+		}
+	})
+}
+
+// TestPendingRecordMakesWayForTheCleaner delivers much, next to a record that is due in a year.
+func TestPendingRecordMakesWayForTheCleaner(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.clock = time.Now
+		w.open()
+		w.create("orders", 1, "cleanup.policy", "compact", "segment.ms", "60000", "delay.max.ms", "100000000000")
+		stop := w.start()
+		p := w.partition("orders")
+		ticket := w.append(p, later("z", "far", "365d"))
+		for n := range 30 {
+			w.append(p, later("a", fmt.Sprint(n, strings.Repeat("x", 100<<10)), "1m"))
+			sleepMinutes(2)
+		}
+		w.append(p, keyed("b", "1"))
+		sleepMinutes(10)
+		w.append(p, keyed("b", "2"))
+		sleepMinutes(10)
+		if size := p.log.Size(); size > 1500<<10 {
+			t.Errorf("%d bytes are left", size)
+		}
+		stop()
+		w.restart(w.mem.CrashProcess())
+		p = w.partition("orders")
+		if found, err := p.FindScheduled(t.Context(), ticket); err != nil {
+			t.Errorf("the far one: %+v, %v", found, err)
+		}
+		if got := w.stats(p).Pending; got != 1 {
+			t.Errorf("%d records are pending", got)
+		}
+	})
+}
+
+func TestDirtiestPartitionIsCleanedFirst(t *testing.T) {
+	w := newWorld(t)
+	w.create("clean", 1)
+	w.create("little", 1, "cleanup.policy", "compact", "min.cleanable.dirty.ratio", "0")
+	w.create("more", 1, "cleanup.policy", "compact")
+	w.load()
+	for _, name := range []string{"clean", "little", "more"} {
+		w.rolled(w.partition(name), keyed("a", "1"))
+	}
+	w.clean(w.partition("little"))
+	w.rolled(w.partition("little"), keyed("a", "2"))
+	w.commit()
+	limits := w.store.Image().BrokerConfig()
+	for _, want := range []string{"more-0", "little-0"} {
+		if p := w.table.dirtiest(limits); p == nil || p.String() != want {
+			t.Errorf("next is %v, expected %s", p, want)
+		}
+	}
+	if p := w.table.dirtiest(limits); p != nil {
+		t.Errorf("next is %v, and all are being cleaned", p)
+	}
+}
+
+func TestUnreadablePartitionIsNotCleanedAnyMore(t *testing.T) {
+	w := newWorld(t)
+	w.create("orders", 2, "cleanup.policy", "compact")
+	w.load()
+	p := w.partition("orders")
+	w.rolled(p, keyed("a", "1"))
+	w.commit()
+	f, err := w.fsys.Open(fmt.Sprintf("/logs/%s/%s", p.log.ID(), segment.FileName(0, segment.LogSuffix)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt([]byte{0xff}, 65); err != nil {
+		t.Fatal(err)
+	}
+	w.clean(p)
+	if c, _ := p.Compaction(); c.Uncleanable == nil || c.DirtyRatio != 1 || !c.CleanedAt.IsZero() {
+		t.Errorf("partition stands at %+v", c)
+	}
+	if p := w.table.dirtiest(w.store.Image().BrokerConfig()); p != nil {
+		t.Errorf("%s is to be cleaned again", p)
+	}
+	if !strings.Contains(w.lines.buf.String(), "is not cleaned any more") {
+		t.Error("nothing is said about it")
+	}
+	other, err := w.table.Get(w.topic("orders").ID, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.rolled(other, keyed("a", "1"))
+	w.clean(other)
+	if c, _ := other.Compaction(); c.Uncleanable != nil || c.DirtyRatio != 0 || !c.CleanedAt.Equal(epoch) {
+		t.Errorf("the other one stands at %+v", c)
+	}
+}
