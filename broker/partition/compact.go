@@ -20,6 +20,7 @@ type compaction struct {
 	running atomic.Bool
 	again   atomic.Int64          // not to be cleaned before then, ms
 	failure atomic.Pointer[error] // why it is not cleaned any more
+	told    atomic.Bool           // that the tier is in the way
 }
 
 // cleanBurst is what the cleaner may read or write at once before the limit on its rate is felt, in bytes.
@@ -90,14 +91,23 @@ func (t *Table) dirtiest(limits *config.Resolved) *Partition {
 	return ready[i]
 }
 
-// compactable reports whether the partition may be cleaned now. What lies in the tier is not: a tombstone that went here would bring back there
-// what it has deleted.
+// compactable reports whether the partition may be cleaned now.
 func (p *Partition) compactable(now time.Time) bool {
 	if !p.Topic().Config.Compact || p.log.Failure() != nil || p.cleaner.failure.Load() != nil {
 		return false
 	}
+	return !p.cleaner.running.Load() && now.UnixMilli() >= p.cleaner.again.Load() && !p.inTier()
+}
+
+// inTier reports whether a part of the log lies in the tier, from the time before its topic was compacted. That is not cleaned: a tombstone that
+// went here would bring back what it has deleted there, and a hole would look like something that the tier has.
+func (p *Partition) inTier() bool {
 	o := p.log.Offsets()
-	return o.LocalStart <= o.RealStart && !p.cleaner.running.Load() && now.UnixMilli() >= p.cleaner.again.Load()
+	in := o.LocalStart > o.RealStart || o.DeleteBound > o.RealStart
+	if in && !p.cleaner.told.Swap(true) {
+		p.logger.Warn("partition is compacted once nothing of it is left in the tier", "partition", p.String(), "confirmed", o.DeleteBound, "logStart", o.RealStart)
+	}
+	return in
 }
 
 // clean compacts the partition's log. If it fails for something that will not go away, the partition is not cleaned any more until a restart.
