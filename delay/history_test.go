@@ -29,9 +29,8 @@ type history struct {
 	keeper  *Keeper
 	line    *Line
 	work    workspace
-	// whole is everything that was ever stored and not truncated; batches is what retention left of it.
+	// whole is everything that was ever stored and not truncated; batches is what retention left of it, from start on.
 	whole  []record.Batch
-	start  int64
 	synced int64
 	copied copied
 	// depth keeps actions within actions from nesting for ever.

@@ -174,6 +174,13 @@ func (s *Schedule) Gate() int64 {
 	return gate
 }
 
+// Replay says from where on a start reads the partition's log again, and to where the next progress record moves that.
+func (s *Schedule) Replay() (from, to int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.floor, max(s.floor, min(s.settledFloor(), s.highWatermark, s.end))
+}
+
 // CaughtUp says that the log up to end holds nothing that concerns the schedule and was not applied. It
 // lets progress go on when only ordinary records are appended.
 func (s *Schedule) CaughtUp(end int64) {

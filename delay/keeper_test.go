@@ -463,6 +463,32 @@ func TestReceiveTimeNeverGoesBack(t *testing.T) {
 	}
 }
 
+func TestSpillDoesWithoutWhatRetentionHasRemoved(t *testing.T) {
+	p := newSpilling(t)
+	for range 3 {
+		p.mustSend(t, with("a", HeaderDelay, "1h"))
+	}
+	for ticket := range 3 {
+		p.mustSend(t, with("", HeaderCancel, strconv.Itoa(ticket)))
+	}
+	p.mustSend(t, with("b", HeaderDelay, "1h"))
+	// Nothing below the last record is pending: the log may lose it, although the floor is still 0.
+	p.batches, p.start = p.batches[6:], p.schedule.Gate()
+	if p.start != 6 {
+		t.Fatalf("the log may begin at %d", p.start)
+	}
+	p.spill(t, p.end)
+	if all := p.all(t); len(all) != 1 || all[0].Ticket != 6 || all[0].Run < 0 {
+		t.Errorf("pending are %+v", all)
+	}
+	p.mustSend(t, with("", HeaderCancel, "6"))
+	p.batches, p.start = nil, p.end
+	p.spill(t, p.end)
+	if floor := p.schedule.Floor(); floor != p.end {
+		t.Errorf("the next start reads the log from %d on, it begins at %d", floor, p.end)
+	}
+}
+
 // BenchmarkSpill writes a million records in memory as a run, and reads the state of the schedule back.
 func BenchmarkSpill(b *testing.B) {
 	const n = 1_000_000

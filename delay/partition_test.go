@@ -17,11 +17,12 @@ type partition struct {
 	rules *Rules
 	now   func() time.Time
 
-	mu       sync.Mutex
-	batches  []record.Batch
-	end      int64
-	schedule *Schedule
-	reads    atomic.Int64
+	mu      sync.Mutex
+	batches []record.Batch
+	// start and end are the log's; what lies below start was deleted.
+	start, end int64
+	schedule   *Schedule
+	reads      atomic.Int64
 	// wait, deliver and unread take the place of, or come before, what they are named for.
 	wait    func(ctx context.Context, end int64) error
 	deliver func() error
@@ -125,8 +126,11 @@ func (p *partition) BatchAt(_ context.Context, offset int64, buf []byte) (record
 
 func (p *partition) Scan(_ context.Context, from, to int64, visit func(record.Batch) error) error {
 	p.mu.Lock()
-	batches := p.batches
+	batches, start := p.batches, p.start
 	p.mu.Unlock()
+	if from < start {
+		return fmt.Errorf("scan from offset %d: the log starts at %d", from, start)
+	}
 	for _, b := range batches {
 		if b.EndOffset() > from && b.BaseOffset() < to {
 			if err := visit(b); err != nil {

@@ -38,19 +38,21 @@ func (w *rewrite) finish(e Entry, from *run) {
 }
 
 // Spill writes everything that is pending in the near index with a ticket below the given one into a run, and forgets it there. It
-// stops at what is not committed, and at transactions that are not over. The log from the schedule's floor on must still be there.
+// stops at what is not committed, and at transactions that are not over. The log from [Schedule.Gate] on must still be there.
 // If it fails, all is as before.
 func (k *Keeper) Spill(ctx context.Context, src Source, below, logStart int64) (err error) {
 	s := k.schedule
-	low, high := s.beginSpill(below)
+	low, high, ok := s.beginSpill(below)
 	defer s.endRewrite()
-	if low >= high {
+	if !ok {
 		return nil
 	}
 	w := newRunWriter(ctx, k, low, high)
 	defer func() { err = errors.Join(err, w.close()) }()
-	if err := k.scan(ctx, src, w, low, high); err != nil {
-		return fmt.Errorf("spill tickets %d to %d: %w", low, high, err)
+	if low < high {
+		if err := k.scan(ctx, src, w, low, high); err != nil {
+			return fmt.Errorf("spill tickets %d to %d: %w", low, high, err)
+		}
 	}
 	return k.finish(ctx, w, nil, logStart)
 }
@@ -133,13 +135,15 @@ func addLive(w *runWriter, found []candidate, live []bool) error {
 	return nil
 }
 
-// beginSpill fixes the range of tickets to spill.
-func (s *Schedule) beginSpill(below int64) (low, high int64) {
+// beginSpill fixes the range of tickets to spill; ok is false if the floor has passed it already. The range may be empty: between the floor and
+// the lowest ticket that is pending the log may be gone.
+func (s *Schedule) beginSpill(below int64) (low, high int64, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	low, high = s.floor, min(below, s.highWatermark, s.end, s.open.floor(), s.undecidedFloor())
+	high = min(below, s.highWatermark, s.end, s.open.floor(), s.undecidedFloor())
+	low = min(s.settledFloor(), high)
 	s.rewrite = &rewrite{low: low, high: high, scanned: low}
-	return low, high
+	return low, high, s.floor < high
 }
 
 func (s *Schedule) endRewrite() {

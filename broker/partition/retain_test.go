@@ -3,6 +3,7 @@ package partition
 import (
 	"context"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -18,6 +19,37 @@ func (w *world) rolled(p *Partition, rs ...rec) {
 	if err := p.log.Roll(); err != nil {
 		w.Fatal(err)
 	}
+}
+
+func TestStartDoesNotReadAgainWhatHoldsNothingPending(t *testing.T) {
+	living(t, func(t *testing.T, w *world) {
+		w.create("orders", 1)
+		p := w.partition("orders")
+		stop := w.start()
+		large := plain(strings.Repeat("x", 1<<20-1000))
+		for range progressBytes>>20 + 2 {
+			w.append(p, large)
+		}
+		time.Sleep(3 * tendInterval)
+		w.append(p, delayed("later", "5h"), plain("b"))
+		w.append(p, large)
+		time.Sleep(3 * tendInterval) // this is too little to be worth a record
+		from, _ := p.schedule.Replay()
+		stop()
+
+		w.reopen(w.mem.CrashProcess())
+		p = w.partition("orders")
+		if err := p.openKeeper(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if p.schedule.End() != from || from != progressBytes>>20+2 {
+			t.Errorf("the log is read from offset %d on, it was to be %d", p.schedule.End(), from)
+		}
+		w.load()
+		if s := w.stats(p); s.Pending != 1 {
+			t.Errorf("%d are pending", s.Pending)
+		}
+	})
 }
 
 func TestRetentionKeepsWhatIsPending(t *testing.T) {

@@ -17,7 +17,7 @@ const (
 	tendInterval = time.Second
 	// tidyInterval is how often small runs of a partition are merged, and what is finished is deleted.
 	tidyInterval = time.Minute
-	// progressBytes is how much of a log may be read again at a start although it holds nothing that is pending.
+	// progressBytes is about how much of a log may be read again at a start although it holds nothing that is pending.
 	progressBytes = 64 << 20
 	// nearBytes is about what a pending record costs in the near index.
 	nearBytes = 24
@@ -91,8 +91,9 @@ func (p *Partition) tend(ctx context.Context, limits *config.Resolved, spillAll 
 	}
 	copied := scheduleLog{journal}.copied()
 	p.schedule.Copied(copied)
-	if gate := p.schedule.CopyGate(math.MaxInt64); gate < expired || gate < behind(segments, progressBytes) {
-		p.caughtUp()
+	p.caughtUp()
+	from, to := p.schedule.Replay()
+	if p.schedule.CopyGate(math.MaxInt64) < expired || between(segments, from, to) > progressBytes {
 		if err := p.keeper.Progress(ctx, o.LogStart); err != nil {
 			return err
 		}
@@ -168,6 +169,16 @@ func behind(segments []segment.Info, bytes int64) int64 {
 		bytes -= s.Size
 	}
 	return 0
+}
+
+// between is about how many bytes lie between two offsets.
+func between(segments []segment.Info, from, to int64) (bytes int64) {
+	for _, s := range segments {
+		if low, high := max(from, s.Base), min(to, s.End); low < high {
+			bytes += int64(float64(s.Size) * float64(high-low) / float64(s.End-s.Base))
+		}
+	}
+	return bytes
 }
 
 // openKeeper reads what the schedule log knows.
