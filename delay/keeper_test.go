@@ -484,8 +484,8 @@ func TestSpillDoesWithoutWhatRetentionHasRemoved(t *testing.T) {
 	p.mustSend(t, with("", HeaderCancel, "6"))
 	p.batches, p.start = nil, p.end
 	p.spill(t, p.end)
-	if floor := p.schedule.Floor(); floor != p.end {
-		t.Errorf("the next start reads the log from %d on, it begins at %d", floor, p.end)
+	if from, _ := p.schedule.Replay(); from != p.end {
+		t.Errorf("the next start reads the log from %d on, it begins at %d", from, p.end)
 	}
 }
 

@@ -43,12 +43,15 @@ type promise struct {
 	fate   fate
 }
 
+// sighting is a record as it was delivered.
+type sighting struct{ offset, ticket, due int64 }
+
 // ledger holds what producers were told against what consumers see. Records are told apart by the value of their header
 // "id"; their keys and values follow from it. It is safe for concurrent use.
 type ledger struct {
 	mu       sync.Mutex
 	promised map[string]*promise       // guarded by mu
-	seen     map[string]*kgo.Record    // guarded by mu: by id
+	seen     map[string]sighting       // guarded by mu: by id
 	tickets  map[[2]int64]string       // guarded by mu: (partition, ticket) delivered → id
 	next     map[int32]int64           // guarded by mu: where consumption stands
 	wrong    []string                  // guarded by mu
@@ -56,7 +59,7 @@ type ledger struct {
 }
 
 func newLedger() *ledger {
-	return &ledger{promised: map[string]*promise{}, seen: map[string]*kgo.Record{}, tickets: map[[2]int64]string{}, next: map[int32]int64{}}
+	return &ledger{promised: map[string]*promise{}, seen: map[string]sighting{}, tickets: map[[2]int64]string{}, next: map[int32]int64{}}
 }
 
 // record makes the record of an id, due at a time.
@@ -125,10 +128,9 @@ func (l *ledger) see(r *kgo.Record) {
 	if id == "" {
 		return // a record without a delay
 	}
-	if first := l.seen[id]; first != nil {
-		wrong("%s was delivered at offset %d already", id, first.Offset)
+	if first, twice := l.seen[id]; twice {
+		wrong("%s was delivered at offset %d already", id, first.offset)
 	}
-	l.seen[id] = r
 	if !bytes.Equal(r.Key, keyOf(id)) || !bytes.Equal(r.Value, valueOf(id)) || len(r.Headers) != 5 ||
 		r.Headers[0].Key != "id" || r.Headers[1].Key != "note" || !bytes.Equal(r.Headers[1].Value, []byte{0, 0xff}) {
 		wrong("%s was changed: key %q, value %.40q, headers %v", id, r.Key, r.Value, r.Headers)
@@ -146,6 +148,7 @@ func (l *ledger) see(r *kgo.Record) {
 		wrong("ticket %d of %s was delivered already as %s", ticket, id, other)
 	}
 	l.tickets[at] = id
+	l.seen[id] = sighting{r.Offset, ticket, due}
 	for _, check := range l.order {
 		if err := check(r); err != nil {
 			wrong("%v", err)
@@ -190,17 +193,18 @@ func (l *ledger) verify(t *testing.T) (counts map[fate]int) {
 	counts = map[fate]int{}
 	wrong := slices.Clone(l.wrong)
 	for _, id := range slices.Sorted(maps.Keys(l.promised)) {
-		p, r := l.promised[id], l.seen[id]
+		p := l.promised[id]
+		r, seen := l.seen[id]
 		counts[p.fate]++
 		switch {
-		case r == nil && p.fate == pending:
+		case !seen && p.fate == pending:
 			wrong = append(wrong, fmt.Sprintf("%s (partition %d, ticket %d, due %d) was acknowledged and never delivered", id, p.partition, p.ticket, p.due))
-		case r != nil && p.fate == cancelled:
-			wrong = append(wrong, fmt.Sprintf("%s (partition %d, ticket %d) was cancelled and delivered at offset %d", id, p.partition, p.ticket, r.Offset))
-		case r != nil && p.due != 0 && header(r, "morrow-due") != strconv.FormatInt(p.due, 10):
-			wrong = append(wrong, fmt.Sprintf("%s was due at %d, delivered as due at %s", id, p.due, header(r, "morrow-due")))
-		case r != nil && p.ticket >= 0 && header(r, "morrow-ticket") != strconv.FormatInt(p.ticket, 10):
-			wrong = append(wrong, fmt.Sprintf("%s has ticket %d, delivered as %s", id, p.ticket, header(r, "morrow-ticket")))
+		case seen && p.fate == cancelled:
+			wrong = append(wrong, fmt.Sprintf("%s (partition %d, ticket %d) was cancelled and delivered at offset %d", id, p.partition, p.ticket, r.offset))
+		case seen && p.due != 0 && r.due != p.due:
+			wrong = append(wrong, fmt.Sprintf("%s was due at %d, delivered as due at %d", id, p.due, r.due))
+		case seen && p.ticket >= 0 && r.ticket != p.ticket:
+			wrong = append(wrong, fmt.Sprintf("%s has ticket %d, delivered as %d", id, p.ticket, r.ticket))
 		}
 	}
 	for i, w := range wrong {

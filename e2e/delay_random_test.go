@@ -21,7 +21,7 @@ import (
 	"github.com/morrowmq/morrow/internal/testnet"
 )
 
-var delayRounds = flag.Int("delay.rounds", 10, "how often the random test of delayed delivery kills the broker")
+var delayRounds = flag.Int("delay.rounds", 40, "how often the random test of delayed delivery kills the broker")
 
 // TestDelayedRecordsSurviveRandomKill9 kills the broker at random moments while producers send batches of delayed and other
 // records, cancel and move some, by ticket and by key, over the protocol and over the API, and while DeleteRecords and retention
@@ -175,12 +175,19 @@ func (s *steerer) send(ctx context.Context) {
 		}
 		records, sent = append(records, next.r), append(sent, next)
 	}
-	if err := s.produce.ProduceSync(ctx, records...).FirstErr(); err != nil {
+	err := s.produce.ProduceSync(ctx, records...).FirstErr()
+	if err != nil && !lost(err) {
 		s.l.complain("produce: %v", err)
 		return
 	}
 	for _, one := range sent {
 		s.l.promise(one.id, one.r, 0)
+		if err != nil {
+			s.l.settle(one.id, unknown, -1, 0)
+		}
+	}
+	if err != nil {
+		return
 	}
 	s.live = append(s.live, sent...)
 	s.live = s.live[max(0, len(s.live)-200):]
@@ -213,6 +220,8 @@ func (s *steerer) cancelOne(ctx context.Context) {
 	switch err := s.cancel.ProduceSync(ctx, c).FirstErr(); {
 	case err == nil:
 		s.l.settle(one.id, cancelled, one.r.Offset, 0)
+	case lost(err):
+		s.l.settle(one.id, unknown, one.r.Offset, 0)
 	case !errors.Is(err, kerr.InvalidRecord):
 		s.l.complain("cancel %s: %v", one.id, err)
 	}
@@ -230,6 +239,10 @@ func (s *steerer) moveOne(ctx context.Context) {
 		s.l.settle(one.id, cancelled, one.r.Offset, 0)
 		s.l.promise(instead.id, instead.r, 0)
 		s.live = append(s.live, instead)
+	case lost(err):
+		s.l.settle(one.id, unknown, one.r.Offset, 0)
+		s.l.promise(instead.id, instead.r, 0)
+		s.l.settle(instead.id, unknown, -1, 0)
 	case !errors.Is(err, kerr.InvalidRecord):
 		s.l.complain("move %s: %v", one.id, err)
 	}
@@ -239,13 +252,25 @@ func (s *steerer) moveOne(ctx context.Context) {
 func (s *steerer) replace(ctx context.Context, one, instead live) {
 	instead.key = one.key
 	instead.r.Headers = append(instead.r.Headers, kgo.RecordHeader{Key: "morrow-key", Value: []byte(one.key)})
-	if err := s.produce.ProduceSync(ctx, instead.r).FirstErr(); err != nil {
+	err := s.produce.ProduceSync(ctx, instead.r).FirstErr()
+	if err != nil && !lost(err) {
 		s.l.complain("replace %s: %v", one.id, err)
 		return
 	}
 	s.l.settle(one.id, unknown, one.r.Offset, 0)
 	s.l.promise(instead.id, instead.r, 0)
+	if err != nil {
+		s.l.settle(instead.id, unknown, -1, 0)
+		return
+	}
 	s.live = append(s.live, instead)
+}
+
+// lost reports whether the client gave up on an answer: a broker that dies right after it has accepted a connection looks to it like one
+// that wants something else spoken, and it does not try again.
+func lost(err error) bool {
+	_, eof := errors.AsType[*kgo.ErrFirstReadEOF](err)
+	return eof
 }
 
 // steerOne cancels or moves a record over the API.
