@@ -65,8 +65,8 @@ bench-kafka: build ## Compare the broker with Apache Kafka on this machine. ARGS
 	internal/bench/kafka/run $(ARGS)
 
 .PHONY: crash
-crash: ## Kill a loaded broker ROUNDS=1000 times and look for every acknowledged record
-	$(GO) test ./e2e -count=1 -timeout 0 -v -run RandomKill9 -args -rounds $(ROUNDS)
+crash: ## Kill a loaded broker ROUNDS=1000 times, and one with delayed records as often, and look for every acknowledged record
+	$(GO) test ./e2e -count=1 -timeout 0 -v -run RandomKill9 -args -rounds $(ROUNDS) -delay.rounds $(ROUNDS)
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME=30s. PKG= selects packages

@@ -20,6 +20,7 @@ import (
 // write, and restarts it, again and again. In the end every acknowledged record must be there exactly
 // once, no record twice, and each producer's records in the order it sent them.
 func TestAcknowledgedRecordsSurviveRandomKill9(t *testing.T) {
+	t.Parallel()
 	const producers, partitions = 4, 3
 	t.Logf("seed %d, %d rounds", *seed, *rounds)
 	rng := rand.New(rand.NewPCG(uint64(*seed), 0))

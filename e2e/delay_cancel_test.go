@@ -101,5 +101,5 @@ func cancelRecord(ctx context.Context, cl *kgo.Client, r *kgo.Record) error {
 
 // cancelOf is a record that cancels another.
 func cancelOf(r *kgo.Record) *kgo.Record {
-	return &kgo.Record{Topic: r.Topic, Partition: r.Partition, Headers: []kgo.RecordHeader{{Key: "morrow-cancel", Value: strconv.AppendInt(nil, r.Offset, 10)}}}
+	return &kgo.Record{Topic: r.Topic, Partition: r.Partition, Key: r.Key, Headers: []kgo.RecordHeader{{Key: "morrow-cancel", Value: strconv.AppendInt(nil, r.Offset, 10)}}}
 }

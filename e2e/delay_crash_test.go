@@ -12,6 +12,7 @@ import (
 // TestNoDeliveryIsLostOrRepeatedByCrashesOfOneBroker is D3 for one broker, at a fifth of its length: records due all the time and
 // many at one instant, while the broker is killed, stopped and down across due times.
 func TestNoDeliveryIsLostOrRepeatedByCrashesOfOneBroker(t *testing.T) {
+	t.Parallel()
 	const uniform, instant, partitions = 10_000, 2_000, 3
 	b := start(t)
 	createTopic(t, b, "timers", partitions, nil)

@@ -9,7 +9,9 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -25,14 +27,18 @@ var delayRounds = flag.Int("delay.rounds", 40, "how often the random test of del
 
 // TestDelayedRecordsSurviveRandomKill9 kills the broker at random moments while producers send batches of delayed and other
 // records, cancel and move some, by ticket and by key, over the protocol and over the API, and while DeleteRecords and retention
-// remove what has been consumed and the schedules are spilled into runs. Summaries of segments, which are caches, are cut between.
+// remove what has been consumed, the cleaner what has a later record of its key, and the schedules are spilled into runs. Summaries of
+// segments, which are caches, are cut between.
 func TestDelayedRecordsSurviveRandomKill9(t *testing.T) {
+	t.Parallel()
 	const partitions, workers = 2, 4
 	t.Logf("seed %d, %d rounds", *seed, *delayRounds)
 	rng := rand.New(rand.NewPCG(uint64(*seed), 1))
-	config := writeFile(t, "morrow.yaml", "log.retention.check.interval.ms: 200\ndelay.spill.distance.bytes: 1048576\n")
+	config := writeFile(t, "morrow.yaml", "log.retention.check.interval.ms: 200\nlog.cleaner.backoff.ms: 200\ndelay.spill.distance.bytes: 1048576\n")
 	b := start(t, "--config", config)
-	createTopic(t, b, "random", partitions, map[string]string{"segment.bytes": "65536", "retention.ms": "12000", "segment.ms": "2000"})
+	createTopic(t, b, "random", partitions, map[string]string{
+		"segment.bytes": "65536", "retention.ms": "12000", "segment.ms": "2000", "cleanup.policy": "compact,delete", "min.cleanable.dirty.ratio": "0.01",
+	})
 	ctx := deadline(t, time.Minute+time.Duration(*delayRounds)*10*time.Second)
 	l := newLedger()
 	l.consume(t, b, "random")
@@ -47,8 +53,13 @@ func TestDelayedRecordsSurviveRandomKill9(t *testing.T) {
 	adm := kadm.NewClient(client(t, b))
 	group.Go(func() { trim(working, adm, l, "random") })
 
+	cleaned := false
 	for range *delayRounds {
 		time.Sleep(time.Duration(300+rng.IntN(900)) * time.Millisecond)
+		cleaned = cleaned || slices.ContainsFunc(scrape(ctx, t, b), func(line string) bool {
+			count, ok := strings.CutPrefix(line, "morrow_log_compactions_total ")
+			return ok && count != "0"
+		})
 		b.Kill9()
 		if rng.IntN(2) == 0 {
 			time.Sleep(time.Duration(rng.IntN(600)) * time.Millisecond)
@@ -63,8 +74,8 @@ func TestDelayedRecordsSurviveRandomKill9(t *testing.T) {
 	l.await(t, b, "random")
 	counts := l.verify(t)
 	t.Logf("%d delivered, %d cancelled or moved away, %d replaced or with a lost answer; %d runs at the end", counts[pending], counts[cancelled], counts[unknown], spilled.Runs)
-	if counts[pending] < 20**delayRounds || counts[cancelled] == 0 {
-		t.Errorf("the test is void: %v", counts)
+	if counts[pending] < 20**delayRounds || counts[cancelled] == 0 || !cleaned {
+		t.Errorf("the test is void: %v, compacted: %t", counts, cleaned)
 	}
 }
 
@@ -165,7 +176,8 @@ func (s *steerer) send(ctx context.Context) {
 	var sent []live
 	for range 1 + s.rng.IntN(20) {
 		if s.rng.IntN(4) == 0 {
-			records = append(records, &kgo.Record{Topic: "random", Partition: s.partition, Value: make([]byte, s.rng.IntN(2000))})
+			key := fmt.Appendf(nil, "other %d", s.rng.IntN(10))
+			records = append(records, &kgo.Record{Topic: "random", Partition: s.partition, Key: key, Value: make([]byte, s.rng.IntN(2000))})
 			continue
 		}
 		next := s.next()
