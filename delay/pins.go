@@ -12,23 +12,31 @@ const pinSpan = 4096
 // are added in ascending order, except when a truncation brings one back.
 type pins struct {
 	spans []span
+	// end is above every ticket that ever came here. What comes below it comes again, after a truncation.
+	end int64
 }
 
 type span struct {
 	// from is the first ticket of the span; the next span's from ends it.
 	from int64
-	// added is how many tickets ever came here, live how many are pending.
+	// added is how many tickets ever came here, or more, live how many are pending.
 	added, live int32
 }
 
 func (p *pins) add(ticket int64) {
 	i := p.find(ticket)
 	last := len(p.spans) - 1
+	again := ticket < p.end
+	p.end = max(p.end, ticket+1)
 	switch {
 	case i < 0:
-		p.spans = append([]span{{from: ticket}}, p.spans...)
+		first := span{from: ticket}
+		if again { // others above it were here and are forgotten: the span is never whole
+			first.added = 1
+		}
+		p.spans = append([]span{first}, p.spans...)
 		i = 0
-	case i == last && p.spans[i].added >= pinSpan:
+	case i == last && p.spans[i].added >= pinSpan && !again:
 		p.spans = append(p.spans, span{from: ticket})
 		i++
 	}
@@ -65,6 +73,17 @@ func (p *pins) find(ticket int64) int {
 		return last
 	}
 	return sort.Search(len(p.spans), func(i int) bool { return p.spans[i].from > ticket }) - 1
+}
+
+// whole reports whether everything that came here is pending between a ticket and the returned end: then a ticket from there need not be
+// looked up. The end is above the ticket.
+func (p *pins) whole(ticket int64) (end int64, whole bool) {
+	i := p.find(ticket)
+	end = math.MaxInt64
+	if i+1 < len(p.spans) {
+		end = p.spans[i+1].from
+	}
+	return end, i >= 0 && p.spans[i].live == p.spans[i].added
 }
 
 // floor returns a lower bound of the pending tickets, math.MaxInt64 if there are none.

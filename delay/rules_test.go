@@ -1,6 +1,7 @@
 package delay
 
 import (
+	"math"
 	"strings"
 	"testing"
 )
@@ -63,6 +64,12 @@ func TestPinsKnowAFloor(t *testing.T) {
 		t.Errorf("floor is %d, want 10", got)
 	}
 	p.remove(10)
+	if end, whole := p.whole(5*pinSpan + 1); !whole || end != math.MaxInt64 {
+		t.Errorf("the last span ends at %d, whole: %t", end, whole)
+	}
+	if end, whole := p.whole(2*pinSpan + 4); whole || end != 4*pinSpan {
+		t.Errorf("the first span ends at %d, whole: %t", end, whole)
+	}
 	for ticket := range int64(3 * pinSpan) {
 		if ticket > pinSpan {
 			p.remove(2 * ticket)

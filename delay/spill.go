@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/morrowmq/morrow/log/record"
 )
@@ -153,17 +154,29 @@ func (s *Schedule) endRewrite() {
 }
 
 // filterScanned tells which records of a batch are pending by the proofs below the high watermark, and notes that
-// the spill has looked at them.
-func (s *Schedule) filterScanned(found []candidate, end int64, live []bool) []bool {
+// the spill has looked at them. Mostly all around them are, and none is looked up: that would cost more than the rest of a spill, and
+// those who append wait meanwhile.
+func (s *Schedule) filterScanned(found []candidate, to int64, live []bool) []bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	above := s.finishedAbove(s.rewrite.scanned, end)
+	above := s.finishedAbove(s.rewrite.scanned, to)
 	live = live[:0]
+	if s.open.releasing() {
+		s.release(math.MaxInt)
+	}
+	end, whole := int64(math.MinInt64), false
 	for i := range found {
 		e := found[i].entry
+		if e.Ticket >= end {
+			end, whole = s.pins.whole(e.Ticket)
+		}
+		if whole {
+			live = append(live, true)
+			continue
+		}
 		_, gone := above[e.Ticket]
 		live = append(live, gone || s.contains(e))
 	}
-	s.rewrite.scanned = end
+	s.rewrite.scanned = to
 	return live
 }
