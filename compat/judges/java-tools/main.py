@@ -253,6 +253,51 @@ def cluster():
 def features():
     out = java(TOOLS + "FeatureCommand", "--bootstrap-server", bootstrap(), "describe")
     matches(out, r"metadata\.version\s.*FinalizedVersionLevel: 4\.", r"group\.version\s.*FinalizedVersionLevel: 1")
+    same = java(TOOLS + "FeatureCommand", "--bootstrap-server", bootstrap(), "upgrade", "--feature", "group.version=1")
+    matches(same, "group.version was upgraded to 1")
+    lower = java(TOOLS + "FeatureCommand", "--bootstrap-server", bootstrap(), "downgrade", "--feature", "group.version=0", fails=True)
+    matches(lower, "Could not downgrade group.version to 0")
+
+
+@check
+def leader_election():
+    t = create("leader-election")
+    equal("elections", tool("LeaderElectionCommand", "--election-type", "preferred", "--all-topic-partitions").strip(), "")
+    one = tool("LeaderElectionCommand", "--election-type", "preferred", "--topic", t, "--partition", 0)
+    matches(one, f"Valid replica already elected for partitions {t}-0")
+
+
+@check
+def reassign_partitions():
+    t = create("reassign-partitions")
+    matches(tool("reassign.ReassignPartitionsCommand", "--list"), "No partition reassignments found")
+    here = json_file({"version": 1, "partitions": [{"topic": t, "partition": 0, "replicas": [1]}]})
+    matches(tool("reassign.ReassignPartitionsCommand", "--execute", "--reassignment-json-file", here), f"Successfully started partition reassignment for {t}-0")
+    matches(tool("reassign.ReassignPartitionsCommand", "--verify", "--reassignment-json-file", here), f"Reassignment of partition {t}-0 is completed")
+    there = json_file({"version": 1, "partitions": [{"topic": t, "partition": 0, "replicas": [2]}]})
+    tool("reassign.ReassignPartitionsCommand", "--execute", "--reassignment-json-file", there, fails=True)
+
+
+@check
+def transactions():
+    source, target = create("copied-from"), create("copied-to")
+    tool("VerifiableProducer", "--topic", source, "--max-messages", 1000)
+    out = java(
+        TOOLS + "TransactionalMessageCopier", "--broker-list", bootstrap(), "--input-topic", source, "--input-partition", 0,
+        "--output-topic", target, "--max-messages", 1000, "--transaction-size", 100, "--transactional-id", topic("copier"),
+        "--consumer-group", topic("copiers"), "--enable-random-aborts", "--group-mode", "--use-group-metadata",
+    )
+    matches(out, r'"remaining":0')
+    equal("copied", consume(target, 1000, "--isolation-level", "read_committed"), [str(i) for i in range(1000)])
+    matches(tool("TransactionsCommand", "list"), rf"^{topic('copier')}\s+1\s+\d+\s+CompleteCommit")
+    matches(tool("TransactionsCommand", "describe", "--transactional-id", topic("copier")), rf"^1\s+{topic('copier')}\s.*CompleteCommit")
+
+
+@check
+def log_compaction():
+    # Writes keys many times over to topics that it has compacted, and compares what is left.
+    out = tool("LogCompactionTester", "--messages", 5000, "--topics", 1, "--percent-deletes", 10, "--sleep", 5)
+    matches(out, "Data verification is completed|De-duplicating and validating output files")
 
 
 def directory(t: str, partition: int) -> pathlib.Path:
