@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -34,6 +35,13 @@ type historian struct {
 	t   *testing.T
 	b   *testnet.Broker
 	rec *history.Recorder
+
+	mu     sync.Mutex
+	errors map[string]int // guarded by mu: what producers were told, how often
+}
+
+func newHistorian(t *testing.T, b *testnet.Broker) *historian {
+	return &historian{t: t, b: b, rec: new(history.Recorder), errors: map[string]int{}}
 }
 
 func (h *historian) client(opts ...kgo.Opt) *kgo.Client {
@@ -69,6 +77,11 @@ func (h *historian) send(ctx context.Context, cl *kgo.Client, s history.Send, to
 	settle := h.rec.Send(s)
 	cl.Produce(ctx, r, func(r *kgo.Record, err error) {
 		settle(settled(err), r.Offset)
+		if err != nil {
+			h.mu.Lock()
+			h.errors[fmt.Sprintf("%s: %.100v", s.Producer, err)]++
+			h.mu.Unlock()
+		}
 		if told != nil {
 			told(r, err)
 		}
@@ -140,30 +153,37 @@ func (h *historian) transaction(ctx context.Context, cl *kgo.Client, id, name st
 		return err
 	}
 	ending, ended := h.rec.Begin(id)
+	var failed atomic.Pointer[error]
 	for range 1 + rng.IntN(8) {
 		*seq++
 		s := history.Send{Producer: name, Seq: *seq, Partition: rng.Int32N(historyPartitions), Guarantee: history.Transactional, Txn: id}
 		if rng.IntN(6) == 0 {
 			s.Delay = time.Duration(50+rng.IntN(1000)) * time.Millisecond
 		}
-		h.send(ctx, cl, s, nil)
+		h.send(ctx, cl, s, func(_ *kgo.Record, err error) {
+			if err != nil {
+				failed.Store(&err)
+			}
+		})
 	}
-	flushed := cl.Flush(ctx)
+	err := cl.Flush(ctx)
+	if p := failed.Load(); p != nil {
+		err = *p // the client aborts such a transaction, whatever it is asked
+	}
 	time.Sleep(time.Duration(rng.IntN(30)) * time.Millisecond)
 	offsets := map[int32]int64{}
-	if flushed == nil && rng.IntN(2) == 0 && commitInTransaction(ctx, cl, name, offset) == nil {
+	if err == nil && rng.IntN(2) == 0 && commitInTransaction(ctx, cl, name, offset) == nil {
 		offsets[0] = offset
 	}
-	commit := flushed == nil && rng.IntN(4) > 0
+	commit := err == nil && rng.IntN(4) > 0
 	ending(commit, "of-"+name, offsets)
-	err := cl.EndTransaction(ctx, kgo.TransactionEndTry(commit))
-	switch {
-	case err == nil:
+	end := cl.EndTransaction(ctx, kgo.TransactionEndTry(commit))
+	if end == nil {
 		ended(history.Done)
-	default:
+	} else {
 		ended(history.Unknown)
 	}
-	return errors.Join(flushed, err)
+	return errors.Join(err, end)
 }
 
 // commitInTransaction adds a position of the group "of-<name>" to the transaction of a client.
@@ -226,7 +246,7 @@ func (h *historian) watch(working context.Context, name string, committed bool) 
 func (h *historian) join(ctx, working context.Context, name string, seed uint64) {
 	rng := rand.New(rand.NewPCG(seed, 4))
 	for life := 0; working.Err() == nil; life++ {
-		alive, cancel := context.WithTimeout(working, time.Duration(3+rng.IntN(10))*time.Second)
+		alive, cancel := context.WithTimeout(working, time.Duration(5+rng.IntN(15))*time.Second)
 		h.member(ctx, alive, fmt.Sprintf("%s.%d", name, life))
 		cancel()
 	}
