@@ -253,7 +253,10 @@ func (l *Log) applyLocked(b record.Batch, s *segment.Segment, now int64) {
 	if err != nil {
 		panic(fmt.Sprintf("log: marker was admitted and cannot be read: %v", err))
 	}
-	if b.Transactional() {
+	switch {
+	case b.Control():
+		l.voidVerificationLocked(b.ProducerID(), b.ProducerEpoch())
+	case b.Transactional():
 		delete(l.verifications, b.ProducerID())
 	}
 	if ended && done.Aborted {

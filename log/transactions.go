@@ -53,6 +53,14 @@ func (l *Log) Unverify(v *Verification) {
 	}
 }
 
+// voidVerificationLocked ends the verification of a batch of the transaction that a marker ends. A marker of KIP-890, where no epoch
+// is older than its transaction, has the epoch after that: the one in which the next transaction is being verified.
+func (l *Log) voidVerificationLocked(producerID int64, epoch int16) {
+	if v := l.verifications[producerID]; v != nil && (v.epoch != epoch || !v.fresh) {
+		delete(l.verifications, producerID)
+	}
+}
+
 // admitTransactionLocked judges a batch by its producer's transaction. What a coordinator writes in the name of a producer was
 // verified by the coordinator.
 func (l *Log) admitTransactionLocked(g *Group) error {

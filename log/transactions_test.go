@@ -37,11 +37,18 @@ func TestNextTransactionDoesNotSlipInBeforeTheMarker(t *testing.T) {
 	}
 	_, err = l.Append(1, now, marker(7, 1, true)) // in the epoch after that of what it ends
 	check(t, err)
-	second.Verification = early
-	if _, err := l.Append(1, now, second); !errors.Is(err, ErrUnverified) {
-		t.Fatalf("appended with a verification from before the marker: %v", err)
-	}
-	second.Verification = l.Verify(7, 1, 0, 0, true)
+	second.Verification = early // the marker was of the first: what is asked about the second still counts
 	_, err = l.Append(1, now, second)
 	check(t, err)
+
+	_, err = l.Append(1, now, marker(7, 2, true))
+	check(t, err)
+	third := l.Verify(7, 2, 0, 0, true)
+	_, err = l.Append(1, now, marker(7, 3, false)) // given up before it began
+	check(t, err)
+	late := inEpoch(2)
+	late.Verification = third
+	if _, err := l.Append(1, now, late); err == nil {
+		t.Error("a transaction that has been ended can still begin")
+	}
 }

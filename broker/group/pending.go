@@ -19,13 +19,18 @@ import (
 
 // openTransaction is a producer's transaction in which offsets of this shard are pending.
 type openTransaction struct {
+	epoch  int16
 	groups map[string]struct{}
 }
 
 // verification stands between the first offsets of a transaction and the journal
 // while the transaction coordinator is asked (KIP-890): the end of the transaction
 // voids it, so that nothing is opened that nobody will end.
-type verification struct{ epoch int16 }
+type verification struct {
+	epoch int16
+	// own says that every transaction has an epoch of its own, and its marker the next.
+	own bool
+}
 
 // TxnOffsetCommit serves key 28, versions 0 to 5. The positions that name existing
 // partitions and fit are pending together or not at all. verify asks the transaction
@@ -72,7 +77,9 @@ func (c *Coordinator) TxnOffsetCommit(ctx context.Context, req *kmsg.TxnOffsetCo
 // commitPending verifies the transaction, if it is not open here already, and stores what it commits.
 func (c *Coordinator) commitPending(ctx context.Context, req *kmsg.TxnOffsetCommitRequest, positions []position, verify func(context.Context) error) error {
 	shard, p := c.shards.Of(req.Group), coord.Producer{ID: req.ProducerID, Epoch: req.ProducerEpoch}
-	v, err := coord.Do(ctx, shard, func(m *machine, _ *coord.Tx) (*verification, error) { return m.expect(p), nil })
+	v, err := coord.Do(ctx, shard, func(m *machine, _ *coord.Tx) (*verification, error) {
+		return m.expect(p, req.Version >= 5), nil
+	})
 	if err != nil {
 		return err
 	}
@@ -92,17 +99,23 @@ func (c *Coordinator) commitPending(ctx context.Context, req *kmsg.TxnOffsetComm
 	return err
 }
 
-// expect begins a verification; nil if the producer's transaction is open here.
-func (s *machine) expect(p coord.Producer) *verification {
-	if s.open[p.ID] != nil {
+// expect begins a verification; nil if the producer's transaction is open here. One of an earlier epoch is another, whose marker is on
+// its way.
+func (s *machine) expect(p coord.Producer, own bool) *verification {
+	if s.inTransaction(p) {
 		return nil
 	}
 	v := s.verifying[p.ID]
-	if v == nil || v.epoch != p.Epoch {
-		v = &verification{p.Epoch}
+	if v == nil || v.epoch != p.Epoch || v.own != own {
+		v = &verification{p.Epoch, own}
 		s.verifying[p.ID] = v
 	}
 	return v
+}
+
+func (s *machine) inTransaction(p coord.Producer) bool {
+	t := s.open[p.ID]
+	return t != nil && t.epoch == p.Epoch
 }
 
 // unexpect ends a verification that failed.
@@ -117,7 +130,7 @@ func (s *machine) commitInTransaction(tx *coord.Tx, who commitClaim, p coord.Pro
 	if err := s.validateInTransaction(g, who, positions); err != nil {
 		return err
 	}
-	if s.open[p.ID] == nil && (v == nil || s.verifying[p.ID] != v) {
+	if !s.inTransaction(p) && (v == nil || s.verifying[p.ID] != v) {
 		return kerr.InvalidTxnState // it has ended meanwhile
 	}
 	records := make([]coord.Record, 0, len(positions))
@@ -182,6 +195,7 @@ func (s *machine) replayPending(p *coord.Producer, k offsetKey, id [16]byte, c c
 		t = &openTransaction{groups: map[string]struct{}{}}
 		s.open[p.ID] = t
 	}
+	t.epoch = p.Epoch
 	t.groups[g.id] = struct{}{}
 	delete(s.verifying, p.ID)
 	if g.pending == nil {
@@ -195,7 +209,9 @@ func (s *machine) replayPending(p *coord.Producer, k offsetKey, id [16]byte, c c
 
 // replayEnd applies the end of a transaction. What was committed outside of it after its own commit stays.
 func (s *machine) replayEnd(p *coord.Producer, end coord.End) {
-	delete(s.verifying, p.ID)
+	if v := s.verifying[p.ID]; v != nil && (v.epoch != p.Epoch || !v.own) {
+		delete(s.verifying, p.ID)
+	}
 	t := s.open[p.ID]
 	if t == nil {
 		return

@@ -327,12 +327,16 @@ func claimOf(a args) commitClaim {
 	return commitClaim{a.Or("group", "g"), a["member"], a.Pointer("instance"), int32(a.Num("generation", -1)), int16(a.Num("v", 9))}
 }
 
-// commitInTransaction commits in the transaction of a producer, which is verified before, unless late says that it has ended since.
+// commitInTransaction commits in the transaction of a producer, which is verified before. late says that it has ended since, own that
+// every transaction has an epoch of its own, and after= which epoch the marker has that comes after the verification.
 func (w *scriptWorld) commitInTransaction(a args) string {
 	who, positions, p := claimOf(a), w.positions(a), producerOf(a)
 	var err error
 	w.do(func(m *machine, tx *coord.Tx) {
-		v := m.expect(p)
+		v := m.expect(p, a.Has("own"))
+		if a.Has("after") {
+			_ = tx.Append(coord.Record{Producer: &coord.Producer{ID: p.ID, Epoch: int16(a.Num("after", 0))}, End: coord.Commit})
+		}
 		if a.Has("late") {
 			_ = tx.Append(coord.Record{Producer: &p, End: coord.Abort})
 		}
