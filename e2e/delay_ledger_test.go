@@ -164,7 +164,8 @@ func (l *ledger) await(t *testing.T, b *testnet.Broker, topic string) {
 	for {
 		if s := summary(ctx, b, topic); s.Pending == 0 && s.Loading == 0 && s.Partitions > 0 {
 			ends, err := adm.ListEndOffsets(ctx, topic)
-			if err == nil && l.reached(ends) {
+			// What was just delivered may not be committed yet, and is not below these ends then.
+			if err == nil && l.reached(ends) && l.complete() {
 				return
 			}
 		}
@@ -175,6 +176,18 @@ func (l *ledger) await(t *testing.T, b *testnet.Broker, topic string) {
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
+}
+
+// complete reports whether everything that must be delivered was.
+func (l *ledger) complete() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for id, p := range l.promised {
+		if _, seen := l.seen[id]; !seen && p.fate == pending {
+			return false
+		}
+	}
+	return true
 }
 
 func (l *ledger) reached(ends kadm.ListedOffsets) bool {
