@@ -13,11 +13,11 @@ import (
 type Batch struct {
 	record.Batch           // the header only
 	Range        log.Range // where all of it lies
+	// Void says that it holds nothing for clients: it is a control batch or, of a Committed read, one of an aborted transaction.
+	Void bool
 }
 
-// Batches calls visit for the batches of the read that hold records for clients, in order, until it returns false:
-// not for control batches, nor, of a Committed read, for batches of aborted transactions. A batch is valid
-// during the call.
+// Batches calls visit for the batches of the read, in order, until it returns false. A batch is valid during the call.
 func (r *Read) Batches(visit func(Batch) bool) error {
 	header := make([]byte, record.HeaderLen)
 	for _, part := range r.Ranges {
@@ -29,9 +29,10 @@ func (r *Read) Batches(visit func(Batch) bool) error {
 			if err != nil {
 				return fmt.Errorf("read the header of a batch: %w", err)
 			}
-			b := Batch{record.Batch(header), log.Range{File: part.File, Pos: pos, Len: int64(n)}}
+			b := Batch{Batch: record.Batch(header), Range: log.Range{File: part.File, Pos: pos, Len: int64(n)}}
+			b.Void = b.Control() || r.aborted(b.Batch)
 			pos += int64(n)
-			if !b.Control() && !r.aborted(b.Batch) && !visit(b) {
+			if !visit(b) {
 				return nil
 			}
 		}

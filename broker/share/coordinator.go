@@ -92,7 +92,7 @@ func (c *Coordinator) Elect(shard int32, j coord.Journal, trim func(below int64)
 	log := c.opts.Logger.With("share_shard", shard)
 	c.table.Elect(shard, coord.NewShard(coord.Config[*machine]{
 		Journal:       j,
-		New:           func() *machine { return newMachine(c.opts.Config, log, c.wake, c.bury) },
+		New:           func() *machine { return newMachine(c.opts.Config, log, c.wake, func() { c.loaded(shard) }, c.bury) },
 		Logger:        log,
 		Now:           c.opts.Now,
 		Trim:          trim,
@@ -243,6 +243,21 @@ func (c *Coordinator) wake(k Key) {
 		case w <- struct{}{}:
 		default:
 		}
+	}
+}
+
+// loaded wakes everybody who waits for something of a shard: it answers from now on.
+func (c *Coordinator) loaded(shard int32) {
+	c.mu.Lock()
+	var keys []Key
+	for k := range c.waiters {
+		if c.FindShard(k) == shard {
+			keys = append(keys, k)
+		}
+	}
+	c.mu.Unlock()
+	for _, k := range keys {
+		c.wake(k)
 	}
 }
 

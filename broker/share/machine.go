@@ -24,6 +24,7 @@ type machine struct {
 	cfg    func(group string) Config
 	log    *slog.Logger
 	wake   func(Key) // there may be something to acquire
+	loaded func()    // calls are answered from now on
 	bury   func()    // there is something for the dead-letter topic
 	parts  map[Key]*partition
 	timers coord.Timers[timerKey]
@@ -37,16 +38,16 @@ type timerKey struct {
 	key        Key
 }
 
-func newMachine(cfg func(string) Config, log *slog.Logger, wake func(Key), bury func()) *machine {
-	return &machine{cfg: cfg, log: log, wake: wake, bury: bury, parts: map[Key]*partition{}}
+func newMachine(cfg func(string) Config, log *slog.Logger, wake func(Key), loaded, bury func()) *machine {
+	return &machine{cfg: cfg, log: log, wake: wake, loaded: loaded, bury: bury, parts: map[Key]*partition{}}
 }
 
 // Loaded sets the deadlines of what waits.
 func (s *machine) Loaded(*coord.Tx) {
 	for k, p := range s.parts {
 		s.rearm(k, p)
-		s.wake(k)
 	}
+	s.loaded()
 	s.bury()
 }
 

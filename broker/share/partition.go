@@ -85,7 +85,8 @@ type Span struct{ First, End int64 }
 type Find struct {
 	Member   string
 	From     int64  // where reading began
-	Spans    []Span // of the batches found, in order; between them there is nothing to deliver
+	Spans    []Span // of the batches found, in order
+	To       int64  // where it ended: but for the batches, there is nothing to deliver in between
 	LogStart int64
 	// Max is how many records are wanted. Exactly makes it a limit; otherwise the
 	// batch in which it is reached is acquired whole (KIP-1206).
@@ -110,7 +111,7 @@ func (p *partition) acquire(c Config, f Find, now int64) []Acquired {
 	lock, left, from := now+c.LockDuration.Milliseconds(), f.Max, max(f.From, p.start)
 	for _, s := range f.Spans {
 		if left <= 0 {
-			break
+			return got
 		}
 		p.skip(from, s.First)
 		limit := int64(math.MaxInt64)
@@ -127,8 +128,11 @@ func (p *partition) acquire(c Config, f Find, now int64) []Acquired {
 			got = append(got, a)
 		}
 		if from = s.End; p.end < from {
-			break // no room for more
+			return got // no room for more
 		}
+	}
+	if left > 0 {
+		p.skip(from, f.To)
 	}
 	return got
 }

@@ -39,7 +39,7 @@ func newWorld() *world {
 }
 
 func (w *world) newMachine() *machine {
-	return newMachine(func(string) Config { return w.cfg }, slog.New(slog.DiscardHandler), func(k Key) { w.woken[k] = true }, func() {})
+	return newMachine(func(string) Config { return w.cfg }, slog.New(slog.DiscardHandler), func(k Key) { w.woken[k] = true }, func() {}, func() {})
 }
 
 // do runs one command, as a shard would.

@@ -258,30 +258,57 @@ func (f *shareFetching) maxRecords() int64 {
 	return int64(f.req.MaxRecords)
 }
 
-// find lists the batches of a partition that could be acquired now.
+// holesAtOnce is how many stretches without records one look passes over. Those of a whole log need several fetches.
+const holesAtOnce = 16
+
+// find lists the batches of a partition that could be acquired now. Where there are none, although something was expected, that is
+// told to the share-partition, and the next place is looked at.
 func (f *shareFetching) find(ctx context.Context, sp *sharePart, maxBytes, maxRecords int64, minOne bool) error {
-	a := f.api
-	from, until, ok, err := a.shares.Next(sp.share)
-	if errors.Is(err, share.ErrUnknown) {
-		if err = a.openShare(ctx, sp.share, sp.partition); err == nil {
-			from, until, ok, err = a.shares.Next(sp.share)
+	for range holesAtOnce {
+		from, until, ok, err := f.next(ctx, sp)
+		if err != nil || !ok {
+			return err
+		}
+		sp.found = share.Find{
+			Member: f.session.member, From: from, To: from, LogStart: sp.partition.Log().Offsets().LogStart,
+			Max: maxRecords, Exactly: f.req.ShareAcquireMode == 1,
+		}
+		if err := f.read(ctx, sp, until, int(maxBytes), minOne); err != nil {
+			return err
+		}
+		if len(sp.batches) > 0 || sp.found.To == from {
+			return nil
+		}
+		sp.release()
+		if _, err := f.api.shares.Acquire(ctx, sp.share, sp.found); err != nil {
+			return err
 		}
 	}
-	switch {
-	case errors.Is(err, share.ErrLoading), errors.Is(err, share.ErrNotLeader):
-		return nil // soon; the client asks again
-	case err != nil || !ok:
-		return err
+	return nil
+}
+
+// next is share.Coordinator.Next of a share-partition that begins with this, if it has not. While its state is loading there is nothing.
+func (f *shareFetching) next(ctx context.Context, sp *sharePart) (from, until int64, ok bool, err error) {
+	from, until, ok, err = f.api.shares.Next(sp.share)
+	if errors.Is(err, share.ErrUnknown) {
+		if err = f.api.openShare(ctx, sp.share, sp.partition); err == nil {
+			from, until, ok, err = f.api.shares.Next(sp.share)
+		}
 	}
-	sp.found = share.Find{
-		Member: f.session.member, From: from, LogStart: sp.partition.Log().Offsets().LogStart,
-		Max: maxRecords, Exactly: f.req.ShareAcquireMode == 1,
+	if errors.Is(err, share.ErrLoading) || errors.Is(err, share.ErrNotLeader) {
+		return 0, 0, false, nil // the client asks again
 	}
+	return from, until, ok, err
+}
+
+// read lists the batches from where sp.found begins up to an offset, and sets where it ends.
+func (f *shareFetching) read(ctx context.Context, sp *sharePart, until int64, maxBytes int, minOne bool) (err error) {
+	find := &sp.found
 	want := partition.ReadRequest{
-		Offset: max(from, sp.found.LogStart), MaxBytes: int(maxBytes), MinOne: minOne,
-		Committed: readsCommitted(a.store.Image().GroupConfig(f.session.group)), LeaderEpoch: -1, LastFetchedEpoch: -1,
+		Offset: max(find.From, find.LogStart), MaxBytes: maxBytes, MinOne: minOne,
+		Committed: readsCommitted(f.api.store.Image().GroupConfig(f.session.group)), LeaderEpoch: -1, LastFetchedEpoch: -1,
 	}
-	if sp.read, err = readAnywhere(ctx, a, sp.partition, want); err != nil {
+	if sp.read, err = readAnywhere(ctx, f.api, sp.partition, want); err != nil {
 		if out, ok := errors.AsType[*log.OutOfRangeError](err); ok && out.Offset > out.End {
 			return nil // offsets were set beyond the end: it will come
 		}
@@ -291,11 +318,15 @@ func (f *shareFetching) find(ctx context.Context, sp *sharePart, maxBytes, maxRe
 	return sp.read.Batches(func(b partition.Batch) bool {
 		span := share.Span{First: b.BaseOffset(), End: b.EndOffset()}
 		if span.First >= until {
+			find.To = until
 			return false
 		}
+		if find.To = min(span.End, until); b.Void {
+			return true
+		}
 		sp.batches = append(sp.batches, shareBatch{span, b.Range})
-		records += span.End - max(span.First, from)
-		return records < maxRecords
+		records += span.End - max(span.First, find.From)
+		return records < find.Max
 	})
 }
 
