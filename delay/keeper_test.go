@@ -489,6 +489,17 @@ func TestSpillDoesWithoutWhatRetentionHasRemoved(t *testing.T) {
 	}
 }
 
+func TestCancelOfWhatEndedInALogThatIsGoneIsRefused(t *testing.T) {
+	p := newSpilling(t)
+	p.mustSend(t, with("a", HeaderDelay, "1h"), with("b", HeaderDelay, "1h"))
+	p.spill(t, p.end)
+	p.mustSend(t, cancelOf(0))
+	p.batches, p.start = nil, p.end // the run's table still knows when the record was due
+	_, err := p.send(cancelOf(0))
+	checkRefused(t, err, 0, "the record at offset 0 was already delivered or cancelled")
+	p.mustSend(t, cancelOf(1))
+}
+
 // BenchmarkSpill writes a million records in memory as a run, and reads the state of the schedule back.
 func BenchmarkSpill(b *testing.B) {
 	const n = 1_000_000

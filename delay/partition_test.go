@@ -129,7 +129,7 @@ func (p *partition) Scan(_ context.Context, from, to int64, visit func(record.Ba
 	batches, start := p.batches, p.start
 	p.mu.Unlock()
 	if from < start {
-		return fmt.Errorf("scan from offset %d: the log starts at %d", from, start)
+		return fmt.Errorf("scan from offset %d, the log starts at %d: %w", from, start, ErrGone)
 	}
 	for _, b := range batches {
 		if b.EndOffset() > from && b.BaseOffset() < to {

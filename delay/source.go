@@ -17,7 +17,8 @@ type Source interface {
 	// grow it; the batch is then valid until buf is used again. The error wraps ErrGone if the offset is below the start of the log.
 	BatchAt(ctx context.Context, offset int64, buf []byte) (record.Batch, error)
 	// Scan calls visit for every batch, hidden ones included, from the one that holds offset from up to the offset to. The
-	// batch is valid during the call. It stops at the first error of visit and returns it.
+	// batch is valid during the call. It stops at the first error of visit and returns it. The error wraps ErrGone if from is below the start
+	// of the log.
 	Scan(ctx context.Context, from, to int64, visit func(record.Batch) error) error
 	// OffsetForTimestamp returns the offset of the first visible batch with a timestamp at or after ms; ok is false if there is none.
 	OffsetForTimestamp(ctx context.Context, ms int64) (offset int64, ok bool, err error)
@@ -94,7 +95,7 @@ func endingFrom(ctx context.Context, src Source, e Entry, from, end int64) (how 
 		}
 		return nil
 	})
-	if errors.Is(err, errEnough) {
+	if errors.Is(err, errEnough) || errors.Is(err, ErrGone) {
 		err = nil
 	}
 	return how, err

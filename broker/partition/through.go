@@ -39,7 +39,7 @@ func gone(err error) bool {
 	return local || remote || errors.Is(err, tier.ErrDropped)
 }
 
-// scan visits the batches of a range, hidden ones included, wherever they lie.
+// scan visits the batches of a range, hidden ones included, wherever they lie. The error wraps delay.ErrGone if the range begins below the log.
 func (p *Partition) scan(ctx context.Context, from, to int64, visit func(record.Batch) error) error {
 	counted := func(b record.Batch) error {
 		if err := ctx.Err(); err != nil {
@@ -54,12 +54,17 @@ func (p *Partition) scan(ctx context.Context, from, to int64, visit func(record.
 		if !ok {
 			return err
 		}
+		if missing.Offset < p.log.Offsets().RealStart {
+			return errors.Join(delay.ErrGone, err)
+		}
 		remote := p.remote.Load()
 		if remote == nil {
 			return ErrNotRemote
 		}
 		end := min(to, missing.LocalStart)
-		if err := remote.Scan(ctx, missing.Offset, end, counted); err != nil {
+		if err := remote.Scan(ctx, missing.Offset, end, counted); gone(err) {
+			return errors.Join(delay.ErrGone, err)
+		} else if err != nil {
 			return err
 		}
 		if from = max(from, end); from >= to {
