@@ -11,7 +11,7 @@
 //   - [Keeper] moves what is pending out of memory, into runs in the schedule log, and writes down what the
 //     partition's log need not prove any more.
 //
-// DESIGN.md says why it is so, FORMAT.md what is stored.
+// DESIGN.md says why it is so, FORMAT.md what is stored, TRAPS.md what must not happen and which tests say so.
 //
 // The package knows neither segments nor topics, nor whether a byte is local: it reaches a partition through [Target] and its
 // schedule log through [Journal]. Goroutines belong to [Dispatcher.Run] alone; everything else runs where it is called. Times are milliseconds

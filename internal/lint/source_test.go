@@ -46,6 +46,15 @@ func (f *file) imports(fn func(importPath, name string, spec *ast.ImportSpec)) {
 	}
 }
 
+// functions calls fn for every function of f, methods excepted.
+func (f *file) functions(fn func(name string)) {
+	for _, d := range f.ast.Decls {
+		if d, ok := d.(*ast.FuncDecl); ok && d.Recv == nil {
+			fn(d.Name.Name)
+		}
+	}
+}
+
 // parse parses one file given as source text; name is its path relative to the module.
 func parse(name string, src []byte) (*file, error) {
 	fset := token.NewFileSet()
