@@ -284,3 +284,19 @@ func TestMinimumAndMaximumLag(t *testing.T) {
 	}
 	check(t, s.Close())
 }
+
+func TestFormatOfCleaned(t *testing.T) {
+	c := cleaned{clean: 1, seen: 2, gate: 3, at: 4}
+	b := c.encode()
+	equal(t, fmt.Sprintf("%x", b), "4d434c31c559debf0000000000000001000000000000000200000000000000030000000000000004")
+	got, ok := decodeCleaned(b)
+	equal(t, ok, true)
+	equal(t, got, c)
+	for i := range b {
+		b[i] ^= 1
+		if _, ok := decodeCleaned(b); ok {
+			t.Errorf("byte %d may be anything", i)
+		}
+		b[i] ^= 1
+	}
+}

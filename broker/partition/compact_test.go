@@ -2,6 +2,7 @@ package partition
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -120,6 +121,27 @@ func TestPendingRecordMakesWayForTheCleaner(t *testing.T) {
 			t.Errorf("%d records are pending", got)
 		}
 	})
+}
+
+func TestCancelOfACompactedTicketSaysThatItIsGone(t *testing.T) {
+	w := newWorld(t)
+	w.create("orders", 1, "cleanup.policy", "compact")
+	w.load()
+	p := w.partition("orders")
+	pending, err := p.Append(t.Context(), sequenced(batch(epoch, later("a", "1", "1h")), 0), nil, epoch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.rolled(p, rec{key: "c", headers: []string{delay.HeaderCancel, fmt.Sprint(pending.BaseOffset)}})
+	w.commit()
+	w.clean(p)
+	w.wantContent(p) // its header is all that remains, for its producer
+	if _, duplicate, err := p.log.CheckProducer(5, 0, 0, 0); err != nil || !duplicate {
+		t.Errorf("the producer's batch is not known any more: %v", err)
+	}
+	if _, err := p.FindScheduled(t.Context(), pending.BaseOffset); !errors.Is(err, delay.ErrNotPending) || !strings.Contains(err.Error(), "no longer in the log") {
+		t.Errorf("look-up answers %v", err)
+	}
 }
 
 func TestDirtiestPartitionIsCleanedFirst(t *testing.T) {

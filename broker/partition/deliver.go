@@ -2,6 +2,7 @@ package partition
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/morrowmq/morrow/delay"
 	"github.com/morrowmq/morrow/log"
@@ -11,9 +12,13 @@ import (
 // source lets the schedule read the partition's log, hidden batches included, wherever they lie.
 type source struct{ p *Partition }
 
-// BatchAt implements delay.Source.
+// BatchAt implements delay.Source. What compaction has emptied is gone.
 func (s source) BatchAt(ctx context.Context, offset int64, buf []byte) (record.Batch, error) {
-	return s.p.batchAt(ctx, offset, buf)
+	b, err := s.p.batchAt(ctx, offset, buf)
+	if err == nil && b.Count() == 0 {
+		return nil, fmt.Errorf("%w: compaction has dropped offset %d", delay.ErrGone, offset)
+	}
+	return b, err
 }
 
 // Scan implements delay.Source.
