@@ -8,6 +8,7 @@ import (
 
 	"github.com/morrowmq/morrow/internal/vfs"
 	"github.com/morrowmq/morrow/log/compact"
+	"github.com/morrowmq/morrow/log/record"
 	"github.com/morrowmq/morrow/log/segment"
 )
 
@@ -91,6 +92,7 @@ func (l *Log) Compact(ctx context.Context, now time.Time, c Compaction) (Compact
 		return done, l.storeCleaned(cleaned{clean: done.Clean, seen: done.To, gate: c.Gate, at: now.UnixMilli()})
 	case l.Failure() != nil:
 		return done, l.Failure()
+	case errors.Is(err, ErrNoSpace):
 	case vfs.IsFull(err):
 		err = fmt.Errorf("%w: %w", ErrNoSpace, err)
 	case errors.Is(err, errSuperseded), removed(err):
@@ -115,6 +117,7 @@ func (l *Log) compact(ctx context.Context, now time.Time, plan compact.Plan, c C
 		}
 		return c.Pace(ctx, bytes)
 	}
+	job.Fits = l.draftFits
 	rules, read, err := l.rules(&job, plan, now, c)
 	done.Read = read
 	if err != nil {
@@ -130,6 +133,11 @@ func (l *Log) compact(ctx context.Context, now time.Time, plan compact.Plan, c C
 	job.Swap = func(draft *segment.Draft, old []*segment.Segment) error { return l.swap(lineage, draft, old) }
 	done.Result, err = job.Rewrite(rules)
 	done.Read += read
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err != nil && l.lineage != lineage {
+		err = fmt.Errorf("%w: %w", errSuperseded, err) // cut while it was read
+	}
 	return done, err
 }
 
@@ -160,9 +168,24 @@ func (l *Log) rules(job *compact.Job, plan compact.Plan, now time.Time, c Compac
 	if err != nil {
 		return r, read, err
 	}
-	producers.Expire(now.UnixMilli() - cfg.ProducerIDExpirationMs)
-	r.Needed = producers.Needs
+	r.Needed = func(b record.Batch) bool { return producers.Needs(b) && l.remembers(b.ProducerID()) }
 	return r, read, nil
+}
+
+// remembers reports whether a producer is known at the moment.
+func (l *Log) remembers(producerID int64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.producers.Known(producerID)
+}
+
+// draftFits refuses to write more of a segment while the disk is nearly full: the reserve is not for the cleaner, except for as little as
+// a part of it, which frees more than that.
+func (l *Log) draftFits(bytes int64) error {
+	if l.set.full.Load() && bytes > l.set.reserve/8 {
+		return fmt.Errorf("%w: less than the reserve is free", ErrNoSpace)
+	}
+	return nil
 }
 
 // settleBelow makes sure that segments which end below an offset are durable, that a start will not look for more in them, and that neither

@@ -269,6 +269,27 @@ func TestCompactionIsCancelled(t *testing.T) {
 	check(t, s.Close())
 }
 
+// TestCompactionLeavesTheReserveAlone compacts on a disk that is nearly full: little may be written, and frees much; a large segment must wait.
+func TestCompactionLeavesTheReserveAlone(t *testing.T) {
+	s := openSet(t, vfs.NewMem(), "data")
+	l := compactable(t, s, func(c *Config) { c.SegmentBytes = 10_000 })
+	value := strings.Repeat("x", 1000)
+	fill(t, s, l, keyed(0, "a=1"), keyed(0, "b="+value), keyed(0, "c="+value), keyed(0, "a=2"))
+	check(t, l.Roll())
+	s.reserve = 8 * 1000
+	s.full.Store(true)
+	if _, err := l.Compact(t.Context(), now, Compaction{Gate: forever, MapBytes: 1 << 20}); !errors.Is(err, ErrNoSpace) {
+		t.Errorf("error is %v", err)
+	}
+	s.full.Store(false)
+	fill(t, s, l, keyed(0, "b=2"), keyed(0, "c=2"))
+	check(t, l.Roll())
+	s.full.Store(true)
+	clean(t, l, 0, forever)
+	equal(t, scanned(t, l), []string{"3:a=2", "4:b=2", "5:c=2"})
+	check(t, s.Close())
+}
+
 func TestMinimumAndMaximumLag(t *testing.T) {
 	s := openSet(t, vfs.NewMem(), "data")
 	l := compactable(t, s, func(c *Config) {

@@ -17,6 +17,8 @@ type Job struct {
 	SegmentBytes, IndexBytes int64
 	// Pace is told how many bytes are about to be read or written; it waits if that is too fast. Its error ends the job.
 	Pace func(bytes int) error
+	// Fits is told how large a draft is about to become; its error ends the job.
+	Fits func(bytes int64) error
 	// Swap puts a finished draft in the place of segments, which are neighbours. The draft is its own from the call on.
 	Swap func(draft *segment.Draft, old []*segment.Segment) error
 }
@@ -204,6 +206,9 @@ func (w *rewriter) read(b record.Batch) error {
 
 func (w *rewriter) write(b record.Batch) error {
 	w.sum.Written += int64(len(b))
+	if err := w.job.Fits(w.draft.Size() + int64(len(b))); err != nil {
+		return err
+	}
 	if err := w.job.Pace(len(b)); err != nil {
 		return err
 	}
