@@ -128,6 +128,7 @@ type Log struct {
 	subs          map[chan<- struct{}]struct{}
 	factsDirty    bool  // the facts on disk are older than these
 	flushedAt     int64 // of the last sync, ms
+	openedAt      int64 // when it was recovered, ms
 	expireAt      int64 // when producers are looked through next, ms
 	jitterMs      int64 // how much sooner than others the active segment rolls
 	removals      int   // how often segments were removed or replaced

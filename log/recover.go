@@ -200,7 +200,8 @@ func (l *Log) adopt(f facts) {
 	l.recovery.at, l.recovery.synced = l.end, f.synced
 	l.factsDirty = l.end > f.synced
 	l.set.commits.opened(l, l.lineage, l.end)
-	l.flushedAt = l.set.now().UnixMilli()
+	l.openedAt = l.set.now().UnixMilli()
+	l.flushedAt = l.openedAt
 	l.jitterMs = jitter(l.config.Load())
 }
 

@@ -260,3 +260,20 @@ func TestRolling(t *testing.T) {
 	add(at, 1)
 	segments(8)
 }
+
+// The last segment of a quiet topic is closed too, although a crash has made it forget when it was begun.
+func TestIdleSegmentIsClosedAfterACrash(t *testing.T) {
+	at := now
+	clock := func(c *SetConfig) { c.Now = func() time.Time { return at } }
+	fsys := vfs.NewMem()
+	s := openSet(t, fsys, "data", clock)
+	appendValue(t, openLog(t, s), "a")
+	s.Sync()
+	s = openSet(t, fsys.CrashProcess(), "data", clock)
+	defer s.Close()
+	l := openLog(t, s, func(c *Config) { c.SegmentMs = 5000 })
+	s.Keep(at.Add(5 * time.Second))
+	equal(t, len(l.Segments()), 1)
+	s.Keep(at.Add(6 * time.Second))
+	equal(t, len(l.Segments()), 2)
+}

@@ -54,9 +54,12 @@ func (l *Log) Roll() error {
 // rollIdle closes the active segment if it has lain there for longer than segments may live, although nothing was appended.
 func (l *Log) rollIdle(now time.Time) error {
 	l.mu.Lock()
-	created, maxAge := l.activeLocked().Info().Created, l.config.Load().SegmentMs-l.jitterMs
+	active, created, maxAge := l.activeLocked().Info(), l.openedAt, l.config.Load().SegmentMs-l.jitterMs
 	l.mu.Unlock()
-	if created < 0 || now.UnixMilli()-created <= maxAge {
+	if active.Created >= 0 {
+		created = active.Created // not known after a crash
+	}
+	if active.Size == 0 || now.UnixMilli()-created <= maxAge {
 		return nil
 	}
 	return l.Roll()
