@@ -28,7 +28,9 @@ type fakeLog struct {
 	aborted  []tier.AbortedTxn
 	dropped  [][2]int64
 	opened   func(tier.LocalSegment) // if set, called by Open without the lock
-	read     func()                  // if set, called when a segment is read
+	// noSnapshots: nothing is known of producers.
+	noSnapshots bool
+	read        func() // if set, called when a segment is read
 }
 
 type fakeSegment struct {
@@ -162,7 +164,7 @@ func (l *fakeLog) Open(seg tier.LocalSegment) (tier.SegmentFile, error) {
 	defer l.mu.Unlock()
 	for _, s := range l.segments {
 		if s.LocalSegment == seg {
-			return openSegment{bytes.NewReader(s.data), s.End, l.read}, nil
+			return openSegment{bytes.NewReader(s.data), s.End, l.read, l.noSnapshots}, nil
 		}
 	}
 	return nil, tier.ErrGone
@@ -207,8 +209,9 @@ func (l *fakeLog) Advance(start, reported int64) error {
 
 type openSegment struct {
 	*bytes.Reader
-	end  int64
-	read func() // if set, called by ReadAt
+	end         int64
+	read        func() // if set, called by ReadAt
+	noSnapshots bool
 }
 
 func (s openSegment) ReadAt(b []byte, pos int64) (int, error) {
@@ -220,7 +223,12 @@ func (s openSegment) ReadAt(b []byte, pos int64) (int, error) {
 
 func (openSegment) Close() error { return nil }
 
-func (s openSegment) ProducerSnapshot() ([]byte, error) { return snapshotAt(s.end), nil }
+func (s openSegment) ProducerSnapshot() ([]byte, error) {
+	if s.noSnapshots {
+		return nil, nil
+	}
+	return snapshotAt(s.end), nil
+}
 
 func snapshotAt(end int64) []byte {
 	return binary.BigEndian.AppendUint64([]byte("producers"), uint64(end))

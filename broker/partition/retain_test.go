@@ -1,6 +1,7 @@
 package partition
 
 import (
+	"bytes"
 	"context"
 	"slices"
 	"strings"
@@ -127,6 +128,45 @@ func TestDelayLongerThanRetention(t *testing.T) {
 		time.Sleep(time.Until(began.Add(24*time.Hour + 10*time.Second)))
 		if got := w.delivered(p); len(got) != 1 || got[1] != 1 || w.stats(p).Pending != 0 {
 			t.Errorf("a day later %v were delivered, %d are pending", got, w.stats(p).Pending)
+		}
+	})
+}
+
+// TestUploadOfASegmentWhoseIndexIsDamaged: the bytes decide, not what the log keeps beside them. (Scenario 12)
+func TestUploadOfASegmentWhoseIndexIsDamaged(t *testing.T) {
+	tiered(t, func(t *testing.T, w *world) {
+		w.create("cold", 1, "remote.storage.enable", "true", "local.retention.ms", "1", "retention.ms", "-1", "index.interval.bytes", "1")
+		for _, value := range []string{"a", "b", "c"} {
+			w.append(w.partition("cold"), plain(value))
+		}
+		p := w.partition("cold")
+		if err := p.log.Roll(); err != nil {
+			t.Fatal(err)
+		}
+		w.commit()
+		name := "/logs/" + p.log.ID().String() + "/00000000000000000000.index"
+		f, err := w.fsys.Open(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.WriteAt(bytes.Repeat([]byte{0xa5}, 16), 0); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+		w.start()
+		sleepMinutes(10)
+		if o := p.log.Offsets(); o.LocalStart != 3 {
+			t.Fatalf("the local log starts at %d: the test is void", o.LocalStart)
+		}
+		r, err := p.ReadRemote(t.Context(), ReadRequest{Offset: 1, MaxBytes: 1000, MinOne: true, LeaderEpoch: -1, LastFetchedEpoch: -1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Release()
+		if got := w.values(r); !slices.Equal(got, []string{"1:b", "2:c"}) {
+			t.Errorf("read %v", got)
 		}
 	})
 }

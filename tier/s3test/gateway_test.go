@@ -2,6 +2,7 @@ package s3test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"net"
 	"net/http"
@@ -30,6 +31,7 @@ var gateway = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	gatewayDir = dir
 	if err := os.Mkdir(dir+"/"+bucketName, 0o755); err != nil {
 		return "", err
 	}
@@ -53,12 +55,20 @@ var gateway = sync.OnceValues(func() (string, error) {
 	return addr, waitHealthy("http://"+addr+"/health", failed)
 })
 
-var cleanup []func()
+var (
+	cleanup    []func()
+	gatewayDir string // where the gateway keeps its buckets
+)
 
 func TestMain(m *testing.M) {
 	os.Setenv("AWS_ACCESS_KEY_ID", accessKey)
 	os.Setenv("AWS_SECRET_ACCESS_KEY", secretKey)
 	os.Setenv("AWS_EC2_METADATA_DISABLED", "true")
+	flag.Parse()
+	// The tests wait for time to pass, mostly.
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
 	code := m.Run()
 	for _, f := range cleanup {
 		f()

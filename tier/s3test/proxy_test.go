@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // fault is what a proxy does to a request.
@@ -23,6 +24,8 @@ const (
 	breakBody fault = "the connection breaks in the middle of the body"
 	truncate  fault = "the store gets half of it, the client a 200"
 	notFound  fault = "404 although it is there"
+	stall     fault = "nothing happens for a minute"
+	keepMum   fault = "the store keeps it, and nothing is heard for a minute"
 )
 
 // proxy stands between the client and the gateway.
@@ -30,10 +33,16 @@ type proxy struct {
 	*httptest.Server
 	forward *httputil.ReverseProxy
 
-	mu      sync.Mutex
-	matches func(*http.Request) bool // guarded by mu; nil: no faults
+	mu    sync.Mutex
+	rules []*rule // guarded by mu; the first that matches decides
+	watch func(r *http.Request, done bool) (cut bool)
+}
+
+// rule makes requests fail.
+type rule struct {
 	fault   fault
 	left    int // so many faults to come
+	matches func(*http.Request) bool
 	fired   int
 }
 
@@ -48,41 +57,85 @@ func startProxy(t *testing.T, addr string) *proxy {
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) },
 	}
 	p.Server = httptest.NewServer(p)
-	t.Cleanup(p.Close)
+	t.Cleanup(func() {
+		p.CloseClientConnections()
+		p.Close()
+	})
 	return p
 }
 
-// inject makes the next times requests that match fail.
-func (p *proxy) inject(f fault, times int, matches func(*http.Request) bool) {
+// inject makes the next times requests that match fail. The function it returns tells how many have.
+func (p *proxy) inject(f fault, times int, matches func(*http.Request) bool) (happened func() int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.fault, p.left, p.matches, p.fired = f, times, matches, 0
+	x := &rule{fault: f, left: times, matches: matches}
+	p.rules = append(p.rules, x)
+	return func() int {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return x.fired
+	}
 }
 
-func (p *proxy) happened() int {
+// heal ends all faults.
+func (p *proxy) heal() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.fired
+	p.rules = nil
 }
 
 func (p *proxy) take(r *http.Request) (fault, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.left == 0 || p.matches == nil || !p.matches(r) {
-		return "", false
+	for _, x := range p.rules {
+		if x.left > 0 && x.matches(r) {
+			x.left--
+			x.fired++
+			return x.fault, true
+		}
 	}
-	p.left--
-	p.fired++
-	return p.fault, true
+	return "", false
 }
 
+// ServeHTTP hurts the request, or not. Watch, if set, sees those that are not hurt, before and after; it may have the connection cut.
 func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	f, ok := p.take(r)
-	if !ok {
-		p.forward.ServeHTTP(w, r)
+	if f, ok := p.take(r); ok {
+		p.hurt(f, w, r)
 		return
 	}
+	if p.watch != nil && p.watch(r, false) {
+		hangUp(w)
+		return
+	}
+	answer := &answered{ResponseWriter: w}
+	p.forward.ServeHTTP(answer, r)
+	if p.watch != nil && answer.status/100 == 2 {
+		p.watch(r, true)
+	}
+}
+
+// answered remembers the status of an answer.
+type answered struct {
+	http.ResponseWriter
+	status int
+}
+
+func (a *answered) WriteHeader(status int) {
+	a.status = status
+	a.ResponseWriter.WriteHeader(status)
+}
+
+func (a *answered) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+
+func (p *proxy) hurt(f fault, w http.ResponseWriter, r *http.Request) {
 	switch f {
+	case stall:
+		p.sleep(r)
+		hangUp(w)
+	case keepMum:
+		p.forward.ServeHTTP(httptest.NewRecorder(), r)
+		p.sleep(r)
+		hangUp(w)
 	case refuse:
 		w.WriteHeader(http.StatusServiceUnavailable)
 	case internal:
@@ -101,6 +154,14 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.storeHalf(r)
 		w.Header().Set("ETag", `"0123"`)
 		w.WriteHeader(http.StatusOK)
+	}
+}
+
+// sleep lasts until the client has had enough, a minute at most.
+func (p *proxy) sleep(r *http.Request) {
+	select {
+	case <-r.Context().Done():
+	case <-time.After(time.Minute):
 	}
 }
 

@@ -214,11 +214,11 @@ func TestUploadThroughFaults(t *testing.T) {
 			t.Parallel()
 			proxy := startProxy(t, addr)
 			b := openBucket(t, strings.TrimPrefix(proxy.URL, "http://"), "&part_size=5242880")
-			proxy.inject(c.fault, c.times, c.matches)
+			happened := proxy.inject(c.fault, c.times, c.matches)
 			s := newSource(3, c.size)
 			p := start(t, b, s)
 			waitConfirmed(t, p, 3)
-			if proxy.happened() == 0 {
+			if happened() == 0 {
 				t.Fatal("nothing happened")
 			}
 			if !bytes.Equal(readAll(t, p, 3), s.bytes()) {

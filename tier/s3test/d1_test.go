@@ -1,0 +1,222 @@
+package s3test
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/morrowmq/morrow/tier"
+)
+
+// This file is the short form of D1: delays that are longer than local retention, with a real process and a real store. The long form, in virtual
+// time, is in broker/partition.
+
+// promised is what a producer was told of delayed records, and what a consumer has seen.
+type promised struct {
+	*installation
+	topic string
+
+	mu    sync.Mutex
+	acked map[int64]bool  // by ticket
+	seen  map[int64]int64 // by ticket: the offset of its delivery
+}
+
+// promise makes a tiered topic of D1, a few seconds for each of its minutes, and consumes it.
+func (i *installation) promise(topic string, configs ...string) *promised {
+	p := &promised{installation: i, topic: topic, acked: map[int64]bool{}, seen: map[int64]int64{}}
+	i.create(topic, append([]string{"segment.bytes", "262144", "segment.ms", "1000", "local.retention.ms", "3000", "retention.ms", "600000"}, configs...)...)
+	i.lookUp("__schedule." + topic)
+	c := i.connect(kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	i.background(func() { c.PollFetches(i.Context()).EachRecord(p.see) })
+	return p
+}
+
+// schedule produces n records of 1 KiB with a delay. All are acknowledged.
+func (p *promised) schedule(n int, by time.Duration) {
+	p.Helper()
+	ctx := p.within(time.Minute)
+	var wg sync.WaitGroup
+	for k := range n {
+		wg.Add(1)
+		r := &kgo.Record{Topic: p.topic, Value: payload(p.topic, k), Headers: []kgo.RecordHeader{{Key: "morrow-delay", Value: []byte(by.String())}}}
+		p.client.Produce(ctx, r, func(r *kgo.Record, err error) {
+			defer wg.Done()
+			if err != nil {
+				p.Errorf("schedule: %v", err)
+				return
+			}
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.acked[r.Offset] = true
+		})
+	}
+	wg.Wait()
+}
+
+// see judges a record that a consumer was given.
+func (p *promised) see(r *kgo.Record) {
+	headers := map[string]int64{}
+	for _, h := range r.Headers {
+		headers[h.Key], _ = strconv.ParseInt(string(h.Value), 10, 64)
+	}
+	ticket, ok := headers["morrow-ticket"]
+	if !ok {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if at, twice := p.seen[ticket]; twice && at != r.Offset {
+		p.Errorf("%s: ticket %d was delivered at %d and at %d", p.topic, ticket, at, r.Offset)
+	}
+	if _, whole := whole(r.Value); !whole || r.Timestamp.UnixMilli() < headers["morrow-due"] {
+		p.Errorf("%s: ticket %d, due at %d, was delivered at %d, whole: %v", p.topic, ticket, headers["morrow-due"], r.Timestamp.UnixMilli(), whole)
+	}
+	p.seen[ticket] = r.Offset
+}
+
+// waiting counts what was acknowledged and not seen.
+func (p *promised) waiting() (n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for ticket := range p.acked {
+		if _, ok := p.seen[ticket]; !ok {
+			n++
+		}
+	}
+	return n
+}
+
+// last is the largest ticket.
+func (p *promised) last() (last int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for ticket := range p.acked {
+		last = max(last, ticket)
+	}
+	return last
+}
+
+// rolling produces ordinary records now and then, so that segments roll, until the test ends.
+func (p *promised) rolling() {
+	c, n := p.connect(), 0
+	p.background(func() {
+		c.Produce(p.Context(), &kgo.Record{Topic: p.topic, Value: payload(p.topic, n)}, nil)
+		n++
+		time.Sleep(100 * time.Millisecond)
+	})
+}
+
+// evicted waits until the local log has passed all tickets, and a run's records are no more on the local disk.
+func (p *promised) evicted() {
+	p.Helper()
+	p.await("the local log of "+p.topic+" has passed what waits: the test is void", time.Minute, func() bool {
+		return p.localStart(p.topic) > p.last()
+	})
+	p.await("records of runs of "+p.topic+" are in the bucket only: the test is void", time.Minute, func() bool {
+		m := p.manifest("__schedule." + p.topic)
+		if m == nil {
+			return false
+		}
+		evicted := errors.New("evicted")
+		err := m.EachSegment(p.Context(), p.bucket, func(e *tier.Entry) error {
+			name := filepath.Join(p.DataDir(), "logs", p.id("__schedule."+p.topic)+"-0", fmt.Sprintf("%020d.log", e.Base))
+			if _, err := os.Stat(name); err != nil && e.VisibleEnd > e.Base && e.Bytes > 100_000 {
+				return evicted
+			}
+			return nil
+		})
+		return errors.Is(err, evicted)
+	})
+}
+
+// delivered waits until everything was seen.
+func (p *promised) delivered(d time.Duration) {
+	p.Helper()
+	p.await(fmt.Sprintf("everything of %s is delivered", p.topic), d, func() bool { return p.waiting() == 0 })
+}
+
+// TestD1DelayLongerThanLocalRetention: what waits in the bucket only is delivered, also with all retention shorter than the delay (b), across an outage of the
+// store at the due time (c), kill -9 (f), and a lost object (g).
+func TestD1DelayLongerThanLocalRetention(t *testing.T) {
+	t.Parallel()
+	i := install(t, "delay.spill.distance.bytes: 1000000")
+	orders := i.promise("orders")
+	short := i.promise("short", "retention.ms", "5000")
+	lost := i.promise("lost")
+	plain := i.promise("plain", "remote.storage.enable", "false")
+	for _, p := range []*promised{orders, short, lost} {
+		p.rolling()
+	}
+	began := time.Now()
+	for _, p := range []*promised{orders, short, lost} {
+		p.schedule(400, 85*time.Second)
+	}
+	for _, p := range []*promised{orders, short, lost} {
+		p.evicted()
+	}
+	i.Kill9()
+	i.Restart()
+	t.Logf("evicted, and killed, after %v", time.Since(began))
+
+	// An object of a run is lost.
+	back := i.loseRun("__schedule.lost")
+	// The store is away across the due time. Ten seconds before it comes back, something without the tier falls due.
+	plain.schedule(50, time.Until(began.Add(95*time.Second)))
+	time.Sleep(time.Until(began.Add(50 * time.Second))) // before anything is brought back
+	i.proxy.inject(refuse, 1<<30, func(*http.Request) bool { return true })
+	time.Sleep(time.Until(began.Add(97 * time.Second)))
+	plain.delivered(20 * time.Second)
+	if n := orders.waiting() + short.waiting(); n == 0 {
+		t.Error("nothing waits for the store: the test is void")
+	}
+	for _, p := range []*promised{orders, short} {
+		if n, ok := i.metric("morrow_schedule_stopped_sources", `topic="`+p.topic+`"`); p.waiting() > 0 && (!ok || n == 0) {
+			t.Errorf("%s: %d wait for the store, and no metric says so", p.topic, p.waiting())
+		}
+	}
+	i.proxy.heal()
+	healed := time.Now()
+	orders.delivered(time.Minute)
+	short.delivered(time.Minute)
+	t.Logf("delivered %v after the store was back", time.Since(healed))
+	if lost.waiting() == 0 {
+		t.Error("the lost run was delivered: the test is void")
+	}
+	if n, ok := i.metric("morrow_schedule_stopped_sources", `topic="lost"`); !ok || n == 0 {
+		t.Error("the lost run is not told by a metric")
+	}
+	back()
+	lost.delivered(time.Minute)
+}
+
+// loseRun removes the objects of a schedule log that hold records and are not local any more. The function it returns puts them back.
+func (i *installation) loseRun(topic string) (back func()) {
+	i.Helper()
+	var moved []string
+	err := i.manifest(topic).EachSegment(i.Context(), i.bucket, func(e *tier.Entry) error {
+		if e.VisibleEnd > e.Base {
+			name := filepath.Join(gatewayDir, bucketName, i.prefix, i.manifest(topic).Key(e))
+			moved = append(moved, name)
+			return os.Rename(name, name+".lost")
+		}
+		return nil
+	})
+	if err != nil || len(moved) == 0 {
+		i.Fatalf("objects of %s: %v, %v", topic, moved, err)
+	}
+	return func() {
+		for _, name := range moved {
+			if err := os.Rename(name+".lost", name); err != nil {
+				i.Error(err)
+			}
+		}
+	}
+}
