@@ -46,7 +46,7 @@ func (p *promised) schedule(n int, by time.Duration) {
 	var wg sync.WaitGroup
 	for k := range n {
 		wg.Add(1)
-		r := &kgo.Record{Topic: p.topic, Value: payload(p.topic, k), Headers: []kgo.RecordHeader{{Key: "morrow-delay", Value: []byte(by.String())}}}
+		r := &kgo.Record{Topic: p.topic, Value: payload(p.topic, k), Headers: []kgo.RecordHeader{{Key: "morrow-delay", Value: strconv.AppendInt(nil, by.Milliseconds(), 10)}}}
 		p.client.Produce(ctx, r, func(r *kgo.Record, err error) {
 			defer wg.Done()
 			if err != nil {
@@ -147,7 +147,7 @@ func (p *promised) delivered(d time.Duration) {
 // store at the due time (c), kill -9 (f), and a lost object (g).
 func TestD1DelayLongerThanLocalRetention(t *testing.T) {
 	t.Parallel()
-	i := install(t, "delay.spill.distance.bytes: 1000000")
+	i := install(t, "delay.spill.distance.bytes: 1048576")
 	orders := i.promise("orders")
 	short := i.promise("short", "retention.ms", "5000")
 	lost := i.promise("lost")
