@@ -1,6 +1,8 @@
 package log
 
 import (
+	"slices"
+
 	"github.com/morrowmq/morrow/log/segment"
 )
 
@@ -73,6 +75,9 @@ func (l *Log) takeOut(goes func(*segment.Segment) bool, change func(first int64)
 		l.mu.Unlock()
 		return 0, err
 	}
+	l.mu.Lock()
+	l.recovery.pending = slices.DeleteFunc(l.recovery.pending, func(c checkpoint) bool { return slices.Contains(gone, c.segment.Of()) })
+	l.mu.Unlock()
 	for _, s := range gone {
 		if err := s.Remove(); err != nil {
 			return removed, l.wrap("remove segment of", err)
