@@ -68,6 +68,8 @@ func (p *Partition) load(ctx context.Context) error {
 	if err := p.openKeeper(ctx); err != nil {
 		return err
 	}
+	// What is committed is applied for good: to remember how to undo it would take several times the memory of the index.
+	p.schedule.AdvanceHighWatermark(p.log.Offsets().HighWatermark)
 	from := p.schedule.End()
 	for to := p.log.Offsets().LogEnd; from < to; from, to = to, p.log.Offsets().LogEnd {
 		if err := p.scan(ctx, from, to, p.schedule.Apply); err != nil {

@@ -3,6 +3,7 @@ package partition
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -193,6 +194,32 @@ func TestLoadOfAPartitionThatIsClosedMeanwhile(t *testing.T) {
 			t.Errorf("a deleted topic is an error:\n%s", said)
 		}
 	})
+}
+
+func TestLoadTakesAsMuchMemoryAsTheIndex(t *testing.T) {
+	const records, perBatch = 200_000, 1000
+	w := newWorld(t)
+	w.create("orders", 1)
+	p := w.partition("orders")
+	rs := make([]rec, perBatch)
+	for i := 0; i < records; i += perBatch {
+		for j := range rs {
+			rs[j] = delayed("x", strconv.Itoa(1+i*7919%86_400+j)+"s")
+		}
+		w.append(p, rs...)
+	}
+	w.commit()
+	w.reopen(w.mem.CrashProcess())
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	w.load()
+	runtime.ReadMemStats(&after)
+	if s := w.stats(w.partition("orders")); s.Pending != records {
+		t.Fatalf("%d are pending", s.Pending)
+	}
+	if bytes := (after.TotalAlloc - before.TotalAlloc) / records; bytes > 80 {
+		t.Errorf("%d bytes were allocated per pending record", bytes)
+	}
 }
 
 func TestLoadIsGivenUp(t *testing.T) {
