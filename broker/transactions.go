@@ -50,7 +50,7 @@ func (c transactionCluster) ReserveProducerIDs(ctx context.Context, n int64) (fi
 // WriteMarker implements txn.Cluster. The offsets of groups end with their own coordinator, whose journal the partition is.
 func (c transactionCluster) WriteMarker(ctx context.Context, p txn.Partition, m txn.Marker) error {
 	if p.Topic == cluster.OffsetsTopic {
-		err := c.b.groups.EndTransaction(ctx, p.Number, m.ProducerID, m.Epoch, m.CoordinatorEpoch, m.Commit)
+		err := c.b.groups.EndTransaction(ctx, p.Number, coord.Producer{ID: m.ProducerID, Epoch: m.Epoch, CoordinatorEpoch: m.CoordinatorEpoch, NewEpoch: m.NewEpoch}, m.Commit)
 		if errors.Is(err, coord.ErrFenced) {
 			return fmt.Errorf("%w: %w", txn.ErrFenced, err)
 		}
@@ -60,7 +60,7 @@ func (c transactionCluster) WriteMarker(ctx context.Context, p txn.Partition, m 
 	if err != nil {
 		return err
 	}
-	pending, err := part.EndTransaction(log.Marker(m), c.b.cfg.Now())
+	pending, err := part.EndTransaction(log.Marker{ProducerID: m.ProducerID, Epoch: m.Epoch, CoordinatorEpoch: m.CoordinatorEpoch, Commit: m.Commit}, m.NewEpoch, c.b.cfg.Now())
 	if fenced(err) {
 		return fmt.Errorf("%w: %w", txn.ErrFenced, err)
 	}

@@ -26,6 +26,8 @@ type Group struct {
 	Span          int32
 	// Verification is what [Log.Verify] returned before the first batch of a transaction.
 	Verification *Verification
+	// NewEpoch says of a marker that its epoch is newer than that of the transaction it ends.
+	NewEpoch bool
 	// Reserved groups may use the disk space that is kept free for them: deliveries, markers, coordinators.
 	Reserved bool
 }
@@ -155,7 +157,7 @@ func (l *Log) admitProducers(groups []Group) (Appended, error) {
 			if err != nil {
 				return Appended{}, err
 			}
-			if err := l.producers.CheckMarker(m); err != nil {
+			if err := l.producers.CheckMarker(m, g.NewEpoch); err != nil {
 				return Appended{}, err
 			}
 			continue

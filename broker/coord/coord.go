@@ -41,11 +41,13 @@ type Record struct {
 }
 
 // Producer is one producer and, for the end of its transaction, the epoch of
-// the transaction coordinator that decided.
+// the transaction coordinator that decided, and whether the producer's epoch is
+// newer than that of the transaction: such an end that comes late ends no later one.
 type Producer struct {
 	ID               int64
 	Epoch            int16
 	CoordinatorEpoch int32
+	NewEpoch         bool
 }
 
 // End says how a transaction ended.

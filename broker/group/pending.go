@@ -173,8 +173,8 @@ func (s *machine) validateInTransaction(g *group, who commitClaim, positions []p
 // EndTransaction makes the offsets real that a producer's transaction committed in
 // a shard, or drops them, durably. It may be called more than once for a transaction. The
 // error may wrap [coord.ErrFenced].
-func (c *Coordinator) EndTransaction(ctx context.Context, shard int32, producerID int64, epoch int16, coordinatorEpoch int32, commit bool) error {
-	p, end := coord.Producer{ID: producerID, Epoch: epoch, CoordinatorEpoch: coordinatorEpoch}, coord.Abort
+func (c *Coordinator) EndTransaction(ctx context.Context, shard int32, p coord.Producer, commit bool) error {
+	end := coord.Abort
 	if commit {
 		end = coord.Commit
 	}

@@ -34,6 +34,7 @@ func (j *Journal) Append(rs []coord.Record, now time.Time) (end int64, err error
 	}
 	g := group(b, b)
 	g.Reserved = true
+	g.NewEpoch = rs[0].End != coord.NoEnd && rs[0].Producer.NewEpoch
 	a, err := j.p.log.Append(j.p.epoch.Load(), now, g)
 	_, producer := errors.AsType[*log.ProducerFencedError](err)
 	_, coordinator := errors.AsType[*log.CoordinatorFencedError](err)

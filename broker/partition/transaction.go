@@ -20,11 +20,12 @@ func (p *Partition) Verify(b record.Batch, fresh bool) *log.Verification {
 func (p *Partition) Unverify(v *log.Verification) { p.log.Unverify(v) }
 
 // EndTransaction appends the marker that ends a producer's transaction here: its delayed records are scheduled or dropped with it. Without an
-// open transaction the marker raises the producer's epoch and ends nothing. Errors are those of [log.Log.Append] and ErrLoading.
-func (p *Partition) EndTransaction(m log.Marker, now time.Time) (Pending, error) {
+// open transaction the marker raises the producer's epoch and ends nothing. newEpoch says that the marker's epoch is newer than the transaction's, so
+// that one that comes late ends no later transaction. Errors are those of [log.Log.Append] and ErrLoading.
+func (p *Partition) EndTransaction(m log.Marker, newEpoch bool, now time.Time) (Pending, error) {
 	b := m.Batch(now.UnixMilli())
 	g := group(b, b)
-	g.Reserved = true
+	g.Reserved, g.NewEpoch = true, newEpoch
 	if !p.delays() {
 		a, err := p.log.Append(p.epoch.Load(), now, g)
 		return p.pending(a), err

@@ -146,7 +146,7 @@ func (m *machine) decision(id string) (decision, bool) {
 	if t == nil || !t.state.decided() {
 		return decision{}, false
 	}
-	return decision{Marker{t.producerID, t.epoch, m.epoch, t.state.commits()}, t.list()}, true
+	return decision{Marker{t.producerID, t.epoch, m.epoch, t.state.commits(), t.version >= version2}, t.list()}, true
 }
 
 // complete notes that every marker of a decision is written, and lets go on what has waited for that.

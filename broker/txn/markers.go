@@ -29,10 +29,13 @@ type job struct {
 type queue struct {
 	mu   sync.Mutex
 	jobs coord.Timers[job] // guarded by mu
-	wake chan struct{}     // 1-buffered: there is a job that is due earlier than others
+	// taken are the jobs that were taken and are not done; true: taken up again meanwhile. One that is done twice at the same time could
+	// write a marker of a transaction that is over. Guarded by mu.
+	taken map[job]bool
+	wake  chan struct{} // 1-buffered: there is a job that is due earlier than others
 }
 
-func newQueue() *queue { return &queue{wake: make(chan struct{}, 1)} }
+func newQueue() *queue { return &queue{taken: map[job]bool{}, wake: make(chan struct{}, 1)} }
 
 // put makes a job due.
 func (q *queue) put(j job, at time.Time) {
@@ -49,8 +52,28 @@ func (q *queue) put(j job, at time.Time) {
 func (q *queue) take(now time.Time) (j job, ok bool, next time.Time) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	j, ok = q.jobs.Pop(now)
-	return j, ok, q.jobs.Next()
+	for {
+		j, ok = q.jobs.Pop(now)
+		if !ok {
+			return j, false, q.jobs.Next()
+		}
+		if _, busy := q.taken[j]; !busy {
+			q.taken[j] = false
+			return j, true, time.Time{}
+		}
+		q.taken[j] = true
+	}
+}
+
+// done gives a job back that was taken.
+func (q *queue) done(j job, now time.Time) {
+	q.mu.Lock()
+	again := q.taken[j]
+	delete(q.taken, j)
+	q.mu.Unlock()
+	if again {
+		q.put(j, now)
+	}
 }
 
 // writeMarkers completes decided transactions until ctx ends.
@@ -99,6 +122,7 @@ func (c *Coordinator) finish(ctx context.Context, j job) {
 			})
 		}
 	}
+	c.decided.done(j, c.now())
 	// A state that is gone leaves its transactions to the next, which finds them in the journal.
 	if err == nil || errors.Is(err, coord.ErrNotLeader) || errors.Is(err, coord.ErrLoading) || ctx.Err() != nil {
 		return

@@ -20,7 +20,7 @@ func (c *Coordinator) WriteTxnMarkers(ctx context.Context, req *kmsg.WriteTxnMar
 	g.SetLimit(maxEnding)
 	for i := range req.Markers {
 		m := &req.Markers[i]
-		marker := Marker{m.ProducerID, m.ProducerEpoch, m.CoordinatorEpoch, m.Committed}
+		marker := Marker{m.ProducerID, m.ProducerEpoch, m.CoordinatorEpoch, m.Committed, int16(m.TransactionVersion) >= version2}
 		rm := kmsg.NewWriteTxnMarkersResponseMarker()
 		rm.ProducerID = m.ProducerID
 		for _, t := range m.Topics {

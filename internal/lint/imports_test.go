@@ -80,7 +80,7 @@ var testOnly = []string{"internal/testnet", "internal/script", "tier/tiertest", 
 
 // testImports are what the tests of a package may import beyond the rule of mayImport.
 var testImports = map[string][]string{
-	"protocol/api": {"cluster/local"}, // its tests answer real requests on a real store
+	"protocol/api": {"cluster/local", "broker/coord"}, // its tests answer real requests on a real store
 }
 
 // edges is one line of the import map.

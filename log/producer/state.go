@@ -170,13 +170,14 @@ func (e *entry) nextSequence() int32 {
 	return record.AddSequence(e.ranges[e.n-1].LastSequence, 1)
 }
 
-// CheckMarker judges a transaction marker that is about to be appended.
-func (s *State) CheckMarker(m Marker) error {
+// CheckMarker judges a transaction marker that is about to be appended. newEpoch says that its epoch is newer than that of the transaction
+// it ends (KIP-890): the open transaction of that very epoch is the next one already, and the marker comes late.
+func (s *State) CheckMarker(m Marker, newEpoch bool) error {
 	e := s.entries[m.ProducerID]
 	if e == nil {
 		return nil
 	}
-	if m.Epoch < e.epoch {
+	if m.Epoch < e.epoch || newEpoch && m.Epoch == e.epoch && e.txnFirst != None {
 		return &FencedError{ProducerID: m.ProducerID, Epoch: m.Epoch, Current: e.epoch}
 	}
 	if m.CoordinatorEpoch < e.coordinatorEpoch {

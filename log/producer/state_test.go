@@ -197,7 +197,7 @@ func TestFencedCoordinator(t *testing.T) {
 		{Marker{ProducerID: 7, Epoch: 0, CoordinatorEpoch: 5}, &FencedError{}},
 		{Marker{ProducerID: 9}, nil},
 	} {
-		if err := s.CheckMarker(c.m); fmt.Sprintf("%T", err) != fmt.Sprintf("%T", c.want) {
+		if err := s.CheckMarker(c.m, false); fmt.Sprintf("%T", err) != fmt.Sprintf("%T", c.want) {
 			t.Errorf("%+v: %v, want a %T", c.m, err, c.want)
 		}
 	}

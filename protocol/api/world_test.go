@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
+	"github.com/morrowmq/morrow/broker/coord"
 	"github.com/morrowmq/morrow/broker/group"
 	"github.com/morrowmq/morrow/broker/partition"
 	"github.com/morrowmq/morrow/broker/share"
@@ -368,13 +369,13 @@ func (c transactionCluster) ReserveProducerIDs(ctx context.Context, n int64) (in
 
 func (c transactionCluster) WriteMarker(ctx context.Context, p txn.Partition, m txn.Marker) error {
 	if p.Topic == cluster.OffsetsTopic {
-		return c.w.groups.EndTransaction(ctx, p.Number, m.ProducerID, m.Epoch, m.CoordinatorEpoch, m.Commit)
+		return c.w.groups.EndTransaction(ctx, p.Number, coord.Producer{ID: m.ProducerID, Epoch: m.Epoch, CoordinatorEpoch: m.CoordinatorEpoch, NewEpoch: m.NewEpoch}, m.Commit)
 	}
 	part, err := c.w.partitions.Get(p.TopicID, p.Number)
 	if err != nil {
 		return err
 	}
-	pending, err := part.EndTransaction(log.Marker(m), time.Now())
+	pending, err := part.EndTransaction(log.Marker{ProducerID: m.ProducerID, Epoch: m.Epoch, CoordinatorEpoch: m.CoordinatorEpoch, Commit: m.Commit}, m.NewEpoch, time.Now())
 	if err != nil {
 		return err
 	}
