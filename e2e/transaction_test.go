@@ -223,6 +223,9 @@ func TestDelayedRecordsOfATransactionThroughKill9(t *testing.T) {
 	b.Kill9()
 	time.Sleep(time.Second) // it falls due, and nobody knows yet whether it counts
 	b.Restart()
+	for cl.Ping(ctx) != nil && ctx.Err() == nil { // its connections are gone, as it finds out
+		time.Sleep(50 * time.Millisecond)
+	}
 	if err := cl.EndTransaction(ctx, kgo.TryCommit); err != nil {
 		t.Fatal(err)
 	}

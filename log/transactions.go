@@ -62,7 +62,7 @@ func (l *Log) voidVerificationLocked(producerID int64, epoch int16) {
 }
 
 // admitTransactionLocked judges a batch by its producer's transaction. What a coordinator writes in the name of a producer was
-// verified by the coordinator.
+// verified by the coordinator. An open transaction of another epoch has yet to be ended by its marker: nothing of the next may be there before.
 func (l *Log) admitTransactionLocked(g *Group) error {
 	if g.BaseSequence < 0 {
 		return nil
@@ -73,7 +73,7 @@ func (l *Log) admitTransactionLocked(g *Group) error {
 		return ErrInTransaction
 	case !transactional, l.producers.InTransaction(g.ProducerID, g.ProducerEpoch):
 		return nil
-	case g.Verification == nil || l.verifications[g.ProducerID] != g.Verification:
+	case open || g.Verification == nil || l.verifications[g.ProducerID] != g.Verification:
 		return ErrUnverified
 	case g.Verification.fresh && g.BaseSequence != 0 && !l.producers.Known(g.ProducerID):
 		return &OutOfOrderSequenceError{ProducerID: g.ProducerID, Epoch: g.ProducerEpoch, Sequence: g.BaseSequence}

@@ -122,6 +122,14 @@ func TestTransactionIsVerifiedBeforeItIsOpened(t *testing.T) {
 	if p.Verify(one(0, 1), false) != nil {
 		t.Error("a duplicate has to be verified")
 	}
+	// The next transaction, in a new epoch, while the marker of this one is not here yet.
+	v = p.Verify(one(1, 0), true)
+	if v == nil {
+		t.Error("the next transaction is taken for this one")
+	}
+	try(one(1, 0), v, log.ErrUnverified)
+	w.end(p, 1, true) // the coordinator's answer has waited for it
+	try(one(1, 0), v, nil)
 	// A producer of a new epoch that is not known here begins at the beginning.
 	w.create("other", 1)
 	p = w.partition("other")
