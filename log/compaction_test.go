@@ -201,6 +201,31 @@ func TestRetentionAfterCompaction(t *testing.T) {
 	check(t, s.Close())
 }
 
+func TestHolesOfCompactionAreKnown(t *testing.T) {
+	s := openSet(t, vfs.NewMem(), "data")
+	l := compactable(t, s, func(c *Config) { c.SegmentBytes = 200 })
+	for _, rs := range [][]string{{"a=1", "b=1"}, {"b=2", "c=1"}, {"d=1"}} {
+		for _, r := range rs {
+			fill(t, s, l, keyed(0, r))
+		}
+		check(t, l.Roll())
+	}
+	if l.Compacted(1, 2) {
+		t.Error("offset 1 is missing")
+	}
+	clean(t, l, 0, forever)
+	equal(t, scanned(t, l), []string{"0:a=1", "2:b=2", "3:c=1", "4:d=1"})
+	for _, r := range []struct {
+		from, to int64
+		hole     bool
+	}{{1, 2, true}, {0, 2, false}, {1, 3, false}, {2, 3, false}, {4, 5, false}} {
+		if got := l.Compacted(r.from, r.to); got != r.hole {
+			t.Errorf("[%d, %d) is a hole: %t", r.from, r.to, got)
+		}
+	}
+	check(t, s.Close())
+}
+
 // TestReadersGoOnDuringCompaction holds what was read across a compaction, as a fetch does whose answer is being sent.
 func TestReadersGoOnDuringCompaction(t *testing.T) {
 	s := openSet(t, vfs.NewMem(), "data", func(c *SetConfig) { c.IdleFiles = 1 })

@@ -121,3 +121,11 @@ func (l *Log) storeSummary(s *segment.Segment) {
 		l.set.logger.Warn("checkpoint failed", "log", l.name, "err", err)
 	}
 }
+
+// Compacted reports whether nothing of [from, to) is in the log any more although it is local: compaction has left a hole between two segments.
+func (l *Log) Compacted(from, to int64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	i := segmentOf(l.segments, from)
+	return from >= l.local && from >= l.segments[i].End() && i+1 < len(l.segments) && to <= l.segments[i+1].Base()
+}

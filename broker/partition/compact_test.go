@@ -12,8 +12,11 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"github.com/morrowmq/morrow/cluster"
+	"github.com/morrowmq/morrow/cluster/config"
 	"github.com/morrowmq/morrow/delay"
 	"github.com/morrowmq/morrow/log/segment"
+	"github.com/morrowmq/morrow/tier/tiertest"
 )
 
 func keyed(key, value string) rec { return rec{key: key, value: value} }
@@ -142,6 +145,57 @@ func TestCancelOfACompactedTicketSaysThatItIsGone(t *testing.T) {
 	if _, err := p.FindScheduled(t.Context(), pending.BaseOffset); !errors.Is(err, delay.ErrNotPending) || !strings.Contains(err.Error(), "no longer in the log") {
 		t.Errorf("look-up answers %v", err)
 	}
+}
+
+// TestCompactedTopicCanBeTiered has a topic that was compacted, with a hole between two segments, tiered instead; and compacted again once the
+// tier has nothing of it any more.
+func TestCompactedTopicCanBeTiered(t *testing.T) {
+	living(t, func(t *testing.T, w *world) {
+		w.bucket = tiertest.NewBucket()
+		w.open()
+		w.create("state", 1, "cleanup.policy", "compact", "segment.bytes", "1024")
+		w.load()
+		p := w.partition("state")
+		value := strings.Repeat("x", 300)
+		w.append(p, keyed("a", "1"), keyed("z", value))
+		w.rolled(p, keyed("b", "1"))
+		w.append(p, keyed("b", "2"), keyed("y", value))
+		w.rolled(p, keyed("x", value))
+		w.clean(p)
+		segments := p.log.Segments()
+		if segments[0].End >= segments[1].Base {
+			t.Fatalf("segments are %+v: the test is void", segments)
+		}
+		w.store.must(cluster.SetTopicConfig{Topic: "state", Edit: cluster.ConfigEdit{Replace: config.Values{
+			"cleanup.policy": "delete", "remote.storage.enable": "true", "local.retention.ms": "1", "retention.ms": "-1",
+		}}})
+		w.follow()
+		w.start()
+		sleepMinutes(30)
+		if o := p.log.Offsets(); o.LocalStart != 6 {
+			t.Errorf("local part begins at %d", o.LocalStart)
+		}
+		r, err := p.ReadRemote(t.Context(), ReadRequest{Offset: 2, MaxBytes: 1, MinOne: true, LeaderEpoch: -1, LastFetchedEpoch: -1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := w.values(r); len(got) == 0 || got[0] != "3:2" {
+			t.Errorf("behind the hole is %v", got)
+		}
+		r.Release()
+		if !p.inTier() {
+			t.Error("it could be compacted, and the tier has what lies below 6")
+		}
+		w.store.must(cluster.SetTopicConfig{Topic: "state", Edit: cluster.ConfigEdit{Replace: config.Values{
+			"cleanup.policy": "compact", "remote.log.delete.on.disable": "true", "min.cleanable.dirty.ratio": "0",
+		}}})
+		sleepMinutes(30)
+		w.rolled(p, keyed("a", "2"))
+		sleepMinutes(5)
+		if end, _ := p.log.Cleaned(); end < 7 {
+			t.Errorf("cleaned up to %d once nothing is left in the tier: %+v", end, p.log.Offsets())
+		}
+	})
 }
 
 func TestDirtiestPartitionIsCleanedFirst(t *testing.T) {

@@ -204,8 +204,11 @@ func (s localSource) Advance(start, reported int64) error {
 	return s.p.log.AdvanceStart(start, reported)
 }
 
-// Dropped implements tier.Source: the schedule has recorded what it needs.
+// Dropped implements tier.Source: the schedule has recorded what it needs; other logs have holes if they were compacted before they were tiered.
 func (s localSource) Dropped(from, to int64) bool {
+	if !s.p.Topic().Schedule {
+		return s.p.log.Compacted(from, to)
+	}
 	schedule := s.schedule()
 	return schedule != nil && !schedule.Needs(delay.Range{From: from, To: to})
 }
