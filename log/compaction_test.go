@@ -226,6 +226,68 @@ func TestHolesOfCompactionAreKnown(t *testing.T) {
 	check(t, s.Close())
 }
 
+// TestMarkersStayUntilTheirTransactionIsGone follows the markers of two transactions: an aborted one, of which nothing is left at once, and a
+// committed one, whose record is superseded later.
+func TestMarkersStayUntilTheirTransactionIsGone(t *testing.T) {
+	s := openSet(t, vfs.NewMem(), "data")
+	l := compactable(t, s, func(c *Config) { c.DeleteRetentionMs, c.ProducerIDExpirationMs = time.Hour.Milliseconds(), 1 })
+	transactional := func(id int64, r string) record.Batch {
+		var w record.Builder
+		w.Reset(record.Transactional, now.UnixMilli())
+		w.SetProducer(id, 0, 0)
+		w.Add(0, now.UnixMilli(), []byte(r[:1]), []byte(r[2:]))
+		b, err := w.Finish()
+		check(t, err)
+		return b
+	}
+	end := func(id int64, commit bool) {
+		_, err := l.Append(1, now, marker(id, 0, commit))
+		check(t, err)
+	}
+	// types lists the batches by what they are: r records, m a marker, M a marker whose time runs, e nothing.
+	types := func() (all string) {
+		check(t, l.Scan(0, forever, func(b record.Batch) error {
+			switch {
+			case b.Control() && b.Attributes().Has(record.DeleteHorizon):
+				all += "M"
+			case b.Control():
+				all += "m"
+			case b.Count() == 0:
+				all += "e"
+			default:
+				all += "r"
+			}
+			return nil
+		}))
+		return all
+	}
+	for i, r := range []string{"a=1", "b=1"} {
+		g := plain(transactional(int64(i+1), r))
+		g.Verification = l.Verify(g.ProducerID, 0, 0, 0, false)
+		_, err := l.Append(1, now, g)
+		check(t, err)
+	}
+	end(1, false)
+	end(2, true)
+	fill(t, s, l, keyed(0, "c=1"), keyed(0, "d=1"))
+	equal(t, types(), "rrmmrr")
+	clean(t, l, 0, forever)
+	equal(t, types(), "erMmrr") // the header of the first tells what its producer sent
+	l.mu.Lock()
+	l.producers.Expire(now.Add(time.Hour).UnixMilli())
+	l.mu.Unlock()
+	fill(t, s, l, keyed(0, "b=2"), keyed(0, "e=1"))
+	clean(t, l, 30*time.Minute, forever)
+	equal(t, types(), "MMrrrr")
+	fill(t, s, l, keyed(0, "f=1"))
+	clean(t, l, 61*time.Minute, forever)
+	equal(t, types(), "Mrrrrr")
+	fill(t, s, l, keyed(0, "g=1"))
+	clean(t, l, 91*time.Minute, forever)
+	equal(t, types(), "rrrrrr")
+	check(t, s.Close())
+}
+
 // TestReadersGoOnDuringCompaction holds what was read across a compaction, as a fetch does whose answer is being sent.
 func TestReadersGoOnDuringCompaction(t *testing.T) {
 	s := openSet(t, vfs.NewMem(), "data", func(c *SetConfig) { c.IdleFiles = 1 })
