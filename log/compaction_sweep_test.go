@@ -8,7 +8,6 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strconv"
-	"syscall"
 	"testing"
 	"time"
 
@@ -151,16 +150,7 @@ func TestCompactionCrashesAnywhere(t *testing.T) {
 // TestEveryFailureOfCompaction fails one file operation after the other, and then kills the process or cuts the power. A start finds the old
 // segments, or the new one, and every key has its last value.
 func TestEveryFailureOfCompaction(t *testing.T) {
-	for _, how := range []struct {
-		name string
-		rule vfs.Rule
-	}{
-		{"io error", vfs.Rule{}},
-		{"io error for good", vfs.Rule{Times: vfs.Forever}},
-		{"half a write", vfs.Rule{Partial: true}},
-		{"full disk", vfs.Rule{Ops: vfs.OpWrite | vfs.OpCreate | vfs.OpMkdir | vfs.OpTruncate, Err: syscall.ENOSPC, Partial: true}},
-		{"read error", vfs.Rule{Ops: vfs.OpRead | vfs.OpOpen | vfs.OpList | vfs.OpStat}},
-	} {
+	for _, how := range failures {
 		t.Run(how.name, func(t *testing.T) {
 			for n, failed := 0, true; failed; n++ {
 				mem := vfs.NewMem()

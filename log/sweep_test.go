@@ -186,19 +186,22 @@ func (h *history) verify(t *testing.T, fsys vfs.FS) {
 	}
 }
 
+// failures are the ways in which file operations fail.
+var failures = []struct {
+	name string
+	rule vfs.Rule
+}{
+	{"io error", vfs.Rule{}},
+	{"io error for good", vfs.Rule{Times: vfs.Forever}},
+	{"half a write", vfs.Rule{Partial: true}},
+	{"full disk", vfs.Rule{Ops: vfs.OpWrite | vfs.OpCreate | vfs.OpMkdir | vfs.OpTruncate, Err: syscall.ENOSPC, Partial: true}},
+	{"read error", vfs.Rule{Ops: vfs.OpRead | vfs.OpOpen | vfs.OpList | vfs.OpStat}},
+}
+
 // TestEveryFailure fails one file operation after the other, and then kills the process or cuts the power. Nothing
 // acknowledged may be lost, and nothing may come back in part.
 func TestEveryFailure(t *testing.T) {
-	for _, how := range []struct {
-		name string
-		rule vfs.Rule
-	}{
-		{"io error", vfs.Rule{}},
-		{"io error for good", vfs.Rule{Times: vfs.Forever}},
-		{"half a write", vfs.Rule{Partial: true}},
-		{"full disk", vfs.Rule{Ops: vfs.OpWrite | vfs.OpCreate | vfs.OpMkdir | vfs.OpTruncate, Err: syscall.ENOSPC, Partial: true}},
-		{"read error", vfs.Rule{Ops: vfs.OpRead | vfs.OpOpen | vfs.OpList | vfs.OpStat}},
-	} {
+	for _, how := range failures {
 		t.Run(how.name, func(t *testing.T) {
 			for n, failed := 0, true; failed; n++ {
 				mem := vfs.NewMem()
