@@ -74,6 +74,9 @@ const maxKeptBuffer = 4 << 20
 // Plain reports whether the batch is stored untouched and visible.
 func (p *Plan) Plain() bool { return len(p.splitter.items) == 0 }
 
+// Schedules reports whether a record of the batch is delayed.
+func (p *Plan) Schedules() bool { return p.scheduled > 0 }
+
 // divide finds the pieces.
 func (p *Plan) divide() error {
 	items, count := p.splitter.items, p.batch.Count()

@@ -17,6 +17,8 @@ var (
 	ErrTooLarge = errors.New("batch is larger than max.message.bytes")
 	// ErrLoading means that the batch concerns the partition's schedule, and that is still being read from the log.
 	ErrLoading = errors.New("the partition's schedule is still loading")
+	// ErrCrowded means that the batch holds delayed records, and those in memory take more of it than they may. It passes: they are moved to runs.
+	ErrCrowded = errors.New("pending records take more memory than delay.index.memory; they are being moved out of it")
 )
 
 // Pending is an append that has been written and may not be durable yet.
@@ -65,8 +67,11 @@ func (p *Partition) Append(ctx context.Context, b record.Batch, v *log.Verificat
 	if err != nil {
 		return Pending{}, err
 	}
-	if plan.Plain() {
+	switch {
+	case plan.Plain():
 		return p.appendPlain(b, v, now)
+	case plan.Schedules() && p.crowded.Load():
+		return Pending{}, ErrCrowded
 	}
 	return p.appendDelayed(ctx, b, plan, v, now)
 }

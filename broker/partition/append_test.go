@@ -218,6 +218,33 @@ func TestNewPartitionWhoseScheduleCannotBeReadIsLoadedLater(t *testing.T) {
 	w.append(p, delayed("a", "1h"))
 }
 
+func TestDelayedRecordsAreRefusedWhileTheirMemoryIsFull(t *testing.T) {
+	living(t, func(t *testing.T, w *world) {
+		w.store = newMemStore("delay.index.memory", "1048576")
+		w.open()
+		w.create("orders", 1)
+		w.create("other", 1)
+		orders, other := w.partition("orders"), w.partition("other")
+		const crowding = 1 << 20
+		stop := w.start()
+		defer stop()
+		rs := make([]rec, 1000)
+		for i := range rs {
+			rs[i] = delayed("x", "1h")
+		}
+		for range crowding/nearBytes/len(rs)*5/4 + 2 {
+			w.append(orders, rs...)
+		}
+		time.Sleep(2 * crowdInterval)
+		if _, err := other.Append(t.Context(), batch(w.clock(), delayed("a", "1h")), nil, w.clock()); !errors.Is(err, ErrCrowded) {
+			t.Errorf("another delayed record: %v", err)
+		}
+		w.append(other, plain("b"))
+		time.Sleep(3 * tendInterval) // they are spilled
+		w.append(other, delayed("a", "1h"))
+	})
+}
+
 func TestAppendWithoutDelays(t *testing.T) {
 	w := newWorld(t)
 	w.create("orders", 1, "delay.enable", "false")

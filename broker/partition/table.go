@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -60,6 +61,9 @@ type Table struct {
 	opened      []*Partition       // guarded by mu: opened by the follow under way, their schedules are to be loaded
 	created     []*Partition       // guarded by mu: created by the follow under way, with schedules; nobody finds them yet
 	unload      chan struct{}      // 1-buffered: unloaded has grown
+
+	// crowded says that the near indexes take more memory than they may although they are being spilled: no delayed record is accepted.
+	crowded atomic.Bool
 }
 
 type key struct {
@@ -161,6 +165,7 @@ func (t *Table) Run(ctx context.Context) error {
 	g.Go(func() error { return t.watch(ctx) })
 	g.Go(func() error { return t.retain(ctx) })
 	g.Go(func() error { return t.tend(ctx) })
+	g.Go(func() error { return t.crowd(ctx) })
 	g.Go(func() error { return t.compact(ctx) })
 	for range loaders {
 		g.Go(func() error { return t.load(ctx) })
@@ -353,6 +358,7 @@ func (t *Table) open(k key, settings *Topic, epoch int32) {
 		t.mu.Unlock()
 		return
 	}
+	p.crowded = &t.crowded
 	t.cfg.Opened(p)
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -15,6 +15,8 @@ import (
 const (
 	// tendInterval is how often schedules are looked after.
 	tendInterval = time.Second
+	// crowdInterval is how often it is seen whether they take too much memory.
+	crowdInterval = 250 * time.Millisecond
 	// tidyInterval is how often small runs of a partition are merged, and what is finished is deleted.
 	tidyInterval = time.Minute
 	// progressBytes is about how much of a log may be read again at a start although it holds nothing that is pending.
@@ -66,6 +68,35 @@ func (t *Table) overBudget(limits *config.Resolved) *Partition {
 		return nil
 	}
 	return fullest
+}
+
+// crowd refuses delayed records while the near indexes take a quarter more memory than they may, until ctx ends: producers may be faster than
+// spills.
+func (t *Table) crowd(ctx context.Context) error {
+	ticker := time.NewTicker(crowdInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		limit := t.cfg.Store.Image().BrokerConfig().Int("delay.index.memory")
+		crowded := t.nearRecords()*nearBytes > limit+limit/4
+		if t.crowded.Swap(crowded) != crowded {
+			t.cfg.Logger.Info("memory of pending records", "full", crowded)
+		}
+	}
+}
+
+// nearRecords counts what is in the near indexes.
+func (t *Table) nearRecords() (n int64) {
+	for p := range t.All {
+		if s, ok := p.ScheduleStats(p.now().UnixMilli()); ok {
+			n += s.Pending - s.Spilled
+		}
+	}
+	return n
 }
 
 // tend does for one schedule what is due: spill, progress, merge and tidy.

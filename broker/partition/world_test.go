@@ -34,9 +34,13 @@ type memStore struct {
 
 const self = int32(1)
 
-func newMemStore() *memStore {
-	s := &memStore{}
-	s.Publish(cluster.NewImage("test", self, nil))
+// newMemStore makes a store whose broker has configs, given as name, value, name, value.
+func newMemStore(configs ...string) *memStore {
+	s, values := &memStore{}, config.Values{}
+	for i := 0; i < len(configs); i += 2 {
+		values[configs[i]] = configs[i+1]
+	}
+	s.Publish(cluster.NewImage("test", self, values))
 	s.must(cluster.RegisterBroker{Broker: cluster.Broker{ID: self}})
 	return s
 }

@@ -52,6 +52,7 @@ var kinds = []struct {
 	{partition.ErrNotHere, kerr.NotLeaderForPartition},
 	// Retried by Java and librdkafka alike.
 	{partition.ErrLoading, kerr.NotEnoughReplicas},
+	{partition.ErrCrowded, kerr.NotEnoughReplicas},
 	{log.ErrNoSpace, kerr.NotEnoughReplicas},
 	// The topic is being deleted: clients ask for the metadata and learn of it.
 	{log.ErrClosed, kerr.NotLeaderForPartition},

@@ -51,6 +51,7 @@ func TestCodeOfEveryKindOfError(t *testing.T) {
 		// Producers try again, whichever client they use.
 		{log.ErrNoSpace, kerr.NotEnoughReplicas},
 		{partition.ErrLoading, kerr.NotEnoughReplicas},
+		{partition.ErrCrowded, kerr.NotEnoughReplicas},
 		{&delay.TooManyPendingError{}, kerr.NotEnoughReplicas},
 		{context.DeadlineExceeded, kerr.RequestTimedOut},
 		{&cluster.Error{Kind: cluster.TopicExists}, kerr.TopicAlreadyExists},
