@@ -143,7 +143,7 @@ func (h *historian) transact(ctx, working context.Context, name string, seed uin
 	}
 	// One more, to settle the last.
 	cl := h.client(kgo.TransactionalID(name), kgo.TransactionTimeout(20*time.Second))
-	for last := error(errors.ErrUnsupported); last != nil && ctx.Err() == nil; offset++ {
+	for last := errors.ErrUnsupported; last != nil && ctx.Err() == nil; offset++ {
 		last = h.transaction(ctx, cl, fmt.Sprintf("%s-last-%d", name, offset), name, &seq, offset+1, rng)
 	}
 }

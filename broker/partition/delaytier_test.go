@@ -38,14 +38,13 @@ func (w *world) d1(name string, configs ...string) {
 
 // ledger is what a producer was told, and what a consumer that never falls behind retention has seen.
 type ledger struct {
-	w       *world
-	name    string
-	began   time.Time
-	due     map[int64]int64 // by ticket, ms; 0: cancelled
-	seen    map[int64]int64 // by ticket: the offset of its delivery
-	next    int64
-	plain   int
-	outside int
+	w     *world
+	name  string
+	began time.Time
+	due   map[int64]int64 // by ticket, ms; 0: cancelled
+	seen  map[int64]int64 // by ticket: the offset of its delivery
+	next  int64
+	plain int
 }
 
 func (w *world) ledger(name string) *ledger {

@@ -114,8 +114,6 @@ type Coordinator struct {
 	decided *queue
 }
 
-type machineShard = coord.Shard[*machine]
-
 // commitTimeout bounds how long an answer waits for the journal.
 const commitTimeout = 5 * time.Second
 

@@ -28,14 +28,14 @@ type instance struct {
 	version int16
 }
 
-func (h *history) call(command func(*machine, *coord.Tx, *coord.Reply[answer[producer]])) (producer, error, bool) {
+func (h *history) call(command func(*machine, *coord.Tx, *coord.Reply[answer[producer]])) (producer, bool, error) {
 	reply := coord.NewReply[answer[producer]]()
 	h.do(func(m *machine, tx *coord.Tx) { command(m, tx, reply) })
 	v, ok, err := reply.Poll()
 	if err != nil {
 		panic(err)
 	}
-	return v.value, v.err, ok
+	return v.value, ok, v.err
 }
 
 // told notes that an instance goes on as p, which nobody else may be.
@@ -103,7 +103,7 @@ func (h *history) start(t *rapid.T, i *instance) {
 	}
 	fresh := h.nextID
 	h.nextID++
-	p, err, ok := h.call(func(m *machine, tx *coord.Tx, reply *coord.Reply[answer[producer]]) {
+	p, ok, err := h.call(func(m *machine, tx *coord.Tx, reply *coord.Reply[answer[producer]]) {
 		m.initiate(tx, initiation{id: "t", had: had, timeoutMs: 30_000, fresh: fresh}, reply)
 	})
 	if !ok || err != nil {
@@ -118,7 +118,7 @@ func (h *history) start(t *rapid.T, i *instance) {
 
 func (h *history) add(t *rapid.T, i *instance) {
 	p := Partition{"a", topicID("a"), rapid.Int32Range(0, 3).Draw(t, "partition")}
-	_, err, ok := h.call(func(m *machine, tx *coord.Tx, reply *coord.Reply[answer[producer]]) {
+	_, ok, err := h.call(func(m *machine, tx *coord.Tx, reply *coord.Reply[answer[producer]]) {
 		whenComplete(m, tx, "t", reply.Fail, func(tx *coord.Tx) {
 			reply.Send(tx, answer[producer]{err: m.add(tx, Claim{"t", i.id, i.epoch}, []Partition{p}, i.version)})
 		})

@@ -29,8 +29,8 @@ func TestLargeBuffersOfClientsAreFew(t *testing.T) {
 		done <- err
 	}()
 	select {
-	case <-done:
-		t.Errorf("%d large buffers at a time, expected at most %d", len(held)+1, len(held))
+	case err := <-done:
+		t.Fatalf("%d large buffers at a time, expected at most %d (%v)", len(held)+1, len(held), err)
 	case <-time.After(20 * time.Millisecond):
 	}
 	held[0].Release()

@@ -35,7 +35,7 @@ func (a *API) describeConfigs(_ context.Context, r *protocol.Request) protocol.R
 			described[res] = true
 			rr := kmsg.NewDescribeConfigsResponseResource()
 			rr.ResourceType, rr.ResourceName = res.kind, res.name
-			var err error = errConfigEntries
+			err := errConfigEntries
 			if entries < maxConfigEntries {
 				rr.Configs, err = a.describedConfigs(img, req, want)
 			}

@@ -184,8 +184,8 @@ func (m *requestMaker) bytes(name string) []byte {
 			b[(int(m.byte())<<8|int(m.byte()))%len(b)] ^= 1 << (m.byte() % 8)
 		}
 	}
-	if whole := record.Batch(b); len(b) > 61 && m.byte()%2 == 1 {
-		whole.Stamp(whole.Attributes(), whole.MaxTimestamp())
+	if len(b) > 61 && m.byte()%2 == 1 {
+		b.Stamp(b.Attributes(), b.MaxTimestamp())
 	}
 	return b
 }
