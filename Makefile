@@ -68,6 +68,14 @@ bench-kafka: build ## Compare the broker with Apache Kafka on this machine. ARGS
 crash: ## Kill a loaded broker ROUNDS=1000 times, and one with delayed records as often, and look for every acknowledged record
 	$(GO) test ./e2e -count=1 -timeout 0 -v -run RandomKill9 -args -rounds $(ROUNDS) -delay.rounds $(ROUNDS)
 
+.PHONY: history
+history: ## Disturb a broker ROUNDS=1000 times and have everything its clients were told checked
+	$(GO) test ./e2e -count=1 -timeout 0 -v -run ClientsSeeNothing -args -history-rounds $(ROUNDS)
+
+.PHONY: fuzz-short
+fuzz-short: ## Fuzz the protocol for four minutes in all: what continuous integration has time for
+	$(MAKE) fuzz PKG='./protocol/...' FUZZTIME=1m
+
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME=30s. PKG= selects packages
 	@for pkg in $$($(GO) list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}' $(PKG)); do \
