@@ -6,6 +6,7 @@ import (
 
 	"github.com/morrowmq/morrow/log"
 	"github.com/morrowmq/morrow/log/producer"
+	"github.com/morrowmq/morrow/log/record"
 	"github.com/morrowmq/morrow/log/segment"
 	"github.com/morrowmq/morrow/tier"
 )
@@ -65,14 +66,34 @@ func (r *restorer) claim(ctx context.Context, p partitionLog, o *log.Options) er
 
 // finishLog aborts what was open, and describes what came back.
 func (r *restorer) finishLog(l *log.Log, p partitionLog, m *tier.Manifest) (Partition, error) {
-	o := l.Offsets()
-	out := Partition{Topic: p.topic.Name, Partition: p.number, Start: o.LogStart, Next: o.LogEnd}
+	out := Partition{Topic: p.topic.Name, Partition: p.number}
 	if m != nil {
 		s := m.Summary()
 		out.Segments, out.Bytes, out.End = s.Segments, s.Bytes, max(m.End, 0)
 	}
 	for _, i := range l.ActiveProducers() {
 		r.note(i.ProducerID)
+		if i.TxnStart < 0 {
+			continue
+		}
+		if err := r.abort(l, p.epoch, i); err != nil {
+			return out, fmt.Errorf("abort the transaction of producer %d: %w", i.ProducerID, err)
+		}
+		out.Aborted++
 	}
+	o := l.Offsets()
+	out.Start, out.Next = o.LogStart, o.LogEnd
 	return out, nil
+}
+
+// abort ends a transaction whose outcome was not confirmed, and whose coordinator is lost: nobody else would.
+func (r *restorer) abort(l *log.Log, epoch int32, i producer.Info) error {
+	now := r.cfg.Now()
+	m := producer.Marker{ProducerID: i.ProducerID, Epoch: i.Epoch, CoordinatorEpoch: i.CoordinatorEpoch}
+	b := m.Batch(now.UnixMilli())
+	_, err := l.Append(epoch, now, log.Group{
+		Pieces: []record.Batch{b}, ProducerID: i.ProducerID, ProducerEpoch: i.Epoch,
+		BaseSequence: b.BaseSequence(), LastSequence: b.LastSequence(), Span: 1, Reserved: true,
+	})
+	return err
 }

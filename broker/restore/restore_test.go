@@ -3,6 +3,7 @@ package restore
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -122,6 +123,41 @@ func TestRestoreMakesADataDirectory(t *testing.T) {
 	restoredOrders(t, dir, 0)
 	if _, err := Run(t.Context(), cfg, plan); err == nil || !strings.Contains(err.Error(), "is not empty, it holds logs") {
 		t.Fatal(err)
+	}
+}
+
+// A transaction that was open when the last confirmed segment ended has lost its coordinator. It is aborted, once, or readers of committed
+// records would wait for ever.
+func TestOpenTransactionsAreAborted(t *testing.T) {
+	b, dir := tiertest.NewBucket(), t.TempDir()
+	w := newLost(t, b, "c1")
+	one := orders
+	one.count = 1
+	w.tiered(one, 0, plain("a"), build(record.Transactional, 77, 0, "b"), plain("c"))
+	w.stop()
+	plan, err := MakePlan(t.Context(), b, "", nil)
+	check(t, err)
+	cfg := configured(t, b, dir)
+	done, err := Run(t.Context(), cfg, plan)
+	check(t, err)
+	equal(t, done, []Partition{{Topic: "orders", End: 3, Next: 1005, Segments: 3, Bytes: done[0].Bytes, Aborted: 1}})
+	for range 2 {
+		logs, err := log.Open(log.SetConfig{FS: vfs.OS{}, Dir: filepath.Join(dir, "logs"), Now: func() time.Time { return now }, JournalMaxBytes: -1})
+		check(t, err)
+		l, err := logs.OpenLog(log.ID{Topic: one.id}, log.Options{Config: log.DefaultConfig()})
+		check(t, err)
+		l.AdvanceHighWatermark(l.Offsets().SyncedEnd)
+		aborted, err := l.Aborted(0, 1<<40)
+		check(t, err)
+		equal(t, aborted, []log.AbortedTxn{{ProducerID: 77, FirstOffset: 1, LastOffset: 1004, LastStable: 1005}})
+		equal(t, l.Offsets().RealLastStable, int64(1005))
+		check(t, logs.Close())
+		// As if it had been interrupted before the metadata was made.
+		check(t, os.Remove(filepath.Join(dir, "meta.db")))
+		check(t, os.WriteFile(filepath.Join(dir, markerName), fmt.Appendf(nil, `{"cluster":"c1","topics":["%s"]}`, one.id), 0o600))
+		done, err = Run(t.Context(), cfg, plan)
+		check(t, err)
+		equal(t, done[0].Aborted, 0)
 	}
 }
 

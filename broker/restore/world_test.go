@@ -98,11 +98,14 @@ func (w *lost) tiered(p topic, number int32, batches ...record.Batch) {
 
 func (w *lost) append(l *log.Log, epoch int32, b record.Batch) {
 	w.Helper()
-	_, err := l.Append(epoch, now, log.Group{
+	g := log.Group{
 		Pieces: []record.Batch{b}, ProducerID: b.ProducerID(), ProducerEpoch: b.ProducerEpoch(),
 		BaseSequence: b.BaseSequence(), LastSequence: b.LastSequence(), Span: b.LastOffsetDelta() + 1,
-	})
-	if err != nil {
+	}
+	if b.Transactional() {
+		g.Verification = l.Verify(g.ProducerID, g.ProducerEpoch, g.BaseSequence, g.LastSequence, false)
+	}
+	if _, err := l.Append(epoch, now, g); err != nil {
 		w.Fatal(err)
 	}
 }

@@ -53,7 +53,7 @@ var importMap = []edges{
 	{"broker/rest", nil},
 	{"broker/schedules", []string{"broker/partition", "broker/rest", "cluster", "delay", "log", "log/record"}},
 	{"broker/remote", []string{"broker/rest", "tier"}},
-	{"broker/restore", []string{"cluster", "cluster/config", "cluster/local", "log", "log/producer", "log/segment", "tier", "internal/vfs"}},
+	{"broker/restore", []string{"cluster", "cluster/config", "cluster/local", "log", "log/producer", "log/record", "log/segment", "tier", "internal/vfs"}},
 	{"protocol/api", []string{
 		"protocol", "broker/auth", "broker/partition", "broker/group", "broker/share", "broker/txn",
 		"cluster", "cluster/config", "delay", "log", "log/record", "tier",
