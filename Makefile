@@ -37,12 +37,16 @@ run: build ## Start a broker: Kafka on 127.0.0.1:9092, HTTP on 127.0.0.1:9644, d
 	exec bin/morrow serve $(ARGS)
 
 .PHONY: test
-test: test-go compat ## Run every test, with every client; installs the clients
+test: test-go alerts compat ## Run every test, with every client; installs the clients
 	@echo "ok  	make test"
 
 .PHONY: test-go
 test-go: ## Run the Go tests only, a few minutes
 	for module in . $(MODULES); do (cd $$module && $(GO) test ./...); done
+
+.PHONY: alerts
+alerts: ## Check and test the alert rules in docs/monitoring with promtool, which is fetched if it is missing
+	docs/monitoring/check
 
 .PHONY: compat
 compat: ## Run the suites of all clients and write compat/README.md. SUITE=kcat runs one

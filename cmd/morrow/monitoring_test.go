@@ -1,0 +1,56 @@
+package main
+
+import (
+	"io"
+	"net/http"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// Rules about metrics that do not exist never fire. And every metric of the tier is explained, with its help and one type.
+func TestMonitoringIsAboutMetricsThatExist(t *testing.T) {
+	b, _, _ := tieredBroker(t)
+	resp, err := http.Get("http://" + b.http + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	exists := map[string]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^# HELP (morrow_\w+) \S`).FindAllStringSubmatch(string(text), -1) {
+		exists[m[1]] = true
+	}
+	named := regexp.MustCompile(`morrow_\w+`)
+	rules, err := os.ReadFile("../../docs/monitoring/alerts.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range named.FindAllString(string(rules), -1) {
+		if !exists[name] {
+			t.Errorf("alerts.yml is about %s, which does not exist", name)
+		}
+	}
+	guide, err := os.ReadFile("../../docs/monitoring/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	explained := map[string]bool{}
+	for _, name := range named.FindAllString(string(guide), -1) {
+		explained[name] = true
+	}
+	for name := range exists {
+		if strings.HasPrefix(name, "morrow_tier_") && !explained[name] {
+			t.Errorf("docs/monitoring/README.md does not explain %s", name)
+		}
+	}
+	for name := range explained {
+		if strings.HasPrefix(name, "morrow_tier_") && !exists[name] {
+			t.Errorf("docs/monitoring/README.md explains %s, which does not exist", name)
+		}
+	}
+}
