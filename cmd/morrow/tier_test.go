@@ -59,7 +59,11 @@ func (b *liveBroker) records(t *testing.T, topic string, n int) (got []*kgo.Reco
 
 func TestTierCommandsShowWhatIsConfirmed(t *testing.T) {
 	b, url, n := tieredBroker(t)
-	s := decode[remote.Status](t, b, "tier", "status", "--http", b.http)
+	all := decode[remote.Status](t, b, "tier", "status", "--http", b.http)
+	if len(all.Partitions) != 2 || all.Partitions[0].Topic != "__schedule.orders" {
+		t.Errorf("%+v", all)
+	}
+	s := decode[remote.Status](t, b, "tier", "status", "orders", "--http", b.http)
 	if !s.Usable || !s.Owner.Ours || s.Bucket != url || len(s.Alarms) != 0 || len(s.Partitions) != 1 {
 		t.Errorf("%+v", s)
 	}
@@ -76,7 +80,7 @@ func TestTierCommandsShowWhatIsConfirmed(t *testing.T) {
 	if first := explained.Segments[0]; first.Base != 0 || !strings.Contains(first.Why, "kept: within retention; confirmed ") {
 		t.Errorf("%+v", first)
 	}
-	listed := decode[[]tierRow](t, b, "tier", "ls", "--url", url)
+	listed := slices.DeleteFunc(decode[[]tierRow](t, b, "tier", "ls", "--url", url), func(r tierRow) bool { return r.Topic == "__schedule.orders" })
 	if len(listed) != 1 || listed[0].Topic != "orders" || listed[0].End != int64(n) {
 		t.Errorf("%+v", listed)
 	}
@@ -111,7 +115,7 @@ func TestTierVerifyFindsAndRepairs(t *testing.T) {
 	if code != 1 || stderr != "morrow: 1 objects are damaged or missing\n" || strings.Count(stdout, "repaired orders-0 [") != 1 || !strings.Contains(stdout, "damaged orders-0 [0, ") {
 		t.Fatalf("exit code %d: %s%s", code, stdout, stderr)
 	}
-	if s := decode[remote.Status](t, b, "tier", "status", "--http", b.http); len(s.Alarms) != 1 || s.Alarms[0].Name != "damage" || s.Partitions[0].Scrub.Repaired != 1 {
+	if s := decode[remote.Status](t, b, "tier", "status", "orders", "--http", b.http); len(s.Alarms) != 1 || s.Alarms[0].Name != "damage" || s.Partitions[0].Scrub.Repaired != 1 {
 		t.Errorf("%+v", s)
 	}
 	code, _, stderr = b.try(t, "tier", "verify", "orders", "--url", url)
