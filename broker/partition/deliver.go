@@ -32,6 +32,17 @@ func (s source) OffsetForTimestamp(ctx context.Context, ms int64) (offset int64,
 	return offset, ok, err
 }
 
+// spilled is the source of a spill, which scans from the schedule's floor on. The log may start above it: below, nothing is pending.
+type spilled struct{ source }
+
+// Scan implements delay.Source.
+func (s spilled) Scan(ctx context.Context, from, to int64, visit func(record.Batch) error) error {
+	if from = max(from, s.p.log.Offsets().RealStart); from >= to {
+		return nil
+	}
+	return s.source.Scan(ctx, from, to, visit)
+}
+
 // target is where the dispatcher delivers to.
 type target struct{ source }
 

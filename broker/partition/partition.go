@@ -92,6 +92,11 @@ func (p *Partition) synced(end int64) {
 	if p.loaded.Load() {
 		p.schedule.AdvanceHighWatermark(end)
 	}
+	p.tellClosed()
+}
+
+// tellClosed tells the tier if a segment was closed since it was last told.
+func (p *Partition) tellClosed() {
 	if r := p.remote.Load(); r != nil {
 		if base := p.log.ActiveBase(); p.activeBase.Swap(base) != base {
 			r.Notify()

@@ -41,6 +41,7 @@ func (t *Table) tend(ctx context.Context) error {
 			if ctx.Err() != nil {
 				return nil
 			}
+			p.tellClosed() // idle segments are closed although nothing was appended
 			if !p.loaded.Load() {
 				continue
 			}
@@ -112,7 +113,7 @@ func (p *Partition) tend(ctx context.Context, limits *config.Resolved, spillAll 
 	}
 	below = min(below, o.HighWatermark)
 	if below > p.schedule.Floor() {
-		if err := p.keeper.Spill(ctx, source{p}, below, o.LogStart); err != nil {
+		if err := p.keeper.Spill(ctx, spilled{source{p}}, below, o.LogStart); err != nil {
 			return err
 		}
 	}
