@@ -273,6 +273,32 @@ func TestD1bRetentionShorterThanTheDelay(t *testing.T) {
 	})
 }
 
+// TestSpillScansFromTheLogStart, not from the schedule's floor, which may lie below what the tier has expired: nothing is pending there.
+func TestSpillScansFromTheLogStart(t *testing.T) {
+	tiered(t, func(t *testing.T, w *world) {
+		w.d1("orders", "local.retention.ms", "1000", "retention.ms", "600000", "segment.bytes", "2048", "segment.ms", "60000")
+		w.start()
+		w.awaitLoaded("orders")
+		l := w.ledger("orders")
+		l.run(30 * time.Minute)
+		p := w.partition("orders")
+		start := p.log.Offsets().RealStart
+		if start < 10 || w.remoteStart("orders") < 10 || p.log.Offsets().LocalStart <= start {
+			t.Fatalf("void: the log starts at %d, here at %d", start, p.log.Offsets().LocalStart)
+		}
+		first := int64(-1)
+		err := spilled{source{p}}.Scan(t.Context(), 0, p.log.Offsets().LogEnd, func(b record.Batch) error {
+			if first < 0 {
+				first = b.BaseOffset()
+			}
+			return nil
+		})
+		if err != nil || first != start {
+			t.Fatalf("scanned from %d, want %d: %v", first, start, err)
+		}
+	})
+}
+
 // TestD1cStoreIsDownAcrossTheDueTime: what waits in the tier stops and says so, everything else goes on, and it resumes by itself.
 func TestD1cStoreIsDownAcrossTheDueTime(t *testing.T) {
 	tiered(t, func(t *testing.T, w *world) {
