@@ -62,6 +62,7 @@ lint: ## Run the linters and the tests of internal/lint: import map, homes of li
 bench: build ## Run the Go benchmarks and compare the broker with the bare machine. BENCH= and PKG= select benchmarks
 	mkdir -p .cache
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem $(PKG) | tee .cache/bench.txt
+	cd tier/s3test && $(GO) test -run '^$$' -bench '$(BENCH)' -benchtime 3x . | tee -a $(CURDIR)/.cache/bench.txt
 	bin/morrow bench suite --dir .cache
 
 .PHONY: bench-kafka

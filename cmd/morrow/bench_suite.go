@@ -17,7 +17,7 @@ import (
 func newBenchSuite() *cobra.Command {
 	var quick bool
 	var output string
-	s := bench.Suite{Delays: true, IdlePartitions: 1000, WarmBytes: 2 << 30, FetchBytes: 1 << 30, Within: 2 * time.Minute}
+	s := bench.Suite{Delays: true, Tiers: true, IdlePartitions: 1000, WarmBytes: 2 << 30, FetchBytes: 1 << 30, Within: 2 * time.Minute}
 	cmd := &cobra.Command{
 		Use:   "suite",
 		Short: "Compare this broker with the bare machine and with the project's goals",

@@ -39,6 +39,9 @@ type Suite struct {
 	Delays                     bool
 	DueRecords, PendingRecords int64
 
+	// Tiers says that the broker can tier a topic.
+	Tiers bool
+
 	// Only selects the steps with this text in their names; empty selects all.
 	Only string
 
@@ -129,6 +132,9 @@ func (r *suiteRun) all(ctx context.Context) error {
 		{"start empty", r.startEmpty},
 		{"idle partitions", r.idle},
 		{"start after kill -9", r.startKilled},
+	}
+	if r.Tiers {
+		repeated = append(repeated, suiteStep{"produce while uploading", r.produceUploading})
 	}
 	if r.Delays {
 		repeated = append(repeated, suiteStep{"delayed inserts", r.delayInserts})
@@ -252,11 +258,16 @@ func topicConfigs(synced bool) map[string]*string {
 
 // produce measures a load on a topic of its own.
 func (r *suiteRun) produce(ctx context.Context, name string, l Load, partitions int32, synced bool) (rep Report, err error) {
+	return r.produceTo(ctx, name, l, partitions, topicConfigs(synced))
+}
+
+// produceTo is produce with configs of the topic.
+func (r *suiteRun) produceTo(ctx context.Context, name string, l Load, partitions int32, configs map[string]*string) (rep Report, err error) {
 	before, err := vfs.OS{}.Usage(r.dir)
 	if err != nil {
 		return rep, err
 	}
-	topic, err := OpenTopic(ctx, l.Brokers, l.Topic, partitions, topicConfigs(synced))
+	topic, err := OpenTopic(ctx, l.Brokers, l.Topic, partitions, configs)
 	if err != nil {
 		return rep, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/morrowmq/morrow/internal/vfs"
@@ -96,6 +97,29 @@ func (r *suiteRun) produceSmall(ctx context.Context) error {
 	rep, err := r.produce(ctx, "produce 100 B records in 1 MB batches", l, 1, false)
 	if err == nil {
 		r.note(Goal{Name: rep.Load + ", per server CPU-second", Unit: "M", AtLeast: 8}, rep.Server.MillionRecordsPerCPUSecond, 0)
+	}
+	return err
+}
+
+// produceUploading compares producing to a topic whose segments are uploaded meanwhile, to a directory on the same disk, with one whose
+// segments are not. The bare machine is the broker itself here.
+func (r *suiteRun) produceUploading(ctx context.Context) error {
+	const name = "produce 1 KiB records in 1 MB batches, while uploading"
+	segment, enable := "16777216", "true"
+	plain := topicConfigs(false)
+	plain["segment.bytes"] = &segment
+	tiered := maps.Clone(plain)
+	tiered["remote.storage.enable"] = &enable
+	var without, with Report
+	err := r.compare(r.warmed(func() (err error) {
+		without, err = r.produceTo(ctx, "the same, without uploading", r.load(r.broker), 1, plain)
+		return err
+	}), r.warmed(func() (err error) {
+		with, err = r.produceTo(ctx, name, r.load(r.broker), 1, tiered)
+		return err
+	}))
+	if err == nil {
+		r.note(Goal{Name: name, Unit: "GB/s", Relative: true, AtLeast: 0.9}, with.BytesPerSecond/1e9, without.BytesPerSecond/1e9)
 	}
 	return err
 }
