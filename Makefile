@@ -42,7 +42,7 @@ test: test-go alerts compat ## Run every test, with every client; installs the c
 
 .PHONY: test-go
 test-go: ## Run the Go tests only, a few minutes
-	for module in . $(MODULES); do (cd $$module && $(GO) test ./...); done
+	for module in . $(MODULES); do (cd $$module && $(GO) test -timeout 25m ./...); done
 
 .PHONY: alerts
 alerts: ## Check and test the alert rules in docs/monitoring with promtool, which is fetched if it is missing
