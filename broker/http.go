@@ -13,6 +13,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/morrowmq/morrow/broker/inflight"
 	"github.com/morrowmq/morrow/broker/remote"
 	"github.com/morrowmq/morrow/broker/rest"
 	"github.com/morrowmq/morrow/broker/schedules"
@@ -52,7 +53,7 @@ func (b *broker) routes() []rest.Route {
 	}
 	return append([]rest.Route{
 		get("/{$}", func(w http.ResponseWriter, _ *http.Request) {
-			fmt.Fprintln(w, "Morrow. See /metrics, /livez, /readyz, /api/v1/schedules, /api/v1/tier, /debug/pprof/")
+			fmt.Fprintln(w, "Morrow. See /metrics, /livez, /readyz, /api/v1/schedules, /api/v1/shares, /api/v1/tier, /debug/pprof/")
 		}),
 		get("/metrics", metrics.ServeHTTP),
 		get("/livez", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") }),
@@ -62,7 +63,7 @@ func (b *broker) routes() []rest.Route {
 		get("/debug/pprof/profile", pprof.Profile),
 		get("/debug/pprof/symbol", pprof.Symbol),
 		get("/debug/pprof/trace", pprof.Trace),
-	}, slices.Concat(schedules.New(b.store, b.partitions, b.cfg.Now).Routes(), remote.New(b.tier, b.cfg.Now).Routes())...)
+	}, slices.Concat(schedules.New(b.store, b.partitions, b.cfg.Now).Routes(), remote.New(b.tier, b.cfg.Now).Routes(), inflight.New(b.store, b.shares).Routes())...)
 }
 
 // readyz says whether the broker serves, and which partitions are offline.

@@ -24,6 +24,7 @@ type collector struct {
 	pending, overdue, pendingBytes, nextDue, delivered, cancelled *prometheus.Desc
 	undecided, runs, spilled, stopped, lateness                   *prometheus.Desc
 	committed, lag                                                *prometheus.Desc
+	share                                                         shareDescs
 	dirtyRatio, uncleanable, sinceCleaned                         *prometheus.Desc
 }
 
@@ -33,6 +34,7 @@ func newCollector(b *broker, handlers *api.API) *collector {
 	}
 	return &collector{
 		b: b, handlers: handlers,
+		share:        newShareDescs(desc),
 		info:         desc("build_info", "Always 1; the labels say what runs.", "version", "cluster"),
 		sessions:     desc("fetch_sessions", "Fetch sessions kept (KIP-227)."),
 		offline:      desc("partitions_offline", "Partitions that a storage failure took offline; /readyz names them."),
@@ -122,6 +124,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 			gauge(c.nextDue, float64(t.nextDue)/1000, name)
 		}
 	}
+	c.collectShares(gauge, counter)
 	for o := range c.b.groups.Offsets() {
 		labels := []string{o.Group, o.Topic, strconv.Itoa(int(o.Partition))}
 		gauge(c.committed, float64(o.Offset), labels...)

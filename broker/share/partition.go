@@ -23,6 +23,16 @@ type Totals struct {
 	TimedOut    int64 // locks that ended by themselves
 }
 
+// Add adds another's counts.
+func (t *Totals) Add(o Totals) {
+	t.Delivered += o.Delivered
+	t.Redelivered += o.Redelivered
+	t.Accepted += o.Accepted
+	t.Archived += o.Archived
+	t.Buried += o.Buried
+	t.TimedOut += o.TimedOut
+}
+
 func (t *Totals) count(c change) {
 	n := c.end - c.first
 	switch c.outcome {

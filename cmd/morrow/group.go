@@ -16,8 +16,8 @@ import (
 
 func newGroup() *cobra.Command {
 	var c client
-	cmd := newFamily("group", "List, describe, reset and delete consumer groups",
-		newGroupList(&c), newGroupDescribe(&c), newGroupReset(&c), newGroupDelete(&c))
+	cmd := newFamily("group", "List, describe, reset and delete groups",
+		newGroupList(&c), newGroupDescribe(&c), newGroupInFlight(&c), newGroupReset(&c), newGroupDelete(&c))
 	cmd.Aliases = []string{"groups"}
 	cmd.Example = `  morrow group list
   morrow group describe billing
@@ -29,19 +29,20 @@ func newGroup() *cobra.Command {
 // groupRow is a group in listings.
 type groupRow struct {
 	Group    string `json:"group"`
-	Type     string `json:"type"` // classic, or consumer (KIP-848)
+	Type     string `json:"type"` // classic, consumer (KIP-848) or share (KIP-932)
 	Protocol string `json:"protocol_type"`
 	State    string `json:"state"`
 }
 
 // groupTypes are the kinds of groups there are.
-var groupTypes = []string{"classic", "consumer"}
+var groupTypes = []string{"classic", "consumer", "share"}
 
 func newGroupList(c *client) *cobra.Command {
 	return &cobra.Command{
 		Use:   "list",
 		Short: "List groups",
-		Long: `List groups. The type is classic, or consumer for groups of the newer protocol (KIP-848).
+		Long: `List groups. The type is classic, consumer for groups of the newer protocol (KIP-848), or
+share for share groups (KIP-932).
 
 With -o json: an array of {group, type, protocol_type, state}.`,
 		Example: `  morrow group list
@@ -87,7 +88,8 @@ func newGroupReset(c *client) *cobra.Command {
 		Short: "Move a group's committed offsets on a topic",
 		Long: `Move a group's committed offsets on a topic. The group must have no members: stop its
 consumers before. A group that does not exist is created, so that consumers that join it
-later begin there.
+later begin there. Of a share group it is the start offset that moves; what was known of the
+records, deliveries included, is forgotten.
 
 A TIME is as in RFC 3339, or a duration before now such as 90m or 2d; the offset is then
 that of the first record not older.
@@ -115,6 +117,16 @@ With -o json: an array of {name, result, error}; result is the offset, or failed
 			offsets, err := place.choose(listed, topic, partitions)
 			if err != nil {
 				return err
+			}
+			if share, err := isShareGroup(ctx, cl, args[0]); err != nil || share {
+				if err != nil {
+					return err
+				}
+				done, err := resetShare(ctx, cl, args[0], offsets)
+				if err != nil {
+					return err
+				}
+				return done.print(cmd, c.output)
 			}
 			committed, err := cl.CommitOffsets(ctx, args[0], offsets)
 			if err != nil {
@@ -225,7 +237,8 @@ func newGroupDelete(c *client) *cobra.Command {
 	return &cobra.Command{
 		Use:   "delete GROUP...",
 		Short: "Delete groups without members, with their committed offsets",
-		Long: `Delete groups with their committed offsets. They must have no members.
+		Long: `Delete groups with their committed offsets, share groups with all they know of records. They
+must have no members.
 
 With -o json: an array of {name, result, error}; result is deleted or failed.`,
 		Example:           "  morrow group delete billing",

@@ -57,9 +57,10 @@ func newGroupDescribe(c *client) *cobra.Command {
 	return &cobra.Command{
 		Use:   "describe GROUP...",
 		Short: "Show members, committed offsets and lag",
-		Long: `Show members, committed offsets and lag of groups of both protocols. LAG is the offsets
+		Long: `Show members, committed offsets and lag of groups of all types. LAG is the offsets
 between what is committed, or the first record if nothing is, and the last record; delayed
-records that are not due yet are no lag.
+records that are not due yet are no lag. Of a share group, COMMITTED is the first offset it
+has not finished, and LAG leaves out what it has finished beyond; see morrow group inflight.
 
 With -o json: an array of {group, type, protocol_type, state, assignor, epoch, coordinator,
 members: [{member, instance, client, host, epoch, partitions}], lag,
@@ -78,14 +79,22 @@ partitions: [{topic, partition, committed, end, lag, member, client, host, error
 	}
 }
 
-// describeGroups describes groups of both protocols. Those of the newer one are asked for first; what is not one of them must be classic.
+// describeGroups describes groups of all types. Share groups are asked for first, then those of the newer protocol; what is neither must be
+// classic.
 func describeGroups(ctx context.Context, cl *cluster, names []string) ([]groupDescription, error) {
+	share, err := shareGroups(ctx, cl, names)
+	if err != nil {
+		return nil, err
+	}
 	consumer, err := cl.DescribeConsumerGroups(ctx, names...)
 	if err != nil {
 		return nil, err
 	}
 	var others []string
 	for _, name := range names {
+		if _, ok := share[name]; ok {
+			continue
+		}
 		if g, ok := consumer[name]; !ok || errors.Is(g.Err, kerr.GroupIDNotFound) || errors.Is(g.Err, kerr.UnsupportedVersion) {
 			others = append(others, name)
 		}
@@ -100,7 +109,9 @@ func describeGroups(ctx context.Context, cl *cluster, names []string) ([]groupDe
 	var errs []error
 	for _, name := range names {
 		var d groupDescription
-		if g, ok := classic[name]; ok {
+		if g, ok := share[name]; ok {
+			d, err = g, nil
+		} else if g, ok := classic[name]; ok {
 			d, err = describeClassic(g)
 		} else {
 			d, err = describeConsumer(consumer[name])
@@ -182,6 +193,12 @@ func addLag(ctx context.Context, cl *cluster, groups []groupDescription) error {
 	topics := kadm.TopicsSet{}
 	for i := range groups {
 		d := &groups[i]
+		for _, l := range d.Partitions {
+			topics.Add(l.Topic, l.Partition)
+		}
+		if d.Type == "share" {
+			continue // its lag is the broker's to tell
+		}
 		committed, err := cl.FetchOffsets(ctx, d.Group)
 		if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
 			return fmt.Errorf("group %s: %w", d.Group, explained(err, ""))
@@ -222,6 +239,8 @@ func (d *groupDescription) compare(starts, ends kadm.ListedOffsets) {
 			l.Error = "partition does not exist"
 		case start.Err != nil || end.Err != nil:
 			l.Error = explained(cmp.Or(end.Err, start.Err), "").Error()
+		case d.Type == "share":
+			l.End = end.Offset
 		default:
 			l.End = end.Offset
 			l.Lag = max(0, l.End-max(l.Committed, start.Offset))

@@ -52,6 +52,7 @@ var importMap = []edges{
 	{"broker/deadletter", []string{"broker/partition", "broker/share", "cluster", "log", "log/record"}},
 	{"broker/rest", nil},
 	{"broker/schedules", []string{"broker/partition", "broker/rest", "cluster", "delay", "log", "log/record"}},
+	{"broker/inflight", []string{"broker/rest", "broker/share", "cluster"}},
 	{"broker/remote", []string{"broker/rest", "tier"}},
 	{"broker/restore", []string{"cluster", "cluster/config", "cluster/local", "log", "log/producer", "log/record", "log/segment", "tier", "internal/vfs"}},
 	{"protocol/api", []string{
@@ -59,7 +60,7 @@ var importMap = []edges{
 		"cluster", "cluster/config", "delay", "log", "log/record", "tier",
 	}},
 	{"broker", []string{
-		"broker/auth", "broker/coord", "broker/group", "broker/share", "broker/txn", "broker/partition", "broker/deadletter", "broker/rest", "broker/remote", "broker/restore", "broker/schedules",
+		"broker/auth", "broker/coord", "broker/group", "broker/share", "broker/txn", "broker/partition", "broker/deadletter", "broker/inflight", "broker/rest", "broker/remote", "broker/restore", "broker/schedules",
 		"protocol", "protocol/api",
 		"cluster", "cluster/config", "cluster/local", "cluster/replica", "delay", "tier",
 		"log", "log/record", "log/segment", "log/producer", "internal/vfs", "internal/assert",
@@ -67,7 +68,7 @@ var importMap = []edges{
 
 	{"internal/bench", []string{"log/record", "internal/vfs"}},
 	{"cmd/morrow", []string{
-		"broker", "broker/rest", "broker/remote", "broker/restore", "broker/schedules", "cluster/config", "cluster/local", "cluster/etcd", "tier", "log", "log/segment", "log/record", "internal/vfs",
+		"broker", "broker/inflight", "broker/rest", "broker/remote", "broker/restore", "broker/schedules", "cluster/config", "cluster/local", "cluster/etcd", "tier", "log", "log/segment", "log/record", "internal/vfs",
 		"internal/bench",
 	}},
 	{"e2e/history", nil},
