@@ -86,6 +86,9 @@ func writeTable(b *strings.Builder, entries []entry) []string {
 		fmt.Fprintf(b, "| %s |", c.name)
 		for _, e := range entries {
 			cell := map[outcome]string{pass: "✓", fail: "✗", unsupported: "–"}[e.report.results[c.name].outcome]
+			if !c.asks(e.dir) {
+				cell = "–"
+			}
 			for _, a := range e.allowed {
 				if !a.covers(c.name) {
 					continue

@@ -2,6 +2,7 @@ package compat
 
 import (
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -11,7 +12,7 @@ type check struct {
 	what string // what passes, in one sentence for the report card
 }
 
-// checks is what a suite reports, each exactly once, in the order of the report card.
+// checks is what a suite reports, each that it is asked for exactly once, in the order of the report card.
 var checks = slices.Concat(produceChecks(), []check{
 	{"produce/idempotent", "An idempotent producer writes 100 records; they are read back in order."},
 
@@ -48,7 +49,21 @@ var checks = slices.Concat(produceChecks(), []check{
 	{"hidden/lag", "A group that has read all visible records before a pending tail and committed has lag 0."},
 	{"hidden/commit-inside", "A group whose committed offset lies inside the pending tail neither resets nor fails, and reads the next visible record."},
 	{"hidden/caught-up", "While a pending batch arrives every 250 ms a caught-up consumer gets nothing and sends at most 30 fetches in 3 s; then it reads the next visible record."},
+
+	{"share/accept", "A member of a share group accepts 20 records; another one gets none of them."},
+	{"share/release", "A record that is released comes back with its delivery count, until it is accepted."},
+	{"share/lock-timeout", "A record that a member holds for longer than share.record.lock.duration.ms, 15 s, is given to another."},
+	{"share/retry-delay", "With share.retry.delay.ms 1000 a released record comes back after 1 s, then after 2 s, and not before."},
+	{"share/dead-letter", "A record that is rejected, and one that is released as often as share.delivery.count.limit allows, are in the dead-letter topic with its headers."},
 })
+
+// shareSuites are the clients that know share groups; the others are not asked.
+var shareSuites = []string{"java"}
+
+// asks reports whether a suite is to report a check.
+func (c check) asks(dir string) bool {
+	return !strings.HasPrefix(c.name, "share/") || slices.Contains(shareSuites, dir)
+}
 
 func produceChecks() []check {
 	var all []check
@@ -63,10 +78,13 @@ func produceChecks() []check {
 	return all
 }
 
-func checkNames() []string {
-	names := make([]string, len(checks))
-	for i, c := range checks {
-		names[i] = c.name
+// checkNames are the checks that a suite is asked for.
+func checkNames(dir string) []string {
+	var names []string
+	for _, c := range checks {
+		if c.asks(dir) {
+			names = append(names, c.name)
+		}
 	}
 	return names
 }

@@ -76,7 +76,7 @@ func runAndJudge(t *testing.T, dir, bootstrap string) entry {
 	if err != nil {
 		t.Error(err)
 	}
-	rep, err := readReport(bytes.NewReader(output), checkNames())
+	rep, err := readReport(bytes.NewReader(output), checkNames(dir))
 	if err != nil {
 		t.Error(err)
 	}

@@ -113,7 +113,7 @@ func completeOutput() string {
 }
 
 func TestReportOfACompleteSuite(t *testing.T) {
-	rep, err := readReport(strings.NewReader(completeOutput()), checkNames())
+	rep, err := readReport(strings.NewReader(completeOutput()), checkNames("java"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +132,7 @@ func TestReportFindsWhatASuiteDidWrong(t *testing.T) {
 		{strings.Replace(completeOutput(), `"pass"`, `"maybe"`, 1), `unknown result "maybe"`},
 		{strings.Replace(completeOutput(), `"1.0"`, `""`, 1), "client and version were not reported"},
 	} {
-		_, err := readReport(strings.NewReader(tc.output), checkNames())
+		_, err := readReport(strings.NewReader(tc.output), checkNames("java"))
 		if err == nil || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("error = %v, want one with %q", err, tc.want)
 		}

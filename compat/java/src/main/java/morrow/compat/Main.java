@@ -91,6 +91,11 @@ public final class Main {
         checks.put("hidden/lag", DelayChecks::hiddenLag);
         checks.put("hidden/commit-inside", DelayChecks::hiddenCommitInside);
         checks.put("hidden/caught-up", DelayChecks::hiddenCaughtUp);
+        checks.put("share/accept", ShareChecks::accept);
+        checks.put("share/release", ShareChecks::release);
+        checks.put("share/lock-timeout", ShareChecks::lockTimeout);
+        checks.put("share/retry-delay", ShareChecks::retryDelay);
+        checks.put("share/dead-letter", ShareChecks::deadLetter);
         return checks;
     }
 
