@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/morrowmq/morrow/broker/partition"
@@ -513,4 +514,38 @@ func (w *world) shareJournal(s *sharer) *partition.Journal {
 		w.Fatal(err)
 	}
 	return p.Journal()
+}
+
+func TestShareGroupThatIsReadCommitted(t *testing.T) {
+	w := newWorld(t)
+	s := w.sharing(t, "share.isolation.level", "read_committed")
+	w.setGroup("all", "share.auto.offset.reset", "earliest")
+	all := w.joins(s.topic, "all", "m")
+	cl := w.franz(kgo.TransactionalID("tx"), kgo.DefaultProduceTopic("jobs"))
+	write := func(value string) {
+		t.Helper()
+		if err := cl.BeginTransaction(); err != nil {
+			t.Fatal(err)
+		}
+		if err := cl.ProduceSync(t.Context(), kgo.StringRecord(value)).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	end := func(commit kgo.TransactionEndTry) {
+		t.Helper()
+		if err := cl.EndTransaction(t.Context(), commit); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("aborted")
+	equalString(t, "while it is open", s.fetchShare(0, ""), "")
+	equalString(t, "read_uncommitted", all.fetchShare(0, ""), "0:aborted")
+	end(kgo.TryAbort)
+	write("committed")
+	end(kgo.TryCommit)
+	s.produce("jobs", values("plain")...)
+	equalString(t, "committed", s.fetchShare(10*time.Second, ""), "2:committed 4:plain")
+	equalString(t, "acknowledge", s.acknowledge("2=accept 4=accept"), "ok")
+	equalString(t, "lag", w.shareLag(s, 0), "start 5 lag 0")
+	equalString(t, "read_uncommitted", all.fetchShare(0, ""), "2:committed 4:plain")
 }
