@@ -40,6 +40,7 @@ func (img *Image) With(c Change) *Image {
 		names: img.names, ids: img.ids, collision: img.collision, deletions: img.deletions,
 		brokers: img.brokers, cluster: img.cluster, broker: img.broker, groups: img.groups,
 		resolved: img.resolved, plain: img.plain, plainSchedule: img.plainSchedule,
+		plainGroup: img.plainGroup, resolvedGroup: img.resolvedGroup,
 	}
 	next.putBrokers(c)
 	next.putGroups(c)
@@ -73,6 +74,7 @@ func (img *Image) putGroups(c Change) {
 	}
 	img.groups = maps.Clone(img.groups)
 	putOverrides(img.groups, c.GroupConfigs)
+	img.resolveGroups()
 }
 
 // putBrokerConfigs reports whether the configuration in force on this broker

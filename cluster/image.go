@@ -95,6 +95,8 @@ type Image struct {
 	resolved      *config.Resolved    // broker configs in force on node
 	plain         *config.TopicConfig // of topics without overrides
 	plainSchedule *config.TopicConfig // of their schedule topics
+	plainGroup    *config.Resolved    // of groups without overrides
+	resolvedGroup map[string]*config.Resolved
 
 	sortedOnce sync.Once
 	sorted     []*Topic
@@ -120,6 +122,17 @@ func (img *Image) resolveBroker() {
 	plain := config.ResolveTopic(img.Layers(img.node), nil)
 	img.plain = &plain
 	img.plainSchedule = img.resolveTopic(config.ScheduleValues(img.plain))
+	img.resolveGroups()
+}
+
+// resolveGroups works out the configs of groups, which share groups ask for with every request.
+func (img *Image) resolveGroups() {
+	layers := img.Layers(img.node)
+	img.plainGroup = config.ResolveGroup(layers, nil)
+	img.resolvedGroup = make(map[string]*config.Resolved, len(img.groups))
+	for group, values := range img.groups {
+		img.resolvedGroup[group] = config.ResolveGroup(layers, values)
+	}
 }
 
 // Version counts the changes since the cluster was created.
@@ -205,7 +218,10 @@ func (img *Image) GroupOverrides(group string) config.Values { return img.groups
 // GroupConfig returns the configuration in force for a consumer group, whether
 // or not it exists.
 func (img *Image) GroupConfig(group string) *config.Resolved {
-	return config.ResolveGroup(img.Layers(img.node), img.groups[group])
+	if r := img.resolvedGroup[group]; r != nil {
+		return r
+	}
+	return img.plainGroup
 }
 
 // ConfiguredGroups returns the groups with overrides, sorted. The caller owns
