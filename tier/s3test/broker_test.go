@@ -36,7 +36,7 @@ var binary = sync.OnceValues(func() (string, error) {
 	cleanup = append(cleanup, func() { os.RemoveAll(dir) })
 	bin := filepath.Join(dir, "morrow")
 	build := exec.Command("go", "build", "-o", bin, "./cmd/morrow")
-	build.Dir = "../.."
+	build.Dir = root
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build the broker: %w\n%s", err, out)
 	}

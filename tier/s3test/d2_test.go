@@ -29,7 +29,8 @@ type d2Case struct {
 	suffix string
 }
 
-func (c d2Case) name(n int) string { return fmt.Sprintf("case-%d", n) }
+// topicOf is the topic of the n-th case.
+func topicOf(n int) string { return fmt.Sprintf("case-%d", n) }
 
 func (c d2Case) String() string {
 	return fmt.Sprintf("%s %s: %d times %s", c.method, c.suffix, c.times, c.fault)
@@ -61,6 +62,7 @@ type d2 struct {
 // TestD2LastPartOfASegment runs the fault matrix, without kills, with a kill between an upload and its manifest, and with one between the manifest
 // and the local deletion.
 func TestD2LastPartOfASegment(t *testing.T) {
+	t.Parallel()
 	for _, kills := range []string{"no kill", "kill before the manifest", "kill after the manifest"} {
 		t.Run(kills, func(t *testing.T) {
 			t.Parallel()
@@ -71,12 +73,12 @@ func TestD2LastPartOfASegment(t *testing.T) {
 }
 
 func (d *d2) run(kills string) {
-	for n, c := range d.cases {
-		d.create(c.name(n), "segment.bytes", "1048576", "segment.ms", "2000", "local.retention.ms", "2000")
+	for n := range d.cases {
+		d.create(topicOf(n), "segment.bytes", "1048576", "segment.ms", "2000", "local.retention.ms", "2000")
 	}
 	happened := make([]func() int, len(d.cases))
 	for n, c := range d.cases {
-		dir := "/" + d.id(c.name(n)) + "/"
+		dir := "/" + d.id(topicOf(n)) + "/"
 		skip := 2 // of the segments; of the manifest, the claim and the first commit
 		if c.method == http.MethodHead {
 			skip = 0
@@ -97,13 +99,13 @@ func (d *d2) run(kills string) {
 	var killer sync.WaitGroup
 	killer.Go(func() { d.keepKilling(ctx) })
 	var producers sync.WaitGroup
-	for n, c := range d.cases {
-		producers.Go(func() { d.produce(c.name(n), d2Records) })
+	for n := range d.cases {
+		producers.Go(func() { d.produce(topicOf(n), d2Records) })
 	}
 	producers.Wait()
 	for n, c := range d.cases {
 		d.await("everything of "+c.String()+" is in the bucket", 4*time.Minute, func() bool {
-			m := d.manifest(c.name(n))
+			m := d.manifest(topicOf(n))
 			return m != nil && m.End == d2Records
 		})
 	}
@@ -113,8 +115,8 @@ func (d *d2) run(kills string) {
 		if happened[n]() == 0 {
 			d.Errorf("%s did not happen: the test is void", c)
 		}
-		d.await("the local copy of "+c.String()+" is gone", time.Minute, func() bool { return d.localStart(c.name(n)) == d2Records })
-		d.readAll(c.name(n), d2Records)
+		d.await("the local copy of "+c.String()+" is gone", time.Minute, func() bool { return d.localStart(topicOf(n)) == d2Records })
+		d.readAll(topicOf(n), d2Records)
 	}
 	stop()
 	if kills != "no kill" && len(d.killed) < len(d.cases)/2 {
@@ -130,8 +132,8 @@ func (d *d2) watch(r *http.Request, done, after bool) (cut bool) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for n, c := range d.cases {
-		topic := c.name(n)
+	for n := range d.cases {
+		topic := topicOf(n)
 		if !strings.Contains(r.URL.Path, "/"+d.id(topic)+"/") {
 			continue
 		}
@@ -170,7 +172,7 @@ func (d *d2) sample() (stop func()) {
 	wg.Go(func() {
 		for n := 0; ctx.Err() == nil; n++ {
 			c := d.cases[n%len(d.cases)]
-			topic := c.name(n % len(d.cases))
+			topic := topicOf(n % len(d.cases))
 			start := d.localStart(topic) // first, since the bucket only gets more
 			if start > 0 {
 				m := d.manifest(topic)
@@ -203,8 +205,8 @@ func (d *d2) noOrphans() {
 	d.sweep()
 	cluster := d.cluster()
 	named := map[string]bool{}
-	for n, c := range d.cases {
-		m := d.manifest(c.name(n))
+	for n := range d.cases {
+		m := d.manifest(topicOf(n))
 		err := m.EachSegment(d.Context(), d.bucket, func(e *tier.Entry) error {
 			named[m.Key(e)] = true
 			return nil

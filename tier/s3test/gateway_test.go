@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -57,6 +58,7 @@ var gateway = sync.OnceValues(func() (string, error) {
 
 var (
 	cleanup    []func()
+	root       string // directory of the project; the gateway changes the working directory
 	gatewayDir string // where the gateway keeps its buckets
 )
 
@@ -67,6 +69,10 @@ func TestMain(m *testing.M) {
 	flag.Parse()
 	// The tests wait for time to pass, mostly.
 	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
+	var err error
+	if root, err = filepath.Abs("../.."); err != nil {
 		panic(err)
 	}
 	code := m.Run()

@@ -130,11 +130,11 @@ func (a *answered) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 func (p *proxy) hurt(f fault, w http.ResponseWriter, r *http.Request) {
 	switch f {
 	case stall:
-		p.sleep(r)
+		sleep(r)
 		hangUp(w)
 	case keepMum:
 		p.forward.ServeHTTP(httptest.NewRecorder(), r)
-		p.sleep(r)
+		sleep(r)
 		hangUp(w)
 	case refuse:
 		w.WriteHeader(http.StatusServiceUnavailable)
@@ -158,7 +158,7 @@ func (p *proxy) hurt(f fault, w http.ResponseWriter, r *http.Request) {
 }
 
 // sleep lasts until the client has had enough, a minute at most.
-func (p *proxy) sleep(r *http.Request) {
+func sleep(r *http.Request) {
 	select {
 	case <-r.Context().Done():
 	case <-time.After(time.Minute):
