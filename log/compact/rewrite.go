@@ -42,7 +42,7 @@ func (j *Job) Fill(k *Keys, from, to int64, abortedTxns []segment.AbortedTxn) (e
 	d := record.GetDecompressor()
 	defer d.Release()
 	end = to
-	visit := func(b record.Batch, _ int64) error {
+	visit := func(b record.Batch, pos int64) error {
 		read += int64(len(b))
 		if err := j.Pace(len(b)); err != nil {
 			return err
@@ -53,7 +53,7 @@ func (j *Job) Fill(k *Keys, from, to int64, abortedTxns []segment.AbortedTxn) (e
 		if _, ok := aborted.of(b); ok {
 			return nil
 		}
-		return b.Walk(d, func(v *record.View) error {
+		err := b.Walk(d, func(v *record.View) error {
 			offset := b.BaseOffset() + int64(v.OffsetDelta)
 			if v.Key != nil && from <= offset && offset < to && !k.Put(v.Key, offset) {
 				end = offset
@@ -61,6 +61,7 @@ func (j *Job) Fill(k *Keys, from, to int64, abortedTxns []segment.AbortedTxn) (e
 			}
 			return nil
 		})
+		return orCorrupt(err, pos)
 	}
 	for _, s := range j.Segments {
 		if s.End() <= from || s.Base() >= to {
@@ -69,18 +70,24 @@ func (j *Job) Fill(k *Keys, from, to int64, abortedTxns []segment.AbortedTxn) (e
 		if err := s.Scan(from, to, visit); errors.Is(err, errStop) {
 			return end, read, nil
 		} else if err != nil {
-			return 0, read, orCorrupt(s, err)
+			return 0, read, inSegment(s, err)
 		}
 	}
 	return end, read, nil
 }
 
-// orCorrupt names the segment of a batch that is whole but cannot be understood.
-func orCorrupt(s *segment.Segment, err error) error {
+// orCorrupt says where a batch lies that is whole but cannot be understood.
+func orCorrupt(err error, pos int64) error {
 	if errors.Is(err, record.ErrInvalid) || errors.Is(err, record.ErrTooLarge) || errors.Is(err, record.ErrCodec) {
-		if _, ok := errors.AsType[*segment.CorruptError](err); !ok {
-			return &segment.CorruptError{File: s.Name(), Err: err}
-		}
+		return &segment.CorruptError{Pos: pos, Err: err}
+	}
+	return err
+}
+
+// inSegment says in which segment damage lies, if that is not known.
+func inSegment(s *segment.Segment, err error) error {
+	if c, ok := errors.AsType[*segment.CorruptError](err); ok && c.File == "" {
+		c.File = s.Name()
 	}
 	return err
 }
@@ -120,7 +127,7 @@ func (j *Job) Rewrite(r Rules) (Result, error) {
 			err = w.copy(s)
 		}
 		if err != nil {
-			return w.sum, errors.Join(orCorrupt(s, err), w.discard())
+			return w.sum, errors.Join(inSegment(s, err), w.discard())
 		}
 	}
 	w.sum.Clean = r.End
@@ -228,7 +235,7 @@ func (w *rewriter) copy(s *segment.Segment) error {
 		}
 		o, err := w.filter.apply(b, segment.MaxBytes-have-(size-pos))
 		if err != nil {
-			return err
+			return orCorrupt(err, pos)
 		}
 		return w.add(o, pos)
 	})
