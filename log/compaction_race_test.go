@@ -117,9 +117,8 @@ func TestCompactionBesideEverythingElse(t *testing.T) {
 		found = appendStored(found, b)
 		return nil
 	}))
-	for key, value := range latest(found) {
+	for _, value := range latest(found) {
 		equal(t, value, fmt.Sprint(rounds-1))
-		_ = key
 	}
 	equal(t, len(latest(found)), keys)
 	cancel()

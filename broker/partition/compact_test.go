@@ -221,6 +221,60 @@ func TestDirtiestPartitionIsCleanedFirst(t *testing.T) {
 	}
 }
 
+// slowly compacts at 1 MiB a second, in the background.
+func (w *world) slowly(p *Partition) (done chan struct{}) {
+	done = make(chan struct{})
+	go func() {
+		defer close(done)
+		p.clean(context.Background(), w.store.Image().BrokerConfig(), rate.NewLimiter(1<<20, cleanBurst))
+	}()
+	return done
+}
+
+func TestCleanerKeepsToItsRate(t *testing.T) {
+	living(t, func(t *testing.T, w *world) {
+		w.create("state", 1, "cleanup.policy", "compact")
+		w.load()
+		p := w.partition("state")
+		for n := range 10 {
+			w.append(p, keyed(fmt.Sprint(n%5), strings.Repeat("x", 1<<20-1000)))
+		}
+		w.rolled(p, keyed("end", "1"))
+		w.commit()
+		began := time.Now()
+		<-w.slowly(p)
+		// 10 MiB are read twice, and 5 written, less what may be done at once.
+		if took := time.Since(began); took < 20*time.Second || took > 30*time.Second {
+			t.Errorf("it took %v", took)
+		}
+	})
+}
+
+func TestTopicIsDeletedWhileItIsCleaned(t *testing.T) {
+	living(t, func(t *testing.T, w *world) {
+		w.create("state", 1, "cleanup.policy", "compact")
+		w.load()
+		p := w.partition("state")
+		for range 10 {
+			w.append(p, keyed("a", strings.Repeat("x", 1<<20-1000)))
+		}
+		w.rolled(p, keyed("end", "1"))
+		w.commit()
+		done := w.slowly(p)
+		time.Sleep(5 * time.Second)
+		w.store.must(cluster.DeleteTopics{IDs: []cluster.TopicID{w.topic("state").ID}})
+		w.follow()
+		w.table.clean(t.Context())
+		<-done
+		if left := w.directories(); left != "" {
+			t.Errorf("there is still %s", left)
+		}
+		if got := w.lines.buf.String(); strings.Contains(got, "ERROR") {
+			t.Errorf("it was taken for an error: %s", got)
+		}
+	})
+}
+
 func TestUnreadablePartitionIsNotCleanedAnyMore(t *testing.T) {
 	w := newWorld(t)
 	w.create("orders", 2, "cleanup.policy", "compact")
