@@ -185,19 +185,23 @@ func TestCompactionJoinsSmallSegmentsAndLeavesOthersAlone(t *testing.T) {
 	check(t, s.Close())
 }
 
+// TestRetentionAfterCompaction removes a segment behind which compaction has left a hole: the log begins where the next one does.
 func TestRetentionAfterCompaction(t *testing.T) {
 	s := openSet(t, vfs.NewMem(), "data")
-	l := compactable(t, s, func(c *Config) { c.Delete, c.RetentionMs = true, 1000 })
-	fill(t, s, l, keyed(0, "a=1"), keyed(0, "b=1"), keyed(0, "a=2"), keyed(0, "a=3"))
-	clean(t, l, 0, forever) // joins all that is closed, and ends with offset 3 at most
-	fill(t, s, l, keyed(0, "c=1"))
-	_, err := l.Retain(now.Add(time.Hour), Floor{Gate: 4})
-	check(t, err)
-	o := l.Offsets()
-	if o.RealStart != o.LocalStart || o.RealStart == 0 {
-		t.Fatalf("log starts at %d, local segments at %d", o.RealStart, o.LocalStart)
+	l := compactable(t, s, func(c *Config) { c.SegmentBytes, c.Delete, c.RetentionMs = 200, true, 1000 })
+	for _, rs := range [][]string{{"a=1", "b=1"}, {"b=2", "c=1"}, {"d=1"}} {
+		for _, r := range rs {
+			fill(t, s, l, keyed(0, r))
+		}
+		check(t, l.Roll())
 	}
-	equal(t, values(t, l, ReadRequest{Offset: o.LogStart, MaxBytes: 1 << 20}), []string{"4:1"})
+	clean(t, l, 0, forever)
+	removed, err := l.Retain(now.Add(time.Hour), Floor{Gate: 2})
+	check(t, err)
+	equal(t, removed, 1)
+	o := l.Offsets()
+	equal(t, []int64{o.LogStart, o.RealStart, o.LocalStart}, []int64{1, 2, 2})
+	equal(t, values(t, l, ReadRequest{Offset: o.LogStart, MaxBytes: 1 << 20}), []string{"2:2", "3:1", "4:1"})
 	check(t, s.Close())
 }
 
