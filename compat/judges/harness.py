@@ -65,9 +65,9 @@ def matches(text: str, *patterns: str) -> None:
             raise AssertionError(f"no {pattern!r} in:\n{text}")
 
 
-def java_command(main_class: str, *args, options=()) -> list[str]:
-    """How to run a class of the Kafka that judges/java/install put together."""
-    return [*JAVA, *options, "-cp", f"{CACHE}/java/classes:{CACHE}/java/lib/*", main_class, *map(str, args)]
+def java_command(main_class: str, *args, options=(), home: str = "java") -> list[str]:
+    """How to run a class of the Kafka that the install of a judge put together, judges/java unless told."""
+    return [*JAVA, *options, "-cp", f"{CACHE}/{home}/classes:{CACHE}/{home}/lib/*", main_class, *map(str, args)]
 
 
 def java(main_class: str, *args, stdin: str = "", timeout: float = 90, fails: bool = False) -> str:
@@ -81,8 +81,8 @@ def java(main_class: str, *args, stdin: str = "", timeout: float = 90, fails: bo
     return done.stdout
 
 
-def java_version() -> str:
-    (jar,) = (CACHE / "java" / "lib").glob("kafka-clients-*.jar")
+def java_version(home: str = "java") -> str:
+    (jar,) = (CACHE / home / "lib").glob("kafka-clients-*.jar")
     return jar.stem.removeprefix("kafka-clients-")
 
 
