@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"net/http"
 	"strconv"
 	"strings"
 	"sync"
@@ -48,10 +49,10 @@ func TestTopicsWithPendingRecordsLeaveNothing(t *testing.T) {
 	cycle(*delayTopics/2, *delayTopics)
 	after, heapAfter := footprint(ctx, t, b)
 	t.Logf("%d series and %.1f MiB of heap before, %d and %.1f MiB after %d topics", series, heap, after, heapAfter, *delayTopics)
-	if after > series {
+	if after > series+5 { // some appear when something happens for the first time
 		t.Errorf("there were %d series, and are %d", series, after)
 	}
-	if heapAfter > heap+16 {
+	if heapAfter > heap+1+float64(*delayTopics)/1000 {
 		t.Errorf("the heap has grown from %.1f to %.1f MiB", heap, heapAfter)
 	}
 }
@@ -75,6 +76,22 @@ func fleeting(ctx context.Context, adm *kadm.Client, cl *kgo.Client, topic strin
 	return nil
 }
 
+// collect has the broker's garbage collected.
+func collect(ctx context.Context, t *testing.T, b *testnet.Broker) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+b.HTTP()+"/debug/pprof/heap?gc=1", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := resp.Body.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // footprint counts the series, and the live heap in MiB, once no series of a fleeting topic is left.
 func footprint(ctx context.Context, t *testing.T, b *testnet.Broker) (series int, heap float64) {
 	t.Helper()
@@ -93,21 +110,18 @@ func footprint(ctx context.Context, t *testing.T, b *testnet.Broker) (series int
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
-	heap = 1 << 20
-	for range 10 { // the least of several looks is what is live
-		for _, line := range scrape(ctx, t, b) {
-			if v, ok := strings.CutPrefix(line, "go_memstats_heap_alloc_bytes "); ok {
-				bytes, err := strconv.ParseFloat(v, 64)
-				if err != nil {
-					t.Fatal(err)
-				}
-				heap = min(heap, bytes/(1<<20))
+	collect(ctx, t, b)
+	lines := scrape(ctx, t, b)
+	for _, line := range lines {
+		if v, ok := strings.CutPrefix(line, "go_memstats_heap_alloc_bytes "); ok {
+			bytes, err := strconv.ParseFloat(v, 64)
+			if err != nil {
+				t.Fatal(err)
 			}
+			heap = bytes / (1 << 20)
 		}
-		series = len(scrape(ctx, t, b))
-		time.Sleep(20 * time.Millisecond)
 	}
-	return series, heap
+	return len(lines), heap
 }
 
 // TestTopicIsDeletedWithDelaysSwitchedOff is D4c: with records pending from before, and without any.

@@ -102,9 +102,20 @@ func (j *journal) write(s *stage) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	for _, e := range s.logs {
-		f.logs[e.log] = e
+		if !e.log.gone.Load() {
+			f.logs[e.log] = e
+		}
 	}
 	return nil
+}
+
+// forget drops what there is of a log that is gone: a file may be in use for long after a topic was deleted.
+func (j *journal) forget(l *Log) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, f := range j.files {
+		delete(f.logs, l)
+	}
 }
 
 // room returns a file that has bytes left, and the oldest generation that is still needed.

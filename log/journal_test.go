@@ -199,6 +199,11 @@ func TestJournalOfRemovedLog(t *testing.T) {
 	appendValue(t, l, "old")
 	s.Sync()
 	check(t, s.Remove(testID))
+	for _, f := range s.commits.journal.files {
+		if len(f.logs) > 0 {
+			t.Errorf("%s refers to %d logs that are gone", f.name, len(f.logs))
+		}
+	}
 	l = openLog(t, s)
 	appendValue(t, l, "new, and different")
 	_, err := l.syncSegments()

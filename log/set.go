@@ -313,6 +313,9 @@ func (s *Set) Remove(id ID) (err error) {
 		l.close()
 		l.cutMu.Unlock()
 		l.appendMu.Unlock()
+		if s.commits.journal != nil {
+			s.commits.journal.forget(l)
+		}
 	}
 	dir := vfs.Join(s.dir, id.String())
 	gone := dir + removedSuffix
