@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"sync"
@@ -185,6 +186,15 @@ func TestCancelAfterDeliveryNamesItsOffset(t *testing.T) {
 		_, err = p.send(cancelOf(1))
 		checkRefused(t, err, 0, "the record at offset 1 was delivered at offset "+strconv.FormatInt(p.end-1, 10))
 	})
+}
+
+func TestSourceWithNothingPendingHasNoNextDue(t *testing.T) {
+	p := newPartition(testRules(t, nil))
+	p.mustSend(t, with("a", HeaderDelay, "1h"))
+	p.mustSend(t, cancelOf(0))
+	if s := p.schedule.sources(); len(s) != 1 || s[0].Pending != 0 || s[0].NextDue != math.MaxInt64 {
+		t.Errorf("sources are %+v", s)
+	}
 }
 
 func TestCancelRacesDelivery(t *testing.T) {
