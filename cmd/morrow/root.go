@@ -15,6 +15,7 @@ func newRoot(stdout, stderr io.Writer) *cobra.Command {
 		newServe(),
 		newTopic(),
 		newGroup(),
+		newTransaction(),
 		newSchedule(),
 		newTier(),
 		newConfig(),
