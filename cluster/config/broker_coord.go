@@ -2,8 +2,6 @@ package config
 
 // brokerCoordinatorDefs are about consumer groups and their offsets.
 var brokerCoordinatorDefs = []Def{
-	{Name: "group.coordinator.rebalance.protocols", Type: List, Default: "classic,consumer", Valid: someOf("classic", "consumer"),
-		Doc: "Group protocols clients can use."},
 	{Name: "group.initial.rebalance.delay.ms", Type: Int, Default: "3000", Valid: atLeast(0),
 		Doc: "Milliseconds the first rebalance of an empty classic group waits for more members."},
 	{Name: "group.max.session.timeout.ms", Type: Int, Default: "1800000", Valid: atLeast(1),
@@ -38,8 +36,6 @@ var brokerCoordinatorDefs = []Def{
 		Doc: "Milliseconds between two looks for offsets to expire."},
 	{Name: "offsets.retention.minutes", Type: Int, Default: "10080", Valid: atLeast(1),
 		Doc: "Minutes a committed offset is kept after its group lost its last member, or after its last commit where there never was one."},
-	{Name: "offsets.topic.compression.codec", Type: Int, Default: "0", Valid: between(0, 4),
-		Doc: "Codec of the offsets topic: 0 none, 1 gzip, 2 snappy, 3 lz4, 4 zstd."},
 	{Name: "offsets.topic.num.partitions", Type: Int, Default: "50", Valid: between(1, 100_000),
 		Doc: "Partitions of the offsets topic. Counts when it is created, and must not change afterwards."},
 	{Name: "offsets.topic.replication.factor", Type: Short, Default: "1", Valid: atLeast(1),

@@ -102,18 +102,23 @@ var brokerStorageDefs = []Def{
 		Doc: "Free space below which produces are refused with a retriable error. What is left serves deliveries, schedules and uploads, without which nothing could be freed again."},
 	{Name: "producer.id.expiration.ms", Type: Int, Default: dayMs, Mode: ClusterWide, Valid: atLeast(1),
 		Doc: "Milliseconds after its last write that a partition forgets an idempotent producer. A retry that comes later is no longer recognised as one."},
-	{Name: "producer.id.expiration.check.interval.ms", Type: Int, Default: "600000", Internal: true, Valid: atLeast(1),
-		Doc: "Milliseconds between two looks for producers to forget."},
 }
 
 // brokerUnusedDefs exist in Kafka, are looked at by tools and stand in most
-// configuration files, but steer nothing here: goroutines need no pool sizes.
+// configuration files, but steer nothing here: goroutines need no pool sizes, and what is looked at often enough, no interval.
 var brokerUnusedDefs = []Def{
 	unused("num.network.threads", "3", ClusterWide, atLeast(1)),
 	unused("num.io.threads", "8", ClusterWide, atLeast(1)),
 	unused("background.threads", "10", ClusterWide, atLeast(1)),
 	unused("num.recovery.threads.per.data.dir", "2", ClusterWide, atLeast(1)),
 	unused("queued.max.requests", "500", ReadOnly, atLeast(1)),
+	unused("offsets.topic.compression.codec", "0", ReadOnly, between(0, 4)),
+	unused("producer.id.expiration.check.interval.ms", "600000", ReadOnly, atLeast(1)),
+	unused("remote.log.reader.threads", "10", ClusterWide, atLeast(1)),
+	unused("remote.log.manager.expiration.thread.pool.size", "10", ClusterWide, atLeast(1)),
+	unused("remote.log.manager.task.interval.ms", "30000", ReadOnly, atLeast(1)),
+	unused("remote.log.manager.task.retry.backoff.ms", "500", ReadOnly, atLeast(1)),
+	unused("remote.log.manager.task.retry.backoff.max.ms", "30000", ReadOnly, atLeast(1)),
 }
 
 func unused(name, value string, mode UpdateMode, valid func(string) error) Def {

@@ -213,7 +213,4 @@ func TestDescribeHoldsWhatToolsLookFor(t *testing.T) {
 			t.Errorf("%s is not described", name)
 		}
 	}
-	if described["producer.id.expiration.check.interval.ms"] {
-		t.Error("an internal config is described")
-	}
 }

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"math"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -19,7 +20,7 @@ import (
 func (a *API) listOffsets(_ context.Context, r *protocol.Request) protocol.Reply {
 	req := r.Message.(*kmsg.ListOffsetsRequest)
 	return func(ctx context.Context) (protocol.Answer, error) {
-		ctx, cancel := within(ctx, req.TimeoutMillis)
+		ctx, cancel := within(ctx, listTimeout(req.TimeoutMillis, a.intConfig("remote.list.offsets.request.timeout.ms")))
 		defer cancel()
 		repeated := repeatedOffsets(req)
 		resp := req.ResponseKind().(*kmsg.ListOffsetsResponse)
@@ -44,6 +45,15 @@ func (a *API) listOffsets(_ context.Context, r *protocol.Request) protocol.Reply
 		}
 		return protocol.Answer{Message: resp}, nil
 	}
+}
+
+// listTimeout is how long a request may take, in ms: as long as its client says, but no longer than the broker does (KIP-1075).
+func listTimeout(client int32, broker int) int32 {
+	broker = min(broker, math.MaxInt32)
+	if client > 0 {
+		return min(client, int32(broker))
+	}
+	return int32(broker)
 }
 
 // namedPartition is a partition by its topic's name.
