@@ -35,7 +35,8 @@ const stateDead = "Dead" // what a group that does not exist is described as
 
 // classicGroup is a group whose members agree on an assignment among themselves
 // (JoinGroup, SyncGroup). The journal holds it as it was when it last became
-// Stable or Empty; the phases in between live in memory only.
+// Stable or Empty, or ceased to be a consumer group; the phases in between live
+// in memory only.
 type classicGroup struct {
 	id          string
 	state       classicState

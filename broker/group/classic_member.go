@@ -145,7 +145,7 @@ func (s *machine) downgradeReplacing(tx *coord.Tx, c *change, last, heir *consum
 		}
 	}
 	records = append(records, c.g.targetEpochTombstone(), c.g.tombstone())
-	return s.downgrade(tx, c.g, records, members, target)
+	return s.downgrade(tx, c.g, records, members, target, stateStable)
 }
 
 // classicMemberOf returns the member a request of the classic protocol comes

@@ -120,18 +120,18 @@ func (s *machine) downgradeWithout(tx *coord.Tx, g *consumerGroup, gone *consume
 			rest = append(rest, m)
 		}
 	}
-	if err := s.downgrade(tx, g, g.tombstones(), rest, g.target); err != nil {
+	if err := s.downgrade(tx, g, g.tombstones(), rest, g.target, statePreparing); err != nil {
 		return err
 	}
 	s.prepareRebalance(tx, s.groups[g.id].classic, "last member with the consumer protocol left")
 	return nil
 }
 
-// downgrade replaces a consumer group by a stable classic one with the given
-// members, after the given records.
-func (s *machine) downgrade(tx *coord.Tx, g *consumerGroup, records []coord.Record, members []*consumerMember, target map[string]partitionSet) error {
+// downgrade replaces a consumer group by a classic one with the given members,
+// after the given records. It is stable, or about to rebalance.
+func (s *machine) downgrade(tx *coord.Tx, g *consumerGroup, records []coord.Record, members []*consumerMember, target map[string]partitionSet, state classicState) error {
 	to := newClassicGroup(g.id, tx.Now())
-	to.generation, to.state = g.epoch, stateStable
+	to.generation, to.state = g.epoch, state
 	for _, m := range members {
 		to.add(&member{
 			id: m.id, instance: m.instance, clientID: m.clientID, host: m.host,

@@ -199,7 +199,10 @@ func (s *machine) resumeClassic(tx *coord.Tx, g *classicGroup) {
 	for _, m := range g.members {
 		s.setTimer(tx, timerKey{timerSession, g.id, m.id}, m.sessionTimeout)
 	}
-	if len(g.members) > s.cfg().MaxSize {
+	switch {
+	case g.state == statePreparing:
+		s.prepareRebalance(tx, g, "loaded in a rebalance")
+	case len(g.members) > s.cfg().MaxSize:
 		s.prepareRebalance(tx, g, "loaded with more members than group.max.size")
 	}
 }

@@ -131,7 +131,8 @@ func classicKey(group string) []byte {
 
 func classicTombstone(group string) coord.Record { return coord.Record{Key: classicKey(group)} }
 
-// record is the group with the assignments its members have.
+// record is the group with the assignments its members have. Without a leader
+// it says that the group has yet to rebalance.
 func (g *classicGroup) record(now time.Time) coord.Record {
 	return g.recordAssigned(nil, now)
 }
@@ -142,7 +143,7 @@ func (g *classicGroup) recordAssigned(assignment map[string][]byte, now time.Tim
 	v := kmsg.NewGroupMetadataValue()
 	v.Version = classicValueVersion
 	v.ProtocolType, v.Generation, v.Protocol = g.protoType, g.generation, g.protocol
-	if g.leader != "" {
+	if g.leader != "" && g.state != statePreparing {
 		v.Leader = &g.leader
 	}
 	v.CurrentStateTimestamp = now.UnixMilli()
@@ -212,13 +213,13 @@ func (g *classicGroup) restore(v *kmsg.GroupMetadataValue) {
 			g.remove(id)
 		}
 	}
-	g.leader = ""
-	if v.Leader != nil {
-		g.leader = *v.Leader
-	}
-	g.state = stateStable
-	if len(v.Members) == 0 {
-		g.state = stateEmpty
+	switch {
+	case len(v.Members) == 0:
+		g.state, g.leader = stateEmpty, ""
+	case v.Leader == nil:
+		g.state, g.leader = statePreparing, v.Members[0].MemberID
+	default:
+		g.state, g.leader = stateStable, *v.Leader
 	}
 	g.learnTopics()
 }
