@@ -92,6 +92,10 @@ func (m *machine) endNewEpoch(tx *coord.Tx, t *transaction, e ending) (producer,
 		return producer{}, kerr.InvalidProducerIDMapping
 	case t.state == ongoing && current:
 		return m.settle(tx, t, e)
+	case t.state.decided() && current:
+		// The producer has gone on already, and ends its next transaction before anything was written in it: it is to try again
+		// when the last one is complete. Kafka fences it, although nobody else has the id.
+		return producer{}, kerr.ConcurrentTransactions
 	case t.state == ongoing || t.state == empty && !current || t.state.decided() && !bumped || !current && !before:
 		return producer{}, kerr.ProducerFenced
 	case !current && t.epoch > lastEpoch && !t.state.decided(): // nobody may write in the epoch that only fences
