@@ -273,7 +273,8 @@ func TestJournalGoesRound(t *testing.T) {
 	running(t, s)
 	value := strings.Repeat("x", 5000)
 	var generations uint64
-	for range 100 {
+	rounds := int64(0)
+	for ; rounds < 100 || generations < 4; rounds++ { // appends that find no file free do not use any
 		for _, l := range logs {
 			a := appendValue(t, l, value)
 			check(t, l.Wait(t.Context(), a.EndOffset))
@@ -282,13 +283,10 @@ func TestJournalGoesRound(t *testing.T) {
 		generations = s.commits.journal.generation
 		s.commits.journal.mu.Unlock()
 	}
-	if generations < 4 {
-		t.Fatalf("%d files were begun", generations)
-	}
 	s2 := openSet(t, mem.Crash(nil), "data", journaled)
 	defer s2.Close()
 	for _, l := range openLogs(t, s2, 3) {
-		equal(t, l.Offsets().LogEnd, int64(100))
+		equal(t, l.Offsets().LogEnd, rounds)
 	}
 }
 
