@@ -43,7 +43,7 @@ var brokerDelayDefs = []Def{
 		Doc: "Pending records one partition may hold, for topics that do not say; -1 sets no bound."},
 	{Name: "delay.levels", Type: String, Default: DefaultDelayLevels, Mode: ClusterWide, Valid: delayLevels,
 		Doc: "Delays that level numbers stand for in topics that do not say."},
-	{Name: "delay.index.memory", Type: Long, Default: "268435456", Valid: atLeast(1 << 20),
+	{Name: "delay.index.memory", Type: Long, Default: "134217728", Valid: atLeast(1 << 20),
 		Doc: "Bytes of memory for the indexes of pending records, of all partitions together. What does not fit is written to schedule topics in order of delivery."},
 	{Name: "delay.spill.distance.bytes", Type: Long, Default: "268435456", Valid: atLeast(1 << 20),
 		Doc: "A record still pending when so many bytes of log have followed it is written to the schedule topic, so that it keeps no old segment on disk."},
