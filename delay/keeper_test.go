@@ -309,6 +309,57 @@ func TestTicketsAndKeysAreFoundInLargeRuns(t *testing.T) {
 	}
 }
 
+// TestMergeThatIsEndedLeavesAllAsBefore ends the context of a merge at each thing it does with the journal. What comes then goes on as if it had
+// not been begun.
+func TestMergeThatIsEndedLeavesAllAsBefore(t *testing.T) {
+	ended := 0
+	for n := 1; ; n++ {
+		p := newSpilling(t)
+		for i := range maxRunsOfClass + 2 {
+			p.mustSend(t, with("a", HeaderDelay, strconv.Itoa(3600_000-i)), with("b", HeaderKey, strconv.Itoa(i), HeaderDelay, "2h"))
+			p.spill(t, p.end)
+		}
+		ctx, end := context.WithCancel(t.Context())
+		steps := 0
+		step := func() error {
+			if steps++; steps == n {
+				end()
+			}
+			return nil
+		}
+		p.journal.before, p.journal.unread = step, func(int64) error { return step() }
+		merged, err := p.keeper.Merge(ctx, 0)
+		p.journal.before, p.journal.unread = nil, nil
+		end()
+		switch {
+		case err == nil && merged && ended > 0 && n >= steps-1:
+			// Its progress record was being written, or it was over.
+		case !errors.Is(err, context.Canceled):
+			t.Fatalf("ended at step %d: merged %v, %v after %d steps", n, merged, err, steps)
+		case steps > n+1:
+			t.Fatalf("ended at step %d, went on to step %d", n, steps)
+		default:
+			ended++
+		}
+		p.mustSend(t, with("c", HeaderDelay, "3h"), cancelOf(0))
+		p.spill(t, p.end)
+		want := withoutRuns(fmt.Sprint(p.all(t)))
+		if len(p.all(t)) != 2*(maxRunsOfClass+2) {
+			t.Fatalf("ended at step %d: pending %s", n, want)
+		}
+		if err := p.keeper.Tidy(t.Context(), 0); err != nil {
+			t.Fatal(err)
+		}
+		p.restart(t)
+		if got := withoutRuns(fmt.Sprint(p.all(t))); got != want {
+			t.Fatalf("ended at step %d: after a restart pending %s, want %s", n, got, want)
+		}
+		if n > steps {
+			return
+		}
+	}
+}
+
 func TestManyRunsAreMergedAndOldOnesDeleted(t *testing.T) {
 	p := newSpilling(t)
 	for i := range maxRunsOfClass + 2 {

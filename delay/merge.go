@@ -41,7 +41,7 @@ func longestGroup(list []*run, pass func(*run) bool) (longest []*run) {
 }
 
 // Merge rewrites some runs as one, without what is finished, if that is worth it; merged tells whether it was. If it fails,
-// all is as before.
+// all is as before. It fails soon if ctx ends.
 func (k *Keeper) Merge(ctx context.Context, logStart int64) (merged bool, err error) {
 	s := k.schedule
 	old := s.beginMerge()
@@ -169,6 +169,9 @@ type liveReader struct {
 // advance makes sure that something is in live unless the run is at its end.
 func (d *liveReader) advance(ctx context.Context) error {
 	for len(d.live) == 0 && d.fence < len(d.run.data) {
+		if err := ctx.Err(); err != nil { // the journal may not look
+			return err
+		}
 		if err := d.fill(ctx, firstEntry.Due, 0, 0); err != nil {
 			return err
 		}

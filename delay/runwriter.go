@@ -86,6 +86,9 @@ func (w *runWriter) close() error {
 
 // appendHidden appends one of our own records to the journal.
 func appendHidden(ctx context.Context, j Journal, w *record.Builder, roll bool, now int64, kind string, value []byte) (offset, end int64, err error) {
+	if err := ctx.Err(); err != nil {
+		return 0, 0, err
+	}
 	w.Reset(record.Hidden|record.LogAppendTime, now)
 	w.Add(0, now, []byte(kind), value)
 	b, err := w.Finish()
@@ -335,6 +338,9 @@ func readKeys(value []byte, yield func(key []byte, e Entry) error) error {
 
 // ownBatch reads one of our own batches and checks its kind.
 func ownBatch(ctx context.Context, j Journal, offset int64, kind string) (value []byte, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	b, err := j.BatchAt(ctx, offset, nil)
 	if err != nil {
 		return nil, err

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/morrowmq/morrow/delay"
@@ -242,6 +244,79 @@ func TestDelayedRecordsAreRefusedWhileTheirMemoryIsFull(t *testing.T) {
 		w.append(other, plain("b"))
 		time.Sleep(3 * tendInterval) // they are spilled
 		w.append(other, delayed("a", "1h"))
+	})
+}
+
+func TestSpillWaitsUntilEnoughLiesBeyondItsDistance(t *testing.T) {
+	living(t, func(t *testing.T, w *world) {
+		w.store = newMemStore("delay.spill.distance.bytes", "1048576")
+		w.open()
+		w.create("orders", 1)
+		w.start()
+		w.awaitLoaded("orders")
+		p := w.partition("orders")
+		grow := func(kib int) {
+			for range kib / 64 {
+				w.append(p, delayed(strings.Repeat("x", 64<<10), "1h"))
+				time.Sleep(2 * tendInterval)
+			}
+		}
+		grow(1024 + 128)
+		if s := w.stats(p); s.Runs != 0 {
+			t.Errorf("%d runs, though only an eighth of the distance lies beyond it", s.Runs)
+		}
+		grow(1024 + 128)
+		if s := w.stats(p); s.Runs < 1 || s.Runs > 5 || s.Pending-s.Spilled > 20 {
+			t.Errorf("%d runs hold %d of %d", s.Runs, s.Spilled, s.Pending)
+		}
+	})
+}
+
+// TestSpillDoesNotWaitForAMerge is the merge that takes an hour while producers fill the memory of pending records.
+func TestSpillDoesNotWaitForAMerge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mem := vfs.NewMem()
+		fault := vfs.NewFault(mem)
+		w := &world{TB: t, fsys: fault, mem: mem, store: newMemStore("delay.index.memory", "1048576"), clock: time.Now, lines: &syncBuffer{}}
+		w.open()
+		w.create("orders", 1)
+		w.create("other", 1)
+		orders, other := w.partition("orders"), w.partition("other")
+		stop := w.start()
+		defer stop()
+		w.awaitLoaded("orders")
+		w.awaitLoaded("other")
+		rs := make([]rec, 1000)
+		for i := range rs {
+			rs[i] = delayed("x", "24h")
+		}
+		fill := func(p *Partition) {
+			for range (1<<20)/nearBytes/len(rs) + 1 {
+				w.append(p, rs...)
+			}
+			time.Sleep(10 * tendInterval)
+		}
+		const runs = 12
+		for range runs {
+			fill(orders)
+		}
+		if s := w.stats(orders); s.Runs < runs {
+			t.Fatalf("%d runs, the test is void", s.Runs)
+		}
+		var began atomic.Bool
+		slow := fault.Add(vfs.Rule{Ops: vfs.OpRead, Times: vfs.Forever, Do: func() {
+			if began.CompareAndSwap(false, true) {
+				time.Sleep(time.Hour)
+			}
+		}})
+		for !began.Load() {
+			time.Sleep(tendInterval)
+		}
+		fill(other)
+		if s := w.stats(other); s.Spilled == 0 {
+			t.Errorf("another partition's records stay in memory while runs are merged: %+v", s)
+		}
+		fault.End(slow)
 	})
 }
 

@@ -48,11 +48,11 @@ type Partition struct {
 	// schedule and keeper are set before loaded is, under mu, once they have heard of everything in the log. Topics that
 	// never delay have neither.
 	schedule *delay.Schedule
-	keeper   *delay.Keeper // used by whoever tends the partition, one at a time
+	keeper   *delay.Keeper // used by who has the turn
 	loaded   atomic.Bool
 	// held bounds the gate while the keeper reads the log below it; math.MaxInt64 otherwise.
-	held   atomic.Int64
-	tidied time.Time // guarded as keeper
+	held atomic.Int64
+	turn *turn
 
 	cleaner compaction
 
@@ -64,7 +64,7 @@ type Partition struct {
 
 // openPartition opens a partition's log, or makes it if the partition is new here.
 func openPartition(cfg Config, k key, topic *Topic, epoch int32, find func(cluster.TopicID) *Partition) (*Partition, error) {
-	p := &Partition{number: k.number, now: cfg.Now, logger: cfg.Logger, dispatcher: cfg.Dispatcher, tier: cfg.Tier, fs: cfg.FS, find: find, crowded: new(atomic.Bool)}
+	p := &Partition{number: k.number, now: cfg.Now, logger: cfg.Logger, dispatcher: cfg.Dispatcher, tier: cfg.Tier, fs: cfg.FS, find: find, crowded: new(atomic.Bool), turn: newTurn()}
 	p.scratch = scratchDir(cfg, log.ID{Topic: k.topic, Partition: k.number})
 	p.topic.Store(topic)
 	p.epoch.Store(epoch)

@@ -165,6 +165,7 @@ func (t *Table) Run(ctx context.Context) error {
 	g.Go(func() error { return t.watch(ctx) })
 	g.Go(func() error { return t.retain(ctx) })
 	g.Go(func() error { return t.tend(ctx) })
+	g.Go(func() error { return t.tidy(ctx) })
 	g.Go(func() error { return t.crowd(ctx) })
 	g.Go(func() error { return t.compact(ctx) })
 	for range loaders {

@@ -19,6 +19,8 @@ const (
 	crowdInterval = 250 * time.Millisecond
 	// tidyInterval is how often small runs of a partition are merged, and what is finished is deleted.
 	tidyInterval = time.Minute
+	// worthSpilling is the part of delay.spill.distance.bytes that is spilled at once because it lies beyond the distance: fewer runs are larger.
+	worthSpilling = 4
 	// progressBytes is about how much of a log may be read again at a start although it holds nothing that is pending.
 	progressBytes = 64 << 20
 	// nearBytes is about what a pending record costs in the near index.
@@ -100,19 +102,29 @@ func (t *Table) nearRecords() (n int64) {
 	return n
 }
 
-// tend does for one schedule what is due: spill, progress, merge and tidy.
+// tend does for one schedule what is due: spill and progress. They wait for a merge that is under way; but if memory is needed, which
+// is when all is to be spilled, the merge is ended.
 func (p *Partition) tend(ctx context.Context, limits *config.Resolved, spillAll bool) error {
+	p.prefetch()
+	if !p.turn.take(ctx, spillAll) {
+		return nil
+	}
+	defer p.turn.end()
 	// What a spill forgets in memory it may still have to read from the log: retention waits for it.
 	p.held.Store(p.schedule.Gate())
 	defer p.held.Store(math.MaxInt64)
 	o, segments := p.log.Offsets(), p.log.Segments()
 	expired := max(p.expired(o, segments), min(p.wanted(), o.HighWatermark), p.cleanable(segments))
-	below := max(expired, behind(segments, limits.Int("delay.spill.distance.bytes")))
+	floor, distance := p.schedule.Floor(), limits.Int("delay.spill.distance.bytes")
+	below := expired
+	if far := behind(segments, distance); between(segments, floor, far) >= distance/worthSpilling {
+		below = max(below, far)
+	}
 	if spillAll {
 		below = o.HighWatermark
 	}
 	below = min(below, o.HighWatermark)
-	if below > p.schedule.Floor() {
+	if below > floor {
 		if err := p.keeper.Spill(ctx, spilled{source{p}}, below, o.LogStart); err != nil {
 			return err
 		}
@@ -136,18 +148,50 @@ func (p *Partition) tend(ctx context.Context, limits *config.Resolved, spillAll 
 			return err
 		}
 	}
-	p.prefetch()
-	if now := p.now(); now.Sub(p.tidied) >= tidyInterval {
-		p.tidied = now
-		return p.tidy(ctx, o)
-	}
 	return nil
 }
 
-// tidy merges small runs, one merge at a time, and deletes what is finished. A merge fails if a run cannot be read.
-func (p *Partition) tidy(ctx context.Context, o log.Offsets) error {
-	_, err := p.keeper.Merge(ctx, o.LogStart)
-	return errors.Join(err, p.keeper.Tidy(ctx, o.LogStart))
+// tidy merges the small runs of schedules, one merge at a time, and deletes what is finished, until ctx ends. Merges take long: they run beside
+// what else is done for schedules.
+func (t *Table) tidy(ctx context.Context) error {
+	ticker := time.NewTicker(tidyInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		for p := range t.All {
+			if !p.loaded.Load() {
+				continue
+			}
+			if err := p.tidy(ctx); err != nil && ctx.Err() == nil {
+				p.logger.Warn("runs could not be merged or deleted, will try again", "partition", p.String(), "err", err)
+			}
+		}
+	}
+}
+
+// tidy merges small runs if that is worth it, and deletes what is finished, and what an earlier merge that was ended has left. A merge fails if a
+// run cannot be read.
+func (p *Partition) tidy(ctx context.Context) error {
+	ctx, ok := p.turn.lend(ctx)
+	if !ok {
+		return nil
+	}
+	defer p.turn.end()
+	start := p.log.Offsets().LogStart
+	err := p.keeper.Tidy(ctx, start)
+	merged, mergeErr := p.keeper.Merge(ctx, start)
+	err = errors.Join(err, mergeErr)
+	if merged && mergeErr == nil {
+		err = errors.Join(err, p.keeper.Tidy(ctx, start))
+	}
+	if ctx.Err() != nil { // it gave way
+		return nil
+	}
+	return err
 }
 
 // wanted is the end of what retention wants to remove from the tier; 0 if it is not tiered.
