@@ -97,8 +97,8 @@ func (p *Partition) Scan(ctx context.Context, from, to int64, visit func(record.
 	return nil
 }
 
-// scanAhead is how many blocks are read ahead of a scan.
-const scanAhead = 4
+// scanAhead is how many blocks are read ahead of a scan, from the first one of a request on: the rest of that request and the next.
+const scanAhead = 2 * runBlocks
 
 func (p *Partition) scanEntry(ctx context.Context, e *Entry, from, to int64, visit func(record.Batch) error) (err error) {
 	ix, err := p.tier.decoded.index(ctx, p.tier.bucket, p.catalog.dir, e)
@@ -113,9 +113,7 @@ func (p *Partition) scanEntry(ctx context.Context, e *Entry, from, to int64, vis
 		if err := s.releaseBelow(block); err != nil {
 			return err
 		}
-		for n := block + 1; n < min(block+1+scanAhead, len(ix.Blocks)); n++ {
-			s.prefetch(n)
-		}
+		s.prefetch(block+1, min(block-block%runBlocks+scanAhead, len(ix.Blocks)))
 		b, _, err := in.next()
 		switch {
 		case errors.Is(err, io.EOF) || err == nil && b.BaseOffset() >= to:

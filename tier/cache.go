@@ -91,6 +91,9 @@ func (c *chunkCache) get(ctx context.Context, key chunkKey, size int64, crc uint
 			return ch, nil
 		}
 		ch, err := c.loading.get(ctx, key, c.loader(key, size, crc, load))
+		if errors.Is(err, errBrokenOff) {
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -106,14 +109,64 @@ func (c *chunkCache) get(ctx context.Context, key chunkKey, size int64, crc uint
 	return &chunk{key: key, size: size, data: data, file: &memoryFile{data}, pins: 1}, nil
 }
 
-// prefetch begins to load a chunk that will be wanted soon.
-func (c *chunkCache) prefetch(key chunkKey, size int64, crc uint32, load loadFunc) {
-	c.mu.Lock()
-	_, have := c.chunks[key]
-	c.mu.Unlock()
-	if !have {
-		c.loading.begin(key, c.loader(key, size, crc, load))
+// wantedChunk is one that will be wanted soon.
+type wantedChunk struct {
+	key  chunkKey
+	size int64
+	crc  uint32
+}
+
+// openFunc begins to read the first n chunks of a run. The loadFunc it returns reads one after the other; done ends it.
+type openFunc func(ctx context.Context, n int) (next loadFunc, done func(), err error)
+
+// prefetch begins to load chunks that will be wanted soon and lie one after the other, those that are missing, with as few requests as it can.
+func (c *chunkCache) prefetch(run []wantedChunk, open func(first int) openFunc) {
+	for i := 0; i < len(run); {
+		n := c.missing(run[i:])
+		if n == 0 {
+			i++
+			continue
+		}
+		c.prefetchMissing(run[i:i+n], open(i))
+		i += n
 	}
+}
+
+// missing counts the leading chunks that are not cached.
+func (c *chunkCache) missing(run []wantedChunk) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i := range run {
+		if c.chunks[run[i].key] != nil {
+			return i
+		}
+	}
+	return len(run)
+}
+
+// errBrokenOff is the error of chunks behind one that could not be loaded. Nothing is known against them.
+var errBrokenOff = errors.New("loading broke off before")
+
+func (c *chunkCache) prefetchMissing(run []wantedChunk, open openFunc) {
+	keys := make([]chunkKey, len(run))
+	for i := range run {
+		keys[i] = run[i].key
+	}
+	c.loading.beginRun(keys, func(ctx context.Context, n int, land func(*chunk, error)) error {
+		next, done, err := open(ctx, n)
+		if err != nil {
+			return err
+		}
+		defer done()
+		for _, w := range run[:n] {
+			ch, err := c.load(ctx, w.key, w.size, w.crc, next)
+			land(ch, err)
+			if err != nil {
+				return errBrokenOff
+			}
+		}
+		return nil
+	})
 }
 
 // pin takes a cached chunk into use.
@@ -175,13 +228,25 @@ func (c *chunkCache) loader(key chunkKey, size int64, crc uint32, load loadFunc)
 		if have != nil { // landed between the caller's look and this flight
 			return have, nil
 		}
-		data, err := c.read(ctx, key, size, crc, load)
-		if err != nil {
-			return nil, err
-		}
-		ch := &chunk{key: key, size: size, data: data, file: &memoryFile{data}}
-		return ch, c.insert(ch)
+		return c.load(ctx, key, size, crc, load)
 	}
+}
+
+// load reads a chunk, and takes it into the cache unless one has landed meanwhile. The caller has the flight of key, and so nobody else does.
+func (c *chunkCache) load(ctx context.Context, key chunkKey, size int64, crc uint32, load loadFunc) (*chunk, error) {
+	data, err := c.read(ctx, key, size, crc, load)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	have := c.chunks[key]
+	c.mu.Unlock()
+	if have != nil {
+		c.buffers.put(data)
+		return have, nil
+	}
+	ch := &chunk{key: key, size: size, data: data, file: &memoryFile{data}}
+	return ch, c.insert(ch)
 }
 
 func (c *chunkCache) read(ctx context.Context, key chunkKey, size int64, crc uint32, load loadFunc) ([]byte, error) {

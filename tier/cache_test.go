@@ -5,8 +5,10 @@ import (
 	"errors"
 	"hash/crc32"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 
 	"github.com/morrowmq/morrow/internal/vfs"
 )
@@ -186,5 +188,60 @@ func TestPanicOfALoadReachesItsReaders(t *testing.T) {
 	_, err = c.cache.get(t.Context(), chunkKey{}, 1, 0, func(context.Context, []byte) error { return nil })
 	if !errors.Is(err, ErrClosed) {
 		t.Fatal(err)
+	}
+}
+
+// TestRunThatBreaksOff: a damaged chunk of a run fails whoever reads it and nobody else; what the run would have brought is asked for again.
+func TestRunThatBreaksOff(t *testing.T) {
+	synctest.Test(t, testRunThatBreaksOff)
+}
+
+func testRunThatBreaksOff(t *testing.T) {
+	c := newChunkTester(t, 10, 0)
+	var run []wantedChunk
+	for block := range 4 {
+		run = append(run, wantedChunk{chunkKey{block: block}, testChunk, crc32.Checksum(chunkBytes(block), castagnoli)})
+	}
+	opened, broken, goOn := 0, 1, make(chan struct{})
+	c.cache.prefetch(run, func(first int) openFunc {
+		return func(context.Context, int) (loadFunc, func(), error) {
+			opened++
+			block := first
+			return func(_ context.Context, into []byte) error {
+				<-goOn
+				copy(into, chunkBytes(block))
+				if block == broken {
+					into[0] ^= 1
+				}
+				block++
+				return nil
+			}, func() {}, nil
+		}
+	})
+	alone := make([]int, len(run)) // loads of one chunk
+	var wg sync.WaitGroup
+	for block, w := range run {
+		wg.Go(func() {
+			ch, err := c.cache.get(context.Background(), w.key, w.size, w.crc, func(_ context.Context, into []byte) error {
+				alone[block]++
+				copy(into, chunkBytes(block))
+				return nil
+			})
+			if damaged := block == broken; damaged != errors.Is(err, ErrCorrupt) || !damaged && err != nil {
+				t.Errorf("chunk %d: %v", block, err)
+			}
+			if err == nil {
+				err = c.cache.release(ch)
+			}
+			if err != nil && block != broken {
+				t.Error(err)
+			}
+		})
+	}
+	synctest.Wait() // all wait for the run
+	close(goOn)
+	wg.Wait()
+	if opened != 1 || !slices.Equal(alone, []int{0, 0, 1, 1}) {
+		t.Errorf("%d runs, single loads %v", opened, alone)
 	}
 }

@@ -2,6 +2,7 @@ package tier
 
 import (
 	"context"
+	"io"
 	"time"
 )
 
@@ -10,19 +11,18 @@ const (
 	fetchTimeout = 60 * time.Second
 	// One partition fetches so many blocks at the same time at most, so that a slow object slows its readers only.
 	fetchesPerPartition = 8
+	// So many blocks that lie one after the other are asked for with one request at most: requests cost time and money.
+	runBlocks = 4
 )
 
 // fetcher makes a function that reads a range of an object, within the limits on concurrency and rate.
 func (p *Partition) fetcher(key string, pos int64) loadFunc {
 	return func(ctx context.Context, into []byte) error {
-		if err := p.fetches.Acquire(ctx, 1); err != nil {
+		release, err := p.fetchSlot(ctx)
+		if err != nil {
 			return err
 		}
-		defer p.fetches.Release(1)
-		if err := p.tier.fetches.Acquire(ctx, 1); err != nil {
-			return err
-		}
-		defer p.tier.fetches.Release(1)
+		defer release()
 		if err := pace(ctx, p.tier.fetchLimit, len(into)); err != nil {
 			return err
 		}
@@ -36,4 +36,54 @@ func (p *Partition) fetcher(key string, pos int64) loadFunc {
 		p.stats.fetchBytes.Add(int64(len(into)))
 		return nil
 	}
+}
+
+// fetchSlot waits until one more request is within the limits.
+func (p *Partition) fetchSlot(ctx context.Context) (release func(), err error) {
+	if err := p.fetches.Acquire(ctx, 1); err != nil {
+		return nil, err
+	}
+	if err := p.tier.fetches.Acquire(ctx, 1); err != nil {
+		p.fetches.Release(1)
+		return nil, err
+	}
+	return func() {
+		p.tier.fetches.Release(1)
+		p.fetches.Release(1)
+	}, nil
+}
+
+// openRun asks for n bytes of an object, within the same limits. They are read block by block; one that takes too long ends it.
+func (p *Partition) openRun(ctx context.Context, key string, pos, n int64) (next loadFunc, done func(), err error) {
+	release, err := p.fetchSlot(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	ctx, w := watch(ctx, fetchTimeout)
+	p.stats.fetchRequests.Add(1)
+	r, _, err := p.tier.bucket.Get(ctx, key, pos, n)
+	if err != nil {
+		p.stats.fetchErrors.Add(1)
+		w.stop()
+		release()
+		return nil, nil, err
+	}
+	next = func(_ context.Context, into []byte) error {
+		w.pause()
+		if err := pace(ctx, p.tier.fetchLimit, len(into)); err != nil {
+			return err
+		}
+		w.progress()
+		if _, err := io.ReadFull(r, into); err != nil {
+			p.stats.fetchErrors.Add(1)
+			return &BucketError{Op: "get", Key: key, Kind: ErrUnknown, Err: err}
+		}
+		p.stats.fetchBytes.Add(int64(len(into)))
+		return nil
+	}
+	return next, func() {
+		w.stop()
+		_ = r.Close() // what was wanted of it has been read
+		release()
+	}, nil
 }

@@ -73,6 +73,46 @@ func (f *flights[K, V]) get(ctx context.Context, key K, load func(context.Contex
 	}
 }
 
+// beginRun starts one load of several keys, without waiting: of the leading ones that nobody loads. load lands each of them in order; what
+// it leaves in the air lands with its error.
+func (f *flights[K, V]) beginRun(keys []K, load func(ctx context.Context, n int, land func(V, error)) error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var run []*flight[V]
+	for _, key := range keys {
+		if f.all[key] != nil {
+			break
+		}
+		fl := &flight[V]{landed: make(chan struct{})}
+		f.all[key] = fl
+		run = append(run, fl)
+	}
+	landed := 0
+	land := func(value V, err error) {
+		fl := run[landed]
+		fl.value, fl.err = value, err
+		f.mu.Lock()
+		delete(f.all, keys[landed])
+		f.mu.Unlock()
+		close(fl.landed)
+		landed++
+	}
+	started := len(run) == 0 || f.life.start(func(ctx context.Context) {
+		err := contained(func() error { return load(ctx, len(run), land) })
+		for landed < len(run) {
+			var none V
+			land(none, err)
+		}
+	})
+	if !started {
+		for i, fl := range run {
+			delete(f.all, keys[i])
+			fl.err = ErrClosed
+			close(fl.landed)
+		}
+	}
+}
+
 // begin starts the load of key unless one is under way, and does not wait.
 func (f *flights[K, V]) begin(key K, load func(context.Context) (V, error)) *flight[V] {
 	f.mu.Lock()

@@ -226,9 +226,7 @@ func (s *segmentReader) cut(v VisibleRange, pos, room int64, one bool) (end, nex
 // take adds the bytes [pos, end) of the segment to out. All chunks are asked for at once.
 func (s *segmentReader) take(out *Read, pos, end int64) error {
 	size := s.ix.BlockBytes
-	for b := int(pos / size); int64(b)*size < end; b++ {
-		s.prefetch(b)
-	}
+	s.prefetch(int(pos/size), int((end+size-1)/size))
 	for pos < end {
 		b := int(pos / size)
 		stop := min(end, int64(b+1)*size)
@@ -267,9 +265,29 @@ func (s *segmentReader) chunk(block int) (*chunk, error) {
 	return ch, nil
 }
 
-func (s *segmentReader) prefetch(block int) {
-	if s.held[block] == nil {
-		s.p.tier.chunks.prefetch(s.block(block))
+// prefetch begins to load the blocks [from, to), up to runBlocks with one request.
+func (s *segmentReader) prefetch(from, to int) {
+	for from < to {
+		if s.held[from] != nil {
+			from++
+			continue
+		}
+		end := min(to, from-from%runBlocks+runBlocks)
+		run := make([]wantedChunk, 0, runBlocks)
+		for b := from; b < end; b++ {
+			key, size, crc, _ := s.block(b)
+			run = append(run, wantedChunk{key, size, crc})
+		}
+		s.p.tier.chunks.prefetch(run, func(first int) openFunc { return s.openRun(from + first) })
+		from = end
+	}
+}
+
+// openRun makes the function that asks for some blocks at once.
+func (s *segmentReader) openRun(block int) openFunc {
+	key, pos := s.e.id().key(s.p.catalog.dir, segmentSuffix), int64(block)*s.ix.BlockBytes
+	return func(ctx context.Context, n int) (loadFunc, func(), error) {
+		return s.p.openRun(ctx, key, pos, min(int64(n)*s.ix.BlockBytes, s.ix.DataSize-pos))
 	}
 }
 

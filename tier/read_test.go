@@ -371,6 +371,26 @@ func TestSequentialReaderIsReadAheadOf(t *testing.T) {
 	})
 }
 
+// TestSequentialReaderNeedsFewRequests: blocks that lie one after the other are asked for together.
+func TestSequentialReaderNeedsFewRequests(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.uploaded(func(l *fakeLog) { l.add(slices.Repeat([]batch{{size: 100_000}}, 400)...) })
+		before := len(w.bucket.Requests())
+		if got := w.consume(0, 1<<20); !bytes.Equal(got, w.log.bytesOf(0, w.log.end, true)) {
+			w.t.Fatal("other bytes")
+		}
+		gets := 0
+		for _, r := range w.bucket.Requests()[before:] {
+			if strings.HasSuffix(r, ".segment") {
+				gets++
+			}
+		}
+		if blocks := len(w.log.bytesOf(0, w.log.end, true)) >> 20; gets > blocks/2 {
+			w.t.Errorf("%d requests for %d blocks", gets, blocks)
+		}
+	})
+}
+
 // TestCacheDiskFailures: a full or broken disk under the cache is not the reader's problem. (Scenario 48)
 func TestCacheDiskFailures(t *testing.T) {
 	inWorld(t, func(w *world) {

@@ -67,21 +67,27 @@ func (p *Partition) readAheadFrom(ctx context.Context, offset int64, n int) {
 	}
 }
 
-// ahead begins to load up to n blocks of visible data from an offset on, and returns how many there are.
+// ahead begins to load up to n blocks of visible data from an offset on, and returns how many there are. Of those that
+// would be part of a larger request later it leaves the last to the next time.
 func (s *segmentReader) ahead(offset int64, n int) int {
 	size := s.ix.BlockBytes
-	begun, last, from := 0, -1, s.ix.pointPos(offset)
+	counted, from := 0, s.ix.pointPos(offset)
+	last := -1 // the last block that is counted
 	for _, v := range s.ix.Visible[s.ix.visibleAt(offset):] {
-		for b := int(max(v.Pos, from) / size); int64(b)*size < v.Pos+v.Len; b++ {
-			if b == last {
-				continue
-			}
-			if begun == n {
-				return begun
-			}
-			s.prefetch(b)
-			begun, last = begun+1, b
+		first, end := max(int(max(v.Pos, from)/size), last+1), int((v.Pos+v.Len+size-1)/size)
+		if first >= end {
+			continue
 		}
+		if room := n - counted; end-first > room {
+			cut := first + room
+			if n > runBlocks {
+				cut -= cut % runBlocks
+			}
+			s.prefetch(first, cut)
+			return n
+		}
+		s.prefetch(first, end)
+		counted, last = counted+end-first, end-1
 	}
-	return begun
+	return counted
 }
