@@ -71,22 +71,23 @@ func (r *running) ack(member string, a Ack) {
 // A record that the dead-letter topic does not take stays, shows, and is written once the topic takes it.
 func TestRecordsStayUntilTheirLettersAreWritten(t *testing.T) {
 	runCoordinator(t, func(t *testing.T, r *running) {
-		r.letters.err = errors.New("no such topic")
+		refusal := errors.New("no such topic")
+		r.letters.refuse(refusal)
 		r.hold("a", 3)
 		r.ack("a", Ack{0, 3, []int8{AckReject, AckAccept, AckReject}})
 		time.Sleep(10 * time.Minute)
 		s := r.Statuses("g")[0]
-		if s.Dying != 2 || s.Start != 0 || !errors.Is(s.Stuck, r.letters.err) || s.Totals.Buried != 0 {
+		if s.Dying != 2 || s.Start != 0 || !errors.Is(s.Stuck, refusal) || s.Totals.Buried != 0 {
 			t.Fatalf("while it fails: %+v", s)
 		}
-		r.letters.err = nil
+		r.letters.refuse(nil)
 		time.Sleep(2 * maxBurialPause)
 		s = r.Statuses("g")[0]
 		if s.Dying != 0 || s.Start != 3 || s.Stuck != nil || s.Totals.Buried != 2 || s.Totals.Archived != 2 {
 			t.Errorf("afterwards: %+v", s)
 		}
-		if len(r.letters.dead) != 2 || r.letters.dead[0] != (Dead{0, 1, true}) || r.letters.dead[2] != (Dead{2, 1, true}) {
-			t.Errorf("written: %+v", r.letters.dead)
+		if dead := r.letters.written(); len(dead) != 2 || dead[0] != (Dead{0, 1, true}) || dead[2] != (Dead{2, 1, true}) {
+			t.Errorf("written: %+v", dead)
 		}
 	})
 }
@@ -94,14 +95,14 @@ func TestRecordsStayUntilTheirLettersAreWritten(t *testing.T) {
 // What was given up before a restart is written after it.
 func TestLettersAreWrittenAfterARestart(t *testing.T) {
 	runCoordinator(t, func(t *testing.T, r *running) {
-		r.letters.err = errors.New("disk full")
+		r.letters.refuse(errors.New("disk full"))
 		r.hold("a", 1)
 		r.ack("a", Ack{0, 1, []int8{AckReject}})
 		r.Elect(0, r.journal, nil)
-		r.letters.err = nil
+		r.letters.refuse(nil)
 		time.Sleep(2 * maxBurialPause)
-		if len(r.letters.dead) != 1 || r.Statuses("g")[0].Start != 1 {
-			t.Errorf("written: %+v, state %+v", r.letters.dead, r.Statuses("g"))
+		if dead := r.letters.written(); len(dead) != 1 || r.Statuses("g")[0].Start != 1 {
+			t.Errorf("written: %+v, state %+v", dead, r.Statuses("g"))
 		}
 	})
 }

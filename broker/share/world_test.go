@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/morrowmq/morrow/broker/coord"
@@ -138,11 +139,28 @@ func (r *runs) check() error {
 
 // letters is a Letters that remembers.
 type letters struct {
+	mu   sync.Mutex
 	err  error
 	dead map[int64]Dead
 }
 
+// refuse makes writes fail, or with nil succeed.
+func (l *letters) refuse(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.err = err
+}
+
+// written returns what was written, by offset.
+func (l *letters) written() map[int64]Dead {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return maps.Clone(l.dead)
+}
+
 func (l *letters) Bury(_ context.Context, _ Key, _ string, dead []Dead) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.err != nil {
 		return l.err
 	}
