@@ -97,6 +97,9 @@ func TestTierCommandsShowWhatIsConfirmed(t *testing.T) {
 // A damaged object is found by both ways of looking, repaired while there is a local copy, and reported when there is not.
 func TestTierVerifyFindsAndRepairs(t *testing.T) {
 	b, url, _ := tieredBroker(t)
+	eventually(t, "the first segment is remote only", func() bool {
+		return decode[remote.Segments](t, b, "tier", "explain", "orders", "--http", b.http).Segments[0].Where == "remote"
+	})
 	objects, err := filepath.Glob(filepath.Join(strings.TrimPrefix(url, "file://"), "*", "*", "0", "*.segment"))
 	if err != nil || len(objects) < 5 {
 		t.Fatal(objects, err)
