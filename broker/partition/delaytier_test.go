@@ -633,3 +633,31 @@ func TestCancelOfWhatLiesInTheTierNeedsNoStore(t *testing.T) {
 		l.settled()
 	})
 }
+
+// TestReadAtTheStartClientsAreTold, which lies below the real one where hidden segments are gone, finds the first record in the tier.
+func TestReadAtTheStartClientsAreTold(t *testing.T) {
+	tiered(t, func(t *testing.T, w *world) {
+		w.d1("orders")
+		w.start()
+		w.awaitLoaded("orders")
+		l := w.ledger("orders")
+		l.schedule(100, 24*time.Hour)
+		time.Sleep(5 * time.Hour)
+		l.run(3 * time.Hour)
+		p := w.partition("orders")
+		o := p.log.Offsets()
+		if o.LogStart >= o.RealStart || o.RealStart >= o.LocalStart {
+			t.Fatalf("%+v: the test is void", o)
+		}
+		for _, offset := range []int64{o.LogStart, o.RealStart - 1, o.RealStart} {
+			r, err := p.ReadRemote(t.Context(), ReadRequest{Offset: offset, MaxBytes: 1, MinOne: true, LeaderEpoch: -1, LastFetchedEpoch: -1})
+			if err != nil {
+				t.Fatalf("read at %d: %v", offset, err)
+			}
+			if got := w.values(r); len(got) != 1 {
+				t.Errorf("read at %d: %v", offset, got)
+			}
+			r.Release()
+		}
+	})
+}
