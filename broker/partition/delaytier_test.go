@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/morrowmq/morrow/delay"
@@ -658,6 +659,45 @@ func TestReadAtTheStartClientsAreTold(t *testing.T) {
 				t.Errorf("read at %d: %v", offset, got)
 			}
 			r.Release()
+		}
+	})
+}
+
+// TestReadWhileHiddenSegmentsGo: the read waits for the manifest, and finds one that begins above where it wanted to begin.
+func TestReadWhileHiddenSegmentsGo(t *testing.T) {
+	tiered(t, func(t *testing.T, w *world) {
+		w.d1("orders")
+		stop := w.start()
+		w.awaitLoaded("orders")
+		l := w.ledger("orders")
+		l.schedule(100, 24*time.Hour)
+		time.Sleep(4 * time.Hour)
+		l.run(110 * time.Minute)
+		left := w.mem.CrashProcess()
+		stop()
+		time.Sleep(30 * time.Minute)
+		w.reopen(left)
+		p := w.partition("orders")
+		if o := p.log.Offsets(); o.RealStart != 0 || o.LocalStart == 0 {
+			t.Fatalf("%+v: the test is void", o)
+		}
+		w.bucket.Add(tiertest.Rule{Ops: tiertest.OpGet, Key: "/manifest", Delay: 50 * time.Second})
+		failed := make(chan error, 1)
+		go func() {
+			r, err := p.ReadRemote(context.Background(), ReadRequest{MaxBytes: 1, MinOne: true, LeaderEpoch: -1, LastFetchedEpoch: -1})
+			if err == nil {
+				r.Release()
+			}
+			failed <- err
+		}()
+		synctest.Wait()
+		w.start()
+		time.Sleep(49 * time.Second)
+		if o := p.log.Offsets(); o.LogStart != 0 || o.RealStart == 0 {
+			t.Fatalf("%+v: the test is void", o)
+		}
+		if err := <-failed; err != nil {
+			t.Error(err)
 		}
 	})
 }

@@ -67,6 +67,9 @@ func (p *Partition) ReadRemote(ctx context.Context, r ReadRequest) (*Read, error
 		o := p.log.Offsets()
 		r.Offset = missing.Offset // only hidden batches were before
 		found, err := remote.Read(ctx, tier.ReadRequest{Offset: r.Offset, MaxBytes: int64(r.MaxBytes), MinOne: r.MinOne, Committed: r.Committed})
+		if _, gone := errors.AsType[*tier.OutOfRangeError](err); gone && p.log.Offsets().RealStart > r.Offset {
+			continue // it was removed since; if clients may still ask for it, only hidden batches were
+		}
 		if err != nil {
 			return nil, err
 		}
