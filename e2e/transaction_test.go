@@ -162,7 +162,7 @@ func TestExactlyOnceThroughKill9(t *testing.T) {
 // copyInTransactions copies from "in" to "out", a batch per transaction, until ctx ends.
 func copyInTransactions(ctx context.Context, t *testing.T, b *testnet.Broker, id string, done *atomic.Int64) {
 	s, err := kgo.NewGroupTransactSession(kgo.SeedBrokers(b.Addr()), kgo.TransactionalID(id), kgo.ConsumerGroup("copiers"), kgo.ConsumeTopics("in"),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.RequireStableFetchOffsets(),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.DefaultProduceTopic("out"), kgo.FetchMaxWait(100*time.Millisecond), kgo.SessionTimeout(6*time.Second), kgo.TransactionTimeout(20*time.Second))
 	if err != nil {
 		t.Error(err)

@@ -91,10 +91,10 @@ func (w *world) reload(lost int) error {
 }
 
 // dump prints the share-partitions.
-func (m *machine) dump(now time.Time) string {
+func (s *machine) dump(now time.Time) string {
 	var b strings.Builder
-	for _, k := range slices.SortedFunc(maps.Keys(m.parts), Key.compare) {
-		p := m.parts[k]
+	for _, k := range slices.SortedFunc(maps.Keys(s.parts), Key.compare) {
+		p := s.parts[k]
 		fmt.Fprintf(&b, "%s/%d [%d, %d)\n", k.Group, k.Partition, p.start, p.end)
 		for _, x := range p.list {
 			fmt.Fprintf(&b, "  %d-%d %v", x.first, x.end-1, x.state)

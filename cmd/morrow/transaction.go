@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -197,10 +198,10 @@ func abortTransaction(ctx context.Context, cl *cluster, id string) (result strin
 		if err != nil {
 			return "", err
 		}
-		switch err := kerr.ErrorForCode(resp.ErrorCode); err { //nolint:errorlint // these are the values themselves
-		case nil:
+		switch err := kerr.ErrorForCode(resp.ErrorCode); {
+		case err == nil:
 			return "aborted", nil
-		case kerr.ConcurrentTransactions: // its markers are being written
+		case errors.Is(err, kerr.ConcurrentTransactions): // its markers are being written
 			select {
 			case <-ctx.Done():
 				return "", ctx.Err()

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"reflect"
@@ -9,7 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -353,11 +351,7 @@ func (s *side) codes(b bad) string {
 	s.send(req)
 	var names []string
 	errorCodes(reflect.ValueOf(s.receive(req)).Elem(), func(code int16) {
-		name := "NONE"
-		if e, ok := errors.AsType[*kerr.Error](kerr.ErrorForCode(code)); ok {
-			name = e.Message
-		}
-		names = append(names, name)
+		names = append(names, codeName(code))
 	})
 	return strings.Join(names, " ")
 }

@@ -118,7 +118,7 @@ func (s *sharer) fetchShare(wait time.Duration, how acks, change ...func(*kmsg.S
 	}
 	resp := ask[*kmsg.ShareFetchResponse](s.client, 2, req)
 	if resp.ErrorCode != 0 {
-		return kerr.ErrorForCode(resp.ErrorCode).(*kerr.Error).Message
+		return codeName(resp.ErrorCode)
 	}
 	if s.epoch++; req.ShareSessionEpoch == shareFinalEpoch {
 		s.epoch = 0
@@ -132,7 +132,7 @@ func (s *sharer) printed(resp *kmsg.ShareFetchResponse) string {
 		for _, p := range t.Partitions {
 			for _, c := range []int16{p.ErrorCode, p.AcknowledgeErrorCode} {
 				if c != 0 {
-					out = append(out, kerr.ErrorForCode(c).(*kerr.Error).Message)
+					out = append(out, codeName(c))
 				}
 			}
 			for _, r := range fetched(s.w, p.Records) {
@@ -182,7 +182,7 @@ func (s *sharer) acknowledge(how acks, change ...func(*kmsg.ShareAcknowledgeRequ
 	if code == 0 {
 		return "ok"
 	}
-	return kerr.ErrorForCode(code).(*kerr.Error).Message
+	return codeName(code)
 }
 
 type ackBatch struct {
@@ -446,7 +446,7 @@ func (w *world) shareLag(s *sharer, partition int32) string {
 	wantCode(w, "describe offsets", g.ErrorCode, nil)
 	p := g.Topics[0].Partitions[0]
 	if p.ErrorCode != 0 {
-		return kerr.ErrorForCode(p.ErrorCode).(*kerr.Error).Message
+		return codeName(p.ErrorCode)
 	}
 	return fmt.Sprintf("start %d lag %d", p.StartOffset, p.Lag)
 }
@@ -462,7 +462,7 @@ func (s *sharer) alterOffsets(group, topic string, partition int32, offset int64
 	req.Topics = append(req.Topics, rt)
 	resp := ask[*kmsg.AlterShareGroupOffsetsResponse](s.client, 0, req)
 	if resp.ErrorCode != 0 {
-		return kerr.ErrorForCode(resp.ErrorCode).(*kerr.Error).Message
+		return codeName(resp.ErrorCode)
 	}
 	return okOr(resp.Topics[0].Partitions[0].ErrorCode)
 }
@@ -475,7 +475,7 @@ func (s *sharer) deleteOffsets(group, topic string) string {
 	req.Topics = append(req.Topics, rt)
 	resp := ask[*kmsg.DeleteShareGroupOffsetsResponse](s.client, 0, req)
 	if resp.ErrorCode != 0 {
-		return kerr.ErrorForCode(resp.ErrorCode).(*kerr.Error).Message
+		return codeName(resp.ErrorCode)
 	}
 	return okOr(resp.Topics[0].ErrorCode)
 }
@@ -484,7 +484,7 @@ func okOr(code int16) string {
 	if code == 0 {
 		return "ok"
 	}
-	return kerr.ErrorForCode(code).(*kerr.Error).Message
+	return codeName(code)
 }
 
 // After a restart, offsets between batches are found empty again: the group must not wait at them for ever.
