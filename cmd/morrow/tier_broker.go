@@ -86,7 +86,7 @@ func printTierStatus(w io.Writer, s remote.Status) {
 		if p.Scrub != nil {
 			scrub = fmt.Sprintf("%s, %d damaged", instant(p.Scrub.AtMs), p.Scrub.Damaged-p.Scrub.Repaired)
 		}
-		row(w, p.Topic, p.Partition, offsetText(p.Confirmed), p.LogEnd, offsetText(p.RemoteStart)+" to "+offsetText(p.RemoteEnd), p.Segments, p.Bytes,
+		row(w, p.Topic, p.Partition, offsetText(p.Confirmed), p.LogEnd, rangeText(p.RemoteStart, p.RemoteEnd), p.Segments, p.Bytes,
 			p.Lag.Segments, p.Lag.Bytes, millis(p.Lag.Ms), millis(p.AtRiskMs), scrub)
 	}
 }
@@ -97,6 +97,14 @@ func offsetText(offset int64) string {
 		return "?"
 	}
 	return strconv.FormatInt(offset, 10)
+}
+
+// rangeText is a range of offsets, "-" if nothing is there.
+func rangeText(start, end int64) string {
+	if start < 0 || start == end {
+		return "-"
+	}
+	return fmt.Sprintf("%d to %d", start, end)
 }
 
 func millis(ms int64) time.Duration { return (time.Duration(ms) * time.Millisecond).Round(time.Second) }

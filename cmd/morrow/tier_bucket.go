@@ -91,9 +91,9 @@ func newTierList(c *tierClient) *cobra.Command {
 				}
 			}
 			return printAs(cmd.OutOrStdout(), c.output, rows, func(w io.Writer) {
-				row(w, "TOPIC", "PARTITION", "START", "END", "SEGMENTS", "BYTES", "COMMITTED", "ID", "CLUSTER")
+				row(w, "TOPIC", "PARTITION", "OFFSETS", "SEGMENTS", "BYTES", "COMMITTED", "ID", "CLUSTER")
 				for _, r := range rows {
-					row(w, r.Topic, r.Partition, r.Start, r.End, r.Segments, r.Bytes, r.Committed, r.ID, r.Cluster)
+					row(w, r.Topic, r.Partition, rangeText(r.Start, r.End), r.Segments, r.Bytes, r.Committed, r.ID, r.Cluster)
 				}
 			})
 		},
