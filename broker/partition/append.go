@@ -71,7 +71,7 @@ func (p *Partition) Append(ctx context.Context, b record.Batch, v *log.Verificat
 	case plan.Plain():
 		return p.appendPlain(b, v, now)
 	case plan.Schedules() && p.crowded.Load():
-		return Pending{}, ErrCrowded
+		return p.refuse(b, ErrCrowded)
 	}
 	return p.appendDelayed(ctx, b, plan, v, now)
 }
@@ -117,11 +117,20 @@ func (p *Partition) appendPlain(b record.Batch, v *log.Verification, now time.Ti
 	return p.pending(a), err
 }
 
+// refuse refuses a batch for a reason that passes, unless it is stored already: a retry is told so at once, whatever keeps others waiting.
+func (p *Partition) refuse(b record.Batch, reason error) (Pending, error) {
+	stored, duplicate, err := p.log.CheckProducer(b.ProducerID(), b.ProducerEpoch(), b.BaseSequence(), b.LastSequence())
+	if err == nil && duplicate {
+		return p.pending(stored), nil
+	}
+	return Pending{}, reason
+}
+
 // appendDelayed appends a batch that holds delayed records or cancels. What they refer to is looked up first; in the
 // append section it is only made sure that this is still so. If it is not, it is looked up again.
 func (p *Partition) appendDelayed(ctx context.Context, b record.Batch, plan *delay.Plan, v *log.Verification, now time.Time) (Pending, error) {
 	if !p.loaded.Load() {
-		return Pending{}, ErrLoading
+		return p.refuse(b, ErrLoading)
 	}
 	for {
 		if err := plan.Prepare(ctx, p.schedule, source{p}); err != nil {

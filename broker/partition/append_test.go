@@ -1,6 +1,7 @@
 package partition
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"strings"
@@ -245,6 +246,62 @@ func TestDelayedRecordsAreRefusedWhileTheirMemoryIsFull(t *testing.T) {
 		time.Sleep(3 * tendInterval) // they are spilled
 		w.append(other, delayed("a", "1h"))
 	})
+}
+
+// TestRefusedBatchStoresNothing also covers the records of the batch that are not delayed, and the producer's sequence.
+func TestRefusedBatchStoresNothing(t *testing.T) {
+	w := newWorld(t)
+	w.create("orders", 1)
+	p := w.partition("orders")
+	refusals := []struct {
+		reason error
+		set    func(refuse bool)
+	}{
+		{ErrCrowded, func(refuse bool) { p.crowded.Store(refuse) }},
+		{ErrLoading, func(refuse bool) { p.loaded.Store(!refuse) }},
+	}
+	for i, r := range refusals {
+		b := sequenced(batch(epoch, plain("a"), delayed("b", "1h")), int32(2*i))
+		end := p.log.Offsets().LogEnd
+		r.set(true)
+		if _, err := p.Append(t.Context(), bytes.Clone(b), nil, epoch); !errors.Is(err, r.reason) {
+			t.Errorf("%v, want %v", err, r.reason)
+		}
+		r.set(false)
+		if s, now := w.stats(p), p.log.Offsets().LogEnd; now != end || s.Pending != int64(i) {
+			t.Errorf("%v: the log ends at %d, %d before; %d are pending", r.reason, now, end, s.Pending)
+		}
+		if a, err := p.Append(t.Context(), b, nil, epoch); err != nil || a.BaseOffset != end {
+			t.Errorf("the same later: %v, at %d", err, a.BaseOffset)
+		}
+	}
+}
+
+func TestRetryOfAStoredBatchIsAnsweredWhileOthersAreRefused(t *testing.T) {
+	w := newWorld(t)
+	w.create("orders", 1)
+	p := w.partition("orders")
+	b := sequenced(batch(epoch, delayed("a", "1h"), plain("b")), 0)
+	first, err := p.Append(t.Context(), bytes.Clone(b), nil, epoch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	retry := func(when string) {
+		t.Helper()
+		a, err := p.Append(t.Context(), bytes.Clone(b), nil, epoch)
+		if err != nil || a.BaseOffset != first.BaseOffset || a.EndOffset != first.EndOffset {
+			t.Errorf("retry %s: %v, offsets [%d, %d), want [%d, %d)", when, err, a.BaseOffset, a.EndOffset, first.BaseOffset, first.EndOffset)
+		}
+	}
+	p.crowded.Store(true)
+	retry("while memory is full")
+	p.crowded.Store(false)
+	p.loaded.Store(false)
+	retry("while the schedule is loading")
+	p.loaded.Store(true)
+	if s := w.stats(p); s.Pending != 1 {
+		t.Errorf("%d are pending", s.Pending)
+	}
 }
 
 func TestSpillWaitsUntilEnoughLiesBeyondItsDistance(t *testing.T) {

@@ -190,6 +190,42 @@ func TestProduceRefusesOnePartitionAndStoresTheOther(t *testing.T) {
 	}
 }
 
+// TestProduceRefusedForMemoryStoresNothing counts what a request has left behind in each of its partitions.
+func TestProduceRefusedForMemoryStoresNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, with("delay.index.memory", "1048576"))
+		w.create("full", 1)
+		w.create("orders", 3)
+		c := w.connect()
+		w.loaded("full", 0)
+		many := make([]rec, 10_000)
+		for i := range many {
+			many[i] = delayed("x", "1h")
+		}
+		for range 6 { // of 24 bytes each: more than a quarter too many
+			c.produce("full", many...)
+		}
+		time.Sleep(300 * time.Millisecond) // seen, and not yet spilled
+		req := func() *kmsg.ProduceRequest {
+			return producingTo("orders", batch(delayed("a", "1h")), batch(values("b")...), batch(rec{}, delayed("c", "1h")))
+		}
+		for range 3 {
+			for i, p := range ask[*kmsg.ProduceResponse](c, 9, req()).Topics[0].Partitions {
+				wantCode(t, "partition", p.ErrorCode, []*kerr.Error{kerr.NotEnoughReplicas, nil, kerr.NotEnoughReplicas}[i])
+			}
+		}
+		for i, want := range []int64{0, 3, 0} {
+			if end := w.log("orders", int32(i)).Offsets().LogEnd; end != want {
+				t.Errorf("log of partition %d ends at %d, want %d", i, end, want)
+			}
+		}
+		time.Sleep(5 * time.Second)
+		for _, p := range ask[*kmsg.ProduceResponse](c, 9, req()).Topics[0].Partitions {
+			wantCode(t, "later", p.ErrorCode, nil)
+		}
+	})
+}
+
 func TestProduceToAnotherBrokersPartitionNamesItsLeader(t *testing.T) {
 	w := newWorld(t)
 	topic := w.elsewhere("moved")
