@@ -67,3 +67,21 @@ func TestClientsProduceAndConsume(t *testing.T) {
 	run(t, RawFetch(l), 1000)
 	run(t, EndToEnd(l), 500)
 }
+
+// TestRawProduceKnowsWhatTheBrokerHasStored also counts what was under way when enough had been measured.
+func TestRawProduceKnowsWhatTheBrokerHasStored(t *testing.T) {
+	l := load(t, broker(t, 2), 3)
+	l.InFlight = 20
+	r := run(t, RawProduce(l), 500)
+	ends, err := findEnds(t.Context(), l.Brokers, l.Topic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stored := int64(0)
+	for _, e := range ends {
+		stored += e.offset
+	}
+	if stored != r.AllRecords {
+		t.Errorf("%d records are stored, %d were acknowledged", stored, r.AllRecords)
+	}
+}

@@ -13,6 +13,7 @@ type Meter struct {
 	records   atomic.Int64
 	bytes     atomic.Int64
 	errors    atomic.Int64
+	all       atomic.Int64 // records, measured or not
 	latency   Histogram
 
 	first sync.Once
@@ -33,6 +34,7 @@ func NewMeter() *Meter {
 // Done counts records that were acknowledged, or arrived, together: bytes is their size, latency how long they took.
 func (m *Meter) Done(records, bytes int, latency time.Duration) {
 	m.first.Do(func() { close(m.began) })
+	m.all.Add(int64(records))
 	if !m.measuring.Load() {
 		return
 	}

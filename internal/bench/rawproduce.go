@@ -20,8 +20,12 @@ const maxProduce = 12
 // produceTimeoutMillis is how long the broker may wait for replicas.
 const produceTimeoutMillis = 30_000
 
+// lingering is how long answers are waited for that are under way when the load ends.
+const lingering = 10 * time.Second
+
 // RawProduce sends one batch, encoded beforehand, again and again: each request holds one, and the partitions of a
-// connection take turns. Batches are without a producer id, so nothing is a duplicate.
+// connection take turns. Batches are without a producer id, so nothing is a duplicate. When ctx ends it sends no more, and
+// counts what is answered to what is under way: the meter then knows how much the broker has stored.
 func RawProduce(l Load) Drive {
 	return func(ctx context.Context, m *Meter) error {
 		batch, err := l.batch(1)
@@ -69,21 +73,21 @@ func (p *producer) run(ctx context.Context, lane lane) error {
 		return err
 	}
 	defer w.close()
+	w.linger(ctx, lingering)
 	if p.version, err = w.version(kmsg.Produce, maxProduce); err != nil {
 		return err
 	}
 	for _, partition := range lane.partitions {
 		p.frames = append(p.frames, encode(p.request(partition), p.version))
 	}
-	// under way holds the time from which each request counts; it is full when enough are.
-	underWay := make(chan time.Time, p.load.InFlight)
-	g, ctx := errgroup.WithContext(ctx)
-	stop := context.AfterFunc(ctx, func() { _ = w.conn.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
-	g.Go(func() error { return p.send(ctx, w, underWay) })
-	if p.load.Acks != 0 {
-		g.Go(func() error { return p.receive(ctx, w, underWay) })
+	if p.load.Acks == 0 {
+		return p.send(ctx, w, nil)
 	}
+	// It holds the time from which each request counts; with the one whose answer is being waited for, it is full when enough are under way.
+	underWay := make(chan time.Time, p.load.InFlight-1)
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return p.send(ctx, w, underWay) })
+	g.Go(func() error { return p.receive(ctx, w, underWay) })
 	return g.Wait()
 }
 
@@ -101,11 +105,15 @@ func (p *producer) request(partition int32) kmsg.Request {
 	return req
 }
 
+// send sends until ctx ends and then closes underWay. What fails ends the connection.
 func (p *producer) send(ctx context.Context, w *wire, underWay chan<- time.Time) error {
+	if underWay != nil {
+		defer close(underWay)
+	}
 	pace := newPace(p.perSecond, time.Now())
-	for id := uint32(0); p.load.Batches == 0 || int(id) < p.load.Batches; id++ {
+	for id := uint32(0); ctx.Err() == nil && (p.load.Batches == 0 || int(id) < p.load.Batches); id++ {
 		since := pace.next(ctx)
-		if p.load.Acks != 0 {
+		if underWay != nil {
 			select {
 			case underWay <- since:
 			case <-ctx.Done():
@@ -115,23 +123,25 @@ func (p *producer) send(ctx context.Context, w *wire, underWay chan<- time.Time)
 		frame := p.frames[int(id)%len(p.frames)]
 		binary.BigEndian.PutUint32(frame[8:], id)
 		if _, err := w.conn.Write(frame); err != nil {
+			w.close()
 			return notOurs(ctx, fmt.Errorf("send produce request: %w", err))
 		}
-		if p.load.Acks == 0 {
+		if underWay == nil {
 			p.meter.Done(int(p.batch.Count()), len(p.batch), time.Since(since))
 		}
 	}
 	return nil
 }
 
+// receive reads the answer to every request that was sent. What fails ends the connection.
 func (p *producer) receive(ctx context.Context, w *wire, underWay <-chan time.Time) error {
 	resp := kmsg.NewPtrProduceResponse()
-	for n := 0; p.load.Batches == 0 || n < p.load.Batches; n++ {
+	for since := range underWay {
 		*resp = kmsg.ProduceResponse{Version: p.version}
 		if err := w.receive(resp); err != nil {
+			w.close()
 			return notOurs(ctx, fmt.Errorf("receive produce answer: %w", err))
 		}
-		since := <-underWay
 		if err := produceError(resp); err != nil {
 			p.meter.Fail(err)
 			continue

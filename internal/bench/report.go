@@ -11,7 +11,9 @@ type Report struct {
 	Load    string  `json:"load"`
 	Seconds float64 `json:"seconds"`
 	Records int64   `json:"records"`
-	Bytes   int64   `json:"bytes"`
+	// AllRecords also counts those that were acknowledged, or arrived, while it was warming up and after the measurement had ended.
+	AllRecords int64 `json:"all_records"`
+	Bytes      int64 `json:"bytes"`
 
 	RecordsPerSecond float64 `json:"records_per_s"`
 	BytesPerSecond   float64 `json:"bytes_per_s"`

@@ -44,6 +44,7 @@ func Run(ctx context.Context, name string, drive Drive, extent Extent, server Se
 	r.Load = name
 	stop()
 	<-ended
+	r.AllRecords = m.all.Load()
 	if err := m.err(); err != nil {
 		r.LastError = err.Error()
 	}

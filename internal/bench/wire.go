@@ -49,6 +49,12 @@ func dial(ctx context.Context, addr, congestion string) (*wire, error) {
 	}, nil
 }
 
+// linger has what is under way when ctx ends fail only after a while.
+func (w *wire) linger(ctx context.Context, d time.Duration) {
+	w.stop()
+	w.stop = context.AfterFunc(ctx, func() { _ = w.conn.SetDeadline(time.Now().Add(d)) })
+}
+
 func (w *wire) close() {
 	w.stop()
 	_ = w.conn.Close()
