@@ -93,6 +93,7 @@ var (
 	cacheDesc      = prometheus.NewDesc("morrow_tier_cache_chunks_total", "Chunks asked of the chunk cache.", []string{"result"}, nil)
 	cacheBytesDesc = prometheus.NewDesc("morrow_tier_cache_bytes", "Bytes in the chunk cache.", []string{"where"}, nil)
 	sweptDesc      = prometheus.NewDesc("morrow_tier_swept_objects_total", "Orphaned objects deleted.", nil, nil)
+	abortsDesc     = prometheus.NewDesc("morrow_tier_abort_errors_total", "Multipart uploads that failed and could not be given up at once. A later sweep ends them.", nil, nil)
 	sweptBytesDesc = prometheus.NewDesc("morrow_tier_swept_bytes_total", "Bytes of orphaned objects deleted.", nil, nil)
 )
 
@@ -101,7 +102,7 @@ func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, m := range topicMetrics {
 		ch <- m.desc
 	}
-	for _, d := range []*prometheus.Desc{lagSecondsDesc, atRiskDesc, diskFullDesc, admittedDesc, cacheDesc, cacheBytesDesc, sweptDesc, sweptBytesDesc} {
+	for _, d := range []*prometheus.Desc{lagSecondsDesc, atRiskDesc, diskFullDesc, admittedDesc, cacheDesc, cacheBytesDesc, sweptDesc, sweptBytesDesc, abortsDesc} {
 		ch <- d
 	}
 }
@@ -134,6 +135,9 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(cacheBytesDesc, prometheus.GaugeValue, float64(disk), "disk")
 	ch <- prometheus.MustNewConstMetric(sweptDesc, prometheus.CounterValue, float64(c.t.sweptOrphans.Load()))
 	ch <- prometheus.MustNewConstMetric(sweptBytesDesc, prometheus.CounterValue, float64(c.t.sweptBytes.Load()))
+	if b, ok := underlying(c.t.bucket).(interface{ AbortErrors() int64 }); ok {
+		ch <- prometheus.MustNewConstMetric(abortsDesc, prometheus.CounterValue, float64(b.AbortErrors()))
+	}
 }
 
 // since is how long ago something was; 0 if it was never.

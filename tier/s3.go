@@ -29,6 +29,8 @@ type S3Bucket struct {
 	partSize  int64
 	algorithm atomic.Uint32 // an Algorithm
 	chosen    bool          // the configuration names the algorithm
+
+	abortErrors atomic.Int64 // multipart uploads that could not be given up and wait for AbortStale
 }
 
 const (
@@ -36,6 +38,8 @@ const (
 	maxParts        = 10_000
 	partsAtOnce     = 3
 	deletesAtOnce   = 8
+	// A store may be at work on a CompleteMultipartUpload for minutes after nobody listens any more.
+	completeTime = 10 * time.Minute
 )
 
 var _ Bucket = (*S3Bucket)(nil)
@@ -83,8 +87,13 @@ func (b *S3Bucket) putWhole(ctx context.Context, key string, body Body, o PutOpt
 	return aws.ToString(out.ETag), nil
 }
 
-// putParts is a multipart upload with one checksum over the whole object, which the store verifies at the end.
+// putParts is a multipart upload with one checksum over the whole object, which the store verifies at the end. An upload that has
+// certainly failed is given up. One whose end is not known may still become the object, so it is left alone: the next try that
+// does not find the object ends it when the store has had its time, and AbortStale if there is none.
 func (b *S3Bucket) putParts(ctx context.Context, key string, body Body, o PutOptions) (etag string, err error) {
+	if _, err := b.AbortStale(ctx, key, time.Now().Add(-completeTime)); err != nil {
+		b.abortErrors.Add(1) // no reason not to upload
+	}
 	created, err := b.client.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{
 		Bucket: &b.bucket, Key: b.key(key),
 		ChecksumAlgorithm: checksumName(body.Sum.Algorithm), ChecksumType: types.ChecksumTypeFullObject,
@@ -94,7 +103,8 @@ func (b *S3Bucket) putParts(ctx context.Context, key string, body Body, o PutOpt
 	}
 	parts, err := b.sendParts(ctx, key, created.UploadId, body)
 	if err != nil {
-		return "", errors.Join(err, b.abort(ctx, b.prefix+key, created.UploadId))
+		b.giveUp(ctx, key, created.UploadId)
+		return "", err
 	}
 	in := &s3.CompleteMultipartUploadInput{
 		Bucket: &b.bucket, Key: b.key(key), UploadId: created.UploadId,
@@ -109,16 +119,17 @@ func (b *S3Bucket) putParts(ctx context.Context, key string, body Body, o PutOpt
 		in.ChecksumCRC32C = sum
 	}
 	out, err := b.client.CompleteMultipartUpload(ctx, in)
+	if kind := s3Kind("put", err, o); err != nil && (refused(kind) || errors.Is(kind, ErrExists) || errors.Is(kind, ErrPrecondition)) {
+		b.giveUp(ctx, key, created.UploadId)
+	}
 	if err != nil {
-		// Whether it was carried out is not known, so the upload is left alone; AbortStale comes by later.
 		return "", err
 	}
 	return aws.ToString(out.ETag), nil
 }
 
 func (b *S3Bucket) sendParts(ctx context.Context, key string, id *string, body Body) ([]types.CompletedPart, error) {
-	const mib = 1 << 20
-	size := max(b.partSize, (body.Size/maxParts/mib+1)*mib)
+	size := partBytes(body.Size, b.partSize)
 	parts := make([]types.CompletedPart, (body.Size+size-1)/size)
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(partsAtOnce)
@@ -130,6 +141,12 @@ func (b *S3Bucket) sendParts(ctx context.Context, key string, id *string, body B
 		})
 	}
 	return parts, g.Wait()
+}
+
+// partBytes is how large the parts of an object are: as configured, unless there would be more of them than S3 allows.
+func partBytes(object, configured int64) int64 {
+	const mib = 1 << 20
+	return max(configured, (object/maxParts/mib+1)*mib)
 }
 
 func (b *S3Bucket) sendPart(ctx context.Context, key string, id *string, number int32, body Body, pos, n int64) (types.CompletedPart, error) {
@@ -157,13 +174,27 @@ func (b *S3Bucket) sendPart(ctx context.Context, key string, id *string, number 
 	return part, nil
 }
 
-// abort gives up a multipart upload. key includes the prefix.
+// giveUp ends a multipart upload that has failed, if it can.
+func (b *S3Bucket) giveUp(ctx context.Context, key string, id *string) {
+	if err := b.abort(ctx, b.prefix+key, id); err != nil {
+		b.abortErrors.Add(1)
+	}
+}
+
+// abort ends a multipart upload and has the store forget its parts. That there is none is no error. key includes the prefix.
 func (b *S3Bucket) abort(ctx context.Context, key string, id *string) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), headTimeout)
 	defer cancel()
 	_, err := b.client.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &b.bucket, Key: &key, UploadId: id})
+	var gone *types.NoSuchUpload
+	if errors.As(err, &gone) {
+		return nil
+	}
 	return err
 }
+
+// AbortErrors counts the multipart uploads that could not be given up and wait for AbortStale.
+func (b *S3Bucket) AbortErrors() int64 { return b.abortErrors.Load() }
 
 // AbortStale gives up multipart uploads below prefix that were begun before a time: those of writers that died. It returns how many.
 func (b *S3Bucket) AbortStale(ctx context.Context, prefix string, before time.Time) (int, error) {

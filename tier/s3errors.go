@@ -53,6 +53,8 @@ var s3Kinds = map[string]error{
 	"IncompleteBody":                     ErrUnknown,
 	"ConditionalRequestConflict":         ErrUnknown,
 	"NoSuchUpload":                       ErrUnknown, // perhaps because an earlier try has completed it
+	"InvalidPart":                        ErrUnknown, // the store does not have what it was sent; or no longer, see above
+	"EntityTooSmall":                     ErrUnknown,
 }
 
 // s3Error gives an error of the client library its kind.

@@ -61,6 +61,12 @@ type installation struct {
 // install starts a broker, with more lines of configuration.
 func install(t *testing.T, configs ...string) *installation {
 	t.Helper()
+	return installParts(t, 64<<20, configs...)
+}
+
+// installParts starts a broker that sends what is larger than partSize in parts.
+func installParts(t *testing.T, partSize int, configs ...string) *installation {
+	t.Helper()
 	bin, err := binary()
 	if err != nil {
 		t.Fatal(err)
@@ -68,7 +74,7 @@ func install(t *testing.T, configs ...string) *installation {
 	addr := startGateway(t)
 	i := &installation{T: t, proxy: startProxy(t, addr), prefix: tier.NewToken().String(), ids: map[string]string{}}
 	open := func(addr string) string {
-		return fmt.Sprintf("s3://%s/%s?endpoint=http://%s", bucketName, i.prefix, addr)
+		return fmt.Sprintf("s3://%s/%s?endpoint=http://%s&part_size=%d", bucketName, i.prefix, addr, partSize)
 	}
 	b, err := tier.OpenBucket(t.Context(), open(addr), vfs.OS{})
 	if err != nil {

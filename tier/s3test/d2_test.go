@@ -18,33 +18,52 @@ import (
 // This file is D2 with real processes: whatever happens to the last part of a file on its way to the bucket, and whenever the broker is killed,
 // nothing local goes before it is confirmed, and everything is read back.
 
-// d2Records fill three segments of 1 MiB and a part of a fourth.
-const d2Records = 3500
-
 // d2Case is a fault, and the request it happens to.
 type d2Case struct {
-	fault  fault
-	times  int
-	method string
-	suffix string
+	fault   fault
+	times   int
+	request request
+	skip    int // so many such requests go well first
 }
+
+// request is a kind of request.
+type request struct {
+	name string
+	is   func(*http.Request) bool
+}
+
+func requestOf(method, suffix string) request {
+	return request{method + " " + suffix, func(r *http.Request) bool {
+		return r.Method == method && strings.HasSuffix(r.URL.Path, suffix)
+	}}
+}
+
+var (
+	putSegment   = requestOf(http.MethodPut, ".segment")
+	putManifest  = requestOf(http.MethodPut, "/manifest")
+	headSegment  = requestOf(http.MethodHead, ".segment")
+	headManifest = requestOf(http.MethodHead, "/manifest")
+)
 
 // topicOf is the topic of the n-th case.
 func topicOf(n int) string { return fmt.Sprintf("case-%d", n) }
 
 func (c d2Case) String() string {
-	return fmt.Sprintf("%s %s: %d times %s", c.method, c.suffix, c.times, c.fault)
+	if c.times == 0 {
+		return c.request.name
+	}
+	return fmt.Sprintf("%s: %d times %s", c.request.name, c.times, c.fault)
 }
 
 func d2Cases() (all []d2Case) {
-	for _, suffix := range []string{".segment", "/manifest"} {
+	for _, x := range []struct{ put, head request }{{putSegment, headSegment}, {putManifest, headManifest}} {
 		for _, f := range []struct {
 			fault fault
 			times int
 		}{{internal, 1}, {internal, 20}, {keepMum, 1}, {loseReply, 1}, {breakBody, 1}, {truncate, 1}, {stall, 1}} {
-			all = append(all, d2Case{f.fault, f.times, http.MethodPut, suffix})
+			all = append(all, d2Case{f.fault, f.times, x.put, 2}) // of the manifest, the claim and the first commit go well
 		}
-		all = append(all, d2Case{notFound, 2, http.MethodHead, suffix})
+		all = append(all, d2Case{notFound, 2, x.head, 0})
 	}
 	return all
 }
@@ -52,11 +71,20 @@ func d2Cases() (all []d2Case) {
 // d2 is one broker, and a topic for each case, so that all cases take the time of the longest.
 type d2 struct {
 	*installation
-	cases []d2Case
+	cases   []d2Case
+	configs []string // of the topics, beside those that all have
+	records int      // produced to each topic
 	// stored says of which topics a segment has arrived since the faults began; killed, for which the broker was killed.
 	mu             sync.Mutex
 	stored, killed map[string]bool
 	kill           chan string
+}
+
+func newD2(i *installation, cases []d2Case, records int, configs ...string) *d2 {
+	return &d2{
+		installation: i, cases: cases, records: records, configs: configs,
+		stored: map[string]bool{}, killed: map[string]bool{}, kill: make(chan string, 100),
+	}
 }
 
 // TestD2LastPartOfASegment runs the fault matrix, without kills, with a kill between an upload and its manifest, and with one between the manifest
@@ -66,33 +94,35 @@ func TestD2LastPartOfASegment(t *testing.T) {
 	for _, kills := range []string{"no kill", "kill before the manifest", "kill after the manifest"} {
 		t.Run(kills, func(t *testing.T) {
 			t.Parallel()
-			d := &d2{installation: install(t), cases: d2Cases(), stored: map[string]bool{}, killed: map[string]bool{}, kill: make(chan string, 100)}
-			d.run(kills)
+			// Three segments and a part of a fourth.
+			d := newD2(install(t), d2Cases(), 3500, "segment.bytes", "1048576")
+			if kills != "no kill" {
+				d.proxy.watch = func(r *http.Request, done bool) bool { return d.watch(r, done, kills == "kill after the manifest") }
+			}
+			d.run()
+			if kills != "no kill" && len(d.killed) < len(d.cases)/2 {
+				d.Errorf("killed at %d points of %d", len(d.killed), len(d.cases))
+			}
+			d.noOrphans()
 		})
 	}
 }
 
-func (d *d2) run(kills string) {
+// run produces to all topics while their faults happen, and makes sure that nothing is lost.
+func (d *d2) run() {
 	for n := range d.cases {
-		d.create(topicOf(n), "segment.bytes", "1048576", "segment.ms", "2000", "local.retention.ms", "2000")
+		d.create(topicOf(n), append([]string{"segment.ms", "2000", "local.retention.ms", "2000"}, d.configs...)...)
 	}
 	happened := make([]func() int, len(d.cases))
 	for n, c := range d.cases {
-		dir := "/" + d.id(topicOf(n)) + "/"
-		skip := 2 // of the segments; of the manifest, the claim and the first commit
-		if c.method == http.MethodHead {
-			skip = 0
-		}
+		dir, skip := "/"+d.id(topicOf(n))+"/", c.skip
 		happened[n] = d.proxy.inject(c.fault, c.times, func(r *http.Request) bool {
-			if r.Method != c.method || !strings.Contains(r.URL.Path, dir) || !strings.HasSuffix(r.URL.Path, c.suffix) {
+			if !strings.Contains(r.URL.Path, dir) || !c.request.is(r) {
 				return false
 			}
 			skip--
 			return skip < 0
 		})
-	}
-	if kills != "no kill" {
-		d.proxy.watch = func(r *http.Request, done bool) bool { return d.watch(r, done, kills == "kill after the manifest") }
 	}
 	stop := d.sample()
 	ctx, cancel := context.WithCancel(d.Context())
@@ -100,51 +130,50 @@ func (d *d2) run(kills string) {
 	killer.Go(func() { d.keepKilling(ctx) })
 	var producers sync.WaitGroup
 	for n := range d.cases {
-		producers.Go(func() { d.produce(topicOf(n), d2Records) })
+		producers.Go(func() { d.produce(topicOf(n), d.records) })
 	}
 	producers.Wait()
 	for n, c := range d.cases {
 		d.await("everything of "+c.String()+" is in the bucket", 4*time.Minute, func() bool {
 			m := d.manifest(topicOf(n))
-			return m != nil && m.End == d2Records
+			return m != nil && m.End == int64(d.records)
 		})
 	}
 	cancel()
 	killer.Wait()
 	for n, c := range d.cases {
-		if happened[n]() == 0 {
+		if c.times > 0 && happened[n]() == 0 {
 			d.Errorf("%s did not happen: the test is void", c)
 		}
-		d.await("the local copy of "+c.String()+" is gone", time.Minute, func() bool { return d.localStart(topicOf(n)) == d2Records })
-		d.readAll(topicOf(n), d2Records)
+		d.await("the local copy of "+c.String()+" is gone", time.Minute, func() bool { return d.localStart(topicOf(n)) == int64(d.records) })
+		d.readAll(topicOf(n), d.records)
 	}
 	stop()
-	if kills != "no kill" && len(d.killed) < len(d.cases)/2 {
-		d.Errorf("killed at %d points of %d", len(d.killed), len(d.cases))
+}
+
+// topicIn is the topic whose object a request is about, "" if it is of none.
+func (d *d2) topicIn(r *http.Request) string {
+	for n := range d.cases {
+		if strings.Contains(r.URL.Path, "/"+d.id(topicOf(n))+"/") {
+			return topicOf(n)
+		}
 	}
-	d.noOrphans()
+	return ""
 }
 
 // watch tells the killer when a topic's first segment since the faults began is stored, and its manifest is about to be, or has been committed.
 func (d *d2) watch(r *http.Request, done, after bool) (cut bool) {
-	if r.Method != http.MethodPut {
-		return false
-	}
+	topic := d.topicIn(r)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for n := range d.cases {
-		topic := topicOf(n)
-		if !strings.Contains(r.URL.Path, "/"+d.id(topic)+"/") {
-			continue
-		}
-		switch {
-		case strings.HasSuffix(r.URL.Path, ".segment") && done:
-			d.stored[topic] = true
-		case strings.HasSuffix(r.URL.Path, "/manifest") && done == after && d.stored[topic] && !d.killed[topic]:
-			d.killed[topic] = true
-			d.kill <- topic
-			return !after
-		}
+	switch {
+	case topic == "":
+	case putSegment.is(r) && done:
+		d.stored[topic] = true
+	case putManifest.is(r) && done == after && d.stored[topic] && !d.killed[topic]:
+		d.killed[topic] = true
+		d.kill <- topic
+		return !after
 	}
 	return false
 }
@@ -176,7 +205,7 @@ func (d *d2) sample() (stop func()) {
 			start := d.localStart(topic) // first, since the bucket only gets more
 			if start > 0 {
 				m := d.manifest(topic)
-				if m == nil && c.fault == truncate && c.suffix == "/manifest" {
+				if m == nil && c.fault == truncate && c.request.name == putManifest.name {
 					continue // the store has just spoilt it, and is given the local copy
 				}
 				if m == nil || m.End < start {
@@ -189,9 +218,11 @@ func (d *d2) sample() (stop func()) {
 	return func() { cancel(); wg.Wait() }
 }
 
-// noOrphans ages everything in the bucket, has it swept, and makes sure that only what is named is left.
+// noOrphans ages everything in the bucket, has it swept, and makes sure that only what is named is left, and no unfinished upload.
 func (d *d2) noOrphans() {
 	d.Helper()
+	d.proxy.heal()
+	age(d.T, d.prefix)
 	old := time.Now().Add(-48 * time.Hour)
 	err := filepath.WalkDir(filepath.Join(gatewayDir, bucketName, d.prefix), func(path string, e fs.DirEntry, err error) error {
 		if err != nil || e.IsDir() {
@@ -224,6 +255,9 @@ func (d *d2) noOrphans() {
 	})
 	if err != nil || len(named) > 0 {
 		d.Errorf("missing from the bucket: %v, %v", named, err)
+	}
+	if left := unfinished(d.T, d.prefix); len(left) > 0 {
+		d.Errorf("uploads that nobody ends: %v", left)
 	}
 }
 

@@ -26,6 +26,8 @@ const (
 	notFound  fault = "404 although it is there"
 	stall     fault = "nothing happens for a minute"
 	keepMum   fault = "the store keeps it, and nothing is heard for a minute"
+	failAfter fault = "500 after it was done"
+	errorBody fault = "200 with an error in its body"
 )
 
 // proxy stands between the client and the gateway.
@@ -150,9 +152,14 @@ func (p *proxy) hurt(f fault, w http.ResponseWriter, r *http.Request) {
 	case breakBody:
 		_, _ = io.CopyN(io.Discard, r.Body, r.ContentLength/2)
 		hangUp(w)
+	case failAfter:
+		p.forward.ServeHTTP(httptest.NewRecorder(), r)
+		w.WriteHeader(http.StatusInternalServerError)
+	case errorBody:
+		w.WriteHeader(http.StatusOK)
+		_, _ = io.WriteString(w, `<?xml version="1.0" encoding="UTF-8"?><Error><Code>InternalError</Code><Message>try again</Message></Error>`)
 	case truncate:
-		p.storeHalf(r)
-		w.Header().Set("ETag", `"0123"`)
+		w.Header().Set("ETag", p.storeHalf(r))
 		w.WriteHeader(http.StatusOK)
 	}
 }
@@ -178,12 +185,16 @@ func hangUp(w http.ResponseWriter) {
 
 // storeHalf does what a broken store would: it keeps half of the body, with a checksum that fits the half. Since the
 // signature covers the checksum, the half goes to the gateway as a request of its own.
-func (p *proxy) storeHalf(r *http.Request) {
+func (p *proxy) storeHalf(r *http.Request) (etag string) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
-		return
+		return ""
 	}
 	half := body[:len(body)/2]
 	key := strings.TrimPrefix(r.URL.Path, "/"+bucketName+"/")
+	if q := r.URL.Query(); q.Has("uploadId") {
+		return putPartDirectly(key, q.Get("uploadId"), q.Get("partNumber"), half)
+	}
 	putDirectly(key, half, r.Header.Get("If-None-Match"), r.Header.Get("If-Match"))
+	return `"0123"`
 }

@@ -3,7 +3,11 @@
 package s3test
 
 import (
+	"errors"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/morrowmq/morrow/tier"
 	"github.com/morrowmq/morrow/tier/tiertest"
@@ -31,5 +35,53 @@ func TestProbePasses(t *testing.T) {
 	}
 	if b.Checksum() != tier.CRC64NVME {
 		t.Fatalf("chose %v", b.Checksum())
+	}
+}
+
+// TestUnfinishedUploadsAreEnded: by the next try of the same key when the store has had its time, and by a sweep. (Scenario 2)
+func TestUnfinishedUploadsAreEnded(t *testing.T) {
+	b := openBucket(t, startGateway(t), "&part_size=5242880")
+	prefix := strings.TrimPrefix(b.String(), "s3://"+bucketName+"/")
+	prefix, _, _ = strings.Cut(prefix, "?")
+	body := tier.BytesBody(b.Checksum(), make([]byte, 6<<20))
+	for _, key := range []string{"c/old", "c/young"} {
+		beginDirectly(t, prefix+"/"+key)
+	}
+	age(t, prefix+"/c/old")
+	beginDirectly(t, prefix+"/c/old")
+	for _, key := range []string{"c/old", "c/young"} {
+		if _, err := b.Put(t.Context(), key, body, tier.PutOptions{IfNoneMatch: true}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if left := unfinished(t, prefix); !slices.Equal(left, []string{prefix + "/c/old", prefix + "/c/young"}) {
+		t.Errorf("left: %v", left)
+	}
+	age(t, prefix)
+	beginDirectly(t, prefix+"/c/old")
+	n, err := b.AbortStale(t.Context(), "c/", time.Now().Add(-time.Hour))
+	if left := unfinished(t, prefix); err != nil || n != 2 || len(left) != 1 {
+		t.Errorf("ended %d, %v; left: %v", n, err, left)
+	}
+}
+
+// TestRefusedUploadLeavesNoParts: what has certainly failed is given up at once.
+func TestRefusedUploadLeavesNoParts(t *testing.T) {
+	b := openBucket(t, startGateway(t), "&part_size=5242880")
+	prefix := strings.TrimPrefix(b.String(), "s3://"+bucketName+"/")
+	prefix, _, _ = strings.Cut(prefix, "?")
+	body := tier.BytesBody(b.Checksum(), make([]byte, 6<<20))
+	if _, err := b.Put(t.Context(), "c/there", body, tier.PutOptions{IfNoneMatch: true}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Put(t.Context(), "c/there", body, tier.PutOptions{IfNoneMatch: true}); !errors.Is(err, tier.ErrExists) {
+		t.Errorf("a second claim: %v", err)
+	}
+	body.Sum = tier.SumOf(b.Checksum(), []byte("something else"))
+	if _, err := b.Put(t.Context(), "c/wrong", body, tier.PutOptions{IfNoneMatch: true}); !errors.Is(err, tier.ErrChecksum) {
+		t.Errorf("a wrong checksum: %v", err)
+	}
+	if left := unfinished(t, prefix); len(left) > 0 || b.AbortErrors() > 0 {
+		t.Errorf("left: %v, %d errors", left, b.AbortErrors())
 	}
 }
