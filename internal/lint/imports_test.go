@@ -21,6 +21,7 @@ var importMap = []edges{
 	{"internal/lint", nil},
 
 	{"log/record", []string{"internal/assert"}},
+	{"log/record/recordtest", []string{"log/record"}},
 	{"log/segment", []string{"log/record", "internal/vfs", "internal/assert"}},
 	{"log/producer", []string{"log/record", "internal/vfs"}},
 	{"log/compact", []string{"log/segment", "log/record", "internal/vfs"}},
@@ -77,7 +78,7 @@ var importMap = []edges{
 }
 
 // testOnly are packages for tests: any test file may import them, and nothing else may.
-var testOnly = []string{"internal/testnet", "internal/script", "tier/tiertest", "broker/coord/coordtest"}
+var testOnly = []string{"internal/testnet", "internal/script", "log/record/recordtest", "tier/tiertest", "broker/coord/coordtest"}
 
 // testImports are what the tests of a package may import beyond the rule of mayImport.
 var testImports = map[string][]string{
