@@ -70,7 +70,9 @@ type checker struct {
 	// ours: there are facts. Until they are known to be otherwise, everything counts as durable.
 	ours    bool
 	durable int64 // everything below was, before anything else was read
+	before  facts // as of then
 	last    segment.Checked
+	skipped bool  // a segment behind the last one was removed meanwhile
 	cut     bool  // recovery would cut what follows
 	cutPos  int64 // from which position of the segment on, if it begins there; -1
 }
@@ -83,7 +85,7 @@ func (c *checker) loadFacts() error {
 		return err
 	}
 	if f != nil {
-		c.durable = max(f.synced, f.highWatermark)
+		c.before, c.durable = *f, max(f.synced, f.highWatermark)
 	}
 	return nil
 }
@@ -175,6 +177,7 @@ func (c *checker) segment(base int64) error {
 	c.cutPos = -1
 	s, err := segment.Check(segment.CheckOptions{FS: c.o.FS, Name: c.path(base), Foreign: !c.ours, Report: c.report})
 	if errors.Is(err, fs.ErrNotExist) && c.o.Only == nil {
+		c.skipped = true
 		return nil
 	}
 	if err != nil {
@@ -182,13 +185,36 @@ func (c *checker) segment(base int64) error {
 	}
 	if c.sum.Segments == 0 {
 		c.sum.Start = s.Base
-	} else if c.o.Only == nil && base < c.last.End {
-		c.report(segment.Problem{File: c.path(base), Offset: c.last.End, Err: fmt.Errorf("%w, at offset %d", errOverlap, c.last.End)})
+	} else if c.o.Only == nil {
+		if err := c.joins(base); err != nil {
+			return err
+		}
 	}
 	if t := s.Tail; t.Damage != nil {
 		c.report(segment.Problem{File: c.path(base), Pos: t.DamagePos, Offset: t.Offset, Err: t.Damage})
 	}
 	c.add(s)
+	return nil
+}
+
+// joins judges where a segment begins.
+func (c *checker) joins(base int64) error {
+	end, skipped := c.last.End, c.skipped
+	c.skipped = false
+	switch {
+	case base < end:
+		c.report(segment.Problem{File: c.path(base), Offset: end, Err: fmt.Errorf("%w, at offset %d", errOverlap, end)})
+	case base == end || skipped || c.last.Tail.Damage != nil || !c.ours || c.durable == forever || c.before.knowsHole(end, base):
+	default:
+		// The broker may have made the hole meanwhile.
+		f, err := (&factsFile{fsys: c.o.FS, dir: c.o.Dir}).load()
+		if err != nil {
+			return err
+		}
+		if !f.knowsHole(end, base) {
+			c.report(segment.Problem{File: c.path(end), Offset: end, Err: fmt.Errorf("%w: nothing has offsets [%d, %d)", errLost, end, base)})
+		}
+	}
 	return nil
 }
 

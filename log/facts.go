@@ -23,12 +23,13 @@ type facts struct {
 	deleteBound   int64 // everything below is confirmed in the tier; -1: nothing is
 	visibleBelow  int64 // end of the last visible batch below the local start; 0 if there is none
 	epochs        []segment.Epoch
+	holes         []hole // between segments; there may be fewer by now
 }
 
 // A facts file is one slot. Numbers are big-endian.
 //
-//	 0  magic           "MFA2"
-//	 4  crc             uint32  CRC-32C of everything after it, up to the last epoch
+//	 0  magic           "MFA3"
+//	 4  crc             uint32  CRC-32C of everything after it, up to the last hole
 //	 8  sequence        uint64  the slot with the larger one is newer
 //	16  lineage         uint64
 //	24  start           int64
@@ -39,11 +40,14 @@ type facts struct {
 //	64  delete bound    int64
 //	72  visible below   int64
 //	80  epochs          uint32
-//	84  epochs: epoch int32, start offset int64
+//	84  holes           uint32
+//	88  epochs: epoch int32, start offset int64
+//	    holes:  start int64, end int64
 const (
-	factsMagic = "MFA2"
-	factsHead  = 84
+	factsMagic = "MFA3"
+	factsHead  = 88
 	epochLen   = 12
+	holeLen    = 16
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -52,7 +56,7 @@ var errFacts = errors.New("facts are damaged")
 
 func (f facts) encode(sequence uint64) []byte {
 	be := binary.BigEndian
-	b := make([]byte, 8, factsHead+len(f.epochs)*epochLen)
+	b := make([]byte, 8, factsHead+len(f.epochs)*epochLen+len(f.holes)*holeLen)
 	copy(b, factsMagic)
 	b = be.AppendUint64(b, sequence)
 	b = be.AppendUint64(b, f.lineage)
@@ -60,25 +64,31 @@ func (f facts) encode(sequence uint64) []byte {
 		b = be.AppendUint64(b, uint64(v))
 	}
 	b = be.AppendUint32(b, uint32(len(f.epochs)))
+	b = be.AppendUint32(b, uint32(len(f.holes)))
 	for _, e := range f.epochs {
 		b = be.AppendUint32(b, uint32(e.Epoch))
 		b = be.AppendUint64(b, uint64(e.Start))
+	}
+	for _, h := range f.holes {
+		b = be.AppendUint64(b, uint64(h.start))
+		b = be.AppendUint64(b, uint64(h.end))
 	}
 	be.PutUint32(b[4:], crc32.Checksum(b[8:], castagnoli))
 	return b
 }
 
-// decodeFacts reads a slot. Bytes after the last epoch are left over from a longer one.
+// decodeFacts reads a slot. Bytes after the last hole are left over from a longer one.
 func decodeFacts(b []byte) (f facts, sequence uint64, err error) {
 	be := binary.BigEndian
 	if len(b) < factsHead || string(b[:4]) != factsMagic {
 		return f, 0, errFacts
 	}
-	epochs := int64(be.Uint32(b[factsHead-4:]))
-	if int64(len(b)) < factsHead+epochs*epochLen {
+	epochs, holes := int64(be.Uint32(b[factsHead-8:])), int64(be.Uint32(b[factsHead-4:]))
+	size := factsHead + epochs*epochLen + holes*holeLen
+	if int64(len(b)) < size {
 		return f, 0, errFacts
 	}
-	b = b[:factsHead+epochs*epochLen]
+	b = b[:size]
 	if be.Uint32(b[4:]) != crc32.Checksum(b[8:], castagnoli) {
 		return f, 0, errFacts
 	}
@@ -87,8 +97,12 @@ func decodeFacts(b []byte) (f facts, sequence uint64, err error) {
 		lineage: be.Uint64(b[16:]), start: at(24), reportedStart: at(32), localStart: at(40),
 		highWatermark: at(48), synced: at(56), deleteBound: at(64), visibleBelow: at(72),
 	}
-	for e := b[factsHead:]; len(e) > 0; e = e[epochLen:] {
-		f.epochs = append(f.epochs, segment.Epoch{Epoch: int32(be.Uint32(e)), Start: int64(be.Uint64(e[4:]))})
+	rest := b[factsHead:]
+	for ; epochs > 0; epochs, rest = epochs-1, rest[epochLen:] {
+		f.epochs = append(f.epochs, segment.Epoch{Epoch: int32(be.Uint32(rest)), Start: int64(be.Uint64(rest[4:]))})
+	}
+	for ; len(rest) > 0; rest = rest[holeLen:] {
+		f.holes = append(f.holes, hole{start: int64(be.Uint64(rest)), end: int64(be.Uint64(rest[8:]))})
 	}
 	return f, be.Uint64(b[8:]), nil
 }
@@ -154,7 +168,8 @@ func (w *factsFile) load() (facts, error) {
 // standsFor reports whether f would do in place of the newer g: it may only know less of what is durable and committed.
 func (f facts) standsFor(g facts) bool {
 	return f.lineage == g.lineage && f.start == g.start && f.reportedStart == g.reportedStart && f.localStart == g.localStart &&
-		f.highWatermark <= g.highWatermark && f.synced <= g.synced && f.deleteBound == g.deleteBound && f.visibleBelow == g.visibleBelow && slices.Equal(f.epochs, g.epochs)
+		f.highWatermark <= g.highWatermark && f.synced <= g.synced && f.deleteBound == g.deleteBound && f.visibleBelow == g.visibleBelow &&
+		slices.Equal(f.epochs, g.epochs) && slices.Equal(f.holes, g.holes)
 }
 
 // create makes both slots, the first with f in it. Their names are durable once the directory is synced.
@@ -274,6 +289,6 @@ func (l *Log) factsLocked() facts {
 	return facts{
 		lineage: l.lineage, start: l.start, reportedStart: l.reported, localStart: l.local,
 		highWatermark: min(l.hw, l.durableEnd), synced: l.durableEnd, deleteBound: l.confirmed,
-		visibleBelow: l.below, epochs: l.epochs,
+		visibleBelow: l.below, epochs: l.epochs, holes: l.holesLocked(),
 	}
 }

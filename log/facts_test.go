@@ -13,12 +13,13 @@ import (
 var someFacts = facts{
 	lineage: 0x0102030405060708, start: 10, reportedStart: 12, localStart: 11, highWatermark: 20, synced: 21, deleteBound: -1, visibleBelow: 9,
 	epochs: []segment.Epoch{{Epoch: 1, Start: 10}, {Epoch: 4, Start: 15}},
+	holes:  []hole{{12, 14}},
 }
 
 // The bytes of a slot, as FORMAT.md draws them.
-const goldenFacts = "4d464132" + "f0abd364" + "0000000000000007" + "0102030405060708" +
+const goldenFacts = "4d464133" + "c25f2fcb" + "0000000000000007" + "0102030405060708" +
 	"000000000000000a" + "000000000000000c" + "000000000000000b" + "0000000000000014" + "0000000000000015" + "ffffffffffffffff" + "0000000000000009" +
-	"00000002" + "00000001" + "000000000000000a" + "00000004" + "000000000000000f"
+	"00000002" + "00000001" + "00000001" + "000000000000000a" + "00000004" + "000000000000000f" + "000000000000000c" + "000000000000000e"
 
 func TestFactsBytes(t *testing.T) {
 	equal(t, hex.EncodeToString(someFacts.encode(7)), goldenFacts)
@@ -50,7 +51,7 @@ func TestFactsOfAnotherVersionAreNotTakenForDamage(t *testing.T) {
 		check(t, vfs.WriteFile(mem, w.name(slot), append([]byte("MFA9"), someFacts.encode(7)[4:]...)))
 	}
 	_, err := w.load()
-	if err == nil || err.Error() != `log/facts-1 has format "MFA9", this Morrow reads "MFA2"` {
+	if err == nil || err.Error() != `log/facts-1 has format "MFA9", this Morrow reads "MFA3"` {
 		t.Error(err)
 	}
 }

@@ -117,6 +117,7 @@ type Log struct {
 	local      int64 // local start
 	confirmed  int64 // delete bound
 	below      int64 // end of the last visible batch below the local start; 0 if there is none
+	swapping   hole  // that a swap is about to leave; none if it is empty
 	lineage    uint64
 	epochs     []segment.Epoch // replaced, never changed in place
 	visible    visibility

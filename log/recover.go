@@ -17,6 +17,7 @@ var (
 	errShort   = errors.New("log ends below what was durable")
 	errNoFile  = errors.New("segment is missing")
 	errHole    = errors.New("end of the segment is missing")
+	errLost    = errors.New("segment is missing, or the end of the one before it")
 	errOverlap = errors.New("segment begins before the one before it ends")
 )
 
@@ -40,7 +41,7 @@ func (l *Log) recover() error {
 	if err != nil {
 		return err
 	}
-	cut, unknown, err := l.openSegments(f, bases)
+	cut, unknown, err := l.openSegments(&f, bases)
 	if err != nil {
 		return err
 	}
@@ -105,19 +106,16 @@ func (l *Log) sweep(f facts) ([]int64, error) {
 
 // openSegments opens segments up to the first damage that may be cut. It returns the tail of the last one opened and
 // from where on aborted transactions are unknown.
-func (l *Log) openSegments(f facts, bases []int64) (cut segment.Tail, unknown int64, err error) {
+func (l *Log) openSegments(f *facts, bases []int64) (cut segment.Tail, unknown int64, err error) {
 	unknown = forever
 	for i, base := range bases {
-		if i > 0 && base != cut.Offset {
-			// Compaction leaves holes between segments, but not where nothing is known to be durable: there it
-			// is the end of the one before that was lost.
+		if i > 0 && base != cut.Offset && !f.knowsHole(cut.Offset, base) {
 			if cut.Offset >= f.synced {
+				// Nothing there is known to be durable: it is the end of the segment before that was lost.
 				cut.Damage = fmt.Errorf("%w: the next segment begins at offset %d", errHole, base)
 				break
 			}
-			if base < cut.Offset {
-				return cut, 0, &CorruptError{File: l.path(segment.FileName(base, segment.LogSuffix)), Err: fmt.Errorf("%w: the segment before ends at %d", errOverlap, cut.Offset)}
-			}
+			return cut, 0, l.notJoined(cut.Offset, base)
 		}
 		s, tail, err := segment.Open(l.segmentOptions(), base, f.synced)
 		if err != nil {
@@ -141,6 +139,17 @@ func (l *Log) openSegments(f facts, bases []int64) (cut segment.Tail, unknown in
 		return cut, 0, &CorruptError{File: last.Name(), Pos: cut.DamagePos, Err: cut.Damage}
 	}
 	return cut, unknown, nil
+}
+
+// notJoined is the error of a segment that begins at base, where the one before it ends at end, although all of that was durable.
+func (l *Log) notJoined(end, base int64) error {
+	missing := &CorruptError{File: l.path(segment.FileName(min(end, base), segment.LogSuffix))}
+	if base < end {
+		missing.Err = fmt.Errorf("%w: the segment before ends at %d", errOverlap, end)
+	} else {
+		missing.Err = fmt.Errorf("%w: nothing has offsets [%d, %d)", errLost, end, base)
+	}
+	return missing
 }
 
 // preallocated reports whether a segment's damage is only space that was not used before the next one began.

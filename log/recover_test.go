@@ -179,6 +179,48 @@ func TestSegmentIsMissing(t *testing.T) {
 	}
 }
 
+// A gap between two segments, below what was durable, that neither compaction nor a drop has left is a loss. It is not skipped.
+func TestSegmentIsMissingFromTheMiddle(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		damage  func(fsys *vfs.Mem, l *Log)
+		missing int64
+	}{
+		{"segment", func(fsys *vfs.Mem, l *Log) { check(t, segment.Remove(l.segmentOptions(), 2)) }, 2},
+		{"segment behind a hole", func(fsys *vfs.Mem, l *Log) { check(t, segment.Remove(l.segmentOptions(), 4)) }, 3},
+		{"end of a segment", func(fsys *vfs.Mem, l *Log) {
+			check(t, vfs.WriteFile(fsys, l.path(segment.FileName(2, segment.LogSuffix)), nil))
+		}, 2},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			fsys := vfs.NewMem()
+			s := openSet(t, fsys, "data")
+			l := ofSegments(t, s, 6)
+			removed, err := l.Drop(3, 4)
+			check(t, err)
+			equal(t, removed, 1)
+			check(t, s.Close())
+			c.damage(fsys, l)
+			missing := l.path(segment.FileName(c.missing, segment.LogSuffix))
+
+			s = openSet(t, fsys, "data")
+			defer s.Close()
+			_, err = tryOpenLog(s, testID)
+			if corrupt, ok := errors.AsType[*CorruptError](err); !ok || corrupt.File != missing || !errors.Is(err, errLost) {
+				t.Errorf("got %v, want %s to be missing", err, missing)
+			}
+			var problems []string
+			_, err = Check(CheckOptions{FS: fsys, Dir: l.dir, Report: func(p segment.Problem) {
+				if !p.Cache {
+					problems = append(problems, p.File)
+				}
+			}})
+			check(t, err)
+			equal(t, problems, []string{missing})
+		})
+	}
+}
+
 // The state of producers is the same whether it was remembered, read from a snapshot, or found out from the log.
 func TestProducersComeBack(t *testing.T) {
 	fsys := vfs.NewMem()

@@ -52,10 +52,14 @@ func (l *Log) swap(lineage uint64, draft *segment.Draft, old []*segment.Segment)
 	defer l.cutMu.Unlock()
 	end, err := l.replaceable(lineage, old)
 	if err == nil {
+		err = l.announceHole(draft.Segment().End(), old[len(old)-1].End(), end)
+		defer l.endSwap()
+	}
+	if err == nil {
 		err = draft.Commit(end)
 	}
 	var w *segment.WriteError
-	if errors.Is(err, errSuperseded) || errors.As(err, &w) && w.Undone {
+	if errors.Is(err, errSuperseded) || errors.Is(err, ErrNoSpace) || errors.As(err, &w) && w.Undone {
 		return errors.Join(err, draft.Discard())
 	}
 	if err != nil {
@@ -78,6 +82,24 @@ func (l *Log) swap(lineage uint64, draft *segment.Draft, old []*segment.Segment)
 	}
 	l.storeSummary(draft.Segment())
 	return nil
+}
+
+// announceHole notes, durably, the hole that a segment ending at end will leave up to next, where the one in its place ended at before.
+func (l *Log) announceHole(end, before, next int64) error {
+	if end == next || end == before {
+		return nil
+	}
+	l.mu.Lock()
+	l.swapping = hole{end, next}
+	l.mu.Unlock()
+	return l.storeFacts(true)
+}
+
+// endSwap ends what announceHole has begun: the segments themselves tell of the hole.
+func (l *Log) endSwap() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.swapping = hole{}
 }
 
 // failSwap takes the log offline: the next start finds out how far the swap has come.
