@@ -41,6 +41,12 @@ var checks = slices.Concat(produceChecks(), []check{
 
 	{"delay/delivered", "A record with morrow-delay 2s arrives, not before, with key, value and other headers as produced, morrow-ticket being the offset its producer was told, morrow-due, and no morrow-delay."},
 	{"delay/refused", "A record with morrow-delay soon is refused with INVALID_RECORD, and nothing is stored."},
+	{"delay/sentence", "What the client shows of that refusal is the broker's sentence, with the header's name and value in it."},
+
+	{"txn/commit", "A transaction writes 5 records: while it is open read_uncommitted reads them and read_committed reads nothing; once it is committed read_committed reads all 5."},
+	{"txn/abort", "A transaction of 5 records is aborted and the next one, of the same producer, committed: read_committed reads what is in the second only, read_uncommitted both."},
+	{"txn/offsets", "A transaction sends 5 records on, with the position of their group: if it is aborted the group has committed nothing and the copies are not seen; if it is committed the position is 5 and the copies are read."},
+	{"txn/delayed", "A transaction with a record of morrow-delay 1s is aborted, the next one committed: read_committed gets the record of the second, not before it is due, and not that of the first."},
 
 	{"hidden/bounded", "After 10 visible and 5 pending records, latest is 10 and a read up to it ends at once with exactly the 10."},
 	{"hidden/read-committed", "The same as hidden/bounded with isolation.level read_committed."},

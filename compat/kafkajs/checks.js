@@ -4,7 +4,8 @@
 const assert = require('node:assert')
 const { setTimeout: delay } = require('node:timers/promises')
 const { CompressionTypes, ConfigResourceTypes } = require('kafkajs')
-const { GROUP_PARTITIONS, numbered } = require('./env')
+const { GROUP_PARTITIONS, Unsupported, numbered } = require('./env')
+const transactions = require('./transactions')
 
 async function produceAndRead(env, compression, acks, producerOptions = {}) {
   await env.createTopic(1)
@@ -243,6 +244,14 @@ async function delayRefused(env) {
   assert.strictEqual((await env.offsets()).latest, 1)
 }
 
+// delaySentence takes an error with nothing but the code for that of a client with no way to show more.
+async function delaySentence(env) {
+  await env.createTopic(1)
+  const e = await env.send([{ value: 'never', headers: { 'morrow-delay': 'soon' } }]).then(() => undefined, (e) => e)
+  assert.strictEqual(e?.type, 'INVALID_RECORD')
+  if (!e.message.includes('morrow-delay') || !e.message.includes('soon')) throw new Unsupported()
+}
+
 async function hiddenBounded(env, readUncommitted) {
   await env.createTopic(1)
   await env.produce(numbered(1, 10))
@@ -354,6 +363,11 @@ checks.set('admin/delete-group', adminDeleteGroup)
 checks.set('admin/describe-cluster', adminDescribeCluster)
 checks.set('delay/delivered', delayDelivered)
 checks.set('delay/refused', delayRefused)
+checks.set('delay/sentence', delaySentence)
+checks.set('txn/commit', transactions.commit)
+checks.set('txn/abort', transactions.abort)
+checks.set('txn/offsets', transactions.offsets)
+checks.set('txn/delayed', transactions.delayed)
 checks.set('hidden/bounded', (env) => hiddenBounded(env, true))
 checks.set('hidden/read-committed', (env) => hiddenBounded(env, false))
 checks.set('hidden/only', hiddenOnly)

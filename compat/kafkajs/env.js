@@ -8,6 +8,9 @@ const { Kafka, Partitioners, logLevel } = require('kafkajs')
 const GROUP_PARTITIONS = 4
 const MAX_WAIT_MS = 500
 
+// Unsupported is thrown by a check for which the client has no way.
+class Unsupported extends Error {}
+
 // Env is the environment of one check: a topic name of its own, which is also the name of its group, an admin client, and
 // whatever it opens through this class, which is closed at its end.
 class Env {
@@ -61,6 +64,13 @@ class Env {
     return this.open(this.kafka.producer({ createPartitioner: Partitioners.DefaultPartitioner, ...options }))
   }
 
+  // nothing sees to it that the reader gets no more records for so long.
+  async nothing(reader, milliseconds) {
+    const before = reader.records.length
+    await delay(milliseconds)
+    assert.deepStrictEqual(reader.values.slice(before), [])
+  }
+
   // send produces messages, to partition 0 unless they name another, and returns the answer of the first partition.
   async send(messages, options = {}) {
     this.defaultProducer ??= await this.producer()
@@ -93,7 +103,7 @@ class Env {
 
   // read starts a consumer. kafkajs knows no consumers without a group, so it joins one of its own unless it is given one.
   async read(options = {}) {
-    const { groupId = `${this.topic}.${this.opened.length}`, fromBeginning = true, seek, readUncommitted = true } = options
+    const { groupId = `${this.topic}.${this.opened.length}`, topic = this.topic, fromBeginning = true, seek, readUncommitted = true } = options
     const consumer = this.kafka.consumer({
       groupId,
       readUncommitted,
@@ -102,11 +112,11 @@ class Env {
       sessionTimeout: 10_000,
       retry: { retries: 3, initialRetryTime: 50 },
     })
-    const reader = new Reader(this.topic, consumer)
+    const reader = new Reader(topic, consumer)
     await this.open(consumer)
-    await consumer.subscribe({ topic: this.topic, fromBeginning })
+    await consumer.subscribe({ topic, fromBeginning })
     await consumer.run({ autoCommit: false, eachBatchAutoResolve: true, eachBatch: async (b) => reader.batch(b) })
-    if (seek !== undefined) consumer.seek({ topic: this.topic, partition: 0, offset: String(seek) })
+    if (seek !== undefined) consumer.seek({ topic, partition: 0, offset: String(seek) })
     return reader
   }
 
@@ -173,4 +183,4 @@ function numbered(first, last) {
   return Array.from({ length: last - first + 1 }, (_, i) => String(first + i))
 }
 
-module.exports = { Env, GROUP_PARTITIONS, numbered }
+module.exports = { Env, GROUP_PARTITIONS, Unsupported, numbered }

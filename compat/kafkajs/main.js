@@ -2,7 +2,7 @@
 'use strict'
 
 const { registerCodecs } = require('./codecs')
-const { Env } = require('./env')
+const { Env, Unsupported } = require('./env')
 const { checks, unsupported } = require('./checks')
 
 // Bounds a check, every step of which waits for a condition.
@@ -26,6 +26,7 @@ async function outcome(env, check) {
     await Promise.race([check(env), deadline])
     return { result: 'pass' }
   } catch (e) {
+    if (e instanceof Unsupported) return { result: 'unsupported' }
     return { result: 'fail', detail: String(e.message ?? e).slice(0, MAX_DETAIL) }
   } finally {
     clearTimeout(timer)

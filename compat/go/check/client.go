@@ -31,7 +31,25 @@ type Client interface {
 	// beginning where there is none.
 	Join(ctx context.Context, group, topic string, opts JoinOptions) (Member, error)
 
+	// Transactional starts a producer with a transactional id, which fences any other with that id.
+	Transactional(ctx context.Context, id string) (Transactional, error)
+
+	// Relay does what an application between two topics does: in one transaction of a producer with this id it reads n
+	// records of partition 0 of from, as a consumer of the group, sends each value on to partition 0 of to, and the
+	// position of the group along with them; then it commits or aborts.
+	Relay(ctx context.Context, id, group, from, to string, n int, commit bool) error
+
 	Admin
+}
+
+// Transactional is a transactional producer, in one transaction after the other.
+type Transactional interface {
+	Begin() error
+	// Produce sends records to the partition each names, in the transaction, and waits for their answers.
+	Produce(ctx context.Context, topic string, records ...Record) error
+	// End commits or aborts.
+	End(ctx context.Context, commit bool) error
+	Close()
 }
 
 // Record is a record to be produced, or one that was read.

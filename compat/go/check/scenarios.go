@@ -1,6 +1,7 @@
 package check
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -49,6 +50,11 @@ func scenarios() []scenario {
 		{"admin/describe-cluster", adminDescribeCluster},
 		{"delay/delivered", delayDelivered},
 		{"delay/refused", delayRefused},
+		{"delay/sentence", delaySentence},
+		{"txn/commit", txnCommit},
+		{"txn/abort", txnAbort},
+		{"txn/offsets", txnOffsets},
+		{"txn/delayed", txnDelayed},
 		{"hidden/bounded", func(e *env) { e.hiddenBounded(ConsumeOptions{}) }},
 		{"hidden/read-committed", func(e *env) { e.hiddenBounded(ConsumeOptions{ReadCommitted: true}) }},
 		{"hidden/only", hiddenOnly},
@@ -109,6 +115,15 @@ func (e *env) read(c Consumer, n int) []Record {
 		records = append(records, r)
 	}
 	return records
+}
+
+// nothing ends the check if c gets a record within the time.
+func (e *env) nothing(c Consumer, within time.Duration) {
+	ctx, cancel := context.WithTimeout(e.ctx, within)
+	defer cancel()
+	if r, err := c.Next(ctx); err == nil {
+		e.fail("got %q, want nothing", r.Value)
+	}
 }
 
 // readToLatest is the loop of every bounded reader: from the beginning until its position is what ListOffsets says is
@@ -438,6 +453,18 @@ func delayRefused(e *env) {
 	}
 	_, latest := e.offsets()
 	e.equal("latest", latest, 1)
+}
+
+// delaySentence takes an error with nothing but the code for a client that has no way to show more.
+func delaySentence(e *env) {
+	e.createTopic(1)
+	_, err := e.client.Produce(e.ctx, e.topic, durable, Record{Value: "never", Headers: map[string]string{"morrow-delay": "soon"}})
+	if !errors.Is(err, ErrInvalidRecord) {
+		e.fail("got %v, want INVALID_RECORD", err)
+	}
+	if !strings.Contains(err.Error(), "morrow-delay") || !strings.Contains(err.Error(), "soon") {
+		e.ok(ErrUnsupported, "show the sentence")
+	}
 }
 
 func (e *env) hiddenBounded(opts ConsumeOptions) {

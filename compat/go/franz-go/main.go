@@ -70,14 +70,7 @@ func (c *client) Produce(ctx context.Context, topic string, opts check.ProduceOp
 	if err != nil {
 		return nil, err
 	}
-	var out []*kgo.Record
-	for _, r := range records {
-		rec := &kgo.Record{Topic: topic, Partition: r.Partition, Key: []byte(r.Key), Value: []byte(r.Value)}
-		for k, v := range r.Headers {
-			rec.Headers = append(rec.Headers, kgo.RecordHeader{Key: k, Value: []byte(v)})
-		}
-		out = append(out, rec)
-	}
+	out := toRecords(topic, records)
 	if err := p.ProduceSync(ctx, out...).FirstErr(); err != nil {
 		return nil, translate(err)
 	}
@@ -86,6 +79,18 @@ func (c *client) Produce(ctx context.Context, topic string, opts check.ProduceOp
 		offsets = append(offsets, r.Offset)
 	}
 	return offsets, nil
+}
+
+func toRecords(topic string, records []check.Record) []*kgo.Record {
+	var out []*kgo.Record
+	for _, r := range records {
+		rec := &kgo.Record{Topic: topic, Partition: r.Partition, Key: []byte(r.Key), Value: []byte(r.Value)}
+		for k, v := range r.Headers {
+			rec.Headers = append(rec.Headers, kgo.RecordHeader{Key: k, Value: []byte(v)})
+		}
+		out = append(out, rec)
+	}
+	return out
 }
 
 // translate adds the error of package check that err is.

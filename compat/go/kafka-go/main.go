@@ -95,6 +95,15 @@ func (c *client) Produce(ctx context.Context, topic string, opts check.ProduceOp
 	return offsets, nil
 }
 
+// Transactional and Relay: there are calls for every step of a transaction, but no Writer that produces in one.
+func (c *client) Transactional(context.Context, string) (check.Transactional, error) {
+	return nil, check.ErrUnsupported
+}
+
+func (c *client) Relay(context.Context, string, string, string, string, int, bool) error {
+	return check.ErrUnsupported
+}
+
 // translate adds the error of package check that err is.
 func translate(err error) error {
 	if failed, ok := errors.AsType[kafka.WriteErrors](err); ok { // which does not unwrap

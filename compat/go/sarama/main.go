@@ -77,6 +77,18 @@ func (c *client) Produce(_ context.Context, topic string, opts check.ProduceOpti
 	if err != nil {
 		return nil, err
 	}
+	messages := toMessages(topic, records)
+	if err := p.SendMessages(messages); err != nil {
+		return nil, translate(err)
+	}
+	var offsets []int64
+	for _, m := range messages {
+		offsets = append(offsets, m.Offset)
+	}
+	return offsets, nil
+}
+
+func toMessages(topic string, records []check.Record) []*sarama.ProducerMessage {
 	var messages []*sarama.ProducerMessage
 	for _, r := range records {
 		m := &sarama.ProducerMessage{
@@ -87,14 +99,7 @@ func (c *client) Produce(_ context.Context, topic string, opts check.ProduceOpti
 		}
 		messages = append(messages, m)
 	}
-	if err := p.SendMessages(messages); err != nil {
-		return nil, translate(err)
-	}
-	var offsets []int64
-	for _, m := range messages {
-		offsets = append(offsets, m.Offset)
-	}
-	return offsets, nil
+	return messages
 }
 
 // translate adds the error of package check that err is.

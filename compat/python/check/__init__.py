@@ -5,6 +5,7 @@ An adapter is an object with the methods below. Each raises TimeoutError when th
 
     produce(topic, records, codec="none", acks="all", idempotent=False) -> offsets told, or None where none was
     consume(topic, start, read_committed=False) -> Consumer; returns when its position is known
+    transactional(id) -> Transactional, a producer with this transactional id
     join(group, topic, protocol) -> Member of a classic or consumer group; starts at the beginning if nothing is committed
     create_topic(topic, partitions, configs)    delete_topic(topic)          topics() -> names
     leaders(topic) -> node of each partition    create_partitions(topic, total)
@@ -12,10 +13,11 @@ An adapter is an object with the methods below. Each raises TimeoutError when th
     offsets(topic) -> earliest, latest          delete_records(topic, before)
     groups() -> names                           describe_group(group) -> state, number of members
     delete_group(group)                         log_dir_size(topic) -> bytes
-    commit(group, topic, offset)                committed(group, topic) -> offset
+    commit(group, topic, offset)                committed(group, topic) -> offset, negative if none
     brokers() -> addresses
 
 Consumer: next() -> Record, poll(seconds) -> Records, fetches() -> requests so far, close().
+Transactional: begin(), produce(topic, records), send_offset(group, topic, offset), end(commit), close().
 Member: assigned() -> number of partitions, records() -> Records so far, commit(), leave().
 All of a topic but its groups concerns partition 0.
 """

@@ -6,7 +6,8 @@ import sys
 import traceback
 
 from . import Unsupported, deadline
-from .scenarios import SCENARIOS, Env
+from .env import Env
+from .scenarios import SCENARIOS
 
 # Bounds a check, every step of which waits for a condition.
 CHECK_TIMEOUT = 90.0
@@ -20,7 +21,7 @@ def report(**line) -> None:
 def last_step(e: Exception) -> str:
     """The line of the scenario that e came from."""
     for frame in reversed(traceback.extract_tb(e.__traceback__)):
-        if frame.filename.endswith("scenarios.py") and frame.name != "equal":
+        if frame.filename.endswith(("scenarios.py", "transactions.py")) and frame.name != "equal":
             return f"[{frame.name}: {frame.line}]"
     return ""
 

@@ -37,6 +37,32 @@ def result(future):
     return future.result(timeout=30)
 
 
+def send(producer: ck.Producer, topic: str, records: list[Record]) -> list[int | None]:
+    """Produces records and returns the offsets that were told."""
+    told: list[int | None] = [None] * len(records)
+    errors: list[ck.KafkaError] = []
+
+    def delivered(i: int):
+        def callback(error, message):
+            if error is not None:
+                errors.append(error)
+            elif message.offset() is not None and message.offset() >= 0:
+                told[i] = message.offset()
+
+        return callback
+
+    for i, r in enumerate(records):
+        headers = [(k, v.encode()) for k, v in r.headers.items()]
+        producer.produce(topic, r.value, r.key, r.partition, delivered(i), headers=headers)
+    while producer.flush(POLL):
+        deadline.check("the answer to a produce")
+    if errors:
+        if errors[0].code() == ck.KafkaError.INVALID_RECORD:
+            raise InvalidRecord(errors[0].str())
+        raise ck.KafkaException(errors[0])
+    return told
+
+
 class Client:
     def __init__(self, bootstrap: str) -> None:
         self._base = {"bootstrap.servers": bootstrap}
@@ -49,30 +75,10 @@ class Client:
             self._producers[options] = ck.Producer(
                 self._base | {"compression.type": codec, "acks": acks, "enable.idempotence": idempotent, "linger.ms": 5}
             )
-        producer = self._producers[options]
-        told: list[int | None] = [None] * len(records)
-        errors: list[ck.KafkaError] = []
+        return send(self._producers[options], topic, records)
 
-        def delivered(i: int):
-            def callback(error, message):
-                if error is not None:
-                    errors.append(error)
-                elif message.offset() is not None and message.offset() >= 0:
-                    told[i] = message.offset()
-
-            return callback
-
-        for i, r in enumerate(records):
-            producer.produce(
-                topic, r.value, r.key, r.partition, delivered(i), headers=[(k, v.encode()) for k, v in r.headers.items()]
-            )
-        while producer.flush(POLL):
-            deadline.check("the answer to a produce")
-        if errors:
-            if errors[0].code() == ck.KafkaError.INVALID_RECORD:
-                raise InvalidRecord(errors[0].str())
-            raise ck.KafkaException(errors[0])
-        return told
+    def transactional(self, id):
+        return Transactional(self._base, id)
 
     def consume(self, topic, start, read_committed=False):
         return Consumer(self._base, topic, start, read_committed)
@@ -177,6 +183,36 @@ def poll(consumer: ck.Consumer, seconds: float) -> list[Record]:
     if message.error() is not None:
         raise ck.KafkaException(message.error())
     return [to_record(message)]
+
+
+class Transactional:
+    """A producer with a transactional id."""
+
+    def __init__(self, base: dict, id: str) -> None:
+        self._base = base
+        self._producer = ck.Producer(base | {"transactional.id": id, "linger.ms": 5})
+        self._producer.init_transactions(30)
+
+    def begin(self) -> None:
+        self._producer.begin_transaction()
+
+    def produce(self, topic: str, records: list[Record]) -> None:
+        send(self._producer, topic, records)
+
+    def send_offset(self, group: str, topic: str, offset: int) -> None:
+        consumer = ck.Consumer(self._base | {"group.id": group})
+        metadata = consumer.consumer_group_metadata()
+        self._producer.send_offsets_to_transaction([ck.TopicPartition(topic, 0, offset)], metadata, 30)
+        consumer.close()
+
+    def end(self, commit: bool) -> None:
+        if commit:
+            self._producer.commit_transaction(30)
+        else:
+            self._producer.abort_transaction(30)
+
+    def close(self) -> None:
+        pass  # a producer of librdkafka ends with its last reference
 
 
 class Consumer:

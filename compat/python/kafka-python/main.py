@@ -28,6 +28,26 @@ def poll(consumer: KafkaConsumer, seconds: float) -> list[Record]:
     return [to_record(r) for batch in consumer.poll(timeout_ms=int(seconds * 1000)).values() for r in batch]
 
 
+def send(producer: KafkaProducer, topic: str, records: list[Record]) -> list[int | None]:
+    """Produces records and returns the offsets that were told."""
+    futures = [
+        producer.send(
+            topic,
+            value=r.value.encode(),
+            key=r.key.encode() if r.key is not None else None,
+            headers=[(k, v.encode()) for k, v in r.headers.items()],
+            partition=r.partition,
+        )
+        for r in records
+    ]
+    producer.flush()
+    try:
+        told = [f.get(timeout=30).offset for f in futures]
+    except InvalidRecordError as e:
+        raise InvalidRecord(str(e)) from e
+    return [offset if offset >= 0 else None for offset in told]
+
+
 class Client:
     def __init__(self, bootstrap: str) -> None:
         self._base = {"bootstrap_servers": bootstrap}
@@ -46,23 +66,10 @@ class Client:
                 enable_idempotence=idempotent,
                 linger_ms=5,
             )
-        producer = self._producers[options]
-        futures = [
-            producer.send(
-                topic,
-                value=r.value.encode(),
-                key=r.key.encode() if r.key is not None else None,
-                headers=[(k, v.encode()) for k, v in r.headers.items()],
-                partition=r.partition,
-            )
-            for r in records
-        ]
-        producer.flush()
-        try:
-            told = [f.get(timeout=30).offset for f in futures]
-        except InvalidRecordError as e:
-            raise InvalidRecord(str(e)) from e
-        return [offset if offset >= 0 else None for offset in told]
+        return send(self._producers[options], topic, records)
+
+    def transactional(self, id):
+        return Transactional(self._base, id)
 
     def consume(self, topic, start, read_committed=False):
         return Consumer(self._base, topic, start, read_committed)
@@ -150,7 +157,8 @@ class Client:
             consumer.commit({partition: OffsetAndMetadata(offset, "", -1)})
 
     def committed(self, group, topic):
-        return self._admin.list_consumer_group_offsets(group)[TopicPartition(topic, 0)].offset
+        position = self._admin.list_consumer_group_offsets(group).get(TopicPartition(topic, 0))
+        return -1 if position is None else position.offset
 
     def log_dir_size(self, topic):
         size = 0
@@ -162,6 +170,33 @@ class Client:
 
     def brokers(self):
         return [f"{b['host']}:{b['port']}" for b in self._admin.describe_cluster()["brokers"]]
+
+
+class Transactional:
+    """A producer with a transactional id."""
+
+    def __init__(self, base: dict, id: str) -> None:
+        self._producer = KafkaProducer(**base, transactional_id=id, linger_ms=5)
+        self._producer.init_transactions()
+
+    def begin(self) -> None:
+        self._producer.begin_transaction()
+
+    def produce(self, topic: str, records: list[Record]) -> None:
+        send(self._producer, topic, records)
+
+    def send_offset(self, group: str, topic: str, offset: int) -> None:
+        position = OffsetAndMetadata(offset, "", -1)
+        self._producer.send_offsets_to_transaction({TopicPartition(topic, 0): position}, group)
+
+    def end(self, commit: bool) -> None:
+        if commit:
+            self._producer.commit_transaction()
+        else:
+            self._producer.abort_transaction()
+
+    def close(self) -> None:
+        self._producer.close()
 
 
 class Consumer:

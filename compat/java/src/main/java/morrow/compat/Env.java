@@ -88,6 +88,10 @@ final class Env implements AutoCloseable {
     }
 
     void createTopic(int partitions, Map<String, String> configs) throws Exception {
+        createTopic(topic, partitions, configs);
+    }
+
+    void createTopic(String topic, int partitions, Map<String, String> configs) throws Exception {
         NewTopic newTopic = new NewTopic(topic, Optional.of(partitions), Optional.empty()).configs(configs);
         admin.createTopics(List.of(newTopic)).all().get();
     }
@@ -143,6 +147,10 @@ final class Env implements AutoCloseable {
 
     /** A consumer that is assigned partition 0 and has no position yet. */
     KafkaConsumer<String, String> consumer(String isolation) {
+        return consumer(isolation, partition);
+    }
+
+    KafkaConsumer<String, String> consumer(String isolation, TopicPartition partition) {
         KafkaConsumer<String, String> c = closing(new KafkaConsumer<>(
                 Map.of(
                         "bootstrap.servers", bootstrap,

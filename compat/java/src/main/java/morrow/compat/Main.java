@@ -84,6 +84,11 @@ public final class Main {
         checks.put("admin/describe-cluster", AdminChecks::describeCluster);
         checks.put("delay/delivered", DelayChecks::delivered);
         checks.put("delay/refused", DelayChecks::refused);
+        checks.put("delay/sentence", DelayChecks::sentence);
+        checks.put("txn/commit", TransactionChecks::commit);
+        checks.put("txn/abort", TransactionChecks::abort);
+        checks.put("txn/offsets", TransactionChecks::offsets);
+        checks.put("txn/delayed", TransactionChecks::delayed);
         checks.put("hidden/bounded", env -> DelayChecks.hiddenBounded(env, "read_uncommitted"));
         checks.put("hidden/read-committed", env -> DelayChecks.hiddenBounded(env, "read_committed"));
         checks.put("hidden/only", DelayChecks::hiddenOnly);
