@@ -20,6 +20,7 @@ type fakeJournal struct {
 	appendErr error
 	loadErr   error
 	loads     int
+	trimmed   int64 // what it was last asked to remove; not removed
 }
 
 func newFakeJournal(keys ...string) *fakeJournal {
@@ -39,6 +40,13 @@ func (j *fakeJournal) Append(rs []Record, _ time.Time) (int64, error) {
 	}
 	j.records = append(j.records, rs...)
 	return int64(len(j.records)), nil
+}
+
+func (j *fakeJournal) trim(below int64) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.trimmed = below
+	return nil
 }
 
 func (j *fakeJournal) Wait(ctx context.Context, end int64) error {

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Config describes one shard. All fields but Now and CommitTimeout are required.
+// Config describes one shard. Journal, New and Logger are required.
 type Config[S State] struct {
 	Journal Journal
 	New     func() S // an empty state, for every load
@@ -48,7 +48,7 @@ type Shard[S State] struct {
 	status status
 	state  S
 	end    int64 // end of what was loaded or appended
-	trim   int64 // below it the journal is not needed, once all of it is committed
+	trim   int64 // below it this life does not need the journal, once all of it is committed
 	life   *life
 
 	appended chan struct{} // 1-buffered: end has moved
@@ -117,8 +117,8 @@ func (s *Shard[S]) Run(ctx context.Context) error {
 // Call runs one command on the shard and returns its answer when everything the
 // answer may reveal is committed. The command must send reply, or keep it in
 // the state to be sent by a later command. A nil shard is one that is not led
-// here. Errors: [ErrLoading], [ErrNotLeader], [ErrCommitTimeout], that of ctx, or one of [Journal.Wait]. After an error the
-// command may have happened or not.
+// here. Errors: [ErrLoading], [ErrNotLeader], [ErrCommitTimeout], that of ctx, or
+// one of [Journal.Wait]. After an error the command may have happened or not.
 func Call[S State, R any](ctx context.Context, s *Shard[S], command func(state S, tx *Tx, reply *Reply[R])) (R, error) {
 	var zero R
 	if s == nil {
@@ -220,7 +220,7 @@ func (s *Shard[S]) load(ctx context.Context) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.state, s.end, s.status, s.life = state, end, active, newLife(end)
+	s.state, s.end, s.trim, s.status, s.life = state, end, 0, active, newLife(end)
 	s.runLocked(func(state S, tx *Tx) { state.Loaded(tx) })
 	s.cfg.Logger.Debug("coordinator shard loaded", "records", records, "end", end, "took", s.cfg.Now().Sub(start))
 	return nil

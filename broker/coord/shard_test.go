@@ -28,6 +28,7 @@ func run(t *testing.T, j *fakeJournal, timeout time.Duration, test func(t *testi
 			New:           newWords,
 			Logger:        slog.New(slog.DiscardHandler),
 			CommitTimeout: func() time.Duration { return timeout },
+			Trim:          j.trim,
 		})}
 		ended := make(chan error, 1)
 		go func() { ended <- w.shard.Run(ctx) }()
@@ -189,6 +190,45 @@ func TestAnswerOfAFormerLifeIsNotCommitted(t *testing.T) {
 		answered(t, said, "said kept", nil)
 		if err := w.shard.waitCommitted(t.Context(), former, 1); !errors.Is(err, ErrLoading) {
 			t.Errorf("the lost record is reported as committed: %v", err)
+		}
+	})
+}
+
+func TestJournalIsTrimmedOnceWhatReplacesItIsCommitted(t *testing.T) {
+	run(t, newFakeJournal("old"), 0, func(t *testing.T, w *world) {
+		said := w.call(func(s *words, tx *Tx, reply *Reply[string]) {
+			if err := s.say(tx, "all"); err == nil {
+				tx.Trim(1)
+			}
+			reply.Send(tx, "")
+		})
+		if pending(t, said); w.journal.trimmed != 0 {
+			t.Fatal("trimmed before the commit")
+		}
+		w.journal.commitAll()
+		if answered(t, said, "", nil); w.journal.trimmed != 1 {
+			t.Errorf("trimmed below %d, want 1", w.journal.trimmed)
+		}
+	})
+}
+
+// What was to replace the beginning of the journal was not committed, so the
+// beginning is needed.
+func TestFailedCommitKeepsTheJournalFromBeingTrimmed(t *testing.T) {
+	run(t, newFakeJournal("old"), 0, func(t *testing.T, w *world) {
+		w.say("lost") // its commit is waited for when the next command asks for the trim
+		w.call(func(s *words, tx *Tx, reply *Reply[string]) {
+			if err := s.say(tx, "all"); err == nil {
+				tx.Trim(2)
+			}
+			reply.Send(tx, "")
+		})
+		w.journal.fail()
+		synctest.Wait()
+		said := w.say("kept")
+		w.journal.commitAll()
+		if answered(t, said, "said kept", nil); w.journal.trimmed != 0 {
+			t.Errorf("trimmed below %d of a journal that holds no more than that", w.journal.trimmed)
 		}
 	})
 }
