@@ -10,12 +10,13 @@ import (
 
 // checkpoint keeps the journal short. Once it holds many more records than there
 // are share-partitions, every share-partition is written as a snapshot; what came
-// before the first of them is then not needed.
+// before the first of them is then not needed. What a load finds counts too: a broker
+// that is often restarted must not keep its journal for ever.
 type checkpoint struct {
-	appended int   // records since the last one began
-	mark     int64 // where the running one began
-	left     []Key // it has yet to write
-	running  bool
+	records int   // in the journal since the last one began
+	mark    int64 // where the running one began
+	left    []Key // it has yet to write
+	running bool
 }
 
 const (
@@ -28,10 +29,10 @@ const (
 // maybeCheckpoint begins a checkpoint when it is time.
 func (s *machine) maybeCheckpoint(tx *coord.Tx) {
 	c := &s.checkpoint
-	if c.running || c.appended < max(checkpointRecords, checkpointPerPart*len(s.parts)) {
+	if c.running || c.records < max(checkpointRecords, checkpointPerPart*len(s.parts)) {
 		return
 	}
-	s.log.Debug("share group state is written anew", "records", c.appended, "partitions", len(s.parts))
+	s.log.Debug("share group state is written anew", "records", c.records, "partitions", len(s.parts))
 	*c = checkpoint{mark: tx.End(), running: true, left: slices.SortedFunc(maps.Keys(s.parts), Key.compare)}
 	s.timers.Set(timerKey{checkpoint: true}, tx.Now())
 }

@@ -107,6 +107,25 @@ func TestLettersAreWrittenAfterARestart(t *testing.T) {
 	})
 }
 
+// A share-partition that is deleted while its letters fail is not remembered.
+func TestFailedLettersAreForgottenWithTheirGroup(t *testing.T) {
+	runCoordinator(t, func(t *testing.T, r *running) {
+		r.letters.refuse(errors.New("no such topic"))
+		r.hold("a", 1)
+		r.ack("a", Ack{0, 1, []int8{AckReject}})
+		time.Sleep(time.Minute)
+		if err := r.DeleteGroup(t.Context(), testKey.Group); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * maxBurialPause)
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if len(r.stuck) != 0 {
+			t.Errorf("still stuck: %v", r.stuck)
+		}
+	})
+}
+
 func TestWaitersAreWoken(t *testing.T) {
 	runCoordinator(t, func(t *testing.T, r *running) {
 		r.cfg.RetryDelay, r.cfg.RetryMaxDelay, r.cfg.DeliveryLimit = time.Minute, time.Minute, 9
@@ -151,6 +170,26 @@ func TestJournalIsTrimmed(t *testing.T) {
 		synctest.Wait()
 		if s := r.Statuses("g")[0]; s.Start != checkpointRecords+10 {
 			t.Errorf("after loading what is left: %+v", s)
+		}
+	})
+}
+
+// A journal that is loaded again before it is long enough to be trimmed is trimmed nevertheless.
+func TestJournalIsTrimmedAcrossRestarts(t *testing.T) {
+	runCoordinator(t, func(t *testing.T, r *running) {
+		for range 4 {
+			for range checkpointRecords/4 + 10 {
+				got := r.hold("a", 1)
+				r.ack("a", Ack{got[0].First, got[0].End, []int8{AckAccept}})
+			}
+			r.Elect(0, r.journal, func(below int64) error { r.trimmed = below; return nil })
+			synctest.Wait()
+		}
+		r.hold("a", 1)
+		r.ack("a", Ack{r.Statuses("g")[0].Start, r.Statuses("g")[0].Start + 1, []int8{AckAccept}})
+		synctest.Wait()
+		if r.trimmed == 0 {
+			t.Errorf("%d records and not trimmed", len(r.journal.Records))
 		}
 	})
 }

@@ -3,6 +3,7 @@ package share
 import (
 	"context"
 	"errors"
+	"maps"
 	"time"
 
 	"github.com/morrowmq/morrow/broker/coord"
@@ -73,13 +74,16 @@ func (c *Coordinator) runBurials(ctx context.Context) error {
 // buryAll gives every share-partition that has something to bury a turn, and
 // reports whether there may be more to do at once.
 func (c *Coordinator) buryAll(ctx context.Context, g *graveyard) (more bool) {
+	dying, all := map[Key]bool{}, true
 	for _, shard := range c.table.Led() {
 		// Not before it is committed that they are given up: see coord.Do.
 		list, err := coord.Do(ctx, shard, func(m *machine, _ *coord.Tx) ([]burial, error) { return m.burials(), nil })
 		if err != nil {
-			continue // its next life tells us
+			all = false // its next life tells us
+			continue
 		}
 		for _, b := range list {
+			dying[b.key] = true
 			if c.opts.Now().Before(g.pauses[b.key].until) {
 				continue
 			}
@@ -88,7 +92,19 @@ func (c *Coordinator) buryAll(ctx context.Context, g *graveyard) (more bool) {
 			}
 		}
 	}
+	if all {
+		c.forget(g, dying)
+	}
 	return more && ctx.Err() == nil
+}
+
+// forget drops the failures of share-partitions that have nothing to bury any more:
+// they were deleted, or began anew.
+func (c *Coordinator) forget(g *graveyard, dying map[Key]bool) {
+	maps.DeleteFunc(g.pauses, func(k Key, _ burialPause) bool { return !dying[k] })
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	maps.DeleteFunc(c.stuck, func(k Key, _ error) bool { return !dying[k] })
 }
 
 func (c *Coordinator) buryOne(ctx context.Context, g *graveyard, b burial) (ok bool) {

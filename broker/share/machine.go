@@ -127,7 +127,6 @@ func (s *machine) append(tx *coord.Tx, records ...coord.Record) error {
 	if err := tx.Append(records...); err != nil {
 		return err
 	}
-	s.checkpoint.appended += len(records)
 	s.maybeCheckpoint(tx)
 	return nil
 }
@@ -153,6 +152,7 @@ func (s *machine) Replay(r coord.Record) error {
 	if err := s.replay(r); err != nil {
 		return fmt.Errorf("share group record with key %x: %w", r.Key, err)
 	}
+	s.checkpoint.records++
 	return nil
 }
 

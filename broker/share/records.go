@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/twmb/franz-go/pkg/kbin"
 
@@ -32,6 +33,7 @@ const (
 var (
 	errTruncated = errors.New("too short")
 	errState     = errors.New("unknown state")
+	errCount     = errors.New("more deliveries than there can be")
 	errOrder     = errors.New("ranges beyond the largest offset")
 )
 
@@ -137,7 +139,11 @@ func (d *decoder) run(at, base int64) (x run) {
 	x.first = at + d.varint()
 	x.end = x.first + int64(d.uvarint())
 	stored := d.byte()
-	x.count = int16(d.uvarint())
+	count := d.uvarint()
+	if count > math.MaxInt16 {
+		d.fail(errCount)
+	}
+	x.count = int16(count)
 	switch stored {
 	case storedAvailable:
 	case storedDone:

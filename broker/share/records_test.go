@@ -84,6 +84,7 @@ func TestUnknownRecords(t *testing.T) {
 		"state":         changed(21, 9),
 		"trailing byte": {Key: good.Key, Value: append(slices.Clone(good.Value), 0)},
 		"short key":     {Key: good.Key[:8], Value: good.Value},
+		"deliveries":    delta(testKey, 0, []run{{0, 1, fate{count: -1}}}),
 	} {
 		if err := newWorld().machine.Replay(r); err == nil {
 			t.Errorf("%s: accepted", name)
@@ -109,10 +110,11 @@ func FuzzReplay(f *testing.F) {
 		if err := w.machine.Replay(coord.Record{Key: key, Value: value}); err != nil {
 			return
 		}
-		for _, p := range w.machine.parts {
+		for k, p := range w.machine.parts {
 			if err := p.check(); err != nil {
 				t.Fatal(err)
 			}
+			p.status(k)
 		}
 	})
 }
