@@ -12,7 +12,7 @@ import (
 // ShareGroupDescribe serves key 77, version 1. To it, other groups do not exist.
 func (c *Coordinator) ShareGroupDescribe(ctx context.Context, req *kmsg.ShareGroupDescribeRequest) *kmsg.ShareGroupDescribeResponse {
 	resp := req.ResponseKind().(*kmsg.ShareGroupDescribeResponse)
-	for _, id := range req.GroupIDs {
+	for _, id := range distinct(req.GroupIDs) {
 		d, err := c.describeShare(ctx, id)
 		if err != nil {
 			d = kmsg.NewShareGroupDescribeResponseGroup()

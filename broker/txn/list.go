@@ -14,10 +14,15 @@ import (
 	"github.com/morrowmq/morrow/broker/coord"
 )
 
-// DescribeTransactions serves key 65, version 0.
+// DescribeTransactions serves key 65, version 0. What is named more than once is described once.
 func (c *Coordinator) DescribeTransactions(ctx context.Context, req *kmsg.DescribeTransactionsRequest) *kmsg.DescribeTransactionsResponse {
 	resp := req.ResponseKind().(*kmsg.DescribeTransactionsResponse)
+	described := make(map[string]bool, len(req.TransactionalIDs))
 	for _, id := range req.TransactionalIDs {
+		if described[id] {
+			continue
+		}
+		described[id] = true
 		d, err := coord.Do(ctx, c.shards.Of(id), func(m *machine, _ *coord.Tx) (kmsg.DescribeTransactionsResponseTransactionState, error) {
 			return m.describe(id)
 		})

@@ -122,17 +122,18 @@ func (m *requestMaker) fillSlice(name string, v reflect.Value) {
 var (
 	topicNames = []string{"orders", "payments", "nowhere", "__consumer_offsets", "__schedule.orders", "", "a/b", "..", strings.Repeat("t", 250)}
 	groupNames = []string{"group", "other", "", "share", strings.Repeat("g", 32767)}
+	txnNames   = []string{"transaction", "", "other"}
 	wordsOf    = map[string][]string{
 		"Topic": topicNames, "Topics": topicNames, "TopicName": topicNames, "SubscribedTopicNames": topicNames,
-		"Group": groupNames, "Groups": groupNames, "GroupID": groupNames, "CoordinatorKey": groupNames, "CoordinatorKeys": groupNames,
-		"TransactionalID": {"transaction", "", "other"},
-		"ResourceName":    {"orders", "7", "", "group", "8", "nowhere", "007"},
-		"Name":            {"orders", "retention.ms", "range", "cleanup.policy", "max.message.bytes", ""},
-		"ConfigNames":     {"retention.ms", "nothing", ""},
-		"Value":           {"1000", "", "compact", "-1", "99999999999999999999", "compact,delete"},
-		"ProtocolType":    {"consumer", "", "connect"},
-		"ServerAssignor":  {"uniform", "range", "", "nobody"},
-		"Cursor":          topicNames,
+		"Group": groupNames, "Groups": groupNames, "GroupID": groupNames, "GroupIDs": groupNames, "CoordinatorKey": groupNames, "CoordinatorKeys": groupNames,
+		"TransactionalID": txnNames, "TransactionalIDs": txnNames,
+		"ResourceName":   {"orders", "7", "", "group", "8", "nowhere", "007"},
+		"Name":           {"orders", "retention.ms", "range", "cleanup.policy", "max.message.bytes", ""},
+		"ConfigNames":    {"retention.ms", "nothing", ""},
+		"Value":          {"1000", "", "compact", "-1", "99999999999999999999", "compact,delete"},
+		"ProtocolType":   {"consumer", "", "connect"},
+		"ServerAssignor": {"uniform", "range", "", "nobody"},
+		"Cursor":         topicNames,
 	}
 	anyWords = []string{"x", "", "range", "\xff\xfe\x00", "1", strings.Repeat("x", 32767)}
 )

@@ -16,71 +16,95 @@ import (
 // DescribeShareGroupOffsets, key 90, versions 0-1 (KIP-932, KIP-1226).
 //
 // A share-partition that has not begun has the start offset and lag -1. The lag counts what is not finished, up to the end that
-// consumers see.
+// consumers see. All partitions of a group are answered once, however often they are asked for.
 
 func (a *API) describeShareGroupOffsets(_ context.Context, r *protocol.Request) protocol.Reply {
 	req := r.Message.(*kmsg.DescribeShareGroupOffsetsRequest)
 	return func(ctx context.Context) (protocol.Answer, error) {
 		resp := req.ResponseKind().(*kmsg.DescribeShareGroupOffsetsResponse)
+		d := shareOffsets{api: a, img: a.store.Image(), begun: map[string]map[share.Key]share.Status{}, all: map[string]bool{}}
 		for i := range req.Groups {
 			want := &req.Groups[i]
-			rg := kmsg.NewDescribeShareGroupOffsetsResponseGroup()
-			rg.GroupID = want.GroupID
-			if err := a.groups.IsShareGroup(ctx, want.GroupID); err != nil {
-				rg.ErrorCode, rg.ErrorMessage = code(err), kmsg.StringPtr(message(err))
-			} else {
-				rg.Topics = a.shareOffsets(want)
+			if want.Topics == nil && d.all[want.GroupID] {
+				continue
 			}
-			resp.Groups = append(resp.Groups, rg)
+			resp.Groups = append(resp.Groups, d.group(ctx, want))
 		}
 		return protocol.Answer{Message: resp}, nil
 	}
 }
 
-// shareOffsets describes the partitions asked for, or all that have begun.
-func (a *API) shareOffsets(want *kmsg.DescribeShareGroupOffsetsRequestGroup) []kmsg.DescribeShareGroupOffsetsResponseGroupTopic {
-	img := a.store.Image()
-	known := make(map[share.Key]share.Status)
-	for _, s := range a.shares.Statuses(want.GroupID) {
-		known[s.Key] = s
+// shareOffsets is a DescribeShareGroupOffsets request being answered.
+type shareOffsets struct {
+	api   *API
+	img   *cluster.Image
+	begun map[string]map[share.Key]share.Status // by group: what a group has begun is looked at once
+	all   map[string]bool                       // groups of which everything is described
+}
+
+// group describes the partitions asked for, or all that have begun.
+func (d *shareOffsets) group(ctx context.Context, want *kmsg.DescribeShareGroupOffsetsRequestGroup) kmsg.DescribeShareGroupOffsetsResponseGroup {
+	rg := kmsg.NewDescribeShareGroupOffsetsResponseGroup()
+	rg.GroupID = want.GroupID
+	if err := d.api.groups.IsShareGroup(ctx, want.GroupID); err != nil {
+		rg.ErrorCode, rg.ErrorMessage = code(err), kmsg.StringPtr(message(err))
+		return rg
 	}
-	var topics []kmsg.DescribeShareGroupOffsetsResponseGroupTopic
-	asked := want.Topics
-	if asked == nil {
-		asked = begunTopics(img, known)
+	begun := d.statuses(want.GroupID)
+	topics := want.Topics
+	if topics == nil {
+		topics = begunTopics(d.img, begun)
+		d.all[want.GroupID] = true
 	}
-	for _, t := range asked {
-		rt := kmsg.NewDescribeShareGroupOffsetsResponseGroupTopic()
-		rt.Topic = t.Topic
-		topic, exists := img.Topic(t.Topic)
-		if exists {
-			rt.TopicID = topic.ID
+	for i := range topics {
+		rg.Topics = append(rg.Topics, d.topic(want.GroupID, &topics[i]))
+	}
+	return rg
+}
+
+// statuses returns the share-partitions a group has begun.
+func (d *shareOffsets) statuses(group string) map[share.Key]share.Status {
+	if begun, ok := d.begun[group]; ok {
+		return begun
+	}
+	begun := make(map[share.Key]share.Status)
+	for _, s := range d.api.shares.Statuses(group) {
+		begun[s.Key] = s
+	}
+	d.begun[group] = begun
+	return begun
+}
+
+func (d *shareOffsets) topic(group string, want *kmsg.DescribeShareGroupOffsetsRequestGroupTopic) kmsg.DescribeShareGroupOffsetsResponseGroupTopic {
+	rt := kmsg.NewDescribeShareGroupOffsetsResponseGroupTopic()
+	rt.Topic = want.Topic
+	topic, exists := d.img.Topic(want.Topic)
+	if exists {
+		rt.TopicID = topic.ID
+	}
+	for _, n := range want.Partitions {
+		rp := kmsg.NewDescribeShareGroupOffsetsResponseGroupTopicPartition()
+		rp.Partition, rp.StartOffset, rp.Lag = n, -1, -1
+		p, err := d.api.partitionNamed(want.Topic, n)
+		s, begun := d.statuses(group)[share.Key{Group: group, Topic: rt.TopicID, Partition: n}]
+		switch {
+		case err != nil:
+			rp.ErrorCode, rp.ErrorMessage = code(err), kmsg.StringPtr(message(err))
+		case begun:
+			rp.StartOffset, rp.Lag = s.Start, max(p.Log().Offsets().VisibleEnd-s.Start-s.Finished, 0)
 		}
-		for _, n := range t.Partitions {
-			rp := kmsg.NewDescribeShareGroupOffsetsResponseGroupTopicPartition()
-			rp.Partition, rp.StartOffset, rp.Lag = n, -1, -1
-			p, err := a.partitionNamed(t.Topic, n)
-			s, begun := known[share.Key{Group: want.GroupID, Topic: rt.TopicID, Partition: n}]
-			switch {
-			case err != nil:
-				rp.ErrorCode, rp.ErrorMessage = code(err), kmsg.StringPtr(message(err))
-			case begun:
-				rp.StartOffset, rp.Lag = s.Start, max(p.Log().Offsets().VisibleEnd-s.Start-s.Finished, 0)
-			}
-			if exists && int(n) < len(topic.Partitions) && n >= 0 {
-				rp.LeaderEpoch = topic.Partitions[n].LeaderEpoch
-			}
-			rt.Partitions = append(rt.Partitions, rp)
+		if exists && int(n) < len(topic.Partitions) && n >= 0 {
+			rp.LeaderEpoch = topic.Partitions[n].LeaderEpoch
 		}
-		topics = append(topics, rt)
+		rt.Partitions = append(rt.Partitions, rp)
 	}
-	return topics
+	return rt
 }
 
 // begunTopics lists the share-partitions that have begun as a request would name them.
-func begunTopics(img *cluster.Image, known map[share.Key]share.Status) []kmsg.DescribeShareGroupOffsetsRequestGroupTopic {
+func begunTopics(img *cluster.Image, begun map[share.Key]share.Status) []kmsg.DescribeShareGroupOffsetsRequestGroupTopic {
 	byName := make(map[string][]int32)
-	for k := range known {
+	for k := range begun {
 		if t, ok := img.TopicByID(k.Topic); ok {
 			byName[t.Name] = append(byName[t.Name], k.Partition)
 		}
