@@ -204,16 +204,25 @@ func (a *API) deleteShareGroupOffsets(_ context.Context, r *protocol.Request) pr
 	}
 }
 
-// deleteGroups is DeleteGroups, key 42, for share groups too: what they know of records goes first, so that a crash in between leaves
-// a group that can be deleted again, not records that a later group of that name would find.
+// deleteGroups is DeleteGroups, key 42, for share groups too: what they know of records goes first, so that a crash in between, or a
+// failure, leaves a group that can be deleted again, not records that a later group of that name would find.
 func (a *API) deleteGroups(ctx context.Context, req *kmsg.DeleteGroupsRequest) *kmsg.DeleteGroupsResponse {
+	emptied := *req
+	emptied.Groups = make([]string, 0, len(req.Groups))
+	var kept []kmsg.DeleteGroupsResponseGroup
 	for _, group := range req.Groups {
-		if a.groups.IdleShareGroup(ctx, group, false) != nil {
-			continue
+		if a.groups.IdleShareGroup(ctx, group, false) == nil {
+			if err := a.shares.DeleteGroup(ctx, group); err != nil {
+				a.logger.Warn("share group not deleted: its state is still there", "group", group, "err", err)
+				rg := kmsg.NewDeleteGroupsResponseGroup()
+				rg.Group, rg.ErrorCode, rg.ErrorMessage = group, code(err), kmsg.StringPtr(message(err))
+				kept = append(kept, rg)
+				continue
+			}
 		}
-		if err := a.shares.DeleteGroup(ctx, group); err != nil {
-			a.logger.Warn("state of a share group not deleted", "group", group, "err", err)
-		}
+		emptied.Groups = append(emptied.Groups, group)
 	}
-	return a.groups.DeleteGroups(ctx, req)
+	resp := a.groups.DeleteGroups(ctx, &emptied)
+	resp.Groups = append(resp.Groups, kept...)
+	return resp
 }

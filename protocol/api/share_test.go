@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/morrowmq/morrow/broker/coord"
 	"github.com/morrowmq/morrow/broker/partition"
 	"github.com/morrowmq/morrow/broker/share"
 	"github.com/morrowmq/morrow/cluster"
@@ -415,6 +417,33 @@ func TestDeletedShareGroupLeavesNothing(t *testing.T) {
 		t.Errorf("left behind: %+v", left)
 	}
 	equalString(t, "one of the same name", w.joins(s.topic, "g", "m1").fetchShare(0, ""), "0:a")
+}
+
+// unreadable is a journal that cannot be loaded.
+type unreadable struct{ coord.Journal }
+
+func (unreadable) Load(context.Context, func(int64, coord.Record) error) (int64, error) {
+	return 0, errors.New("unreadable")
+}
+
+// A group whose records cannot be forgotten now stays, or a later group of its name would find them.
+func TestShareGroupStaysWhileItsStateCannotBeDeleted(t *testing.T) {
+	w := newWorld(t)
+	s := w.sharing(t)
+	s.produce("jobs", values("a", "b")...)
+	equalString(t, "fetch", s.fetchShare(0, ""), "0:a 1:b")
+	equalString(t, "acknowledge", s.acknowledge("0-1=accept"), "ok")
+	wantCode(t, "leave", s.heartbeat(-1).ErrorCode, nil)
+	shard, trim := w.shares.FindShard(w.shareKey(s)), func(int64) error { return nil }
+	w.shares.Elect(shard, unreadable{w.shareJournal(s)}, trim)
+	remove := kmsg.NewPtrDeleteGroupsRequest()
+	remove.Groups = []string{"g"}
+	deleted := func() int16 { return ask[*kmsg.DeleteGroupsResponse](s.client, 2, remove).Groups[0].ErrorCode }
+	wantCode(t, "while it is not loaded", deleted(), kerr.CoordinatorLoadInProgress)
+	w.shares.Elect(shard, w.shareJournal(s), trim)
+	w.shareStateLoaded(w.shareKey(s))
+	wantCode(t, "again", deleted(), nil)
+	wantCode(t, "once more", deleted(), kerr.GroupIDNotFound)
 }
 
 func TestShareCoordinatorIsFound(t *testing.T) {
