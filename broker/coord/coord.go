@@ -25,6 +25,7 @@ package coord
 import (
 	"context"
 	"errors"
+	"iter"
 	"time"
 )
 
@@ -59,6 +60,30 @@ const (
 	Abort
 	Commit
 )
+
+// batchBytes bounds what [Batches] puts together, well below what a journal takes.
+const batchBytes = 256 << 10
+
+// Batches divides records that need not stand or fall together into what can be
+// appended at once, in order. A record that is larger is alone.
+func Batches(rs []Record) iter.Seq[[]Record] {
+	return func(yield func([]Record) bool) {
+		for len(rs) > 0 {
+			n, size := 0, 0
+			for n < len(rs) && (n == 0 || size+rs[n].size() <= batchBytes) {
+				size += rs[n].size()
+				n++
+			}
+			if !yield(rs[:n]) {
+				return
+			}
+			rs = rs[n:]
+		}
+	}
+}
+
+// size is about how many bytes of a batch a record takes.
+func (r Record) size() int { return len(r.Key) + len(r.Value) + 20 }
 
 // Journal is one partition of an internal topic, as a shard sees it.
 //

@@ -345,3 +345,29 @@ func TestTimersKeepOneDeadlinePerKey(t *testing.T) {
 		t.Errorf("popped %v, next %v", popped, timers.Next())
 	}
 }
+
+func TestBatchesHoldWhatAJournalTakes(t *testing.T) {
+	of := func(sizes ...int) (rs []Record) {
+		for _, n := range sizes {
+			rs = append(rs, Record{Key: make([]byte, n)})
+		}
+		return rs
+	}
+	for _, tc := range []struct {
+		records []Record
+		want    []int // records of each batch
+	}{
+		{nil, nil},
+		{of(10, 10, 10), []int{3}},
+		{of(batchBytes/2, batchBytes/2, 10), []int{1, 2}},
+		{of(10, 2*batchBytes, 10), []int{1, 1, 1}},
+	} {
+		var got []int
+		for batch := range Batches(tc.records) {
+			got = append(got, len(batch))
+		}
+		if !slices.Equal(got, tc.want) {
+			t.Errorf("batches of %v records, want %v", got, tc.want)
+		}
+	}
+}

@@ -145,21 +145,17 @@ func (s *machine) deleteTopicOffsets(tx *coord.Tx, id [16]byte, name string) err
 
 // deleteOffsets writes tombstones, in as many batches as it takes.
 func (s *machine) deleteOffsets(tx *coord.Tx, keys []offsetKey) error {
-	for chunk := range slices.Chunk(keys, tombstonesPerBatch) {
-		records := make([]coord.Record, 0, len(chunk))
-		for _, k := range chunk {
-			records = append(records, offsetTombstone(k))
-		}
-		if err := tx.Append(records...); err != nil {
+	records := make([]coord.Record, 0, len(keys))
+	for _, k := range keys {
+		records = append(records, offsetTombstone(k))
+	}
+	for batch := range coord.Batches(records) {
+		if err := tx.Append(batch...); err != nil {
 			return err
 		}
 	}
 	return nil
 }
-
-// tombstonesPerBatch keeps a batch of tombstones well below any batch limit:
-// a key holds a group id and a topic name.
-const tombstonesPerBatch = 500
 
 func appendKeys(keys []offsetKey, group, topic string, t *topicOffsets) []offsetKey {
 	for p := range t.parts {

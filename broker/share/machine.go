@@ -188,16 +188,20 @@ func (s *machine) reset(tx *coord.Tx, k Key, start int64) error {
 	return nil
 }
 
-// remove ends share-partitions.
+// remove ends share-partitions, in as many batches as it takes.
 func (s *machine) remove(tx *coord.Tx, which func(Key) bool) error {
 	var gone []coord.Record
 	for k := range s.parts {
 		if which(k) {
 			gone = append(gone, tombstone(k))
-			s.timers.Cancel(timerKey{key: k})
 		}
 	}
-	return s.append(tx, gone...)
+	for batch := range coord.Batches(gone) {
+		if err := s.append(tx, batch...); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *machine) acquire(tx *coord.Tx, k Key, f Find) ([]Acquired, error) {

@@ -82,7 +82,7 @@ func TestMembersAgreeWithTheModel(t *testing.T) {
 			"bury":       func(*rapid.T) { s.bury() },
 			"checkpoint": func(*rapid.T) { s.checkpoint() },
 			"crash":      func(t *rapid.T) { s.crash(rapid.IntRange(0, 3).Draw(t, "lost")) },
-			"journal":    func(t *rapid.T) { s.w.refuse = rapid.SampledFrom([]error{nil, errFull}).Draw(t, "journal") },
+			"journal":    func(t *rapid.T) { s.w.journal.Refuse = rapid.SampledFrom([]error{nil, errFull}).Draw(t, "journal") },
 			"":           func(*rapid.T) { s.check() },
 		})
 		s.drain()
@@ -92,7 +92,7 @@ func TestMembersAgreeWithTheModel(t *testing.T) {
 func member(t *rapid.T) string { return rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "member") }
 
 // save remembers what the journal amounts to at its present length.
-func (s *sim) save() { s.saved[len(s.w.journal)] = s.m.clone() }
+func (s *sim) save() { s.saved[len(s.w.journal.Records)] = s.m.clone() }
 
 func (s *sim) part() *partition { return s.w.machine.parts[testKey] }
 
@@ -249,16 +249,16 @@ func (s *sim) leave(who string) {
 // pass lets time pass, second by second, so that the model sees locks end when the machine does.
 func (s *sim) pass(d time.Duration) {
 	for ; d > 0; d -= time.Second {
-		before := len(s.w.journal)
+		before := len(s.w.journal.Records)
 		s.w.pass(time.Second)
 		for o, r := range s.m.records {
-			if r.holder != "" && !s.w.now.Before(r.lock) && s.w.refuse == nil && s.part().within(o, o+1) == nil {
+			if r.holder != "" && !s.w.now.Before(r.lock) && s.w.journal.Refuse == nil && s.part().within(o, o+1) == nil {
 				r = modelRecord{finished: true}
 				s.m.records[o] = r
 			}
 		}
 		s.endLocks()
-		if len(s.w.journal) > before {
+		if len(s.w.journal.Records) > before {
 			s.save()
 		}
 	}
@@ -271,7 +271,7 @@ func (s *sim) endLocks() {
 			continue
 		}
 		if x := s.part().within(o, o+1); len(x) == 1 && x[0].state == acquired {
-			if s.w.refuse == nil && s.w.now.Sub(r.lock) > 2*retryExpire {
+			if s.w.journal.Refuse == nil && s.w.now.Sub(r.lock) > 2*retryExpire {
 				s.Fatalf("the lock of offset %d ended %v ago", o, s.w.now.Sub(r.lock))
 			}
 			continue
@@ -306,10 +306,10 @@ func (s *sim) bury() {
 
 // checkpoint writes all anew and trims the journal.
 func (s *sim) checkpoint() {
-	if s.w.refuse != nil {
+	if s.w.journal.Refuse != nil {
 		return
 	}
-	mark := len(s.w.journal)
+	mark := len(s.w.journal.Records)
 	s.w.machine.checkpoint = checkpoint{running: true, left: slices.Collect(maps.Keys(s.w.machine.parts))}
 	s.w.do(func(m *machine, tx *coord.Tx) { m.stepCheckpoint(tx) })
 	s.w.trimmed = mark
@@ -322,13 +322,13 @@ func (s *sim) checkpoint() {
 
 // crash loads the journal without what was appended last. Every length of it that is a command's end has a saved model.
 func (s *sim) crash(lost int) {
-	s.w.refuse = nil
-	lost = min(lost, len(s.w.journal)-s.w.trimmed-1)
-	for s.saved[len(s.w.journal)-lost] == nil {
+	s.w.journal.Refuse = nil
+	lost = min(lost, len(s.w.journal.Records)-s.w.trimmed-1)
+	for s.saved[len(s.w.journal.Records)-lost] == nil {
 		lost--
 	}
 	grown := s.m
-	s.m = s.saved[len(s.w.journal)-lost].clone()
+	s.m = s.saved[len(s.w.journal.Records)-lost].clone()
 	for o := range grown.records { // what was produced stays
 		if _, ok := s.m.records[o]; !ok {
 			s.m.records[o] = modelRecord{}
@@ -347,7 +347,7 @@ func (s *sim) crash(lost int) {
 
 // drain has one member accept everything that is left, and all must be finished then.
 func (s *sim) drain() {
-	s.w.refuse = nil
+	s.w.journal.Refuse = nil
 	for range 200 {
 		s.pass(2 * time.Second)
 		s.bury()

@@ -38,7 +38,7 @@ func (w *world) run(t *testing.T, line string) string {
 	case "config":
 		w.configure(t, a)
 	case "journal":
-		w.refuse = map[string]error{"full": errFull}[a[""]]
+		w.journal.Refuse = map[string]error{"full": errFull}[a[""]]
 	case "open":
 		w.do(func(m *machine, tx *coord.Tx) { err = m.open(tx, testKey, num(a, "at", 0)) })
 	case "reset":

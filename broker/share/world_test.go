@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/morrowmq/morrow/broker/coord"
+	"github.com/morrowmq/morrow/broker/coord/coordtest"
 )
 
 var errFull = errors.New("disk full")
@@ -19,9 +20,8 @@ var errFull = errors.New("disk full")
 // world drives one machine by hand: no goroutine, no clock but its own.
 type world struct {
 	cfg     Config
-	journal []coord.Record
-	trimmed int   // records of the journal that were trimmed
-	refuse  error // what an append fails with, if anything
+	journal *coordtest.Journal
+	trimmed int // records of the journal that were trimmed
 	machine *machine
 	now     time.Time
 	woken   map[Key]bool
@@ -31,9 +31,10 @@ var testKey = Key{Group: "g", Topic: [16]byte{15: 1}, Partition: 0}
 
 func newWorld() *world {
 	w := &world{
-		cfg:   Config{LockDuration: 30 * time.Second, DeliveryLimit: 3, MaxLocks: 20},
-		now:   time.UnixMilli(1_700_000_000_000).UTC(),
-		woken: map[Key]bool{},
+		cfg:     Config{LockDuration: 30 * time.Second, DeliveryLimit: 3, MaxLocks: 20},
+		journal: &coordtest.Journal{},
+		now:     time.UnixMilli(1_700_000_000_000).UTC(),
+		woken:   map[Key]bool{},
 	}
 	w.machine = w.newMachine()
 	return w
@@ -45,43 +46,17 @@ func (w *world) newMachine() *machine {
 
 // do runs one command, as a shard would.
 func (w *world) do(command func(*machine, *coord.Tx)) {
-	tx := coord.NewTx(w.now, func(rs []coord.Record) error {
-		if w.refuse != nil {
-			return w.refuse
-		}
-		for _, r := range rs {
-			w.journal = append(w.journal, r)
-			if err := w.machine.Replay(r); err != nil {
-				panic(err)
-			}
-		}
-		return nil
-	})
-	command(w.machine, tx)
-	tx.Deliver(int64(len(w.journal)))
+	coordtest.Do(w.machine, w.journal, w.now, command)
 }
 
 // pass lets time pass and runs what is due, when it is due.
-func (w *world) pass(d time.Duration) {
-	end := w.now.Add(d)
-	for {
-		next := w.machine.Deadline()
-		if next.IsZero() || next.After(end) {
-			break
-		}
-		if next.After(w.now) {
-			w.now = next
-		}
-		w.do(func(m *machine, tx *coord.Tx) { m.Expire(tx) })
-	}
-	w.now = end
-}
+func (w *world) pass(d time.Duration) { w.now = coordtest.Pass(w.machine, w.journal, w.now, d) }
 
 // reload forgets everything but the journal, of which n records at the end were lost.
 func (w *world) reload(lost int) error {
-	w.journal = w.journal[:len(w.journal)-lost]
+	w.journal.Records = w.journal.Records[:len(w.journal.Records)-lost]
 	w.machine = w.newMachine()
-	for _, r := range w.journal[w.trimmed:] {
+	for _, r := range w.journal.Records[w.trimmed:] {
 		if err := w.machine.Replay(r); err != nil {
 			return err
 		}

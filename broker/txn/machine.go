@@ -169,10 +169,12 @@ func (m *machine) expireIDs(tx *coord.Tx) {
 			records = append(records, tombstone(id))
 		}
 	}
-	if err := tx.Append(records...); err != nil {
-		m.log.Warn("expired transactional ids not removed", "ids", len(records), "err", err)
-	} else if len(records) > 0 {
-		m.log.Info("transactional ids expired", "ids", len(records))
+	for batch := range coord.Batches(records) {
+		if err := tx.Append(batch...); err != nil {
+			m.log.Warn("expired transactional ids not removed", "ids", len(batch), "err", err)
+			continue
+		}
+		m.log.Info("transactional ids expired", "ids", len(batch))
 	}
 	m.sweep = m.sweep[n:]
 	wait := time.Duration(0)
