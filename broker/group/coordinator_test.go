@@ -206,9 +206,11 @@ func TestGroupsAndOffsetsAreListedAndDescribed(t *testing.T) {
 		if resp := b.ConsumerGroupHeartbeat(ctx, Client{ID: "c", Host: "/h"}, hb); resp.ErrorCode != 0 || *resp.MemberID != "m" || len(resp.Assignment.Topics) != 1 {
 			t.Fatalf("heartbeat: %+v", resp)
 		}
-		hb.SubscribedTopicRegex = pointer("(")
-		if resp := b.ConsumerGroupHeartbeat(ctx, Client{}, hb); resp.ErrorCode != kerr.InvalidRegularExpression.Code || resp.ErrorMessage == nil {
-			t.Errorf("heartbeat: %+v", resp)
+		for _, expression := range []string{"(", "a)|(b", `\Qt`} {
+			hb.SubscribedTopicRegex = &expression
+			if resp := b.ConsumerGroupHeartbeat(ctx, Client{}, hb); resp.ErrorCode != kerr.InvalidRegularExpression.Code || resp.ErrorMessage == nil {
+				t.Errorf("heartbeat with %s: %+v", expression, resp)
+			}
 		}
 		commit := kmsg.NewPtrOffsetCommitRequest()
 		commit.Version, commit.Group, commit.Generation = 9, simple, -1

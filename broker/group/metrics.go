@@ -19,7 +19,7 @@ func newMetrics(c *Coordinator, reg prometheus.Registerer) *metrics {
 		coordinator: c,
 		commits: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "morrow_group_offset_commits_total",
-			Help: "Offsets committed.",
+			Help: "Offsets committed, those within transactions when they are sent.",
 		}),
 		expired: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "morrow_group_offsets_expired_total",

@@ -14,48 +14,70 @@ import (
 // partitions and fit are stored together or not at all.
 func (c *Coordinator) OffsetCommit(ctx context.Context, req *kmsg.OffsetCommitRequest) *kmsg.OffsetCommitResponse {
 	resp := req.ResponseKind().(*kmsg.OffsetCommitResponse)
-	now, cfg := c.now(), c.cfg()
-	expire := int64(-1)
-	if req.Version >= 2 && req.Version <= 4 {
-		expire = expiryOf(now, req.RetentionTimeMillis)
+	retention := int64(-1)
+	if req.Version <= 4 {
+		retention = req.RetentionTimeMillis
 	}
-	var positions []position
-	var stored []*kmsg.OffsetCommitResponseTopicPartition
+	commit := c.newCommit(retention)
 	resp.Topics = make([]kmsg.OffsetCommitResponseTopic, len(req.Topics))
 	for i := range req.Topics {
 		t, rt := &req.Topics[i], &resp.Topics[i]
 		*rt = kmsg.NewOffsetCommitResponseTopic()
 		rt.Topic, rt.TopicID = t.Topic, t.TopicID
-		name, id, n, err := c.resolve(req.Version >= 10, t.Topic, t.TopicID)
 		rt.Partitions = make([]kmsg.OffsetCommitResponseTopicPartition, len(t.Partitions))
+		topic := c.resolve(req.Version >= 10, t.Topic, t.TopicID)
 		for j := range t.Partitions {
 			p, rp := &t.Partitions[j], &rt.Partitions[j]
 			rp.Partition = p.Partition
-			metadata := stringOf(p.Metadata)
-			switch {
-			case err != nil:
-				rp.ErrorCode = err.Code
-			case p.Partition < 0 || p.Partition >= n:
-				rp.ErrorCode = kerr.UnknownTopicOrPartition.Code
-			case len(metadata) > cfg.OffsetMetadataMaxBytes:
-				rp.ErrorCode = kerr.OffsetMetadataTooLarge.Code
-			default:
-				stored = append(stored, rp)
-				positions = append(positions, position{name, id, p.Partition, committed{
-					offset: p.Offset, leaderEpoch: p.LeaderEpoch, metadata: metadata,
-					commitMs: now.UnixMilli(), expireMs: expire,
-				}})
-			}
+			commit.add(topic, p.Partition, p.Offset, p.LeaderEpoch, p.Metadata, &rp.ErrorCode)
 		}
 	}
 	who := commitClaim{req.Group, req.MemberID, req.InstanceID, req.Generation, req.Version}
 	_, err := coord.Do(ctx, c.shards.Of(req.Group), func(m *machine, tx *coord.Tx) (struct{}, error) {
-		return struct{}{}, m.commitOffsets(tx, who, positions)
+		return struct{}{}, m.commitOffsets(tx, who, commit.positions)
 	})
-	for _, rp := range stored {
-		rp.ErrorCode = commitCode(err)
-	}
+	commit.end(err)
 	return resp
+}
+
+// commit is a request to store positions, while it is looked through.
+type commit struct {
+	maxMetadata     int
+	nowMs, expireMs int64
+	positions       []position // that can be stored
+	codes           []*int16   // of the answer, parallel to positions
+}
+
+// newCommit begins a request whose positions are kept for so long, or, if that is
+// negative, as long as others.
+func (c *Coordinator) newCommit(retentionMillis int64) *commit {
+	now := c.now()
+	return &commit{maxMetadata: c.cfg().OffsetMetadataMaxBytes, nowMs: now.UnixMilli(), expireMs: expiryOf(now, retentionMillis)}
+}
+
+// add adds a position, or sets the code by which it is refused.
+func (c *commit) add(t topic, partition int32, offset int64, leaderEpoch int32, metadata *string, code *int16) {
+	text := stringOf(metadata)
+	switch {
+	case t.err != nil:
+		*code = t.err.Code
+	case partition < 0 || partition >= t.partitions:
+		*code = kerr.UnknownTopicOrPartition.Code
+	case len(text) > c.maxMetadata:
+		*code = kerr.OffsetMetadataTooLarge.Code
+	default:
+		c.codes = append(c.codes, code)
+		c.positions = append(c.positions, position{t.name, t.id, partition, committed{
+			offset: offset, leaderEpoch: leaderEpoch, metadata: text, commitMs: c.nowMs, expireMs: c.expireMs,
+		}})
+	}
+}
+
+// end says what became of the positions.
+func (c *commit) end(err error) {
+	for _, code := range c.codes {
+		*code = commitCode(err)
+	}
 }
 
 func commitCode(err error) int16 {
@@ -65,22 +87,26 @@ func commitCode(err error) int16 {
 	return codeOf(err)
 }
 
+// topic is a topic that a request names, by name or by id.
+type topic struct {
+	name       string
+	id         [16]byte
+	partitions int32
+	err        *kerr.Error // nil, or why there is no such topic
+}
+
 // resolve looks up a topic by id or by name.
-func (c *Coordinator) resolve(byID bool, name string, id [16]byte) (string, [16]byte, int32, *kerr.Error) {
+func (c *Coordinator) resolve(byID bool, name string, id [16]byte) topic {
+	unknown := kerr.UnknownTopicOrPartition
 	if byID {
-		var ok bool
-		if name, ok = c.topics.NameOf(id); !ok {
-			return "", id, 0, kerr.UnknownTopicID
-		}
+		unknown = kerr.UnknownTopicID
+		name, _ = c.topics.NameOf(id)
 	}
 	n, known, ok := c.topics.Partitions(name)
-	switch {
-	case !ok && byID, byID && known != id:
-		return "", id, 0, kerr.UnknownTopicID
-	case !ok:
-		return "", id, 0, kerr.UnknownTopicOrPartition
+	if !ok || byID && known != id {
+		return topic{id: id, err: unknown}
 	}
-	return name, known, n, nil
+	return topic{name: name, id: known, partitions: n}
 }
 
 // OffsetFetch serves key 9, versions 1 to 10. What is asked for more than once
@@ -235,7 +261,7 @@ func (g *group) fetched(topic string, partition int32, c committed, stable bool)
 	return rp
 }
 
-// OffsetDelete serves key 47, version 0.
+// OffsetDelete serves key 47, version 0. To it, a share group does not exist.
 func (c *Coordinator) OffsetDelete(ctx context.Context, req *kmsg.OffsetDeleteRequest) *kmsg.OffsetDeleteResponse {
 	resp := req.ResponseKind().(*kmsg.OffsetDeleteResponse)
 	if req.Group == "" {
@@ -258,7 +284,7 @@ func (c *Coordinator) OffsetDelete(ctx context.Context, req *kmsg.OffsetDeleteRe
 func (s *machine) deleteSome(tx *coord.Tx, req *kmsg.OffsetDeleteRequest) ([]kmsg.OffsetDeleteResponseTopic, error) {
 	g := s.groups[req.Group]
 	switch {
-	case g == nil:
+	case g == nil || g.share != nil:
 		return nil, kerr.GroupIDNotFound
 	case g.classic != nil && g.classic.state != stateEmpty && !g.classic.isConsumer():
 		return nil, kerr.NonEmptyGroup

@@ -38,39 +38,21 @@ type verification struct {
 // transaction; its error is Kafka's.
 func (c *Coordinator) TxnOffsetCommit(ctx context.Context, req *kmsg.TxnOffsetCommitRequest, verify func(context.Context) error) *kmsg.TxnOffsetCommitResponse {
 	resp := req.ResponseKind().(*kmsg.TxnOffsetCommitResponse)
-	now, cfg := c.now(), c.cfg()
-	var positions []position
-	var stored []*kmsg.TxnOffsetCommitResponseTopicPartition
+	commit := c.newCommit(-1)
 	resp.Topics = make([]kmsg.TxnOffsetCommitResponseTopic, len(req.Topics))
 	for i := range req.Topics {
 		t, rt := &req.Topics[i], &resp.Topics[i]
 		*rt = kmsg.NewTxnOffsetCommitResponseTopic()
 		rt.Topic = t.Topic
-		name, id, n, err := c.resolve(false, t.Topic, [16]byte{})
 		rt.Partitions = make([]kmsg.TxnOffsetCommitResponseTopicPartition, len(t.Partitions))
+		topic := c.resolve(false, t.Topic, [16]byte{})
 		for j := range t.Partitions {
 			p, rp := &t.Partitions[j], &rt.Partitions[j]
 			rp.Partition = p.Partition
-			metadata := stringOf(p.Metadata)
-			switch {
-			case err != nil:
-				rp.ErrorCode = err.Code
-			case p.Partition < 0 || p.Partition >= n:
-				rp.ErrorCode = kerr.UnknownTopicOrPartition.Code
-			case len(metadata) > cfg.OffsetMetadataMaxBytes:
-				rp.ErrorCode = kerr.OffsetMetadataTooLarge.Code
-			default:
-				stored = append(stored, rp)
-				positions = append(positions, position{name, id, p.Partition, committed{
-					offset: p.Offset, leaderEpoch: p.LeaderEpoch, metadata: metadata, commitMs: now.UnixMilli(), expireMs: -1,
-				}})
-			}
+			commit.add(topic, p.Partition, p.Offset, p.LeaderEpoch, p.Metadata, &rp.ErrorCode)
 		}
 	}
-	err := c.commitPending(ctx, req, positions, verify)
-	for _, rp := range stored {
-		rp.ErrorCode = commitCode(err)
-	}
+	commit.end(c.commitPending(ctx, req, commit.positions, verify))
 	return resp
 }
 
@@ -139,7 +121,11 @@ func (s *machine) commitInTransaction(tx *coord.Tx, who commitClaim, p coord.Pro
 		r.Producer = &p
 		records = append(records, r)
 	}
-	return tx.Append(records...)
+	if err := tx.Append(records...); err != nil {
+		return err
+	}
+	s.metrics.commits.Add(float64(len(records)))
+	return nil
 }
 
 // validateInTransaction is validateCommit for a client whose membership is a

@@ -95,8 +95,8 @@ func (s *machine) shareHeartbeat(tx *coord.Tx, client Client, req *kmsg.ShareGro
 	return resp, nil
 }
 
-// shareGroupFor returns the group as a share group. A simple group of which nothing
-// is stored becomes one.
+// shareGroupFor returns the group as a share group, a new one if there is no group of
+// that id and create says so.
 func (s *machine) shareGroupFor(id string, create bool) (*consumerGroup, error) {
 	g := s.groups[id]
 	switch {

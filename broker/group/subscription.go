@@ -1,6 +1,7 @@
 package group
 
 import (
+	"cmp"
 	"encoding/binary"
 	"hash/fnv"
 	"maps"
@@ -101,14 +102,17 @@ func (s *machine) match(expression string) []string {
 	return m.topics
 }
 
-// compile makes an expression match whole names. It has to be valid by itself:
-// otherwise "a)|(b" would be.
+// compile makes an expression match whole names. It has to be valid by itself,
+// otherwise "a)|(b" would be, and between brackets: \Q that is not ended takes them
+// for text.
 func compile(expression string) (*regexp.Regexp, error) {
 	if len(expression) > maxExpression {
 		return nil, refuse(kerr.InvalidRegularExpression, "SubscribedTopicRegex is too long.")
 	}
-	if _, err := regexp.Compile(expression); err != nil {
+	_, err := regexp.Compile(expression)
+	whole, wholeErr := regexp.Compile(`\A(?:` + expression + `)\z`)
+	if err = cmp.Or(err, wholeErr); err != nil {
 		return nil, refuse(kerr.InvalidRegularExpression, "SubscribedTopicRegex is not valid: "+err.Error())
 	}
-	return regexp.Compile(`\A(?:` + expression + `)\z`)
+	return whole, nil
 }
