@@ -14,8 +14,8 @@
 // the commit, and because a failed commit throws the whole state away and loads
 // it again from the journal.
 //
-// The package does not know what the states are about; broker/group and
-// broker/txn do.
+// The package does not know what the states are about; broker/group, broker/txn
+// and broker/share do.
 //
 // Goroutines: two per running shard, owned by [Shard.Run] (timers, commits).
 // Locks: one per shard, held while a command runs and appends, never while
@@ -111,9 +111,8 @@ type Journal interface {
 type State interface {
 	// Replay applies one record, when it is loaded and when a command appended
 	// it. It is a function of the state and the record alone, and keeps neither
-	// slice of it. An error means
-	// that the journal holds something the state cannot stand for; the shard
-	// then stays unloaded.
+	// slice of it. An error means that the journal holds something the state
+	// cannot stand for; the shard then stays unloaded.
 	Replay(r Record) error
 
 	// Loaded is the first command after the whole journal was replayed: the

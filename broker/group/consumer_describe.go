@@ -2,6 +2,7 @@ package group
 
 import (
 	"context"
+	"iter"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -67,15 +68,25 @@ const (
 	memberTypeConsumer int8 = 1
 )
 
-// describeSet names partitions. Topics that are gone have no name any more.
+// describeSet names partitions.
 func (s *machine) describeSet(set partitionSet) kmsg.Assignment {
 	a := kmsg.NewAssignment()
-	for _, id := range set.topics() {
-		if name, ok := s.topics.NameOf(id); ok {
-			t := kmsg.NewAssignmentTopicPartition()
-			t.TopicID, t.Topic, t.Partitions = id, name, set[id]
-			a.TopicPartitions = append(a.TopicPartitions, t)
-		}
+	for id, name := range s.named(set) {
+		t := kmsg.NewAssignmentTopicPartition()
+		t.TopicID, t.Topic, t.Partitions = id, name, set[id]
+		a.TopicPartitions = append(a.TopicPartitions, t)
 	}
 	return a
+}
+
+// named yields the topics of a set with their names. Topics that are gone have none
+// any more, and are left out.
+func (s *machine) named(set partitionSet) iter.Seq2[topicID, string] {
+	return func(yield func(topicID, string) bool) {
+		for _, id := range set.topics() {
+			if name, ok := s.topics.NameOf(id); ok && !yield(id, name) {
+				return
+			}
+		}
+	}
 }

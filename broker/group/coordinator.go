@@ -1,6 +1,7 @@
 // Package group is the group coordinator: groups of the classic protocol
-// (JoinGroup, SyncGroup, Heartbeat, LeaveGroup), consumer groups of KIP-848, and
-// the offsets both commit.
+// (JoinGroup, SyncGroup, Heartbeat, LeaveGroup), consumer groups of KIP-848, the
+// offsets both commit, and the members of share groups (KIP-932); what those have
+// done with their records is for broker/share.
 //
 // A group belongs to the shard its id hashes to, and a shard to the partition of
 // __consumer_offsets that is its journal. The groups of a shard are one pure

@@ -200,12 +200,10 @@ func (s *machine) formatAssignment(set partitionSet, metadata []byte) []byte {
 	if m, err := parseSubscription(metadata); err == nil {
 		a.Version = m.Version
 	}
-	for _, id := range set.topics() {
-		if name, ok := s.topics.NameOf(id); ok {
-			t := kmsg.NewConsumerMemberAssignmentTopic()
-			t.Topic, t.Partitions = name, set[id]
-			a.Topics = append(a.Topics, t)
-		}
+	for id, name := range s.named(set) {
+		t := kmsg.NewConsumerMemberAssignmentTopic()
+		t.Topic, t.Partitions = name, set[id]
+		a.Topics = append(a.Topics, t)
 	}
 	return a.AppendTo(nil)
 }

@@ -48,12 +48,10 @@ func (s *machine) describeShare(g *consumerGroup) kmsg.ShareGroupDescribeRespons
 		dm.MemberID, dm.RackID, dm.MemberEpoch = m.id, m.rack, m.epoch
 		dm.ClientID, dm.ClientHost, dm.SubscribedTopicNames = m.clientID, m.host, m.topics
 		set := m.assigned.set()
-		for _, id := range set.topics() {
-			if name, ok := s.topics.NameOf(id); ok {
-				t := kmsg.NewShareGroupDescribeResponseGroupMemberAssignmentTopicPartition()
-				t.TopicID, t.Topic, t.Partitions = id, name, set[id]
-				dm.Assignment.TopicPartitions = append(dm.Assignment.TopicPartitions, t)
-			}
+		for id, name := range s.named(set) {
+			t := kmsg.NewShareGroupDescribeResponseGroupMemberAssignmentTopicPartition()
+			t.TopicID, t.Topic, t.Partitions = id, name, set[id]
+			dm.Assignment.TopicPartitions = append(dm.Assignment.TopicPartitions, t)
 		}
 		d.Members = append(d.Members, dm)
 	}

@@ -12,8 +12,7 @@ type Topics interface {
 	NameOf(id [16]byte) (name string, ok bool)
 
 	// Names returns the names of all topics clients may see, internal ones
-	// included, in any order. The
-	// caller does not modify the slice.
+	// included, in any order. The caller does not modify the slice.
 	Names() []string
 
 	// Version changes, upwards, whenever any of the other answers may have.
