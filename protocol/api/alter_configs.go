@@ -23,23 +23,18 @@ import (
 func (a *API) alterConfigs(_ context.Context, r *protocol.Request) protocol.Reply {
 	req := r.Message.(*kmsg.AlterConfigsRequest)
 	return func(ctx context.Context) (protocol.Answer, error) {
-		resp := req.ResponseKind().(*kmsg.AlterConfigsResponse)
-		named := make(map[configResource]int, len(req.Resources))
-		for i := range req.Resources {
-			named[configResource{req.Resources[i].ResourceType, req.Resources[i].ResourceName}]++
-		}
+		changes := make([]configChange, len(req.Resources))
 		for i := range req.Resources {
 			want := &req.Resources[i]
-			res := configResource{want.ResourceType, want.ResourceName}
-			edit, err := replacement(want.Configs)
-			if err == nil {
-				err = a.alter(ctx, res, named[res], edit, req.ValidateOnly)
-			}
+			changes[i].resource = configResource{want.ResourceType, want.ResourceName}
+			changes[i].edit, changes[i].err = replacement(want.Configs)
+		}
+		a.alter(ctx, changes, req.ValidateOnly)
+		resp := req.ResponseKind().(*kmsg.AlterConfigsResponse)
+		for _, c := range changes {
 			rr := kmsg.NewAlterConfigsResponseResource()
-			rr.ResourceType, rr.ResourceName = want.ResourceType, want.ResourceName
-			if err != nil {
-				rr.ErrorCode, rr.ErrorMessage = code(err), kmsg.StringPtr(message(err))
-			}
+			rr.ResourceType, rr.ResourceName = c.resource.kind, c.resource.name
+			rr.ErrorCode, rr.ErrorMessage = refusal(c.err)
 			resp.Resources = append(resp.Resources, rr)
 		}
 		return protocol.Answer{Message: resp}, nil
@@ -49,23 +44,18 @@ func (a *API) alterConfigs(_ context.Context, r *protocol.Request) protocol.Repl
 func (a *API) incrementalAlterConfigs(_ context.Context, r *protocol.Request) protocol.Reply {
 	req := r.Message.(*kmsg.IncrementalAlterConfigsRequest)
 	return func(ctx context.Context) (protocol.Answer, error) {
-		resp := req.ResponseKind().(*kmsg.IncrementalAlterConfigsResponse)
-		named := make(map[configResource]int, len(req.Resources))
-		for i := range req.Resources {
-			named[configResource{req.Resources[i].ResourceType, req.Resources[i].ResourceName}]++
-		}
+		changes := make([]configChange, len(req.Resources))
 		for i := range req.Resources {
 			want := &req.Resources[i]
-			res := configResource{want.ResourceType, want.ResourceName}
-			edit, err := steps(want.Configs)
-			if err == nil {
-				err = a.alter(ctx, res, named[res], edit, req.ValidateOnly)
-			}
+			changes[i].resource = configResource{want.ResourceType, want.ResourceName}
+			changes[i].edit, changes[i].err = steps(want.Configs)
+		}
+		a.alter(ctx, changes, req.ValidateOnly)
+		resp := req.ResponseKind().(*kmsg.IncrementalAlterConfigsResponse)
+		for _, c := range changes {
 			rr := kmsg.NewIncrementalAlterConfigsResponseResource()
-			rr.ResourceType, rr.ResourceName = want.ResourceType, want.ResourceName
-			if err != nil {
-				rr.ErrorCode, rr.ErrorMessage = code(err), kmsg.StringPtr(message(err))
-			}
+			rr.ResourceType, rr.ResourceName = c.resource.kind, c.resource.name
+			rr.ErrorCode, rr.ErrorMessage = refusal(c.err)
 			resp.Resources = append(resp.Resources, rr)
 		}
 		return protocol.Answer{Message: resp}, nil
@@ -122,12 +112,33 @@ func checkValues(null []string) error {
 	return coded(kerr.InvalidRequest, "configs without a value: %s", strings.Join(null, ", "))
 }
 
-// alter changes what is set on a resource that a request names so many times.
-func (a *API) alter(ctx context.Context, r configResource, named int, edit cluster.ConfigEdit, validateOnly bool) error {
-	if named > 1 {
-		return coded(kerr.InvalidRequest, "the request names the resource more than once")
+// configChange is the change of one resource, and what became of it.
+type configChange struct {
+	resource configResource
+	edit     cluster.ConfigEdit
+	err      error
+}
+
+// alter makes the changes of a request, each by itself, but for those that are in error already.
+func (a *API) alter(ctx context.Context, changes []configChange, validateOnly bool) {
+	named := make(map[configResource]int, len(changes))
+	for i := range changes {
+		named[changes[i].resource]++
 	}
-	cmd, err := a.configCommand(r, edit, validateOnly)
+	for i := range changes {
+		c := &changes[i]
+		switch {
+		case c.err != nil:
+		case named[c.resource] > 1:
+			c.err = coded(kerr.InvalidRequest, "the request names the resource more than once")
+		default:
+			c.err = a.alterOne(ctx, c, validateOnly)
+		}
+	}
+}
+
+func (a *API) alterOne(ctx context.Context, c *configChange, validateOnly bool) error {
+	cmd, err := a.configCommand(c.resource, c.edit, validateOnly)
 	if err != nil {
 		return err
 	}

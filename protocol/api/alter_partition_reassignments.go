@@ -29,9 +29,7 @@ func (a *API) alterPartitionReassignments(_ context.Context, r *protocol.Request
 			for j := range t.Partitions {
 				rp := kmsg.NewAlterPartitionAssignmentsResponseTopicPartition()
 				rp.Partition = t.Partitions[j].Partition
-				if err := checkReassignment(img, t.Topic, &t.Partitions[j], req.AllowReplicationFactorChange); err != nil {
-					rp.ErrorCode, rp.ErrorMessage = code(err), kmsg.StringPtr(message(err))
-				}
+				rp.ErrorCode, rp.ErrorMessage = refusal(checkReassignment(img, t.Topic, &t.Partitions[j], req.AllowReplicationFactorChange))
 				rt.Partitions = append(rt.Partitions, rp)
 			}
 			resp.Topics = append(resp.Topics, rt)

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/morrowmq/morrow/broker/partition"
 	"github.com/morrowmq/morrow/broker/share"
@@ -154,6 +155,14 @@ func (a *API) explain(err error, doing, topic string, number int32) int16 {
 		})
 	}
 	return c
+}
+
+// refusal is what an answer says of an error: its code, and a message; 0 and nil if there is none.
+func refusal(err error) (number int16, text *string) {
+	if err == nil {
+		return 0, nil
+	}
+	return code(err), kmsg.StringPtr(message(err))
 }
 
 // message is what the client is told besides the code. What an error quotes may be as long as a request; a string of an

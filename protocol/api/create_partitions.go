@@ -48,8 +48,6 @@ func growth(t *kmsg.CreatePartitionsRequestTopic) cluster.Growth {
 func grownTopic(name string, err error) kmsg.CreatePartitionsResponseTopic {
 	rt := kmsg.NewCreatePartitionsResponseTopic()
 	rt.Topic = name
-	if err != nil {
-		rt.ErrorCode, rt.ErrorMessage = code(err), kmsg.StringPtr(message(err))
-	}
+	rt.ErrorCode, rt.ErrorMessage = refusal(err)
 	return rt
 }

@@ -105,7 +105,7 @@ func createdTopic(img *cluster.Image, name string, err error) kmsg.CreateTopicsR
 	rt.Topic = name
 	rt.Configs = []kmsg.CreateTopicsResponseTopicConfig{} // Java takes null for a config it may not see
 	if err != nil {
-		rt.ErrorCode, rt.ErrorMessage = code(err), kmsg.StringPtr(message(err))
+		rt.ErrorCode, rt.ErrorMessage = refusal(err)
 		return rt
 	}
 	t, ok := img.Topic(name)

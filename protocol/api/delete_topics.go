@@ -25,7 +25,7 @@ func (a *API) deleteTopics(_ context.Context, r *protocol.Request) protocol.Repl
 		if len(d.cmd.IDs) > 0 {
 			_, err := a.apply(ctx, d.cmd)
 			for j, rt := range d.asked {
-				refuseDeletion(rt, cluster.ItemError(err, j))
+				rt.ErrorCode, rt.ErrorMessage = refusal(cluster.ItemError(err, j))
 			}
 		}
 		resp := req.ResponseKind().(*kmsg.DeleteTopicsResponse)
@@ -60,7 +60,7 @@ func (a *API) deletion(req *kmsg.DeleteTopicsRequest) *deletion {
 			err = deletionDisabled(req.Version)
 		}
 		if err != nil {
-			refuseDeletion(rt, err)
+			rt.ErrorCode, rt.ErrorMessage = refusal(err)
 			continue
 		}
 		found[i] = t
@@ -70,7 +70,7 @@ func (a *API) deletion(req *kmsg.DeleteTopicsRequest) *deletion {
 		switch {
 		case t == nil:
 		case count[t.ID] > 1:
-			refuseDeletion(&d.topics[i], errRepeatedTopic)
+			d.topics[i].ErrorCode, d.topics[i].ErrorMessage = refusal(errRepeatedTopic)
 		default:
 			d.topics[i].Topic, d.topics[i].TopicID = kmsg.StringPtr(t.Name), t.ID
 			d.cmd.IDs = append(d.cmd.IDs, t.ID)
@@ -78,12 +78,6 @@ func (a *API) deletion(req *kmsg.DeleteTopicsRequest) *deletion {
 		}
 	}
 	return d
-}
-
-func refuseDeletion(rt *kmsg.DeleteTopicsResponseTopic, err error) {
-	if err != nil {
-		rt.ErrorCode, rt.ErrorMessage = code(err), kmsg.StringPtr(message(err))
-	}
 }
 
 // deletionDisabled is the refusal of a broker with delete.topic.enable=false, for which the first versions had no code of its own.

@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"strconv"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -23,7 +22,7 @@ func (a *API) describeCluster(_ context.Context, r *protocol.Request) protocol.R
 	return func(context.Context) (protocol.Answer, error) {
 		resp := req.ResponseKind().(*kmsg.DescribeClusterResponse)
 		if err := checkEndpointType(req); err != nil {
-			resp.ErrorCode, resp.ErrorMessage = code(err), kmsg.StringPtr(message(err))
+			resp.ErrorCode, resp.ErrorMessage = refusal(err)
 			return protocol.Answer{Message: resp}, nil
 		}
 		img := a.store.Image()
@@ -51,5 +50,3 @@ func checkEndpointType(req *kmsg.DescribeClusterRequest) error {
 	}
 	return coded(kerr.UnsupportedEndpointType, "there is no endpoint type %d, expected %d", req.EndpointType, brokerEndpoint)
 }
-
-func decimal(n int32) string { return strconv.Itoa(int(n)) }

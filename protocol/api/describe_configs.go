@@ -39,9 +39,7 @@ func (a *API) describeConfigs(_ context.Context, r *protocol.Request) protocol.R
 			if entries < maxConfigEntries {
 				rr.Configs, err = a.describedConfigs(img, req, want)
 			}
-			if err != nil {
-				rr.ErrorCode, rr.ErrorMessage = code(err), kmsg.StringPtr(message(err))
-			}
+			rr.ErrorCode, rr.ErrorMessage = refusal(err)
 			entries += len(rr.Configs)
 			resp.Resources = append(resp.Resources, rr)
 		}
@@ -105,6 +103,8 @@ func (a *API) checkBrokerName(name string) error {
 	}
 	return nil
 }
+
+func decimal(n int32) string { return strconv.Itoa(int(n)) }
 
 func checkNamed(what, name string) error {
 	if name == "" {

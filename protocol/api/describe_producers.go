@@ -32,7 +32,7 @@ func (a *API) producersOf(topic string, number int32) kmsg.DescribeProducersResp
 	rp.Partition = number
 	p, err := a.partitionNamed(topic, number)
 	if err != nil {
-		rp.ErrorCode, rp.ErrorMessage = code(err), kmsg.StringPtr(message(err))
+		rp.ErrorCode, rp.ErrorMessage = refusal(err)
 		return rp
 	}
 	for _, i := range p.Producers() {

@@ -43,7 +43,7 @@ func (a *API) coordinator(ctx context.Context, kind int8, key, listener string) 
 	c.Key, c.NodeID, c.Port = key, -1, -1
 	host, port, id, err := a.locateCoordinator(ctx, kind, key, listener)
 	if err != nil {
-		c.ErrorCode, c.ErrorMessage = code(err), kmsg.StringPtr(message(err))
+		c.ErrorCode, c.ErrorMessage = refusal(err)
 		return c
 	}
 	c.NodeID, c.Host, c.Port = id, host, port

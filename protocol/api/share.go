@@ -27,6 +27,14 @@ func (a *API) shared(group string, k fetchKey) (share.Key, *partition.Partition,
 	return key, p, err
 }
 
+// topicName is the name of a topic for the log, "" if it is gone.
+func (a *API) topicName(k fetchKey) string {
+	if t, err := find(a.store.Image(), k.topicKey, true); err == nil {
+		return t.Name
+	}
+	return ""
+}
+
 // openShare begins a share-partition where the group's share.auto.offset.reset says.
 func (a *API) openShare(ctx context.Context, key share.Key, p *partition.Partition) error {
 	start, err := a.shareStart(ctx, key.Group, p)
@@ -124,7 +132,7 @@ func (a *API) shareStateTopic() cluster.NewTopic {
 
 // checkShareMember refuses a member id that no client makes.
 func checkShareMember(group, member *string) (shareMember, error) {
-	m := shareMember{stringOf(group), stringOf(member)}
+	m := shareMember{deref(group), deref(member)}
 	switch {
 	case m.group == "":
 		return m, kerr.InvalidGroupID
@@ -197,11 +205,4 @@ func shareEnd(last int64) int64 {
 		return last
 	}
 	return last + 1
-}
-
-func stringOf(s *string) string {
-	if s == nil {
-		return ""
-	}
-	return *s
 }

@@ -18,10 +18,10 @@ func (a *API) shareAcknowledge(_ context.Context, r *protocol.Request) protocol.
 	req := r.Message.(*kmsg.ShareAcknowledgeRequest)
 	return func(ctx context.Context) (protocol.Answer, error) {
 		resp := req.ResponseKind().(*kmsg.ShareAcknowledgeResponse)
-		resp.AcquisitionLockTimeoutMillis = a.lockMillis(stringOf(req.GroupID))
+		resp.AcquisitionLockTimeoutMillis = a.lockMillis(deref(req.GroupID))
 		s, err := a.acknowledgingSession(req)
 		if err != nil {
-			resp.ErrorCode, resp.ErrorMessage = code(err), kmsg.StringPtr(message(err))
+			resp.ErrorCode, resp.ErrorMessage = refusal(err)
 			return protocol.Answer{Message: resp}, nil
 		}
 		acks := requestAcks(req)
@@ -82,7 +82,7 @@ func (a *API) answerAcks(resp *kmsg.ShareAcknowledgeResponse, acks []shareAck, l
 		rp := kmsg.NewShareAcknowledgeResponseTopicPartition()
 		rp.Partition = ack.key.partition
 		if ack.err != nil {
-			rp.ErrorCode = a.explain(ack.err, "acknowledge", "", ack.key.partition)
+			rp.ErrorCode = a.explain(ack.err, "acknowledge", a.topicName(ack.key), ack.key.partition)
 			rp.ErrorMessage = kmsg.StringPtr(message(ack.err))
 		}
 		l := named.sharing(ack.key, rp.ErrorCode)

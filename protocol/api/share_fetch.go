@@ -68,8 +68,8 @@ func (a *API) shareFetch(_ context.Context, r *protocol.Request) protocol.Reply 
 
 func (a *API) shareFetchError(req *kmsg.ShareFetchRequest, err error) protocol.Answer {
 	resp := req.ResponseKind().(*kmsg.ShareFetchResponse)
-	resp.ErrorCode, resp.ErrorMessage = code(err), kmsg.StringPtr(message(err))
-	resp.AcquisitionLockTimeoutMillis = a.lockMillis(stringOf(req.GroupID))
+	resp.ErrorCode, resp.ErrorMessage = refusal(err)
+	resp.AcquisitionLockTimeoutMillis = a.lockMillis(deref(req.GroupID))
 	return protocol.Answer{Message: resp}
 }
 

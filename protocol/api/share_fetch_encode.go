@@ -79,7 +79,7 @@ func (f *shareFetching) told() []sharedPart {
 		p := at(ack.key)
 		if ack.err != nil {
 			text := message(ack.err)
-			p.ackCode, p.ackText = f.api.explain(ack.err, "acknowledge", f.topicName(ack.key), ack.key.partition), &text
+			p.ackCode, p.ackText = f.api.explain(ack.err, "acknowledge", f.api.topicName(ack.key), ack.key.partition), &text
 		}
 	}
 	for i := range f.parts {
@@ -90,7 +90,7 @@ func (f *shareFetching) told() []sharedPart {
 		p := at(sp.key)
 		if sp.err != nil {
 			text := message(sp.err)
-			p.code, p.text = f.api.explain(sp.err, "share fetch", f.topicName(sp.key), sp.key.partition), &text
+			p.code, p.text = f.api.explain(sp.err, "share fetch", f.api.topicName(sp.key), sp.key.partition), &text
 			continue
 		}
 		p.acquired, p.ranges = joinedAcquired(sp.acquired, int64(f.req.BatchSize)), sp.taken()
@@ -101,13 +101,6 @@ func (f *shareFetching) told() []sharedPart {
 		parts = append(parts, *byKey[k])
 	}
 	return parts
-}
-
-func (f *shareFetching) topicName(k fetchKey) string {
-	if t, err := find(f.api.store.Image(), k.topicKey, true); err == nil {
-		return t.Name
-	}
-	return ""
 }
 
 func countShared(parts []sharedPart) (n int) {

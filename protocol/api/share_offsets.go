@@ -47,7 +47,7 @@ func (d *shareOffsets) group(ctx context.Context, want *kmsg.DescribeShareGroupO
 	rg := kmsg.NewDescribeShareGroupOffsetsResponseGroup()
 	rg.GroupID = want.GroupID
 	if err := d.api.groups.IsShareGroup(ctx, want.GroupID); err != nil {
-		rg.ErrorCode, rg.ErrorMessage = code(err), kmsg.StringPtr(message(err))
+		rg.ErrorCode, rg.ErrorMessage = refusal(err)
 		return rg
 	}
 	begun := d.statuses(want.GroupID)
@@ -89,7 +89,7 @@ func (d *shareOffsets) topic(group string, want *kmsg.DescribeShareGroupOffsetsR
 		s, begun := d.statuses(group)[share.Key{Group: group, Topic: rt.TopicID, Partition: n}]
 		switch {
 		case err != nil:
-			rp.ErrorCode, rp.ErrorMessage = code(err), kmsg.StringPtr(message(err))
+			rp.ErrorCode, rp.ErrorMessage = refusal(err)
 		case begun:
 			rp.StartOffset, rp.Lag = s.Start, max(p.Log().Offsets().VisibleEnd-s.Start-s.Finished, 0)
 		}
@@ -130,7 +130,7 @@ func (a *API) alterShareGroupOffsets(_ context.Context, r *protocol.Request) pro
 	return func(ctx context.Context) (protocol.Answer, error) {
 		resp := req.ResponseKind().(*kmsg.AlterShareGroupOffsetsResponse)
 		if err := a.mayResetShares(ctx, req.GroupID); err != nil {
-			resp.ErrorCode, resp.ErrorMessage = code(err), kmsg.StringPtr(message(err))
+			resp.ErrorCode, resp.ErrorMessage = refusal(err)
 			return protocol.Answer{Message: resp}, nil
 		}
 		for i := range req.Topics {
@@ -184,7 +184,7 @@ func (a *API) deleteShareGroupOffsets(_ context.Context, r *protocol.Request) pr
 	return func(ctx context.Context) (protocol.Answer, error) {
 		resp := req.ResponseKind().(*kmsg.DeleteShareGroupOffsetsResponse)
 		if err := a.groups.IdleShareGroup(ctx, req.GroupID, false); err != nil {
-			resp.ErrorCode, resp.ErrorMessage = code(err), kmsg.StringPtr(message(err))
+			resp.ErrorCode, resp.ErrorMessage = refusal(err)
 			return protocol.Answer{Message: resp}, nil
 		}
 		for _, t := range req.Topics {
@@ -215,7 +215,8 @@ func (a *API) deleteGroups(ctx context.Context, req *kmsg.DeleteGroupsRequest) *
 			if err := a.shares.DeleteGroup(ctx, group); err != nil {
 				a.logger.Warn("share group not deleted: its state is still there", "group", group, "err", err)
 				rg := kmsg.NewDeleteGroupsResponseGroup()
-				rg.Group, rg.ErrorCode, rg.ErrorMessage = group, code(err), kmsg.StringPtr(message(err))
+				rg.Group = group
+				rg.ErrorCode, rg.ErrorMessage = refusal(err)
 				kept = append(kept, rg)
 				continue
 			}

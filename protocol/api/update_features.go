@@ -25,9 +25,7 @@ func (a *API) updateFeatures(_ context.Context, r *protocol.Request) protocol.Re
 			err := checkLevel(features, update)
 			rr := kmsg.NewUpdateFeaturesResponseResult()
 			rr.Feature = update.Feature
-			if err != nil {
-				rr.ErrorCode, rr.ErrorMessage = code(err), kmsg.StringPtr(message(err))
-			}
+			rr.ErrorCode, rr.ErrorMessage = refusal(err)
 			if req.Version < 2 {
 				resp.Results = append(resp.Results, rr)
 			} else if err != nil {
