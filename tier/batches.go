@@ -46,7 +46,7 @@ func (p *Partition) batchAt(ctx context.Context, e *Entry, offset int64, buf []b
 		return nil, err
 	}
 	s := newSegmentReader(ctx, p, e, ix)
-	defer func() { err = errors.Join(err, s.release()) }()
+	defer func() { err = errors.Join(err, s.blocks.release()) }()
 	walk := headers{r: s, pos: ix.pointPos(offset), end: ix.DataSize}
 	for {
 		h, err := walk.next()
@@ -106,14 +106,14 @@ func (p *Partition) scanEntry(ctx context.Context, e *Entry, from, to int64, vis
 		return err
 	}
 	s := newSegmentReader(ctx, p, e, ix)
-	defer func() { err = errors.Join(err, s.release()) }()
+	defer func() { err = errors.Join(err, s.blocks.release()) }()
 	in := scanner{r: s, pos: ix.pointPos(from), end: ix.DataSize}
 	for {
 		block := int(in.pos / ix.BlockBytes)
-		if err := s.releaseBelow(block); err != nil {
+		if err := s.blocks.releaseBelow(block); err != nil {
 			return err
 		}
-		s.prefetch(block+1, min(block-block%runBlocks+scanAhead, len(ix.Blocks)))
+		s.blocks.prefetch(block+1, min(block-block%runBlocks+scanAhead, len(ix.Blocks)))
 		b, _, err := in.next()
 		switch {
 		case errors.Is(err, io.EOF) || err == nil && b.BaseOffset() >= to:
@@ -127,18 +127,6 @@ func (p *Partition) scanEntry(ctx context.Context, e *Entry, from, to int64, vis
 			return err
 		}
 	}
-}
-
-// releaseBelow lets go of the blocks before one.
-func (s *segmentReader) releaseBelow(block int) error {
-	var errs []error
-	for n, ch := range s.held {
-		if n < block {
-			errs = append(errs, s.p.tier.chunks.release(ch))
-			delete(s.held, n)
-		}
-	}
-	return errors.Join(errs...)
 }
 
 // Segments lists the remote segments, in order. It reads pages of the manifest as needed, but not the manifest itself if that is known.

@@ -27,11 +27,11 @@ type chunkCache struct {
 	memoryBytes int64
 	diskBytes   int64
 	reserve     int64 // free space on the disk that is left to others
-	loading     *flights[chunkKey, *chunk]
+	loading     *flights[blockKey, *chunk]
 	buffers     buffers
 
 	mu     sync.Mutex // guards what follows, and every chunk but its key, size, data and file
-	chunks map[chunkKey]*chunk
+	chunks map[blockKey]*chunk
 	small  queueOf
 	main   queueOf
 	ghost  ghosts
@@ -40,15 +40,9 @@ type chunkCache struct {
 	hits, misses int64
 }
 
-// chunkKey names one block of one object. Tokens are unique, so nothing in the cache is ever stale.
-type chunkKey struct {
-	token Token
-	block int
-}
-
 // chunk is one block of an object, in memory or in a local file.
 type chunk struct {
-	key  chunkKey
+	key  blockKey
 	size int64
 	data []byte // nil: in the file
 	file vfs.File
@@ -76,7 +70,7 @@ func openChunkCache(fsys vfs.FS, dir string, memoryBytes, diskBytes, reserve int
 	}
 	return &chunkCache{
 		fs: fsys, dir: dir, memoryBytes: memoryBytes, diskBytes: diskBytes, reserve: reserve,
-		loading: newFlights[chunkKey, *chunk](life), chunks: map[chunkKey]*chunk{},
+		loading: newFlights[blockKey, *chunk](life), chunks: map[blockKey]*chunk{},
 	}, nil
 }
 
@@ -85,7 +79,7 @@ type loadFunc func(ctx context.Context, into []byte) error
 
 // get returns a chunk of size bytes, pinned: it stays readable until release. If it is not cached, load reads it, once for
 // everybody who waits, and crc is what its bytes must have.
-func (c *chunkCache) get(ctx context.Context, key chunkKey, size int64, crc uint32, load loadFunc) (*chunk, error) {
+func (c *chunkCache) get(ctx context.Context, key blockKey, size int64, crc uint32, load loadFunc) (*chunk, error) {
 	for try := range cacheTries {
 		if ch := c.pin(key, try == 0); ch != nil {
 			return ch, nil
@@ -111,7 +105,7 @@ func (c *chunkCache) get(ctx context.Context, key chunkKey, size int64, crc uint
 
 // wantedChunk is one that will be wanted soon.
 type wantedChunk struct {
-	key  chunkKey
+	key  blockKey
 	size int64
 	crc  uint32
 }
@@ -148,7 +142,7 @@ func (c *chunkCache) missing(run []wantedChunk) int {
 var errBrokenOff = errors.New("loading broke off before")
 
 func (c *chunkCache) prefetchMissing(run []wantedChunk, open openFunc) {
-	keys := make([]chunkKey, len(run))
+	keys := make([]blockKey, len(run))
 	for i := range run {
 		keys[i] = run[i].key
 	}
@@ -170,7 +164,7 @@ func (c *chunkCache) prefetchMissing(run []wantedChunk, open openFunc) {
 }
 
 // pin takes a cached chunk into use.
-func (c *chunkCache) pin(key chunkKey, count bool) *chunk {
+func (c *chunkCache) pin(key blockKey, count bool) *chunk {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	ch := c.chunks[key]
@@ -220,7 +214,7 @@ func (c *chunkCache) release(ch *chunk) error {
 }
 
 // loader makes the function that loads one chunk into the cache.
-func (c *chunkCache) loader(key chunkKey, size int64, crc uint32, load loadFunc) func(context.Context) (*chunk, error) {
+func (c *chunkCache) loader(key blockKey, size int64, crc uint32, load loadFunc) func(context.Context) (*chunk, error) {
 	return func(ctx context.Context) (*chunk, error) {
 		c.mu.Lock()
 		have := c.chunks[key]
@@ -233,7 +227,7 @@ func (c *chunkCache) loader(key chunkKey, size int64, crc uint32, load loadFunc)
 }
 
 // load reads a chunk, and takes it into the cache unless one has landed meanwhile. The caller has the flight of key, and so nobody else does.
-func (c *chunkCache) load(ctx context.Context, key chunkKey, size int64, crc uint32, load loadFunc) (*chunk, error) {
+func (c *chunkCache) load(ctx context.Context, key blockKey, size int64, crc uint32, load loadFunc) (*chunk, error) {
 	data, err := c.read(ctx, key, size, crc, load)
 	if err != nil {
 		return nil, err
@@ -249,7 +243,7 @@ func (c *chunkCache) load(ctx context.Context, key chunkKey, size int64, crc uin
 	return ch, c.insert(ch)
 }
 
-func (c *chunkCache) read(ctx context.Context, key chunkKey, size int64, crc uint32, load loadFunc) ([]byte, error) {
+func (c *chunkCache) read(ctx context.Context, key blockKey, size int64, crc uint32, load loadFunc) ([]byte, error) {
 	data := c.buffers.get(size)
 	err := load(ctx, data)
 	if err == nil {

@@ -21,14 +21,14 @@ type chunkTester struct {
 	life  *lifetime
 
 	mu    sync.Mutex
-	loads map[chunkKey]int
+	loads map[blockKey]int
 }
 
 const testChunk = 1000
 
 // newChunkTester opens a cache for so many chunks in memory and on disk.
 func newChunkTester(t *testing.T, memory, disk int64) *chunkTester {
-	c := &chunkTester{t: t, disk: vfs.NewMem(), life: newLifetime(), loads: map[chunkKey]int{}}
+	c := &chunkTester{t: t, disk: vfs.NewMem(), life: newLifetime(), loads: map[blockKey]int{}}
 	var err error
 	if c.cache, err = openChunkCache(c.disk, "/cache", memory*testChunk, disk*testChunk, 0, c.life); err != nil {
 		t.Fatal(err)
@@ -56,7 +56,7 @@ func chunkBytes(block int) []byte {
 // read reads a whole chunk as a sequential reader does, in several steps.
 func (c *chunkTester) read(object byte, block int) {
 	c.t.Helper()
-	key := chunkKey{token: Token{object}, block: block}
+	key := blockKey{token: Token{object}, block: block}
 	want := chunkBytes(block)
 	for pos := int64(0); pos < testChunk; pos += 250 {
 		ch, err := c.cache.get(context.Background(), key, testChunk, crc32.Checksum(want, castagnoli), func(_ context.Context, into []byte) error {
@@ -168,7 +168,7 @@ func TestCacheLeavesTheReserve(t *testing.T) {
 
 func TestDamagedChunkIsNotCached(t *testing.T) {
 	c := newChunkTester(t, 5, 10)
-	key := chunkKey{token: Token{1}}
+	key := blockKey{token: Token{1}}
 	for range 2 {
 		_, err := c.cache.get(t.Context(), key, testChunk, 12345, func(_ context.Context, into []byte) error { copy(into, chunkBytes(0)); return nil })
 		if !errors.Is(err, ErrCorrupt) {
@@ -180,12 +180,12 @@ func TestDamagedChunkIsNotCached(t *testing.T) {
 
 func TestPanicOfALoadReachesItsReaders(t *testing.T) {
 	c := newChunkTester(t, 5, 10)
-	_, err := c.cache.get(t.Context(), chunkKey{}, 1, 0, func(context.Context, []byte) error { panic("a bug") })
+	_, err := c.cache.get(t.Context(), blockKey{}, 1, 0, func(context.Context, []byte) error { panic("a bug") })
 	if err == nil {
 		t.Fatal("no error")
 	}
 	c.life.end()
-	_, err = c.cache.get(t.Context(), chunkKey{}, 1, 0, func(context.Context, []byte) error { return nil })
+	_, err = c.cache.get(t.Context(), blockKey{}, 1, 0, func(context.Context, []byte) error { return nil })
 	if !errors.Is(err, ErrClosed) {
 		t.Fatal(err)
 	}
@@ -200,7 +200,7 @@ func testRunThatBreaksOff(t *testing.T) {
 	c := newChunkTester(t, 10, 0)
 	var run []wantedChunk
 	for block := range 4 {
-		run = append(run, wantedChunk{chunkKey{block: block}, testChunk, crc32.Checksum(chunkBytes(block), castagnoli)})
+		run = append(run, wantedChunk{blockKey{block: block}, testChunk, crc32.Checksum(chunkBytes(block), castagnoli)})
 	}
 	opened, broken, goOn := 0, 1, make(chan struct{})
 	c.cache.prefetch(run, func(first int) openFunc {

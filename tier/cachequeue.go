@@ -82,21 +82,21 @@ func (q *queueOf) oldest() *chunk { return q.order.Back().Value.(*chunk) }
 // ghosts remembers the keys that left the small queue last.
 type ghosts struct {
 	order list.List
-	keys  map[chunkKey]*element
+	keys  map[blockKey]*element
 }
 
-func (g *ghosts) add(key chunkKey, limit int) {
+func (g *ghosts) add(key blockKey, limit int) {
 	if g.keys == nil {
-		g.keys = map[chunkKey]*element{}
+		g.keys = map[blockKey]*element{}
 	}
 	g.keys[key] = g.order.PushFront(key)
 	for g.order.Len() > limit {
-		delete(g.keys, g.order.Remove(g.order.Back()).(chunkKey))
+		delete(g.keys, g.order.Remove(g.order.Back()).(blockKey))
 	}
 }
 
 // take reports whether key is remembered, and forgets it.
-func (g *ghosts) take(key chunkKey) bool {
+func (g *ghosts) take(key blockKey) bool {
 	e := g.keys[key]
 	if e == nil {
 		return false

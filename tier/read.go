@@ -29,8 +29,7 @@ type Read struct {
 	// Next is where to go on. If there are no ranges, nothing visible is remote from Offset up to here.
 	Next int64
 
-	cache  *chunkCache
-	chunks []*chunk
+	blocks segmentBlocks // of the ranges; nil: there are none
 }
 
 // Range is Len bytes of a file from Pos.
@@ -41,12 +40,12 @@ type Range struct {
 
 // Release lets go of the files. The ranges must not be used any more.
 func (r *Read) Release() error {
-	var errs []error
-	for _, ch := range r.chunks {
-		errs = append(errs, r.cache.release(ch))
+	if r.blocks == nil {
+		return nil
 	}
-	r.chunks, r.Ranges = nil, nil
-	return errors.Join(errs...)
+	blocks := r.blocks
+	r.blocks, r.Ranges = nil, nil
+	return blocks.release()
 }
 
 // Read returns visible batches from an offset on: the batch that holds it, and as many after it in the same segment as MaxBytes
@@ -118,26 +117,23 @@ func (p *Partition) readSegment(ctx context.Context, e *Entry, offset int64, r R
 	sr := newSegmentReader(ctx, p, e, ix)
 	out, err := sr.collect(offset, r)
 	if err != nil {
-		return nil, errors.Join(err, sr.release())
+		return nil, errors.Join(err, sr.blocks.release())
 	}
-	out.cache = p.tier.chunks
-	for _, ch := range sr.held {
-		out.chunks = append(out.chunks, ch)
-	}
+	out.blocks = sr.blocks
 	return out, nil
 }
 
-// segmentReader reads one segment object through the chunk cache. Chunks it has touched stay pinned until they are released.
+// segmentReader reads one segment object. Blocks it has touched stay readable until they are released.
 type segmentReader struct {
-	ctx  context.Context
-	p    *Partition
-	e    *Entry
-	ix   *Index
-	held map[int]*chunk
+	ctx    context.Context
+	p      *Partition
+	e      *Entry
+	ix     *Index
+	blocks segmentBlocks
 }
 
 func newSegmentReader(ctx context.Context, p *Partition, e *Entry, ix *Index) *segmentReader {
-	return &segmentReader{ctx: ctx, p: p, e: e, ix: ix, held: map[int]*chunk{}}
+	return &segmentReader{ctx: ctx, p: p, e: e, ix: ix, blocks: p.blocksOf(e, ix)}
 }
 
 // collect gathers batches from offset on, MaxBytes at most.
@@ -223,20 +219,20 @@ func (s *segmentReader) cut(v VisibleRange, pos, room int64, one bool) (end, nex
 	}
 }
 
-// take adds the bytes [pos, end) of the segment to out. All chunks are asked for at once.
+// take adds the bytes [pos, end) of the segment to out. All blocks are asked for at once.
 func (s *segmentReader) take(out *Read, pos, end int64) error {
 	size := s.ix.BlockBytes
-	s.prefetch(int(pos/size), int((end+size-1)/size))
+	s.blocks.prefetch(int(pos/size), int((end+size-1)/size))
 	for pos < end {
-		b := int(pos / size)
-		stop := min(end, int64(b+1)*size)
-		from, to := pos-int64(b)*size, stop-int64(b)*size
-		ch, err := s.chunk(b)
+		n := int(pos / size)
+		stop := min(end, int64(n+1)*size)
+		from, to := pos-int64(n)*size, stop-int64(n)*size
+		f, at, err := s.blocks.block(s.ctx, n)
 		if err != nil {
 			return err
 		}
-		s.p.tier.chunks.used(ch, from, to)
-		out.add(Range{File: ch.file, Pos: from, Len: to - from})
+		s.blocks.used(n, from, to)
+		out.add(Range{File: f, Pos: at + from, Len: to - from})
 		pos = stop
 	}
 	return nil
@@ -251,54 +247,6 @@ func (r *Read) add(x Range) {
 	r.Ranges = append(r.Ranges, x)
 }
 
-// chunk returns a block of the segment, pinned.
-func (s *segmentReader) chunk(block int) (*chunk, error) {
-	if ch := s.held[block]; ch != nil {
-		return ch, nil
-	}
-	key, size, crc, load := s.block(block)
-	ch, err := s.p.tier.chunks.get(s.ctx, key, size, crc, load)
-	if err != nil {
-		return nil, err
-	}
-	s.held[block] = ch
-	return ch, nil
-}
-
-// prefetch begins to load the blocks [from, to), up to runBlocks with one request.
-func (s *segmentReader) prefetch(from, to int) {
-	for from < to {
-		if s.held[from] != nil {
-			from++
-			continue
-		}
-		end := min(to, from-from%runBlocks+runBlocks)
-		run := make([]wantedChunk, 0, runBlocks)
-		for b := from; b < end; b++ {
-			key, size, crc, _ := s.block(b)
-			run = append(run, wantedChunk{key, size, crc})
-		}
-		s.p.tier.chunks.prefetch(run, func(first int) openFunc { return s.openRun(from + first) })
-		from = end
-	}
-}
-
-// openRun makes the function that asks for some blocks at once.
-func (s *segmentReader) openRun(block int) openFunc {
-	key, pos := s.e.id().key(s.p.catalog.dir, segmentSuffix), int64(block)*s.ix.BlockBytes
-	return func(ctx context.Context, n int) (loadFunc, func(), error) {
-		return s.p.openRun(ctx, key, pos, min(int64(n)*s.ix.BlockBytes, s.ix.DataSize-pos))
-	}
-}
-
-// block is what the cache needs to know of a block.
-func (s *segmentReader) block(n int) (key chunkKey, size int64, crc uint32, load loadFunc) {
-	pos := int64(n) * s.ix.BlockBytes
-	size = min(s.ix.BlockBytes, s.ix.DataSize-pos)
-	load = s.p.fetcher(s.e.id().key(s.p.catalog.dir, segmentSuffix), pos)
-	return chunkKey{token: s.e.Token, block: n}, size, s.ix.Blocks[n], load
-}
-
 // ReadAt reads bytes of the segment's data, for looking at headers.
 func (s *segmentReader) ReadAt(b []byte, pos int64) (n int, err error) {
 	size := s.ix.BlockBytes
@@ -310,24 +258,15 @@ func (s *segmentReader) ReadAt(b []byte, pos int64) (n int, err error) {
 		block := int(at / size)
 		from := at - int64(block)*size
 		want := min(int64(len(b)-n), size-from, s.ix.DataSize-at)
-		ch, err := s.chunk(block)
+		f, begin, err := s.blocks.block(s.ctx, block)
 		if err != nil {
 			return n, err
 		}
-		got, err := ch.file.ReadAt(b[n:n+int(want)], from)
+		got, err := f.ReadAt(b[n:n+int(want)], begin+from)
 		n += got
 		if int64(got) < want {
 			return n, errors.Join(io.ErrUnexpectedEOF, err)
 		}
 	}
 	return n, nil
-}
-
-func (s *segmentReader) release() error {
-	var errs []error
-	for _, ch := range s.held {
-		errs = append(errs, s.p.tier.chunks.release(ch))
-	}
-	s.held = nil
-	return errors.Join(errs...)
 }

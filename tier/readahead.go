@@ -83,10 +83,10 @@ func (s *segmentReader) ahead(offset int64, n int) int {
 			if n > runBlocks {
 				cut -= cut % runBlocks
 			}
-			s.prefetch(first, cut)
+			s.blocks.prefetch(first, cut)
 			return n
 		}
-		s.prefetch(first, end)
+		s.blocks.prefetch(first, end)
 		counted, last = counted+end-first, end-1
 	}
 	return counted

@@ -49,7 +49,7 @@ func (p *Partition) timestampIn(ctx context.Context, e *Entry, ts, from int64) (
 		return 0, 0, false, err
 	}
 	s := newSegmentReader(ctx, p, e, ix)
-	defer func() { err = errors.Join(err, s.release()) }()
+	defer func() { err = errors.Join(err, s.blocks.release()) }()
 	// Before the last point whose predecessors are all too old, there is nothing.
 	k := sort.Search(len(ix.Points), func(k int) bool { return ix.Points[k].MaxTimestamp >= ts }) - 1
 	first := ix.pointPos(from)
