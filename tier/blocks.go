@@ -3,6 +3,7 @@ package tier
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/morrowmq/morrow/internal/vfs"
 )
@@ -21,9 +22,12 @@ type segmentBlocks interface {
 	release() error
 }
 
-// blocksOf gives access to the blocks of a segment.
+// blocksOf gives access to the blocks of a segment: where they lie if no cache could keep them at a better place, else through the cache.
 func (p *Partition) blocksOf(e *Entry, ix *Index) segmentBlocks {
 	o := segmentObject{p: p, key: e.id().key(p.catalog.dir, segmentSuffix), token: e.Token, ix: ix}
+	if placed := p.tier.placed; placed != nil {
+		return &placedBlocks{segmentObject: o, placed: placed}
+	}
 	return &cachedBlocks{segmentObject: o, cache: p.tier.chunks, held: map[int]*chunk{}}
 }
 
@@ -45,6 +49,14 @@ type segmentObject struct {
 func (o *segmentObject) block(n int) (key blockKey, pos, size int64, crc uint32) {
 	pos = int64(n) * o.ix.BlockBytes
 	return blockKey{o.token, n}, pos, min(o.ix.BlockBytes, o.ix.DataSize-pos), o.ix.Blocks[n]
+}
+
+// checkBlock compares the checksum of a block with what it must be.
+func checkBlock(n int, got, want uint32) error {
+	if got != want {
+		return fmt.Errorf("block %d: %w: crc %08x instead of %08x", n, ErrCorrupt, got, want)
+	}
+	return nil
 }
 
 // runs divides the blocks [from, to) into what is to be asked for with one request each. Readers that come from different places divide alike.

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"github.com/morrowmq/morrow/internal/vfs"
 )
 
 // Bucket is an object store: whole objects under flat keys. It is what the rest of the package
@@ -36,6 +38,16 @@ type Bucket interface {
 	Checksum() Algorithm
 	// String is the bucket's URL without secrets, for messages.
 	String() string
+}
+
+// InPlace is a Bucket whose objects are files that can be read where they lie.
+type InPlace interface {
+	Bucket
+	// OpenFile opens the file of an object that is never replaced, for reading. Nothing has verified what it holds. It stays
+	// readable while it is open, even if the object is deleted. ErrNotFound if there is no object.
+	OpenFile(key string) (vfs.File, Object, error)
+	// Beside reports whether the objects are on the file system that holds dir.
+	Beside(dir string) bool
 }
 
 // Body is what Put stores: Size bytes read from At, possibly several times, with the checksum they had when they were written.

@@ -34,8 +34,8 @@ type chunkCache struct {
 	chunks map[blockKey]*chunk
 	small  queueOf
 	main   queueOf
-	ghost  ghosts
-	names  int64 // files made so far
+	ghost  recent[blockKey, struct{}] // the keys that left the small queue last
+	names  int64                      // files made so far
 
 	hits, misses int64
 }
@@ -247,9 +247,7 @@ func (c *chunkCache) read(ctx context.Context, key blockKey, size int64, crc uin
 	data := c.buffers.get(size)
 	err := load(ctx, data)
 	if err == nil {
-		if got := crc32.Checksum(data, castagnoli); got != crc {
-			err = fmt.Errorf("block %d: %w: crc %08x instead of %08x", key.block, ErrCorrupt, got, crc)
-		}
+		err = checkBlock(key.block, crc32.Checksum(data, castagnoli), crc)
 	}
 	if err != nil {
 		c.buffers.put(data)
@@ -265,7 +263,7 @@ func (c *chunkCache) insert(ch *chunk) error {
 	ch.held = true
 	c.chunks[ch.key] = ch
 	var dead, moving []*chunk
-	if c.ghost.take(ch.key) {
+	if _, here := c.ghost.take(ch.key); here {
 		moving = append(moving, ch)
 	} else {
 		c.small.add(ch)

@@ -15,7 +15,7 @@ func (c *chunkCache) evictSmallLocked() (dead, reused []*chunk) {
 			reused = append(reused, ch) // still held, and found, until it is on disk
 			continue
 		}
-		c.ghost.add(ch.key, c.ghostLimitLocked())
+		c.ghost.add(ch.key, struct{}{}, c.ghostLimitLocked())
 		if c.dropLocked(ch) {
 			dead = append(dead, ch)
 		}
@@ -79,31 +79,45 @@ func (q *queueOf) remove(ch *chunk) {
 
 func (q *queueOf) oldest() *chunk { return q.order.Back().Value.(*chunk) }
 
-// ghosts remembers the keys that left the small queue last.
-type ghosts struct {
-	order list.List
-	keys  map[blockKey]*element
+// recent remembers the keys that were added last, each with a value.
+type recent[K comparable, V any] struct {
+	order list.List // of recentEntry; the front is the newest
+	keys  map[K]*element
 }
 
-func (g *ghosts) add(key blockKey, limit int) {
-	if g.keys == nil {
-		g.keys = map[blockKey]*element{}
+type recentEntry[K comparable, V any] struct {
+	key   K
+	value V
+}
+
+// add remembers a key, anew if it is known, and forgets the oldest ones above limit.
+func (r *recent[K, V]) add(key K, value V, limit int) {
+	if r.keys == nil {
+		r.keys = map[K]*element{}
 	}
-	g.keys[key] = g.order.PushFront(key)
-	for g.order.Len() > limit {
-		delete(g.keys, g.order.Remove(g.order.Back()).(blockKey))
+	r.take(key)
+	r.keys[key] = r.order.PushFront(recentEntry[K, V]{key, value})
+	for r.order.Len() > limit {
+		delete(r.keys, r.order.Remove(r.order.Back()).(recentEntry[K, V]).key)
 	}
 }
 
-// take reports whether key is remembered, and forgets it.
-func (g *ghosts) take(key blockKey) bool {
-	e := g.keys[key]
+// get returns the value of a key and whether it is remembered.
+func (r *recent[K, V]) get(key K) (value V, ok bool) {
+	if e := r.keys[key]; e != nil {
+		return e.Value.(recentEntry[K, V]).value, true
+	}
+	return value, false
+}
+
+// take is get, and forgets the key.
+func (r *recent[K, V]) take(key K) (value V, ok bool) {
+	e := r.keys[key]
 	if e == nil {
-		return false
+		return value, false
 	}
-	g.order.Remove(e)
-	delete(g.keys, key)
-	return true
+	delete(r.keys, key)
+	return r.order.Remove(e).(recentEntry[K, V]).value, true
 }
 
 // buffers recycles the memory of chunks: a reader goes through gigabytes of them.

@@ -50,7 +50,7 @@ const (
 	lockPoll      = 5 * time.Millisecond
 )
 
-var _ Bucket = (*FileBucket)(nil)
+var _ InPlace = (*FileBucket)(nil)
 
 // OpenFileBucket opens a directory as a bucket, making it if needed, and removes temporary files of writers that died.
 func OpenFileBucket(fsys vfs.FS, dir string, now time.Time) (*FileBucket, error) {

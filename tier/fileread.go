@@ -122,6 +122,38 @@ func (b *FileBucket) get(ctx context.Context, key string, off, n int64) (_ io.Re
 	return readCloser{&exactReader{r: withContext(ctx, io.NewSectionReader(f, off, n)), left: n}, f}, obj, nil
 }
 
+// OpenFile implements [InPlace].
+func (b *FileBucket) OpenFile(key string) (vfs.File, Object, error) {
+	f, obj, err := b.openFile(key)
+	return f, obj, fileError("get", key, err)
+}
+
+func (b *FileBucket) openFile(key string) (vfs.File, Object, error) {
+	name, err := b.path(key)
+	if err != nil {
+		return nil, Object{}, err
+	}
+	f, err := b.fs.Open(name)
+	if err != nil {
+		return nil, Object{}, err
+	}
+	st, err := b.fs.Stat(name)
+	if err != nil {
+		return nil, Object{}, errors.Join(err, f.Close())
+	}
+	return f, Object{Key: key, Size: st.Size, Modified: st.ModTime}, nil
+}
+
+// Beside implements [InPlace].
+func (b *FileBucket) Beside(dir string) bool {
+	objects, err := b.fs.Stat(b.dir)
+	if err != nil {
+		return false
+	}
+	other, err := b.fs.Stat(dir)
+	return err == nil && objects.Device == other.Device
+}
+
 func sumFile(ctx context.Context, f vfs.File, size int64) (Checksum, error) {
 	h := CRC64NVME.New()
 	if _, err := io.Copy(h, withContext(ctx, io.NewSectionReader(f, 0, size))); err != nil {

@@ -62,7 +62,11 @@ func (p *Partition) readAheadFrom(ctx context.Context, offset int64, n int) {
 		if err != nil {
 			return
 		}
-		n -= newSegmentReader(ctx, p, e, ix).ahead(offset, n)
+		s := newSegmentReader(ctx, p, e, ix)
+		n -= s.ahead(offset, n)
+		if s.blocks.release() != nil {
+			return
+		}
 		offset = e.End
 	}
 }

@@ -126,6 +126,7 @@ type Tier struct {
 	decoded    *decoded
 	manifests  *flights[string, *Manifest]
 	chunks     *chunkCache
+	placed     *placed       // nil: what is read goes through chunks
 	deletion   chan struct{} // 1-buffered: a topic is to be deleted
 	admitted   atomic.Pointer[admission]
 	begun      chan struct{} // closed by the first admission
@@ -172,6 +173,9 @@ func Open(o Options) (*Tier, error) {
 	}
 	if t.chunks, err = openChunkCache(t.fs, vfs.Join(t.dir, "cache"), o.CacheMemory, o.CacheBytes, o.CacheReserve, t.life); err != nil {
 		return nil, fmt.Errorf("open tier: %w", err)
+	}
+	if b, ok := o.Bucket.(InPlace); ok && b.Beside(t.dir) {
+		t.placed = newPlaced(b, t.life)
 	}
 	t.registerer = o.Registerer
 	if o.Registerer != nil {

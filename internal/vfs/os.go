@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -84,7 +85,11 @@ func (OS) Stat(name string) (Info, error) {
 	if err != nil {
 		return Info{}, err
 	}
-	return Info{Size: st.Size(), ModTime: st.ModTime(), Dir: st.IsDir()}, nil
+	info := Info{Size: st.Size(), ModTime: st.ModTime(), Dir: st.IsDir()}
+	if sys, ok := st.Sys().(*syscall.Stat_t); ok {
+		info.Device = uint64(sys.Dev)
+	}
+	return info, nil
 }
 
 func (OS) SyncDir(dir string) error {

@@ -73,6 +73,7 @@ type Info struct {
 	Size    int64
 	ModTime time.Time
 	Dir     bool
+	Device  uint64 // the file system it is on; another one has another
 }
 
 // Usage is the space of a file system, in bytes. Free is what an unprivileged writer can use.

@@ -33,6 +33,7 @@ func TestBucket(t *testing.T, large int64, open func(t *testing.T) tier.Bucket) 
 		{"list stops when told", testListStop},
 		{"delete is final and can be repeated", testDelete},
 		{"a cancelled request ends", testCancelled},
+		{"an object can be read where it lies", testInPlace},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.run(t, open(t)) })
 	}
@@ -306,5 +307,35 @@ func testCancelled(t *testing.T, b tier.Bucket) {
 	}
 	if _, err := b.Head(ctx, "x"); err == nil {
 		t.Error("head ended well")
+	}
+}
+
+// testInPlace is for buckets whose objects are files.
+func testInPlace(t *testing.T, b tier.Bucket) {
+	p, ok := b.(tier.InPlace)
+	if !ok {
+		return
+	}
+	data := pattern(100_000, 4)
+	put(t, b, "in/place", data)
+	f, o, err := p.OpenFile("in/place")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if o.Key != "in/place" || o.Size != int64(len(data)) || o.Modified.IsZero() {
+		t.Errorf("opened %+v", o)
+	}
+	if err := b.Delete(t.Context(), "in/place"); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, len(data))
+	if _, err := f.ReadAt(got, 0); err != nil || !bytes.Equal(got, data) {
+		t.Errorf("other bytes once the object is deleted, %v", err)
+	}
+	_, _, err = p.OpenFile("in/place")
+	expectKind(t, err, tier.ErrNotFound)
+	if p.Beside("/no/such/directory") {
+		t.Error("beside a directory that does not exist")
 	}
 }
