@@ -5,7 +5,7 @@ var brokerTierDefs = []Def{
 	{Name: "tier.url", Type: String, Null: true, Valid: tierURL,
 		Doc: "The object store: s3://bucket/prefix?region=…&endpoint=…, or file:///directory. Unset means the directory tier below the data directory."},
 	{Name: "tier.cache.bytes", Type: Long, Default: "1073741824", Valid: atLeast(0),
-		Doc: "Bytes of local disk for chunks read from the tier."},
+		Doc: "Bytes of local disk for chunks read from the tier. A directory on the same file system as the data needs none."},
 	{Name: "tier.scrub.interval.ms", Type: Long, Default: "604800000", Valid: atLeast(1000),
 		Doc: "Milliseconds between two looks for damage in the tier."},
 	{Name: "tier.scrub.bytes.per.second", Type: Long, Default: "0", Valid: atLeast(0),
