@@ -32,17 +32,29 @@ func NewHandles(fsys vfs.FS, maxIdle int) *Handles {
 // Close closes the files nobody uses. Files in use are closed when they are released.
 func (h *Handles) Close() error {
 	h.mu.Lock()
-	defer h.mu.Unlock()
 	h.max = 0
-	return h.evictLocked()
+	idle := h.evictLocked()
+	h.mu.Unlock()
+	return idle.close()
 }
 
-func (h *Handles) evictLocked() error {
+// files are to be closed once Handles.mu is given back: the last close of a file that was removed frees its space, which may take long.
+type files []vfs.File
+
+func (fs files) close() error {
 	var errs []error
-	for h.open > h.max && h.idle.next != &h.idle {
-		errs = append(errs, h.idle.next.closeLocked())
+	for _, f := range fs {
+		errs = append(errs, f.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// evictLocked returns the files that are one too many, and unused.
+func (h *Handles) evictLocked() (idle files) {
+	for h.open > h.max && h.idle.next != &h.idle {
+		idle = append(idle, h.idle.next.detachLocked())
+	}
+	return idle
 }
 
 // handle is one file of a segment, opened when it is needed.
@@ -65,38 +77,38 @@ func (h *handle) name() string {
 func (h *handle) acquire() (vfs.File, error) {
 	c := h.of.o.Handles
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if h.gone {
-		return nil, ErrGone
-	}
-	if h.f == nil {
-		f, err := c.fsys.Open(h.name())
-		if err != nil {
-			return nil, err
+	f, idle, err := h.acquireLocked(c.fsys.Open)
+	c.mu.Unlock()
+	_ = idle.close() // see detachLocked
+	return f, err
+}
+
+func (h *handle) acquireLocked(open func(name string) (vfs.File, error)) (f vfs.File, idle files, err error) {
+	switch {
+	case h.gone:
+		return nil, nil, ErrGone
+	case h.f == nil:
+		if h.f, err = open(h.name()); err != nil {
+			h.f = nil
+			return nil, nil, err
 		}
-		h.f = f
-		c.open++
-		_ = c.evictLocked()
-	} else if h.refs == 0 {
+		h.of.o.Handles.open++
+		idle = h.of.o.Handles.evictLocked()
+	case h.refs == 0:
 		h.unlink()
 	}
 	h.refs++
-	return h.f, nil
+	return h.f, idle, nil
 }
 
 // create makes the file and leaves it acquired.
 func (h *handle) create() (vfs.File, error) {
 	c := h.of.o.Handles
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	f, err := c.fsys.Create(h.name())
-	if err != nil {
-		return nil, err
-	}
-	h.f, h.refs = f, 1
-	c.open++
-	_ = c.evictLocked()
-	return f, nil
+	f, idle, err := h.acquireLocked(c.fsys.Create)
+	c.mu.Unlock()
+	_ = idle.close() // see detachLocked
+	return f, err
 }
 
 // ensure acquires the file, making it if it does not exist.
@@ -111,31 +123,25 @@ func (h *handle) ensure() (vfs.File, error) {
 func (h *handle) release() {
 	c := h.of.o.Handles
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	h.refs--
-	if h.refs > 0 {
-		return
+	var idle files
+	if h.refs--; h.refs == 0 {
+		last := c.idle.prev
+		h.prev, h.next = last, &c.idle
+		last.next, c.idle.prev = h, h
+		if h.gone {
+			idle = files{h.detachLocked()}
+		} else {
+			idle = c.evictLocked()
+		}
 	}
-	last := c.idle.prev
-	h.prev, h.next = last, &c.idle
-	last.next, c.idle.prev = h, h
-	if h.gone {
-		_ = h.closeLocked()
-	} else {
-		_ = c.evictLocked()
-	}
+	c.mu.Unlock()
+	_ = idle.close() // see detachLocked
 }
 
 // remove unlinks the file. Whoever has it acquired keeps reading it.
 func (h *handle) remove() error {
-	c := h.of.o.Handles
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	h.gone = true
-	if h.f != nil && h.refs == 0 {
-		_ = h.closeLocked()
-	}
-	err := c.fsys.Remove(h.name())
+	h.forget()
+	err := h.of.o.FS.Remove(h.name())
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -146,20 +152,23 @@ func (h *handle) remove() error {
 func (h *handle) forget() {
 	c := h.of.o.Handles
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	h.gone = true
+	var idle files
 	if h.f != nil && h.refs == 0 {
-		_ = h.closeLocked()
+		idle = files{h.detachLocked()}
 	}
+	c.mu.Unlock()
+	_ = idle.close() // see detachLocked
 }
 
-// closeLocked closes an idle handle. What was written through it has been synced or is a cache.
-func (h *handle) closeLocked() error {
+// detachLocked takes the file of an idle handle away, to be closed. What was written through it has been synced or is a cache, so an
+// error of that tells nothing.
+func (h *handle) detachLocked() vfs.File {
 	h.unlink()
 	f := h.f
 	h.f = nil
 	h.of.o.Handles.open--
-	return f.Close()
+	return f
 }
 
 func (h *handle) unlink() {

@@ -367,25 +367,25 @@ func (s *Segment) Hold() (f vfs.File, release func(), err error) {
 
 // Remove unlinks the files. Readers that hold the segment go on.
 func (s *Segment) Remove() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.writer != nil {
-		s.writer = nil
-		s.log.release()
-	}
+	s.dropWriter()
 	summary := handle{of: s, suffix: SummarySuffix}
 	return errors.Join(s.log.remove(), s.offsets.remove(), s.times.remove(), s.txns.remove(), summary.remove())
 }
 
 // Close closes the files once nobody holds them. It does not sync.
 func (s *Segment) Close() {
+	s.dropWriter()
+	for _, h := range []*handle{&s.log, &s.offsets.handle, &s.times.handle, &s.txns.handle} {
+		h.forget()
+	}
+}
+
+// dropWriter gives back the file that was kept for a sync, which will not come.
+func (s *Segment) dropWriter() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.writer != nil {
 		s.writer = nil
 		s.log.release()
-	}
-	for _, h := range []*handle{&s.log, &s.offsets.handle, &s.times.handle, &s.txns.handle} {
-		h.forget()
 	}
 }
