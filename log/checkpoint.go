@@ -71,8 +71,8 @@ func (l *Log) storeCheckpoints() error {
 	if err := l.storeFacts(true); err != nil {
 		return err
 	}
-	l.appendMu.Lock() // no truncation meanwhile
-	defer l.appendMu.Unlock()
+	l.cutMu.Lock() // what is described may not be cut or replaced meanwhile
+	defer l.cutMu.Unlock()
 	l.mu.Lock()
 	n := 0
 	for n < len(l.recovery.pending) && l.recovery.pending[n].segment.End <= l.recovery.synced {

@@ -32,52 +32,21 @@ func (l *Log) Evict(confirmed int64, idle func(segment.Info) bool) (removed int,
 	return l.takeOut(evictable, func(int64) { l.confirmed = max(l.confirmed, confirmed) })
 }
 
-// takeOut removes closed and durable segments. Before the first file goes, the facts are durable: with the new local start, with
-// what change, called under the lock with the base of the first segment that stays, makes of them, and with the synced
-// end, since recovery takes a hole above that for a lost tail.
+// takeOut removes the closed and durable segments that goes says, of which it is asked once each, in order. Before the first file goes, the
+// facts are durable: with the new local start and holes, with what change, called under mu with the base of the first segment that stays,
+// makes of them, and with the synced end.
 func (l *Log) takeOut(goes func(*segment.Segment) bool, change func(first int64)) (removed int, err error) {
 	if err := l.Failure(); err != nil {
 		return 0, err
 	}
 	l.appendMu.Lock()
-	defer l.appendMu.Unlock()
 	l.cutMu.Lock()
 	defer l.cutMu.Unlock()
-	l.mu.Lock()
-	before := l.segments
-	last := len(before) - 1
-	var gone []*segment.Segment
-	keep := make([]*segment.Segment, 0, len(before))
-	for i, s := range before {
-		if i < last && s.End() <= l.durableEnd && goes(s) {
-			gone = append(gone, s)
-		} else {
-			keep = append(keep, s)
-		}
-	}
-	facts := l.factsLocked()
-	if len(gone) > 0 {
-		l.segments, l.local = keep, keep[0].Base()
-		l.passedLocked(gone)
-		l.removals++
-	}
-	change(keep[0].Base())
-	moved := len(gone) > 0 || l.start != facts.start
-	l.mu.Unlock()
-	if !moved {
-		return 0, nil
-	}
-	if err := l.storeFacts(true); err != nil {
-		l.mu.Lock()
-		l.segments = before
-		l.confirmed, l.local, l.start, l.reported = facts.deleteBound, facts.localStart, facts.start, facts.reportedStart
-		l.below, l.epochs = facts.visibleBelow, facts.epochs
-		l.mu.Unlock()
+	gone, err := l.unlist(goes, change)
+	l.appendMu.Unlock() // nobody needs to wait until the files have gone
+	if err != nil {
 		return 0, err
 	}
-	l.mu.Lock()
-	l.recovery.pending = slices.DeleteFunc(l.recovery.pending, func(c checkpoint) bool { return slices.Contains(gone, c.segment.Of()) })
-	l.mu.Unlock()
 	for _, s := range gone {
 		if err := s.Remove(); err != nil {
 			return removed, l.wrap("remove segment of", err)
@@ -88,4 +57,44 @@ func (l *Log) takeOut(goes func(*segment.Segment) bool, change func(first int64)
 		removed++
 	}
 	return removed, nil
+}
+
+// unlist takes segments out of the log for takeOut, durably, under appendMu and cutMu.
+func (l *Log) unlist(goes func(*segment.Segment) bool, change func(first int64)) (gone []*segment.Segment, err error) {
+	l.mu.Lock()
+	before, facts := l.segments, l.factsLocked()
+	l.mu.Unlock()
+	last := len(before) - 1
+	keep := make([]*segment.Segment, 0, len(before))
+	for i, s := range before {
+		if i < last && s.End() <= facts.synced && goes(s) {
+			gone = append(gone, s)
+		} else {
+			keep = append(keep, s)
+		}
+	}
+	l.mu.Lock()
+	if len(gone) > 0 {
+		l.segments, l.local = keep, keep[0].Base()
+		l.passedLocked(gone)
+		l.removals++
+	}
+	change(keep[0].Base())
+	moved := len(gone) > 0 || l.start != facts.start
+	l.mu.Unlock()
+	if !moved {
+		return nil, nil
+	}
+	if err := l.storeFacts(true); err != nil {
+		l.mu.Lock()
+		l.segments = before
+		l.confirmed, l.local, l.start, l.reported = facts.deleteBound, facts.localStart, facts.start, facts.reportedStart
+		l.below, l.epochs = facts.visibleBelow, facts.epochs
+		l.mu.Unlock()
+		return nil, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.recovery.pending = slices.DeleteFunc(l.recovery.pending, func(c checkpoint) bool { return slices.Contains(gone, c.segment.Of()) })
+	return gone, nil
 }

@@ -14,9 +14,11 @@
 // Start and reported start are facts: nothing below the one need be kept, nothing below the other is shown. Local start is where
 // the local segments begin; it is above start if older segments are in the tier.
 //
-// Locks: Log.appendMu is held by whoever changes the bytes of a log, over the writing. Log.mu guards what is known
-// about them, and is never held over I/O. Log.cutMu is held by whoever removes or replaces segments. They are taken in the order appendMu, cutMu, factsMu, mu. No callback runs under any. A log has no goroutine
-// of its own; those of the set belong to [Set.Run].
+// Locks, in the order in which they are taken: Log.appendMu is held by whoever changes the bytes of a log, over the writing. Log.cutMu is held
+// by whoever removes or replaces segments, until their files have gone, and by whoever writes down what is in them. Log.factsMu is held
+// while facts are written. Log.mu guards what is known about all that, and is never held over I/O. [Options.Synced] is called without any.
+//
+// A log has no goroutine of its own; those of the set belong to [Set.Run].
 package log
 
 import (
@@ -94,14 +96,14 @@ type Log struct {
 
 	compacting atomic.Bool // the log is being cleaned
 
-	// appendMu is held over every change of the log's bytes: append, roll, truncation, removal of segments.
+	// appendMu is held over every change of the log's bytes: append, roll, truncation, and while it is settled which segments go.
 	appendMu sync.Mutex
 	scratch  []record.Batch // guarded by appendMu
 
-	// cutMu is held over the removal, the cut and the replacement of segments. It is taken after appendMu and before factsMu. Appends go on.
+	// cutMu is held over the removal, the cut and the replacement of segments, and over writing checkpoints of them. Appends go on.
 	cutMu sync.Mutex
 
-	// factsMu is held while facts are written. It is taken after appendMu and before mu.
+	// factsMu is held while facts are written.
 	factsMu sync.Mutex
 	stored  factsFile // guarded by factsMu
 

@@ -23,32 +23,22 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		segmentSync: syncs.WithLabelValues("segment"),
 		journalSync: syncs.WithLabelValues("journal"),
 	}
-	journal := prometheus.NewCounter(prometheus.CounterOpts{
-		Name: "morrow_log_journal_bytes_total",
-		Help: "Bytes written to the commit journal.",
-	})
-	appended := prometheus.NewCounter(prometheus.CounterOpts{
-		Name: "morrow_log_appended_bytes_total",
-		Help: "Bytes of record batches appended to logs.",
-	})
-	failures := prometheus.NewCounter(prometheus.CounterOpts{
-		Name: "morrow_log_failures_total",
-		Help: "Logs that went offline, or could not be opened, because of a failed write, a failed sync or corruption.",
-	})
 	counter := func(name, help string) prometheus.Counter {
-		c := prometheus.NewCounter(prometheus.CounterOpts{Name: "morrow_log_compaction" + name, Help: help})
+		c := prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
 		if r != nil {
 			r.MustRegister(c)
 		}
 		return c
 	}
-	m.compactions = counter("s_total", "Times a log was cleaned, or that was tried.")
-	m.compactRead = counter("_read_bytes_total", "Bytes of record batches read to clean logs.")
-	m.compactWritten = counter("_written_bytes_total", "Bytes of record batches written to clean logs.")
-	m.compactReclaimed = counter("_reclaimed_bytes_total", "Bytes that cleaned segments are smaller than before.")
-	m.journalBytes, m.appendedBytes, m.failures = journal, appended, failures
+	m.journalBytes = counter("morrow_log_journal_bytes_total", "Bytes written to the commit journal.")
+	m.appendedBytes = counter("morrow_log_appended_bytes_total", "Bytes of record batches appended to logs.")
+	m.failures = counter("morrow_log_failures_total", "Logs that went offline, or could not be opened, because of a failed write, a failed sync or corruption.")
+	m.compactions = counter("morrow_log_compactions_total", "Times a log was cleaned, or that was tried.")
+	m.compactRead = counter("morrow_log_compaction_read_bytes_total", "Bytes of record batches read to clean logs.")
+	m.compactWritten = counter("morrow_log_compaction_written_bytes_total", "Bytes of record batches written to clean logs.")
+	m.compactReclaimed = counter("morrow_log_compaction_reclaimed_bytes_total", "Bytes that cleaned segments are smaller than before.")
 	if r != nil {
-		r.MustRegister(syncs, journal, appended, failures)
+		r.MustRegister(syncs)
 	}
 	return m
 }

@@ -26,30 +26,13 @@ func (l *Log) Retain(now time.Time, f Floor) (removed int, err error) {
 		return 0, err
 	}
 	l.appendMu.Lock()
-	defer l.appendMu.Unlock()
 	l.cutMu.Lock()
 	defer l.cutMu.Unlock()
-	cfg := l.config.Load()
-	p := l.planRetention(cfg, now, f)
-	if p.rollFirst {
-		if err := l.roll(); err != nil {
-			return 0, err
-		}
-		p = l.planRetention(cfg, now, f)
-	}
-	if p.local > 0 {
-		if err := l.keepProducers(p.local); err != nil {
-			return 0, err
-		}
-	}
-	if moved, err := l.moveStart(p, f); !moved || err != nil {
+	gone, err := l.expire(now, f)
+	l.appendMu.Unlock() // nobody needs to wait until the files have gone
+	if err != nil {
 		return 0, err
 	}
-	l.mu.Lock()
-	gone := l.segments[:p.local]
-	l.segments = slices.Clone(l.segments[p.local:])
-	l.removals++
-	l.mu.Unlock()
 	for _, s := range gone {
 		if err := s.Remove(); err != nil {
 			return removed, l.wrap("remove segment of", err)
@@ -62,6 +45,32 @@ func (l *Log) Retain(now time.Time, f Floor) (removed int, err error) {
 		}
 	}
 	return removed, nil
+}
+
+// expire takes the segments out of the log that retention has released, under appendMu and cutMu.
+func (l *Log) expire(now time.Time, f Floor) (gone []*segment.Segment, err error) {
+	cfg := l.config.Load()
+	p := l.planRetention(cfg, now, f)
+	if p.rollFirst {
+		if err := l.roll(); err != nil {
+			return nil, err
+		}
+		p = l.planRetention(cfg, now, f)
+	}
+	if p.local > 0 {
+		if err := l.keepProducers(p.local); err != nil {
+			return nil, err
+		}
+	}
+	if moved, err := l.moveStart(p, f); !moved || err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	gone = l.segments[:p.local]
+	l.segments = slices.Clone(l.segments[p.local:])
+	l.removals++
+	return gone, nil
 }
 
 // moveStart makes the new starts and the delete bound durable, before anything below them goes. It reports

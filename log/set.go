@@ -379,7 +379,9 @@ func (s *Set) Close() error {
 	s.settle()
 	for _, l := range s.all() {
 		l.appendMu.Lock()
+		l.cutMu.Lock()
 		l.close()
+		l.cutMu.Unlock()
 		l.appendMu.Unlock()
 	}
 	var err error
