@@ -4,6 +4,8 @@ import (
 	"context"
 	"io"
 	"time"
+
+	"github.com/morrowmq/morrow/internal/pace"
 )
 
 const (
@@ -23,7 +25,7 @@ func (p *Partition) fetcher(key string, pos int64) loadFunc {
 			return err
 		}
 		defer release()
-		if err := pace(ctx, p.tier.fetchLimit, len(into)); err != nil {
+		if err := pace.Wait(ctx, p.tier.fetchLimit, len(into)); err != nil {
 			return err
 		}
 		ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
@@ -70,7 +72,7 @@ func (p *Partition) openRun(ctx context.Context, key string, pos, n int64) (next
 	}
 	next = func(_ context.Context, into []byte) error {
 		w.pause()
-		if err := pace(ctx, p.tier.fetchLimit, len(into)); err != nil {
+		if err := pace.Wait(ctx, p.tier.fetchLimit, len(into)); err != nil {
 			return err
 		}
 		w.progress()

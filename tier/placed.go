@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/morrowmq/morrow/internal/pace"
 	"github.com/morrowmq/morrow/internal/vfs"
 )
 
@@ -157,7 +158,7 @@ func (b *placedBlocks) opened(ctx context.Context, do func(f vfs.File, modified 
 // check verifies a block, at the pace that fetches may have.
 func (b *placedBlocks) check(ctx context.Context, f vfs.File, n int, modified time.Time) error {
 	key, pos, size, crc := b.segmentObject.block(n)
-	if err := pace(ctx, b.p.tier.fetchLimit, int(size)); err != nil {
+	if err := pace.Wait(ctx, b.p.tier.fetchLimit, int(size)); err != nil {
 		return err
 	}
 	got, err := sumRange(ctx, f, pos, size)

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"github.com/morrowmq/morrow/internal/pace"
 )
 
 // VerifyOptions say how closely remote data is looked at.
@@ -56,7 +58,7 @@ type verifier struct {
 }
 
 func newVerifier(b Bucket, dir string, o VerifyOptions) *verifier {
-	v := &verifier{bucket: b, dir: dir, o: o, objects: rate.NewLimiter(rate.Inf, 1), bytes: newLimiter(o.BytesPerSecond)}
+	v := &verifier{bucket: b, dir: dir, o: o, objects: rate.NewLimiter(rate.Inf, 1), bytes: pace.NewLimiter(o.BytesPerSecond)}
 	if o.ObjectsPerSecond > 0 {
 		v.objects.SetLimit(rate.Limit(o.ObjectsPerSecond))
 	}
@@ -151,7 +153,7 @@ func (v *verifier) entry(ctx context.Context, e *Entry) error {
 	return nil
 }
 
-func (v *verifier) pace(ctx context.Context, n int) error { return pace(ctx, v.bytes, n) }
+func (v *verifier) pace(ctx context.Context, n int) error { return pace.Wait(ctx, v.bytes, n) }
 
 // replaced reports whether an entry is no longer in the manifest, or in it with another object.
 func (v *verifier) replaced(ctx context.Context, e *Entry) (bool, error) {

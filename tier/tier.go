@@ -25,6 +25,7 @@ import (
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/time/rate"
 
+	"github.com/morrowmq/morrow/internal/pace"
 	"github.com/morrowmq/morrow/internal/vfs"
 )
 
@@ -152,7 +153,7 @@ func Open(o Options) (*Tier, error) {
 		workers: 2 * o.Uploads, prepareTTL: o.PrepareTTL,
 		sweepEvery: o.SweepEvery, sweepGrace: o.SweepGrace, scrubEvery: o.ScrubEvery, scrubRate: o.ScrubRate,
 		uploads: semaphore.NewWeighted(int64(o.Uploads)), fetches: semaphore.NewWeighted(int64(o.Fetches)),
-		copyLimit: newLimiter(o.CopyRate), fetchLimit: newLimiter(o.FetchRate),
+		copyLimit: pace.NewLimiter(o.CopyRate), fetchLimit: pace.NewLimiter(o.FetchRate),
 		queue: newQueue(), life: newLifetime(), deletion: make(chan struct{}, 1), partitions: map[partitionKey]*Partition{},
 	}
 	t.admitted.Store(&admission{err: ErrNotAdmitted})

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"sync"
+
+	"github.com/morrowmq/morrow/internal/pace"
 )
 
 // A step uploads at most this much, so that the bound moves on and other partitions get their turn.
@@ -301,7 +303,7 @@ func (p *Partition) sendOne(ctx context.Context, u *upload) error {
 			return nil
 		}
 	}
-	body.Pace = func(ctx context.Context, n int) error { return pace(ctx, p.tier.copyLimit, n) }
+	body.Pace = func(ctx context.Context, n int) error { return pace.Wait(ctx, p.tier.copyLimit, n) }
 	p.stats.copyRequests.Add(1)
 	obj, err := putConfirmed(ctx, p.tier.bucket, key, body)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/morrowmq/morrow/cluster/config"
+	"github.com/morrowmq/morrow/internal/pace"
 	"github.com/morrowmq/morrow/log"
 	"github.com/morrowmq/morrow/log/compact"
 	"github.com/morrowmq/morrow/log/segment"
@@ -23,12 +24,9 @@ type compaction struct {
 	told    atomic.Bool           // that the tier is in the way
 }
 
-// cleanBurst is what the cleaner may read or write at once before the limit on its rate is felt, in bytes.
-const cleanBurst = 1 << 20
-
 // compact cleans compacted partitions, the dirtiest first and log.cleaner.threads of them at the same time, until ctx ends.
 func (t *Table) compact(ctx context.Context) error {
-	limiter := rate.NewLimiter(rate.Inf, cleanBurst)
+	limiter := pace.NewLimiter(0)
 	done := make(chan struct{})
 	running := 0
 	defer func() {
@@ -116,7 +114,7 @@ func (p *Partition) clean(ctx context.Context, limits *config.Resolved, limiter 
 	done, err := p.log.Compact(ctx, p.now(), log.Compaction{
 		Gate:     p.gate(),
 		MapBytes: limits.Int("log.cleaner.dedupe.buffer.size") / limits.Int("log.cleaner.threads"),
-		Pace:     func(ctx context.Context, bytes int) error { return pace(ctx, limiter, bytes) },
+		Pace:     func(ctx context.Context, bytes int) error { return pace.Wait(ctx, limiter, bytes) },
 	})
 	switch {
 	case err == nil:
@@ -130,18 +128,6 @@ func (p *Partition) clean(ctx context.Context, limits *config.Resolved, limiter 
 		p.cleaner.failure.Store(&err)
 		p.logger.Error("partition is not cleaned any more, because its log cannot be read; others are", "partition", p.String(), "err", err)
 	}
-}
-
-// pace waits until bytes may be read or written.
-func pace(ctx context.Context, l *rate.Limiter, bytes int) error {
-	for bytes > 0 {
-		n := min(bytes, cleanBurst)
-		if err := l.WaitN(ctx, n); err != nil {
-			return err
-		}
-		bytes -= n
-	}
-	return nil
 }
 
 // Compaction is how a compacted partition stands.

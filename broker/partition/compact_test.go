@@ -10,11 +10,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"github.com/morrowmq/morrow/cluster"
 	"github.com/morrowmq/morrow/cluster/config"
 	"github.com/morrowmq/morrow/delay"
+	"github.com/morrowmq/morrow/internal/pace"
 	"github.com/morrowmq/morrow/log/segment"
 	"github.com/morrowmq/morrow/tier/tiertest"
 )
@@ -30,7 +29,7 @@ func later(key, value, by string) rec {
 func (w *world) clean(p *Partition) {
 	w.Helper()
 	w.commit()
-	p.clean(context.Background(), w.store.Image().BrokerConfig(), rate.NewLimiter(rate.Inf, cleanBurst))
+	p.clean(context.Background(), w.store.Image().BrokerConfig(), pace.NewLimiter(0))
 }
 
 func TestPendingRecordsSurviveCompaction(t *testing.T) {
@@ -226,7 +225,7 @@ func (w *world) slowly(p *Partition) (done chan struct{}) {
 	done = make(chan struct{})
 	go func() {
 		defer close(done)
-		p.clean(context.Background(), w.store.Image().BrokerConfig(), rate.NewLimiter(1<<20, cleanBurst))
+		p.clean(context.Background(), w.store.Image().BrokerConfig(), pace.NewLimiter(1<<20))
 	}()
 	return done
 }

@@ -16,6 +16,7 @@ import (
 var importMap = []edges{
 	{"internal/assert", nil},
 	{"internal/vfs", nil},
+	{"internal/pace", nil},
 	{"internal/testnet", nil},
 	{"internal/script", nil},
 	{"internal/lint", nil},
@@ -27,7 +28,7 @@ var importMap = []edges{
 	{"log/compact", []string{"log/segment", "log/record", "internal/vfs"}},
 	{"log", []string{"log/record", "log/segment", "log/producer", "log/compact", "internal/vfs", "internal/assert"}},
 
-	{"tier", []string{"log", "log/segment", "log/record", "internal/vfs"}},
+	{"tier", []string{"log", "log/segment", "log/record", "internal/vfs", "internal/pace"}},
 	{"tier/tiertest", []string{"tier"}},
 	{"delay", []string{"log", "log/record", "internal/vfs"}},
 
@@ -48,7 +49,7 @@ var importMap = []edges{
 		"log", "log/segment", "log/record", "delay", "tier", "cluster", "cluster/config", "cluster/replica",
 		"log/compact",  // it picks which partition is cleaned next
 		"broker/coord", // a partition is the journal of a coordinator's shard
-		"internal/vfs",
+		"internal/vfs", "internal/pace",
 	}},
 	{"broker/deadletter", []string{"broker/partition", "broker/share", "cluster", "log", "log/record"}},
 	{"broker/rest", nil},
