@@ -252,7 +252,7 @@ func (l *Log) Segments() []segment.Info {
 	l.mu.Unlock()
 	infos := make([]segment.Info, len(segments))
 	for i, s := range segments {
-		infos[i] = s.Describe()
+		infos[i] = s.Info()
 	}
 	return infos
 }

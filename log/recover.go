@@ -198,13 +198,12 @@ func (l *Log) adopt(f facts) {
 	l.confirmed, l.below, l.lineage = f.deleteBound, f.visibleBelow, f.lineage
 	l.epochs = epochsTo(f.epochs, l.end+1)
 	for _, s := range l.segments {
-		i := s.Describe()
-		for _, e := range i.Epochs {
+		for _, e := range s.Epochs() {
 			if n := len(l.epochs); n == 0 || l.epochs[n-1].Epoch < e.Epoch {
 				l.epochs = append(slices.Clip(l.epochs), e)
 			}
 		}
-		l.received = max(l.received, i.MaxReceived)
+		l.received = max(l.received, s.Info().MaxReceived)
 	}
 	l.recovery.at, l.recovery.synced = l.end, f.synced
 	l.factsDirty = l.end > f.synced

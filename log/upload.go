@@ -32,7 +32,7 @@ func (l *Log) OpenSegment(base int64) (*SegmentFile, error) {
 		}
 		return nil, err
 	}
-	return &SegmentFile{file: f, info: s.Describe(), release: release}, nil
+	return &SegmentFile{file: f, info: s.Info(), release: release}, nil
 }
 
 // Info describes the segment.

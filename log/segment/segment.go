@@ -72,8 +72,6 @@ type Info struct {
 	FirstTime    int64 // max timestamp of the first batch, ms; None if empty
 	Sealed       bool  // closed: nothing is appended any more
 	Generation   int64 // differs if the bytes do
-	Epochs       []Epoch
-	Visible      []Span
 }
 
 // Timestamp is what time retention counts from: the newest record or receive time. None if the segment is empty.
@@ -132,7 +130,7 @@ func (s *Segment) Size() int64 {
 	return s.state.size
 }
 
-// Info describes the segment as it is now, but for epochs and visible spans.
+// Info describes the segment as it is now.
 func (s *Segment) Info() Info {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -145,13 +143,11 @@ func (s *Segment) Info() Info {
 	}
 }
 
-// Describe is Info with epochs and visible spans.
-func (s *Segment) Describe() Info {
-	i := s.Info()
+// Epochs are the leader epochs that begin in the segment, in order.
+func (s *Segment) Epochs() []Epoch {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	i.Epochs, i.Visible = slices.Clone(s.epochs), slices.Clone(s.spans)
-	return i
+	return slices.Clone(s.epochs)
 }
 
 // FirstTimestamp is the max timestamp of the first batch, ms; None if the segment is empty.
