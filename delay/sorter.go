@@ -3,6 +3,7 @@ package delay
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"container/heap"
 	"encoding/binary"
 	"errors"
@@ -28,12 +29,25 @@ type sorter struct {
 	files []vfs.File
 }
 
-// sorted is where an item lies in the arena.
-type sorted struct{ from, key, end int }
+// sorted is where an item lies in the arena. Its prefix, the beginning of the key, decides most comparisons without a look there.
+type sorted struct {
+	prefix         uint64
+	from, key, end int
+}
+
+// prefixOf is the beginning of a key as a number that compares like it.
+func prefixOf(key []byte) uint64 {
+	if len(key) >= 8 {
+		return binary.BigEndian.Uint64(key)
+	}
+	var padded [8]byte
+	copy(padded[:], key)
+	return binary.BigEndian.Uint64(padded[:])
+}
 
 // add copies an item.
 func (s *sorter) add(key, value []byte) error {
-	if len(s.items) > 0 && len(s.arena)+len(key)+len(value)+24*len(s.items) > s.maxBytes {
+	if len(s.items) > 0 && len(s.arena)+len(key)+len(value)+32*len(s.items) > s.maxBytes {
 		if err := s.flush(); err != nil {
 			return err
 		}
@@ -41,12 +55,15 @@ func (s *sorter) add(key, value []byte) error {
 	from := len(s.arena)
 	s.arena = append(s.arena, key...)
 	s.arena = append(s.arena, value...)
-	s.items = append(s.items, sorted{from, from + len(key), len(s.arena)})
+	s.items = append(s.items, sorted{prefixOf(key), from, from + len(key), len(s.arena)})
 	return nil
 }
 
 func (s *sorter) sortChunk() {
 	slices.SortFunc(s.items, func(a, b sorted) int {
+		if a.prefix != b.prefix {
+			return cmp.Compare(a.prefix, b.prefix)
+		}
 		return bytes.Compare(s.arena[a.from:a.key], s.arena[b.from:b.key])
 	})
 }
@@ -118,6 +135,7 @@ type chunk struct {
 	at         int
 	buf        []byte
 	key, value []byte
+	prefix     uint64 // of key
 }
 
 func (c *chunk) next() error {
@@ -127,7 +145,7 @@ func (c *chunk) next() error {
 		}
 		it := s.items[c.at]
 		c.at++
-		c.key, c.value = s.arena[it.from:it.key], s.arena[it.key:it.end]
+		c.key, c.value, c.prefix = s.arena[it.from:it.key], s.arena[it.key:it.end], it.prefix
 		return nil
 	}
 	keyLen, err := binary.ReadUvarint(c.r)
@@ -143,6 +161,7 @@ func (c *chunk) next() error {
 		return unexpected(err)
 	}
 	c.key, c.value = c.buf[:keyLen], c.buf[keyLen:]
+	c.prefix = prefixOf(c.key)
 	return nil
 }
 
@@ -168,10 +187,15 @@ func (m *merger) add(c *chunk) error {
 	return err
 }
 
-func (m merger) Len() int           { return len(m) }
-func (m merger) Less(i, j int) bool { return bytes.Compare(m[i].key, m[j].key) < 0 }
-func (m merger) Swap(i, j int)      { m[i], m[j] = m[j], m[i] }
-func (m *merger) Push(x any)        { *m = append(*m, x.(*chunk)) }
+func (m merger) Len() int { return len(m) }
+func (m merger) Less(i, j int) bool {
+	if m[i].prefix != m[j].prefix {
+		return m[i].prefix < m[j].prefix
+	}
+	return bytes.Compare(m[i].key, m[j].key) < 0
+}
+func (m merger) Swap(i, j int) { m[i], m[j] = m[j], m[i] }
+func (m *merger) Push(x any)   { *m = append(*m, x.(*chunk)) }
 func (m *merger) Pop() any {
 	last := len(*m) - 1
 	c := (*m)[last]
