@@ -67,6 +67,17 @@ func (p *pins) forgetBelow(ticket int64) (partial int64) {
 	return p.spans[0].from
 }
 
+// oldest returns a ticket below which n pending records lie, or a few more.
+func (p *pins) oldest(n int64) int64 {
+	for i, s := range p.spans {
+		if n <= 0 {
+			return p.spans[i].from
+		}
+		n -= int64(s.live)
+	}
+	return math.MaxInt64
+}
+
 // find returns the span that a ticket belongs to, or -1.
 func (p *pins) find(ticket int64) int {
 	if last := len(p.spans) - 1; last >= 0 && p.spans[last].from <= ticket {

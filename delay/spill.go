@@ -136,6 +136,15 @@ func addLive(w *runWriter, found []candidate, live []bool) error {
 	return nil
 }
 
+// Oldest returns a ticket below which lie so many of the records that are pending in the near index, or so many bytes of them, whichever is less;
+// math.MaxInt64 if all do. Both are approximate.
+func (s *Schedule) Oldest(records, bytes int64) int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	each := max(1, s.bytes/max(1, s.pending))
+	return s.pins.oldest(min(records, bytes/each))
+}
+
 // beginSpill fixes the range of tickets to spill; ok is false if the floor has passed it already. The range may be empty: between the floor and
 // the lowest ticket that is pending the log may be gone.
 func (s *Schedule) beginSpill(below int64) (low, high int64, ok bool) {

@@ -27,7 +27,7 @@ type apiEntry struct {
 // TestAPIListsAllThatIsPendingWhereverItLies lists, counts, shows, moves and cancels records of which a part was spilled into runs.
 func TestAPIListsAllThatIsPendingWhereverItLies(t *testing.T) {
 	const records, partitions = 600, 3
-	config := writeFile(t, "morrow.yaml", "delay.spill.distance.bytes: 1048576\n")
+	config := writeFile(t, "morrow.yaml", "delay.spill.distance.bytes: 1048576\ndelay.replay.bytes: 1048576\n")
 	b := start(t, "--config", config)
 	createTopic(t, b, "orders", partitions, map[string]string{"segment.bytes": "262144"})
 	cl := client(t, b, kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerBatchCompression(kgo.NoCompression()))

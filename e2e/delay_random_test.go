@@ -34,7 +34,7 @@ func TestDelayedRecordsSurviveRandomKill9(t *testing.T) {
 	const partitions, workers = 2, 4
 	t.Logf("seed %d, %d rounds", *seed, *delayRounds)
 	rng := rand.New(rand.NewPCG(uint64(*seed), 1))
-	config := writeFile(t, "morrow.yaml", "log.retention.check.interval.ms: 200\nlog.cleaner.backoff.ms: 200\ndelay.spill.distance.bytes: 1048576\n")
+	config := writeFile(t, "morrow.yaml", "log.retention.check.interval.ms: 200\nlog.cleaner.backoff.ms: 200\ndelay.spill.distance.bytes: 1048576\ndelay.replay.bytes: 1048576\n")
 	b := start(t, "--config", config)
 	createTopic(t, b, "random", partitions, map[string]string{
 		"segment.bytes": "65536", "retention.ms": "12000", "segment.ms": "2000", "cleanup.policy": "compact,delete", "min.cleanable.dirty.ratio": "0.01",

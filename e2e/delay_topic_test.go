@@ -15,7 +15,7 @@ import (
 // Nobody may produce there or delete the topic, and no pattern subscribes to it.
 func TestScheduleTopicsAreReadAndNotWritten(t *testing.T) {
 	const records = 50
-	b := start(t, "--config", writeFile(t, "morrow.yaml", "delay.spill.distance.bytes: 1048576\n"))
+	b := start(t, "--config", writeFile(t, "morrow.yaml", "delay.spill.distance.bytes: 1048576\ndelay.replay.bytes: 1048576\n"))
 	createTopic(t, b, "orders", 1, nil)
 	ctx := deadline(t, time.Minute)
 	cl := client(t, b, kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.RecordDeliveryTimeout(5*time.Second))

@@ -17,9 +17,13 @@ var (
 	ErrTooLarge = errors.New("batch is larger than max.message.bytes")
 	// ErrLoading means that the batch concerns the partition's schedule, and that is still being read from the log.
 	ErrLoading = errors.New("the partition's schedule is still loading")
-	// ErrCrowded means that the batch holds delayed records, and those in memory take more of it than they may. It passes: they are moved to runs.
+	// ErrCrowded means that the batch holds delayed records, and those in memory take more of it than they may, though it has waited. It passes: they are moved to runs.
 	ErrCrowded = errors.New("pending records take more memory than delay.index.memory; they are being moved out of it")
 )
+
+// crowdPatience is how long an append waits for memory. A producer that is slowed down need not hear of it; but one connection carries
+// the records of many topics, and its client's time runs.
+const crowdPatience = time.Second
 
 // Pending is an append that has been written and may not be durable yet.
 type Pending struct {
@@ -41,7 +45,8 @@ func (p *Pending) Wait(ctx context.Context) error { return p.log.Wait(ctx, p.End
 func (p *Pending) Committed() bool { return p.log.Offsets().HighWatermark >= p.EndOffset }
 
 // Append checks a producer's batch, works out what of it is delayed, and appends it to the log. The batch is changed in
-// place and may be used again once Append has returned. Nothing is stored if there is an error. ctx bounds looking up what a cancel refers to.
+// place and may be used again once Append has returned. Nothing is stored if there is an error. ctx bounds looking up what a cancel refers to,
+// and waiting for memory.
 // The first batch of a transaction needs what [Partition.Verify] returned for it.
 func (p *Partition) Append(ctx context.Context, b record.Batch, v *log.Verification, now time.Time) (Pending, error) {
 	t := p.topic.Load()
@@ -67,11 +72,8 @@ func (p *Partition) Append(ctx context.Context, b record.Batch, v *log.Verificat
 	if err != nil {
 		return Pending{}, err
 	}
-	switch {
-	case plan.Plain():
+	if plan.Plain() {
 		return p.appendPlain(b, v, now)
-	case plan.Schedules() && p.crowded.Load():
-		return p.refuse(b, ErrCrowded)
 	}
 	return p.appendDelayed(ctx, b, plan, v, now)
 }
@@ -117,27 +119,28 @@ func (p *Partition) appendPlain(b record.Batch, v *log.Verification, now time.Ti
 	return p.pending(a), err
 }
 
-// refuse refuses a batch for a reason that passes, unless it is stored already: a retry is told so at once, whatever keeps others waiting.
-func (p *Partition) refuse(b record.Batch, reason error) (Pending, error) {
-	stored, duplicate, err := p.log.CheckProducer(b.ProducerID(), b.ProducerEpoch(), b.BaseSequence(), b.LastSequence())
-	if err == nil && duplicate {
-		return p.pending(stored), nil
-	}
-	return Pending{}, reason
-}
-
 // appendDelayed appends a batch that holds delayed records or cancels. What they refer to is looked up first; in the
-// append section it is only made sure that this is still so. If it is not, it is looked up again.
+// append section it is only made sure that this is still so. If it is not, it is looked up again. For memory it waits once.
 func (p *Partition) appendDelayed(ctx context.Context, b record.Batch, plan *delay.Plan, v *log.Verification, now time.Time) (Pending, error) {
 	if !p.loaded.Load() {
-		return p.refuse(b, ErrLoading)
+		// What is stored already is told so at once.
+		if dup, isDup, err := p.log.CheckProducer(b.ProducerID(), b.ProducerEpoch(), b.BaseSequence(), b.LastSequence()); err == nil && isDup {
+			return p.pending(dup), nil
+		}
+		return Pending{}, ErrLoading
 	}
-	for {
+	for waited := false; ; {
 		if err := plan.Prepare(ctx, p.schedule, source{p}); err != nil {
 			return Pending{}, err
 		}
 		a, err := p.appendPlan(b, plan, v, now)
-		if !errors.Is(err, delay.ErrChanged) {
+		switch {
+		case errors.Is(err, delay.ErrChanged):
+		case errors.Is(err, ErrCrowded) && !waited:
+			waited = true
+			// The partitions of one request share its time of arrival: they wait that long together.
+			p.room.wait(ctx, min(crowdPatience, now.Add(crowdPatience).Sub(p.now())))
+		default:
 			return a, err
 		}
 	}
@@ -152,6 +155,9 @@ func (p *Partition) appendPlan(b record.Batch, plan *delay.Plan, v *log.Verifica
 	dup, isDup, err := p.log.CheckProducer(g.ProducerID, g.ProducerEpoch, g.BaseSequence, g.LastSequence)
 	if err != nil || isDup {
 		return p.pending(dup), err
+	}
+	if plan.Schedules() && p.room.crowded() {
+		return Pending{}, ErrCrowded
 	}
 	if err := p.schedule.Admit(plan); err != nil {
 		return Pending{}, err

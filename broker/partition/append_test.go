@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -221,30 +222,67 @@ func TestNewPartitionWhoseScheduleCannotBeReadIsLoadedLater(t *testing.T) {
 	w.append(p, delayed("a", "1h"))
 }
 
-func TestDelayedRecordsAreRefusedWhileTheirMemoryIsFull(t *testing.T) {
+// crowd fills the memory of pending records with those of one of two topics. It stays full until that one's turn ends.
+func (w *world) crowd() (full, other *Partition) {
+	const memory = 1 << 20
+	w.store = newMemStore("delay.index.memory", strconv.Itoa(memory))
+	w.open()
+	w.create("orders", 1)
+	w.create("other", 1)
+	w.Cleanup(w.start())
+	w.awaitLoaded("orders")
+	w.awaitLoaded("other")
+	full, other = w.partition("orders"), w.partition("other")
+	if !full.turn.try() {
+		w.Fatal("somebody has the turn")
+	}
+	rs := make([]rec, 1000)
+	for i := range rs {
+		rs[i] = delayed("x", "1h")
+	}
+	for range memory/nearBytes/len(rs)*5/4 + 2 {
+		w.append(full, rs...)
+	}
+	time.Sleep(2 * crowdInterval)
+	return full, other
+}
+
+func TestDelayedRecordsWaitWhileTheirMemoryIsFull(t *testing.T) {
 	living(t, func(t *testing.T, w *world) {
-		w.store = newMemStore("delay.index.memory", "1048576")
-		w.open()
-		w.create("orders", 1)
-		w.create("other", 1)
-		orders, other := w.partition("orders"), w.partition("other")
-		const crowding = 1 << 20
-		stop := w.start()
-		defer stop()
-		rs := make([]rec, 1000)
-		for i := range rs {
-			rs[i] = delayed("x", "1h")
+		full, other := w.crowd()
+		began := w.clock()
+		w.append(other, plain("a"))
+		if took := w.clock().Sub(began); took != 0 {
+			t.Errorf("an ordinary record waited %v", took)
 		}
-		for range crowding/nearBytes/len(rs)*5/4 + 2 {
-			w.append(orders, rs...)
+		time.AfterFunc(crowdPatience/2, full.turn.end)
+		w.append(other, delayed("b", "1h"))
+		if took := w.clock().Sub(began); took < crowdPatience/2 || took > crowdPatience {
+			t.Errorf("a delayed record waited %v", took)
 		}
-		time.Sleep(2 * crowdInterval)
-		if _, err := other.Append(t.Context(), batch(w.clock(), delayed("a", "1h")), nil, w.clock()); !errors.Is(err, ErrCrowded) {
-			t.Errorf("another delayed record: %v", err)
+		if s := w.stats(full); s.Spilled == 0 {
+			t.Errorf("none of %d were moved to a run", s.Pending)
 		}
-		w.append(other, plain("b"))
-		time.Sleep(3 * tendInterval) // they are spilled
-		w.append(other, delayed("a", "1h"))
+	})
+}
+
+func TestDelayedRecordsAreRefusedIfTheirMemoryStaysFull(t *testing.T) {
+	living(t, func(t *testing.T, w *world) {
+		full, other := w.crowd()
+		began := w.clock()
+		for range 3 {
+			if _, err := other.Append(t.Context(), batch(began, plain("a"), delayed("b", "1h")), nil, began); !errors.Is(err, ErrCrowded) {
+				t.Errorf("a delayed record: %v", err)
+			}
+		}
+		if took := w.clock().Sub(began); took != crowdPatience {
+			t.Errorf("what arrived in one moment waited %v", took)
+		}
+		full.turn.end()
+		time.Sleep(2 * tendInterval)
+		if offset := w.append(other, delayed("b", "1h")); offset != 0 {
+			t.Errorf("offset %d: something was stored although it was refused", offset)
+		}
 	})
 }
 
@@ -257,7 +295,7 @@ func TestRefusedBatchStoresNothing(t *testing.T) {
 		reason error
 		set    func(refuse bool)
 	}{
-		{ErrCrowded, func(refuse bool) { p.crowded.Store(refuse) }},
+		{ErrCrowded, func(refuse bool) { p.room.set(refuse) }},
 		{ErrLoading, func(refuse bool) { p.loaded.Store(!refuse) }},
 	}
 	for i, r := range refusals {
@@ -293,9 +331,9 @@ func TestRetryOfAStoredBatchIsAnsweredWhileOthersAreRefused(t *testing.T) {
 			t.Errorf("retry %s: %v, offsets [%d, %d), want [%d, %d)", when, err, a.BaseOffset, a.EndOffset, first.BaseOffset, first.EndOffset)
 		}
 	}
-	p.crowded.Store(true)
+	p.room.set(true)
 	retry("while memory is full")
-	p.crowded.Store(false)
+	p.room.set(false)
 	p.loaded.Store(false)
 	retry("while the schedule is loading")
 	p.loaded.Store(true)
@@ -306,7 +344,7 @@ func TestRetryOfAStoredBatchIsAnsweredWhileOthersAreRefused(t *testing.T) {
 
 func TestSpillWaitsUntilEnoughLiesBeyondItsDistance(t *testing.T) {
 	living(t, func(t *testing.T, w *world) {
-		w.store = newMemStore("delay.spill.distance.bytes", "1048576")
+		w.store = newMemStore("delay.spill.distance.bytes", "1048576", "delay.replay.bytes", "1048576")
 		w.open()
 		w.create("orders", 1)
 		w.start()
@@ -325,6 +363,38 @@ func TestSpillWaitsUntilEnoughLiesBeyondItsDistance(t *testing.T) {
 		grow(1024 + 128)
 		if s := w.stats(p); s.Runs < 1 || s.Runs > 5 || s.Pending-s.Spilled > 20 {
 			t.Errorf("%d runs hold %d of %d", s.Runs, s.Spilled, s.Pending)
+		}
+	})
+}
+
+// TestSpillTakesTheLogThatCostsAStartMost is a broker with much to read again, though no partition alone has too much.
+func TestSpillTakesTheLogThatCostsAStartMost(t *testing.T) {
+	living(t, func(t *testing.T, w *world) {
+		w.store = newMemStore("delay.spill.distance.bytes", "1048576", "delay.replay.bytes", "4194304")
+		w.open()
+		w.create("orders", 1)
+		w.create("other", 1)
+		w.start()
+		w.awaitLoaded("orders")
+		w.awaitLoaded("other")
+		grow := func(name string, kib int) *Partition {
+			p := w.partition(name)
+			for range kib / 64 {
+				w.append(p, delayed(strings.Repeat("x", 64<<10), "1h"))
+			}
+			time.Sleep(3 * tendInterval)
+			return p
+		}
+		orders := grow("orders", 2500)
+		if s := w.stats(orders); s.Spilled != 0 {
+			t.Errorf("%d are in runs although a start reads less than it may", s.Spilled)
+		}
+		other := grow("other", 2000)
+		if s := w.stats(orders); s.Spilled == 0 || s.Spilled == s.Pending {
+			t.Errorf("of the longer log %d of %d are in runs", s.Spilled, s.Pending)
+		}
+		if s := w.stats(other); s.Spilled != 0 {
+			t.Errorf("of the shorter log %d are in runs", s.Spilled)
 		}
 	})
 }

@@ -42,7 +42,7 @@ type Partition struct {
 
 	// find finds the partition with the same number of another topic, nil if it is not there; fs and scratch are for the keeper's temporary files.
 	find    func(topic cluster.TopicID) *Partition
-	crowded *atomic.Bool // of the table
+	room    *room // of the table
 	fs      vfs.FS
 	scratch string
 	// schedule and keeper are set before loaded is, under mu, once they have heard of everything in the log. Topics that
@@ -64,7 +64,7 @@ type Partition struct {
 
 // openPartition opens a partition's log, or makes it if the partition is new here.
 func openPartition(cfg Config, k key, topic *Topic, epoch int32, find func(cluster.TopicID) *Partition) (*Partition, error) {
-	p := &Partition{number: k.number, now: cfg.Now, logger: cfg.Logger, dispatcher: cfg.Dispatcher, tier: cfg.Tier, fs: cfg.FS, find: find, crowded: new(atomic.Bool), turn: newTurn()}
+	p := &Partition{number: k.number, now: cfg.Now, logger: cfg.Logger, dispatcher: cfg.Dispatcher, tier: cfg.Tier, fs: cfg.FS, find: find, room: new(room), turn: newTurn()}
 	p.scratch = scratchDir(cfg, log.ID{Topic: k.topic, Partition: k.number})
 	p.topic.Store(topic)
 	p.epoch.Store(epoch)

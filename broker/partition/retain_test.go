@@ -84,7 +84,7 @@ func TestRetentionKeepsWhatIsPending(t *testing.T) {
 	w.commit()
 	now = now.Add(time.Hour)
 	for range 2 {
-		if err := p.tend(t.Context(), w.store.Image().BrokerConfig(), false); err != nil {
+		if err := p.tend(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		w.commit()

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -62,8 +61,10 @@ type Table struct {
 	created     []*Partition       // guarded by mu: created by the follow under way, with schedules; nobody finds them yet
 	unload      chan struct{}      // 1-buffered: unloaded has grown
 
-	// crowded says that the near indexes take more memory than they may although they are being spilled: no delayed record is accepted.
-	crowded atomic.Bool
+	// room is full while the near indexes take more memory than they may although they are being spilled.
+	room room
+	// relief is 1-buffered: pending records take more memory than they may.
+	relief chan struct{}
 }
 
 type key struct {
@@ -79,6 +80,7 @@ func NewTable(cfg Config) *Table {
 		failed:     make(map[key]error),
 		changed:    make(chan struct{}),
 		unload:     make(chan struct{}, 1),
+		relief:     make(chan struct{}, 1),
 	}
 }
 
@@ -359,7 +361,7 @@ func (t *Table) open(k key, settings *Topic, epoch int32) {
 		t.mu.Unlock()
 		return
 	}
-	p.crowded = &t.crowded
+	p.room = &t.room
 	t.cfg.Opened(p)
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -6,7 +6,6 @@ import (
 	"math"
 	"time"
 
-	"github.com/morrowmq/morrow/cluster/config"
 	"github.com/morrowmq/morrow/delay"
 	"github.com/morrowmq/morrow/log"
 	"github.com/morrowmq/morrow/log/segment"
@@ -15,19 +14,13 @@ import (
 const (
 	// tendInterval is how often schedules are looked after.
 	tendInterval = time.Second
-	// crowdInterval is how often it is seen whether they take too much memory.
-	crowdInterval = 250 * time.Millisecond
 	// tidyInterval is how often small runs of a partition are merged, and what is finished is deleted.
 	tidyInterval = time.Minute
-	// worthSpilling is the part of delay.spill.distance.bytes that is spilled at once because it lies beyond the distance: fewer runs are larger.
-	worthSpilling = 4
 	// progressBytes is about how much of a log may be read again at a start although it holds nothing that is pending.
 	progressBytes = 64 << 20
-	// nearBytes is about what a pending record costs in the near index.
-	nearBytes = 24
 )
 
-// tend keeps schedules within their memory, and moves what is pending out of the way of retention, until ctx ends.
+// tend moves what is pending out of the way of retention, of memory and of the next start, until ctx ends.
 func (t *Table) tend(ctx context.Context) error {
 	ticker := time.NewTicker(tendInterval)
 	defer ticker.Stop()
@@ -36,98 +29,41 @@ func (t *Table) tend(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
+			t.tendAll(ctx)
+		case <-t.relief:
 		}
-		limits := t.cfg.Store.Image().BrokerConfig()
-		fullest := t.overBudget(limits)
-		for p := range t.All {
-			if ctx.Err() != nil {
-				return nil
-			}
-			p.tellClosed() // idle segments are closed although nothing was appended
-			if !p.loaded.Load() {
-				continue
-			}
-			if err := p.tend(ctx, limits, p == fullest); err != nil && ctx.Err() == nil {
-				p.logger.Warn("schedule could not be tended, will try again", "partition", p.String(), "err", err)
-			}
+		if t.relieve(ctx) {
+			t.wantRelief()
 		}
 	}
 }
 
-// overBudget returns the partition with the most records in the near index if all of them together take more memory than they may.
-func (t *Table) overBudget(limits *config.Resolved) *Partition {
-	var fullest *Partition
-	most, total := int64(0), int64(0)
+func (t *Table) tendAll(ctx context.Context) {
 	for p := range t.All {
-		if s, ok := p.ScheduleStats(p.now().UnixMilli()); ok {
-			near := s.Pending - s.Spilled
-			total += near
-			if near > most {
-				fullest, most = p, near
-			}
+		if ctx.Err() != nil {
+			return
 		}
-	}
-	if total*nearBytes <= limits.Int("delay.index.memory") {
-		return nil
-	}
-	return fullest
-}
-
-// crowd refuses delayed records while the near indexes take a quarter more memory than they may, until ctx ends: producers may be faster than
-// spills.
-func (t *Table) crowd(ctx context.Context) error {
-	ticker := time.NewTicker(crowdInterval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
+		p.tellClosed() // idle segments are closed although nothing was appended
+		if !p.loaded.Load() {
+			continue
 		}
-		limit := t.cfg.Store.Image().BrokerConfig().Int("delay.index.memory")
-		crowded := t.nearRecords()*nearBytes > limit+limit/4
-		if t.crowded.Swap(crowded) != crowded {
-			t.cfg.Logger.Info("memory of pending records", "full", crowded)
+		if err := p.tend(ctx); err != nil && ctx.Err() == nil {
+			p.logger.Warn("schedule could not be tended, will try again", "partition", p.String(), "err", err)
 		}
 	}
 }
 
-// nearRecords counts what is in the near indexes.
-func (t *Table) nearRecords() (n int64) {
-	for p := range t.All {
-		if s, ok := p.ScheduleStats(p.now().UnixMilli()); ok {
-			n += s.Pending - s.Spilled
-		}
-	}
-	return n
-}
-
-// tend does for one schedule what is due: spill and progress. They wait for a merge that is under way; but if memory is needed, which
-// is when all is to be spilled, the merge is ended.
-func (p *Partition) tend(ctx context.Context, limits *config.Resolved, spillAll bool) error {
+// tend does for one schedule what retention and the tier wait for: spill and progress. Both wait for a merge that is under way.
+func (p *Partition) tend(ctx context.Context) error {
 	p.prefetch()
-	if !p.turn.take(ctx, spillAll) {
+	if !p.turn.take(ctx, false) {
 		return nil
 	}
 	defer p.turn.end()
-	// What a spill forgets in memory it may still have to read from the log: retention waits for it.
-	p.held.Store(p.schedule.Gate())
-	defer p.held.Store(math.MaxInt64)
 	o, segments := p.log.Offsets(), p.log.Segments()
 	expired := max(p.expired(o, segments), min(p.wanted(), o.HighWatermark), p.cleanable(segments))
-	floor, distance := p.schedule.Floor(), limits.Int("delay.spill.distance.bytes")
-	below := expired
-	if far := behind(segments, distance); between(segments, floor, far) >= distance/worthSpilling {
-		below = max(below, far)
-	}
-	if spillAll {
-		below = o.HighWatermark
-	}
-	below = min(below, o.HighWatermark)
-	if below > floor {
-		if err := p.keeper.Spill(ctx, spilled{source{p}}, below, o.LogStart); err != nil {
-			return err
-		}
+	if err := p.spill(ctx, expired); err != nil {
+		return err
 	}
 	journal := p.scheduleLog()
 	if journal == nil {

@@ -45,6 +45,8 @@ var brokerDelayDefs = []Def{
 		Doc: "Delays that level numbers stand for in topics that do not say."},
 	{Name: "delay.index.memory", Type: Long, Default: "134217728", Valid: atLeast(1 << 20),
 		Doc: "Bytes of memory for the indexes of pending records, of all partitions together. What does not fit is written to schedule topics in order of delivery."},
+	{Name: "delay.replay.bytes", Type: Long, Default: "4294967296", Valid: atLeast(1 << 20),
+		Doc: "Bytes of logs, of all partitions together, that may have to be read again at a start to know what is pending. Above it, what lies behind delay.spill.distance.bytes is written to schedule topics in order of delivery."},
 	{Name: "delay.spill.distance.bytes", Type: Long, Default: "268435456", Valid: atLeast(1 << 20),
-		Doc: "A record still pending when so many bytes of log have followed it is written to the schedule topic, so that it keeps no old segment on disk."},
+		Doc: "Pending records within so many bytes of the end of their partition's log are not written to the schedule topic for the sake of delay.replay.bytes."},
 }

@@ -147,7 +147,7 @@ func (p *promised) delivered(d time.Duration) {
 // store at the due time (c), kill -9 (f), and a lost object (g).
 func TestD1DelayLongerThanLocalRetention(t *testing.T) {
 	t.Parallel()
-	i := install(t, "delay.spill.distance.bytes: 1048576")
+	i := install(t, "delay.spill.distance.bytes: 1048576", "delay.replay.bytes: 1048576")
 	orders := i.promise("orders")
 	short := i.promise("short", "retention.ms", "5000")
 	lost := i.promise("lost")

@@ -1,0 +1,157 @@
+package partition
+
+import (
+	"cmp"
+	"context"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/morrowmq/morrow/cluster/config"
+)
+
+const (
+	// crowdInterval is how often it is seen whether pending records take too much memory.
+	crowdInterval = 250 * time.Millisecond
+	// nearBytes is about what a pending record costs in the near index.
+	nearBytes = 24
+	// reliefBytes is the most of pending records that is moved to one run for the sake of memory or of a start. What lies in it is freed
+	// at its end, and others may be waiting.
+	reliefBytes = 512 << 20
+	// worthSpilling is the part of delay.spill.distance.bytes that must lie beyond the distance: fewer runs are larger.
+	worthSpilling = 4
+)
+
+// crowd makes delayed records wait while the near indexes take a quarter more memory than they may, until ctx ends: producers may be faster
+// than spills.
+func (t *Table) crowd(ctx context.Context) error {
+	ticker := time.NewTicker(crowdInterval)
+	defer ticker.Stop()
+	for over := false; ; {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		before := over
+		if over = t.judgeRoom(); over && !before {
+			t.wantRelief()
+		}
+	}
+}
+
+// judgeRoom tells appends whether there is room, and returns whether the near indexes take more memory than they may.
+func (t *Table) judgeRoom() (over bool) {
+	limit := t.cfg.Store.Image().BrokerConfig().Int("delay.index.memory")
+	near := int64(0)
+	for p := range t.All {
+		near += p.near()
+	}
+	crowded := near*nearBytes > limit+limit/4
+	if t.room.set(crowded) {
+		t.cfg.Logger.Info("memory of pending records", "full", crowded)
+	}
+	return near*nearBytes > limit
+}
+
+// near counts what is pending and in no run.
+func (p *Partition) near() int64 {
+	s, ok := p.ScheduleStats(p.now().UnixMilli())
+	if !ok {
+		return 0
+	}
+	return s.Pending - s.Spilled
+}
+
+// wantRelief makes tend relieve at once.
+func (t *Table) wantRelief() {
+	select {
+	case t.relief <- struct{}{}:
+	default:
+	}
+}
+
+// burden is what one partition's schedule lays on the broker.
+type burden struct {
+	p *Partition
+	// near is how many records are in the near index, replay how many bytes of its log a start would read again for them.
+	near, replay int64
+	// far is the offset below which what is pending lies too far behind the end of the log, beyond how many bytes that are.
+	far, beyond int64
+}
+
+func (p *Partition) burden(distance int64) burden {
+	b := burden{p: p, near: p.near()}
+	segments := p.log.Segments()
+	from, _ := p.schedule.Replay()
+	b.replay = between(segments, from, math.MaxInt64)
+	if b.replay > distance {
+		b.far = behind(segments, distance)
+		b.beyond = between(segments, from, b.far)
+	}
+	return b
+}
+
+// relieve moves what is pending of one partition to a run, if the near indexes of all take more memory than they may, or if a start would have to read
+// too much of logs again. It returns whether it did: then there may be more to do.
+func (t *Table) relieve(ctx context.Context) (relieved bool) {
+	limits := t.cfg.Store.Image().BrokerConfig()
+	distance := limits.Int("delay.spill.distance.bytes")
+	var all []burden
+	near, replay := int64(0), int64(0)
+	for p := range t.All {
+		if p.loaded.Load() {
+			b := p.burden(distance)
+			all, near, replay = append(all, b), near+b.near, replay+b.replay
+		}
+	}
+	memory := near*nearBytes > limits.Int("delay.index.memory")
+	switch {
+	case memory:
+		slices.SortFunc(all, func(a, b burden) int { return cmp.Compare(b.near, a.near) })
+	case replay > limits.Int("delay.replay.bytes"):
+		all = slices.DeleteFunc(all, func(b burden) bool { return b.beyond < max(1, distance/worthSpilling) })
+		slices.SortFunc(all, func(a, b burden) int { return cmp.Compare(b.beyond, a.beyond) })
+	default:
+		return false
+	}
+	for _, b := range all { // one may have to wait, for a merge or for the end of a transaction
+		moved, err := b.p.relieve(ctx, limits, b.far, memory)
+		if err != nil && ctx.Err() == nil {
+			b.p.logger.Warn("pending records could not be moved to a run, will try again", "partition", b.p.String(), "err", err)
+		}
+		if moved || ctx.Err() != nil {
+			t.judgeRoom()
+			return moved
+		}
+	}
+	return false
+}
+
+// relieve moves the oldest of what is pending to a run: what lies below the offset far or, if memory is needed, more. It returns whether anything was moved.
+func (p *Partition) relieve(ctx context.Context, limits *config.Resolved, far int64, memory bool) (moved bool, err error) {
+	if !p.turn.take(ctx, memory) {
+		return false, nil
+	}
+	defer p.turn.end()
+	half := limits.Int("delay.index.memory") / nearBytes / 2
+	below := p.schedule.Oldest(half, reliefBytes)
+	if !memory {
+		below = min(below, far)
+	}
+	before := p.schedule.Floor()
+	err = p.spill(ctx, below)
+	return p.schedule.Floor() > before, err
+}
+
+// spill moves what is pending below an offset to a run. The caller has the turn.
+func (p *Partition) spill(ctx context.Context, below int64) error {
+	// What a spill forgets in memory it may still have to read from the log: retention waits for it.
+	p.held.Store(p.schedule.Gate())
+	defer p.held.Store(math.MaxInt64)
+	o := p.log.Offsets()
+	if below = min(below, o.HighWatermark); below <= p.schedule.Floor() {
+		return nil
+	}
+	return p.keeper.Spill(ctx, spilled{source{p}}, below, o.LogStart)
+}

@@ -1,0 +1,46 @@
+package partition
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+)
+
+// room says whether there is memory for more delayed records. It is safe for concurrent use; one goroutine sets it. The zero value has room.
+type room struct {
+	// full is nil while there is room; else it is closed when there is again.
+	full atomic.Pointer[chan struct{}]
+}
+
+func (r *room) crowded() bool { return r.full.Load() != nil }
+
+// set reports whether it changed anything.
+func (r *room) set(crowded bool) (changed bool) {
+	full := r.full.Load()
+	switch {
+	case crowded == (full != nil):
+		return false
+	case crowded:
+		c := make(chan struct{})
+		r.full.Store(&c)
+	default:
+		r.full.Store(nil)
+		close(*full)
+	}
+	return true
+}
+
+// wait returns when there is room, when it has waited for so long, or when ctx ends.
+func (r *room) wait(ctx context.Context, patience time.Duration) {
+	full := r.full.Load()
+	if full == nil {
+		return
+	}
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case <-*full:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
