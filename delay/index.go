@@ -12,7 +12,8 @@ var (
 )
 
 // index holds entries in order: a B-tree of time buckets that hold them packed. An insert finds its bucket and
-// appends to it; a bucket is sorted when it is about to be due. It is not safe for concurrent use.
+// appends to it; a bucket is sorted when it is about to be due. What does not belong to the bucket of the last insert waits in an inbox, so that
+// many are sorted in one go and each bucket is found once for all that it gets. It is not safe for concurrent use.
 //
 // Invariant: the buckets' ranges [low, high) do not overlap and follow one another, except that the first may begin anywhere
 // at or below its entries. No bucket is empty.
@@ -21,6 +22,7 @@ type index struct {
 	// hot is the bucket of the last insert: most producers' dues ascend.
 	hot   *bucket
 	count int
+	inbox inbox
 	// most is how many entries a bucket may hold.
 	most int
 	// scratch is for sorting, at and found for searching without allocation.
@@ -40,7 +42,7 @@ func leafAt(e Entry) leaf { return leaf{due: e.Due, ticket: e.Ticket} }
 func leafOf(b *bucket) leaf { return leaf{b.low.Due, b.low.Ticket, b} }
 
 func newIndex() *index {
-	x := &index{most: bucketCap, tree: btree.NewG(32, func(a, b leaf) bool {
+	x := &index{most: bucketCap, inbox: inbox{first: lastEntry}, tree: btree.NewG(32, func(a, b leaf) bool {
 		return a.due < b.due || a.due == b.due && a.ticket < b.ticket
 	})}
 	x.visit = func(l leaf) bool {
@@ -69,6 +71,28 @@ func (x *index) link(b *bucket) { x.tree.ReplaceOrInsert(leafOf(b)) }
 // insert adds an entry that is not there yet.
 func (x *index) insert(e Entry) {
 	x.count++
+	if h := x.hot; h != nil && !e.less(h.low) && e.less(h.high) {
+		x.put(e)
+		return
+	}
+	x.inbox.add(e)
+	if len(x.inbox.entries) >= min(maxInbox, 1+x.count/8) {
+		x.settle(lastEntry)
+	}
+}
+
+// settle moves what is in the inbox to the tree, if anything there is before an entry.
+func (x *index) settle(end Entry) {
+	if !x.inbox.first.less(end) {
+		return
+	}
+	for _, e := range x.inbox.empty() {
+		x.put(e)
+	}
+}
+
+// put adds an entry to the tree.
+func (x *index) put(e Entry) {
 	b := x.locate(e)
 	if b == nil {
 		b = newBucket(e, lastEntry)
@@ -143,6 +167,7 @@ const maxUnsorted = 64
 
 // find returns the bucket and the position of an entry; the position is -1 if it is not there.
 func (x *index) find(e Entry) (*bucket, int) {
+	x.settle(lastEntry)
 	b := x.locate(e)
 	if b == nil {
 		return nil, -1
@@ -158,6 +183,9 @@ func (x *index) unlink(b *bucket) {
 	x.tree.Delete(leafOf(b))
 	if x.hot == b {
 		x.hot = nil
+	}
+	if x.count == 0 {
+		x.inbox.free()
 	}
 	x.found = nil
 	x.tree.DescendLessOrEqual(leafOf(b), x.visit)
@@ -191,12 +219,15 @@ func (x *index) first() *bucket {
 }
 
 // min returns the first entry.
-func (x *index) min() (Entry, bool) {
+func (x *index) min() (e Entry, ok bool) {
 	b := x.first()
-	if b == nil {
-		return Entry{}, false
+	if b != nil {
+		e, ok = b.at(0), true
 	}
-	return b.at(0), true
+	if len(x.inbox.entries) > 0 && (!ok || x.inbox.first.less(e)) {
+		e, ok = x.inbox.first, true
+	}
+	return e, ok
 }
 
 // popDue moves entries due at or before now to dst, in order, until there are maxCount of them or
@@ -207,6 +238,7 @@ func (x *index) popDue(dst []Entry, now int64, maxCount, maxBytes int) []Entry {
 
 // popBefore is popDue for entries before another.
 func (x *index) popBefore(dst []Entry, end Entry, maxCount, maxBytes int) []Entry {
+	x.settle(end)
 	for b := x.first(); b != nil; b = x.first() {
 		for b.n > 0 {
 			e := b.at(0)
@@ -226,6 +258,7 @@ func (x *index) popBefore(dst []Entry, end Entry, maxCount, maxBytes int) []Entr
 
 // removeBelow removes all entries with a lower ticket, and calls forget for each.
 func (x *index) removeBelow(ticket int64, forget func(Entry)) {
+	x.settle(lastEntry)
 	var empty []*bucket
 	x.tree.Ascend(func(l leaf) bool {
 		x.count -= l.removeBelow(ticket, forget)
@@ -242,6 +275,7 @@ func (x *index) removeBelow(ticket int64, forget func(Entry)) {
 // ascend calls yield for the entries from a key on, in order, until it returns false. It may
 // sort buckets; entries must not be changed meanwhile.
 func (x *index) ascend(from Entry, yield func(Entry) bool) {
+	x.settle(lastEntry)
 	x.ascendBuckets(from, func(b *bucket) bool {
 		x.scratch = b.sort(x.scratch)
 		for i := range b.n {
@@ -264,6 +298,7 @@ func (x *index) countBetween(after, until int64) (n int) {
 	if until <= after {
 		return 0
 	}
+	x.settle(Entry{Due: until, Ticket: math.MaxInt64})
 	x.ascendBuckets(Entry{Due: after, Ticket: math.MaxInt64}, func(b *bucket) bool {
 		if b.low.Due > until {
 			return false

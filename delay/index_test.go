@@ -33,6 +33,13 @@ func TestIndexBehavesLikeASortedSet(t *testing.T) {
 					t.Fatalf("count %d, want %d", x.count, len(model))
 				}
 				checkIndex(t, x)
+				if es := sorted(); len(es) > 0 {
+					if e, ok := x.min(); !ok || e != es[0] {
+						t.Fatalf("first is %v, %v, want %v", e, ok, es[0])
+					}
+				} else if e, ok := x.min(); ok {
+					t.Fatalf("first is %v of none", e)
+				}
 			},
 			"insert many": func(t *rapid.T) {
 				n := rapid.IntRange(1, 150).Draw(t, "n")
@@ -116,6 +123,22 @@ func TestIndexBehavesLikeASortedSet(t *testing.T) {
 	})
 }
 
+func TestRadixSortIsAStableSortByDue(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 1))
+		span := rapid.SampledFrom([]int64{1, 1000, 1 << 22, 1 << 40, math.MaxInt64}).Draw(t, "span")
+		entries := make([]Entry, rapid.IntRange(1, 5000).Draw(t, "n"))
+		for i := range entries {
+			entries[i] = Entry{Due: rng.Int64N(span) - rng.Int64N(span), Ticket: int64(i)}
+		}
+		want := slices.Clone(entries)
+		slices.SortFunc(want, Entry.compare)
+		if got, _ := radixSort(entries, make([]Entry, len(entries))); !slices.Equal(got, want) {
+			t.Fatalf("%v, want %v", got, want)
+		}
+	})
+}
+
 // checkIndex checks the invariants of the index.
 func checkIndex(t interface{ Fatalf(string, ...any) }, x *index) {
 	high, n := firstEntry, 0
@@ -140,8 +163,13 @@ func checkIndex(t interface{ Fatalf(string, ...any) }, x *index) {
 		n += b.n
 		return true
 	})
-	if n != x.count || n > 0 && high != lastEntry {
-		t.Fatalf("%d entries up to %v, count is %d", n, high, x.count)
+	for _, e := range x.inbox.entries {
+		if e.less(x.inbox.first) {
+			t.Fatalf("%v is in the inbox, all should be at or after %v", e, x.inbox.first)
+		}
+	}
+	if n+len(x.inbox.entries) != x.count || n > 0 && high != lastEntry {
+		t.Fatalf("%d entries up to %v and %d in the inbox, count is %d", n, high, len(x.inbox.entries), x.count)
 	}
 }
 
