@@ -1,10 +1,13 @@
 package bench
 
 import (
+	"errors"
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/morrowmq/morrow/log/record"
 )
@@ -58,6 +61,36 @@ func TestWhatIsProducedRawIsFetchedRaw(t *testing.T) {
 	run(t, RawProduce(l), 500)
 	run(t, RawFetch(l), 5000)
 	run(t, Consume(l), 1000)
+}
+
+func TestRawProduceSendsAgainWhatIsRefusedForTheTimeBeing(t *testing.T) {
+	c, err := kfake.NewCluster(kfake.NumBrokers(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	l := load(t, c.ListenAddrs(), 1)
+	l.Connections, l.Batches = 1, 7
+	requests := 0
+	c.ControlKey(int16(kmsg.Produce), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		if requests++; requests%2 == 0 {
+			return nil, nil, false
+		}
+		resp := req.ResponseKind().(*kmsg.ProduceResponse)
+		topic, part := kmsg.NewProduceResponseTopic(), kmsg.NewProduceResponseTopicPartition()
+		topic.Topic, part.ErrorCode = l.Topic, kerr.NotEnoughReplicas.Code
+		topic.Partitions = append(topic.Partitions, part)
+		resp.Topics = append(resp.Topics, topic)
+		return resp, nil, true
+	})
+	m := NewMeter()
+	if err := errors.Join(RawProduce(l)(t.Context(), m), m.err()); err != nil {
+		t.Fatal(err)
+	}
+	if taken, refused := requests/2, (requests+1)/2; taken != l.Batches || m.retries.Load() != int64(refused) {
+		t.Errorf("%d requests were taken, %d refused, and %d sent again; %d were to be taken", taken, refused, m.retries.Load(), l.Batches)
+	}
 }
 
 func TestClientsProduceAndConsume(t *testing.T) {

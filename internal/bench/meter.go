@@ -14,6 +14,7 @@ type Meter struct {
 	bytes     atomic.Int64
 	errors    atomic.Int64
 	all       atomic.Int64 // records, measured or not
+	retries   atomic.Int64
 	latency   Histogram
 
 	first sync.Once
@@ -55,6 +56,9 @@ func (m *Meter) Fail(err error) {
 	m.mu.Unlock()
 	m.errors.Add(1)
 }
+
+// Retry counts an answer that made a request be sent again.
+func (m *Meter) Retry() { m.retries.Add(1) }
 
 // Progress returns what was counted so far: for display.
 func (m *Meter) Progress() (records, bytes, errors int64) {

@@ -24,7 +24,8 @@ const produceTimeoutMillis = 30_000
 const lingering = 10 * time.Second
 
 // RawProduce sends one batch, encoded beforehand, again and again: each request holds one, and the partitions of a
-// connection take turns. Batches are without a producer id, so nothing is a duplicate. When ctx ends it sends no more, and
+// connection take turns. Batches are without a producer id, so nothing is a duplicate. What is refused with an error that passes is sent again, as a client would.
+// When ctx ends it sends no more, and
 // counts what is answered to what is under way: the meter then knows how much the broker has stored.
 func RawProduce(l Load) Drive {
 	return func(ctx context.Context, m *Meter) error {
@@ -65,7 +66,19 @@ type producer struct {
 
 	frames  [][]byte // one per partition
 	version int16
+	// refused are to be sent again; it has room for all that can be under way. answered is closed when all batches of the load have been.
+	refused  chan rawRequest
+	answered chan struct{}
 }
+
+// rawRequest is a request of one batch.
+type rawRequest struct {
+	frame int
+	since time.Time // from when its latency counts
+}
+
+// retryBackoff is how long a refused request waits.
+const retryBackoff = 50 * time.Millisecond
 
 func (p *producer) run(ctx context.Context, lane lane) error {
 	w, err := dial(ctx, lane.addr, p.load.Congestion)
@@ -83,8 +96,9 @@ func (p *producer) run(ctx context.Context, lane lane) error {
 	if p.load.Acks == 0 {
 		return p.send(ctx, w, nil)
 	}
-	// It holds the time from which each request counts; with the one whose answer is being waited for, it is full when enough are under way.
-	underWay := make(chan time.Time, p.load.InFlight-1)
+	// With the one whose answer is being waited for, it is full when enough are under way.
+	underWay := make(chan rawRequest, p.load.InFlight-1)
+	p.refused, p.answered = make(chan rawRequest, p.load.InFlight), make(chan struct{})
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return p.send(ctx, w, underWay) })
 	g.Go(func() error { return p.receive(ctx, w, underWay) })
@@ -106,47 +120,84 @@ func (p *producer) request(partition int32) kmsg.Request {
 }
 
 // send sends until ctx ends and then closes underWay. What fails ends the connection.
-func (p *producer) send(ctx context.Context, w *wire, underWay chan<- time.Time) error {
+func (p *producer) send(ctx context.Context, w *wire, underWay chan<- rawRequest) error {
 	if underWay != nil {
 		defer close(underWay)
 	}
 	pace := newPace(p.perSecond, time.Now())
-	for id := uint32(0); ctx.Err() == nil && (p.load.Batches == 0 || int(id) < p.load.Batches); id++ {
-		since := pace.next(ctx)
+	sent := 0
+	for id := uint32(0); ; id++ {
+		r, ok := p.next(ctx, pace, &sent)
+		if !ok {
+			return nil
+		}
 		if underWay != nil {
 			select {
-			case underWay <- since:
+			case underWay <- r:
 			case <-ctx.Done():
 				return nil
 			}
 		}
-		frame := p.frames[int(id)%len(p.frames)]
+		frame := p.frames[r.frame]
 		binary.BigEndian.PutUint32(frame[8:], id)
 		if _, err := w.conn.Write(frame); err != nil {
 			w.close()
 			return notOurs(ctx, fmt.Errorf("send produce request: %w", err))
 		}
 		if underWay == nil {
-			p.meter.Done(int(p.batch.Count()), len(p.batch), time.Since(since))
+			p.meter.Done(int(p.batch.Count()), len(p.batch), time.Since(r.since))
 		}
 	}
-	return nil
+}
+
+// next returns what to send next: a request that was refused, or a new one, of which sent are counted. It returns false when there will be no more.
+func (p *producer) next(ctx context.Context, pace *pace, sent *int) (r rawRequest, ok bool) {
+	refused := func(r rawRequest) (rawRequest, bool) { return r, sleepUntil(ctx, time.Now().Add(retryBackoff)) }
+	select {
+	case r = <-p.refused:
+		return refused(r)
+	default:
+	}
+	if p.load.Batches == 0 || *sent < p.load.Batches {
+		r = rawRequest{frame: *sent % len(p.frames), since: pace.next(ctx)}
+		*sent++
+		return r, ctx.Err() == nil
+	}
+	if p.load.Acks == 0 {
+		return r, false
+	}
+	select {
+	case r = <-p.refused:
+		return refused(r)
+	case <-p.answered:
+	case <-ctx.Done():
+	}
+	return r, false
 }
 
 // receive reads the answer to every request that was sent. What fails ends the connection.
-func (p *producer) receive(ctx context.Context, w *wire, underWay <-chan time.Time) error {
+func (p *producer) receive(ctx context.Context, w *wire, underWay <-chan rawRequest) error {
 	resp := kmsg.NewPtrProduceResponse()
-	for since := range underWay {
+	answered := 0
+	for r := range underWay {
 		*resp = kmsg.ProduceResponse{Version: p.version}
 		if err := w.receive(resp); err != nil {
 			w.close()
 			return notOurs(ctx, fmt.Errorf("receive produce answer: %w", err))
 		}
-		if err := produceError(resp); err != nil {
-			p.meter.Fail(err)
+		switch err := produceError(resp); {
+		case err == nil:
+			p.meter.Done(int(p.batch.Count()), len(p.batch), time.Since(r.since))
+		case kerr.IsRetriable(err):
+			p.meter.Retry()
+			p.refused <- r
 			continue
+		default:
+			p.meter.Fail(err)
 		}
-		p.meter.Done(int(p.batch.Count()), len(p.batch), time.Since(since))
+		if answered++; answered == p.load.Batches {
+			close(p.answered)
+		}
 	}
 	return nil
 }

@@ -23,6 +23,8 @@ type Report struct {
 
 	Errors    int64  `json:"errors"`
 	LastError string `json:"last_error,omitempty"`
+	// Retries counts what was refused for the time being and sent again, by the raw drives; its latency includes that.
+	Retries int64 `json:"retries,omitempty"`
 
 	// ClientCPUSeconds is the processor time of this process; Server is nil if nobody said where to find it.
 	ClientCPUSeconds float64      `json:"client_cpu_s"`
@@ -64,7 +66,7 @@ func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond)
 func newReport(m *Meter, elapsed time.Duration) Report {
 	records, bytes, errors := m.Progress()
 	return Report{
-		Seconds: elapsed.Seconds(), Records: records, Bytes: bytes, Errors: errors,
+		Seconds: elapsed.Seconds(), Records: records, Bytes: bytes, Errors: errors, Retries: m.retries.Load(),
 		RecordsPerSecond: per(float64(records), elapsed.Seconds()),
 		BytesPerSecond:   per(float64(bytes), elapsed.Seconds()),
 		Latency:          m.latency.summary(),
