@@ -98,7 +98,7 @@ func (p *producer) run(ctx context.Context, lane lane) error {
 	}
 	// With the one whose answer is being waited for, it is full when enough are under way.
 	underWay := make(chan rawRequest, p.load.InFlight-1)
-	p.refused, p.answered = make(chan rawRequest, p.load.InFlight), make(chan struct{})
+	p.refused, p.answered = make(chan rawRequest, p.load.InFlight+1), make(chan struct{})
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return p.send(ctx, w, underWay) })
 	g.Go(func() error { return p.receive(ctx, w, underWay) })
