@@ -38,7 +38,7 @@ const (
 	removed   = " The record itself is not in its topic any more."
 )
 
-// batchBytes is about how much is appended at once.
+// batchBytes bounds what is appended at once, but for a record that is larger.
 const batchBytes = 256 << 10
 
 // Writer implements [share.Letters].
@@ -69,13 +69,14 @@ func (w *Writer) Bury(ctx context.Context, k share.Key, topic string, dead []sha
 		source: source, target: target, group: k.Group, now: w.Now,
 		copying: w.Store.Image().GroupConfig(k.Group).Bool("errors.deadletterqueue.copy.record.enable"),
 	}
-	f.builder.Reset(0, w.Now().UnixMilli())
-	for _, d := range dead {
-		if err := f.add(ctx, d); err != nil {
+	for len(dead) > 0 {
+		n, err := f.some(ctx, dead)
+		if err != nil {
 			return err
 		}
+		dead = dead[n:]
 	}
-	if err := f.append(ctx); err != nil || f.last == nil {
+	if err := f.append(); err != nil || f.last == nil {
 		return err
 	}
 	return f.last.Wait(ctx)
@@ -115,35 +116,29 @@ type funeral struct {
 	copying        bool
 	now            func() time.Time
 
-	batch   record.Batch // of the source, read last
 	builder record.Builder
+	codec   record.Codec       // of what is copied
 	last    *partition.Pending // the last append; nil before the first
 }
 
-// add adds one record to what is to be appended.
-func (f *funeral) add(ctx context.Context, d share.Dead) error {
-	switch err := f.read(ctx, d.Offset); {
+// some writes the first of the dead, with those that lie in the same batch, and
+// returns how many.
+func (f *funeral) some(ctx context.Context, dead []share.Dead) (n int, err error) {
+	b, err := f.source.BatchAt(ctx, dead[0].Offset)
+	switch {
 	case outOfRange(err):
-		f.write(nil, d, removed)
+		return 1, f.write(nil, dead[0], removed)
 	case err != nil:
-		return fmt.Errorf("read the record at offset %d: %w", d.Offset, err)
-	default:
-		if err := f.copy(d); err != nil {
-			return fmt.Errorf("read the record at offset %d: %w", d.Offset, err)
-		}
+		return 0, fmt.Errorf("read the record at offset %d: %w", dead[0].Offset, err)
 	}
-	if f.builder.Len() >= batchBytes {
-		return f.append(ctx)
+	for n < len(dead) && dead[n].Offset <= b.LastOffset() {
+		n++
 	}
-	return nil
-}
-
-// read makes sure that batch is the one that an offset lies in.
-func (f *funeral) read(ctx context.Context, offset int64) (err error) {
-	if f.batch == nil || offset < f.batch.BaseOffset() || offset > f.batch.LastOffset() {
-		f.batch, err = f.source.BatchAt(ctx, offset)
+	if b.Hidden() || b.Control() {
+		return n, nil // no record that a client could have been given
 	}
-	return err
+	f.codec = b.Attributes().Codec()
+	return n, f.copy(b, dead[:n])
 }
 
 func outOfRange(err error) bool {
@@ -151,51 +146,73 @@ func outOfRange(err error) bool {
 	return ok
 }
 
-// copy writes the record of an offset, if the batch holds one that clients see.
-func (f *funeral) copy(d share.Dead) error {
-	if f.batch.Hidden() || f.batch.Control() {
-		return nil
-	}
+// copy writes those of the dead that a batch holds.
+func (f *funeral) copy(b record.Batch, dead []share.Dead) error {
 	dec := record.GetDecompressor()
 	defer dec.Release()
-	return f.batch.Walk(dec, func(v *record.View) error {
-		if f.batch.BaseOffset()+int64(v.OffsetDelta) == d.Offset {
-			f.write(v, d, "")
+	err := b.Walk(dec, func(v *record.View) error {
+		offset := b.BaseOffset() + int64(v.OffsetDelta)
+		for len(dead) > 0 && dead[0].Offset < offset {
+			dead = dead[1:]
 		}
-		return nil
+		if len(dead) == 0 || dead[0].Offset != offset {
+			return nil
+		}
+		return f.write(v, dead[0], "")
 	})
+	if err != nil {
+		return fmt.Errorf("copy records from offset %d: %w", b.BaseOffset(), err)
+	}
+	return nil
 }
 
-// write adds a record about v, nil for one that is gone.
-func (f *funeral) write(v *record.View, d share.Dead, note string) {
-	var key, value []byte
-	var headers []record.Header
+// write adds a record about v, nil for one that is gone, and appends what was added
+// before if there is no room for it beside that.
+func (f *funeral) write(v *record.View, d share.Dead, note string) error {
+	headers := f.headers(d, note)
+	size := 0
+	for _, h := range headers {
+		size += len(h.Key) + len(h.Value) + 10
+	}
 	if v != nil && f.copying {
-		key, value = v.Key, v.Value
-		for k, h := range v.Headers {
-			headers = append(headers, record.Header{Key: string(k), Value: h})
+		size += len(v.Raw)
+	}
+	if f.builder.Count() > 0 && int64(f.builder.Len()+size) > min(batchBytes, f.target.Topic().Config.MaxMessageBytes) {
+		if err := f.append(); err != nil {
+			return err
 		}
 	}
+	now := f.now().UnixMilli()
+	if f.builder.Count() == 0 {
+		f.builder.Reset(record.Attributes(0).WithCodec(f.codec), now)
+	}
+	if v != nil && f.copying {
+		f.builder.AddEdited(v, int32(f.builder.Count()), now, nil, headers...)
+	} else {
+		f.builder.Add(int32(f.builder.Count()), now, nil, nil, headers...)
+	}
+	return nil
+}
+
+// headers say what has become of a record.
+func (f *funeral) headers(d share.Dead, note string) []record.Header {
 	why := exhausted
 	if d.Rejected {
 		why = rejected
 	}
-	topic := f.source.Topic().Name
-	for _, h := range [][2]string{
-		{HeaderTopic, topic},
-		{HeaderPartition, strconv.Itoa(int(f.source.Number()))},
-		{HeaderOffset, strconv.FormatInt(d.Offset, 10)},
-		{HeaderGroup, f.group},
-		{HeaderDeliveryCount, strconv.Itoa(int(d.Count))},
-		{HeaderMessage, why + note},
-	} {
-		headers = append(headers, record.Header{Key: h[0], Value: []byte(h[1])})
+	return []record.Header{
+		{Key: HeaderTopic, Value: []byte(f.source.Topic().Name)},
+		{Key: HeaderPartition, Value: strconv.AppendInt(nil, int64(f.source.Number()), 10)},
+		{Key: HeaderOffset, Value: strconv.AppendInt(nil, d.Offset, 10)},
+		{Key: HeaderGroup, Value: []byte(f.group)},
+		{Key: HeaderDeliveryCount, Value: strconv.AppendInt(nil, int64(d.Count), 10)},
+		{Key: HeaderMessage, Value: []byte(why + note)},
 	}
-	f.builder.Add(int32(f.builder.Count()), f.now().UnixMilli(), key, value, headers...)
 }
 
-// append appends what was added.
-func (f *funeral) append(ctx context.Context) error {
+// append appends what was added. Headers of the records may be those of delays:
+// they were honoured when the records were produced, or were never to be.
+func (f *funeral) append() error {
 	if f.builder.Count() == 0 {
 		return nil
 	}
@@ -203,11 +220,11 @@ func (f *funeral) append(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	pending, err := f.target.Append(ctx, b, nil, f.now())
+	pending, err := f.target.AppendOwn(b, f.now())
 	if err != nil {
 		return fmt.Errorf("append to %s: %w", f.target, err)
 	}
 	f.last = &pending
-	f.builder.Reset(0, f.now().UnixMilli())
+	f.builder.Reset(0, 0)
 	return nil
 }

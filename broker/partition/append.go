@@ -78,6 +78,18 @@ func (p *Partition) Append(ctx context.Context, b record.Batch, v *log.Verificat
 	return p.appendDelayed(ctx, b, plan, v, now)
 }
 
+// AppendOwn is Append for a batch that the broker has made of records that clients produced: headers mean nothing to the schedule, and
+// it may be larger than max.message.bytes, which those records have met once.
+func (p *Partition) AppendOwn(b record.Batch, now time.Time) (Pending, error) {
+	d := record.GetDecompressor()
+	defer d.Release()
+	b, err := p.topic.Load().check(b, now, d, nil)
+	if err != nil {
+		return Pending{}, err
+	}
+	return p.appendPlain(b, nil, now)
+}
+
 // check judges a producer's batch and makes it what the topic stores: the true max timestamp, the topic's codec. Mostly it is that already.
 func (t *Topic) check(b record.Batch, now time.Time, d *record.Decompressor, visit func(*record.View) error) (record.Batch, error) {
 	checked, err := record.Check(b, t.checkOptions(now.UnixMilli()), d, visit)

@@ -83,7 +83,8 @@ var testOnly = []string{"internal/testnet", "internal/script", "log/record/recor
 
 // testImports are what the tests of a package may import beyond the rule of mayImport.
 var testImports = map[string][]string{
-	"protocol/api": {"cluster/local", "broker/coord"}, // its tests answer real requests on a real store
+	"protocol/api":      {"cluster/local", "broker/coord"}, // its tests answer real requests on a real store
+	"broker/deadletter": {"cluster/local"},                 // its tests write to real topics
 }
 
 // edges is one line of the import map.
