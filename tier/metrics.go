@@ -135,9 +135,11 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(cacheBytesDesc, prometheus.GaugeValue, float64(disk), "disk")
 	ch <- prometheus.MustNewConstMetric(sweptDesc, prometheus.CounterValue, float64(c.t.sweptOrphans.Load()))
 	ch <- prometheus.MustNewConstMetric(sweptBytesDesc, prometheus.CounterValue, float64(c.t.sweptBytes.Load()))
+	aborts := int64(0) // a directory has none
 	if b, ok := underlying(c.t.bucket).(interface{ AbortErrors() int64 }); ok {
-		ch <- prometheus.MustNewConstMetric(abortsDesc, prometheus.CounterValue, float64(b.AbortErrors()))
+		aborts = b.AbortErrors()
 	}
+	ch <- prometheus.MustNewConstMetric(abortsDesc, prometheus.CounterValue, float64(aborts))
 }
 
 // since is how long ago something was; 0 if it was never.
