@@ -78,6 +78,14 @@ func (t *Tier) Lookup(topic TopicID, partition int32) *Partition { return t.look
 // ID names the partition.
 func (p *Partition) ID() PartitionID { return p.id }
 
+// Size is how many bytes are confirmed in the bucket; 0 while the manifest has not been read.
+func (p *Partition) Size() int64 {
+	if m := p.view.Load().manifest; m != nil {
+		return m.Summary().Bytes
+	}
+	return 0
+}
+
 // Status describes the partition.
 func (p *Partition) Status() PartitionStatus {
 	v, o := p.view.Load(), p.source.Offsets()

@@ -51,6 +51,15 @@ func (p *Partition) confirmed() int64 {
 	return tier.NoOffset
 }
 
+// RemoteSize is how many bytes of the partition are confirmed in the tier, and whether it is tiered or ever was.
+func (p *Partition) RemoteSize() (int64, bool) {
+	r := p.remote.Load()
+	if r == nil {
+		return 0, false
+	}
+	return r.Size(), true
+}
+
 // ReadRemote finds visible batches in the tier, or in the local log where that goes on. It waits for the store until ctx ends; what was
 // begun then goes on, so that the client's next try finds it.
 func (p *Partition) ReadRemote(ctx context.Context, r ReadRequest) (*Read, error) {

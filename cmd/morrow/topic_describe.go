@@ -29,9 +29,10 @@ type partitionRow struct {
 	Epoch     int32   `json:"leader_epoch"`
 	Replicas  []int32 `json:"replicas"`
 	ISR       []int32 `json:"isr"`
-	Start     int64   `json:"start"` // offset of the first record
-	End       int64   `json:"end"`   // offset after the last one
-	Bytes     int64   `json:"bytes"` // on the leader's disk
+	Start     int64   `json:"start"`  // offset of the first record
+	End       int64   `json:"end"`    // offset after the last one
+	Bytes     int64   `json:"bytes"`  // on the leader's disk
+	Remote    int64   `json:"remote"` // in the tier
 	Directory string  `json:"directory,omitempty"`
 	Error     string  `json:"error,omitempty"`
 }
@@ -44,12 +45,14 @@ func newTopicDescribe(c *client) *cobra.Command {
 
 START is the offset of the first record and END the one after the last, as consumers see
 them: delayed records that are not due yet are no part of it. BYTES is what the partition
-takes on its leader's disk, delayed records included. The log directories, one for each
-partition, hold the files that "morrow log check" and "morrow log dump" read.
+takes on its leader's disk, delayed records included, and REMOTE what it takes in the
+tier, if it is tiered; what was uploaded and is still on the disk is in both. The log
+directories, one for each partition, hold the files that "morrow log check" and "morrow
+log dump" read.
 
 With -o json: an array of {name, id, partitions, replicas, internal, configs,
 partition_details: [{partition, leader, leader_epoch, replicas, isr, start, end, bytes,
-directory, error}]}.`,
+remote, directory, error}]}. A number that is not known, or does not apply, is -1.`,
 		Example: `  morrow topic describe orders
   morrow topic describe orders -o json | jq '.[0].partition_details[] | .end - .start'`,
 		Args:              wantArgs(1, -1),
@@ -77,7 +80,7 @@ func describeTopics(ctx context.Context, cl *cluster, names []string) ([]topicDe
 	if err != nil {
 		return nil, err
 	}
-	dirs, err := cl.DescribeAllLogDirs(ctx, topics.TopicsSet())
+	dirs, err := describeLogDirs(ctx, cl, topics.TopicsSet())
 	if err != nil {
 		return nil, err
 	}
@@ -105,8 +108,8 @@ func describeTopics(ctx context.Context, cl *cluster, names []string) ([]topicDe
 	return out, nil
 }
 
-func describePartition(id kadm.TopicID, p kadm.PartitionDetail, starts, ends kadm.ListedOffsets, dirs kadm.DescribedAllLogDirs) partitionRow {
-	r := partitionRow{Partition: p.Partition, Leader: p.Leader, Epoch: p.LeaderEpoch, Replicas: p.Replicas, ISR: p.ISR, Start: -1, End: -1, Bytes: -1}
+func describePartition(id kadm.TopicID, p kadm.PartitionDetail, starts, ends kadm.ListedOffsets, dirs logDirs) partitionRow {
+	r := partitionRow{Partition: p.Partition, Leader: p.Leader, Epoch: p.LeaderEpoch, Replicas: p.Replicas, ISR: p.ISR, Start: -1, End: -1, Bytes: -1, Remote: -1}
 	if o, ok := starts.Lookup(p.Topic, p.Partition); ok && o.Err == nil {
 		r.Start = o.Offset
 	}
@@ -115,9 +118,9 @@ func describePartition(id kadm.TopicID, p kadm.PartitionDetail, starts, ends kad
 	} else if ok {
 		r.Error = explained(o.Err, "").Error()
 	}
-	if in, ok := dirs[p.Leader].LookupPartition(p.Topic, p.Partition); ok {
-		r.Bytes = in.Size
-		r.Directory = filepath.Join(in.Dir, "logs", log.ID{Topic: id, Partition: p.Partition}.String())
+	if in, ok := dirs[replica{p.Leader, p.Topic, p.Partition}]; ok {
+		r.Bytes, r.Remote = in.bytes, in.remote
+		r.Directory = filepath.Join(in.dir, "logs", log.ID{Topic: id, Partition: p.Partition}.String())
 	}
 	if p.Err != nil {
 		r.Error = explained(p.Err, "").Error()
@@ -139,9 +142,9 @@ func printTopics(w io.Writer, topics []topicDescription) {
 			fmt.Fprintf(w, "log:\t%s\n", dir)
 		}
 		fmt.Fprintln(w)
-		row(w, "PARTITION", "LEADER", "REPLICAS", "ISR", "START", "END", "BYTES")
+		row(w, "PARTITION", "LEADER", "REPLICAS", "ISR", "START", "END", "BYTES", "REMOTE")
 		for _, p := range t.Details {
-			row(w, p.Partition, p.Leader, ints(p.Replicas), ints(p.ISR), known(p.Start), known(p.End), known(p.Bytes))
+			row(w, p.Partition, p.Leader, ints(p.Replicas), ints(p.ISR), known(p.Start), known(p.End), known(p.Bytes), known(p.Remote))
 		}
 		for _, p := range t.Details {
 			if p.Error != "" {

@@ -43,9 +43,9 @@ config:  retention.ms=86400000
 config:  segment.bytes=100000
 log:     DIR-*
 
-PARTITION  LEADER  REPLICAS  ISR  START  END  BYTES
-0          1       1         1    0      3    `+known(d.Bytes)+`
-1          1       1         1    0      0    0`)
+PARTITION  LEADER  REPLICAS  ISR  START  END  BYTES  REMOTE
+0          1       1         1    0      3    `+known(d.Bytes)+`    -
+1          1       1         1    0      0    0      -`)
 
 	equalText(t, b.morrow(t, "topic", "grow", "orders", "--to", "3"), "orders: grown")
 	equalText(t, b.morrow(t, "topic", "trim", "orders", "--partition", "0", "--before", "2"), "orders-0: begins at offset 2")

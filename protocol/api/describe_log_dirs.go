@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"encoding/binary"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -11,7 +12,12 @@ import (
 
 // DescribeLogDirs, key 35, versions 1-5 (KIP-113, KIP-827). There is one directory, and it is never cordoned (KIP-1066).
 // Topics and partitions that are not here are left out, as in Kafka. Sizes are those of the segments on disk, pending delayed records
-// included.
+// included. Kafka has no field for what a partition holds in the tier (KIP-1187 proposes one), and its size leaves that out: so does ours, and
+// the tier's part is in a tagged field, which clients skip.
+
+// remoteSizeTag is the tag of the bytes that a partition's confirmed segments take in the tier: an int64, big endian, from version 2 on. It is
+// there if the partition is tiered, or ever was.
+const remoteSizeTag = 10000
 
 func (a *API) describeLogDirs(_ context.Context, r *protocol.Request) protocol.Reply {
 	req := r.Message.(*kmsg.DescribeLogDirsRequest)
@@ -59,6 +65,9 @@ func (a *API) logDirTopic(t *cluster.Topic, numbers []int32) kmsg.DescribeLogDir
 		if p, err := a.partitions.Get(t.ID, n); err == nil {
 			rp := kmsg.NewDescribeLogDirsResponseDirTopicPartition()
 			rp.Partition, rp.Size = n, p.Log().Size()
+			if size, tiered := p.RemoteSize(); tiered {
+				rp.UnknownTags.Set(remoteSizeTag, binary.BigEndian.AppendUint64(nil, uint64(size)))
+			}
 			rt.Partitions = append(rt.Partitions, rp)
 		}
 	}

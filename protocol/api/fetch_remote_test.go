@@ -1,6 +1,7 @@
 package api
 
 import (
+	"encoding/binary"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -40,6 +41,34 @@ func remote(t *testing.T, test func(t *testing.T, w *world, bucket *tiertest.Buc
 			}
 		}
 		test(t, w, bucket)
+	})
+}
+
+func TestDescribeLogDirsTellsWhatIsInTheTier(t *testing.T) {
+	remote(t, func(t *testing.T, w *world, _ *tiertest.Bucket) {
+		w.create("local", 1)
+		size := int64(len(batch(values("a")...)))
+		for v := int16(1); v <= 5; v++ {
+			for _, topic := range ask[*kmsg.DescribeLogDirsResponse](w.connect(), v, kmsg.NewPtrDescribeLogDirsRequest()).Dirs[0].Topics {
+				for _, p := range topic.Partitions {
+					var tag []byte
+					p.UnknownTags.Each(func(key uint32, value []byte) {
+						if key == remoteSizeTag {
+							tag = value
+						}
+					})
+					switch {
+					case topic.Topic == "local" || v < 2:
+						if tag != nil {
+							t.Errorf("version %d: %s-%d has a size in the tier", v, topic.Topic, p.Partition)
+						}
+					case topic.Topic != "cold": // the schedule's topic
+					case len(tag) != 8 || int64(binary.BigEndian.Uint64(tag)) < size || p.Size != size: // what is there has an index beside it
+						t.Errorf("version %d: %s-%d has size %d, and %v in the tier; expected %d in each", v, topic.Topic, p.Partition, p.Size, tag, size)
+					}
+				}
+			}
+		}
 	})
 }
 
