@@ -36,7 +36,7 @@ var brokerNetworkDefs = []Def{
 		Doc: "Addresses the broker accepts Kafka clients on, each as NAME://host:port. An empty host means all interfaces. Kafka's default listens on all interfaces, Morrow's on the loopback one."},
 	{Name: "advertised.listeners", Type: List, Null: true, Valid: listeners,
 		Doc: "Addresses clients are told to connect to, where they differ from listeners."},
-	{Name: "listener.security.protocol.map", Type: List, Default: "PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL", Valid: protocolMap,
+	{Name: "listener.security.protocol.map", Type: String, Default: "SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT", Valid: protocolMap,
 		Doc: "Security protocol of each listener name, as NAME:PROTOCOL."},
 	{Name: "socket.request.max.bytes", Type: Int, Default: "104857600", Valid: atLeast(1),
 		Doc: "Largest request accepted, in bytes. A larger one closes its connection."},

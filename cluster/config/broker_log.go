@@ -107,21 +107,21 @@ var brokerStorageDefs = []Def{
 // brokerUnusedDefs exist in Kafka, are looked at by tools and stand in most
 // configuration files, but steer nothing here: goroutines need no pool sizes, and what is looked at often enough, no interval.
 var brokerUnusedDefs = []Def{
-	unused("num.network.threads", "3", ClusterWide, atLeast(1)),
-	unused("num.io.threads", "8", ClusterWide, atLeast(1)),
-	unused("background.threads", "10", ClusterWide, atLeast(1)),
-	unused("num.recovery.threads.per.data.dir", "2", ClusterWide, atLeast(1)),
-	unused("queued.max.requests", "500", ReadOnly, atLeast(1)),
-	unused("offsets.topic.compression.codec", "0", ReadOnly, between(0, 4)),
-	unused("producer.id.expiration.check.interval.ms", "600000", ReadOnly, atLeast(1)),
-	unused("remote.log.reader.threads", "10", ClusterWide, atLeast(1)),
-	unused("remote.log.manager.expiration.thread.pool.size", "10", ClusterWide, atLeast(1)),
-	unused("remote.log.manager.task.interval.ms", "30000", ReadOnly, atLeast(1)),
-	unused("remote.log.manager.task.retry.backoff.ms", "500", ReadOnly, atLeast(1)),
-	unused("remote.log.manager.task.retry.backoff.max.ms", "30000", ReadOnly, atLeast(1)),
+	unused("num.network.threads", Int, "3", ClusterWide, atLeast(1)),
+	unused("num.io.threads", Int, "8", ClusterWide, atLeast(1)),
+	unused("background.threads", Int, "10", ClusterWide, atLeast(1)),
+	unused("num.recovery.threads.per.data.dir", Int, "2", ClusterWide, atLeast(1)),
+	unused("queued.max.requests", Int, "500", ReadOnly, atLeast(1)),
+	unused("offsets.topic.compression.codec", Int, "0", ReadOnly, between(0, 4)),
+	unused("producer.id.expiration.check.interval.ms", Int, "600000", ReadOnly, atLeast(1)),
+	unused("remote.log.reader.threads", Int, "10", ClusterWide, atLeast(1)),
+	unused("remote.log.manager.expiration.thread.pool.size", Int, "10", ClusterWide, atLeast(1)),
+	unused("remote.log.manager.task.interval.ms", Long, "30000", ReadOnly, atLeast(1)),
+	unused("remote.log.manager.task.retry.backoff.ms", Long, "500", ReadOnly, atLeast(1)),
+	unused("remote.log.manager.task.retry.backoff.max.ms", Long, "30000", ReadOnly, atLeast(1)),
 }
 
-func unused(name, value string, mode UpdateMode, valid func(string) error) Def {
-	return Def{Name: name, Type: Int, Default: value, Mode: mode, Valid: valid,
+func unused(name string, kind Type, value string, mode UpdateMode, valid func(string) error) Def {
+	return Def{Name: name, Type: kind, Default: value, Mode: mode, Valid: valid,
 		Doc: "Accepted so that Kafka's configuration files and tools work. Without effect."}
 }

@@ -10,7 +10,7 @@ var brokerShareDefs = []Def{
 		Doc: "Largest share.delivery.count.limit a group can set."},
 	{Name: "group.share.max.heartbeat.interval.ms", Type: Int, Default: "15000", Valid: atLeast(1),
 		Doc: "Largest share.heartbeat.interval.ms a group can set."},
-	{Name: "group.share.max.partition.max.record.locks", Type: Int, Default: "10000", Valid: between(100, 50_000),
+	{Name: "group.share.max.partition.max.record.locks", Type: Int, Default: "4000", Valid: between(100, 50_000),
 		Doc: "Largest share.partition.max.record.locks a group can set."},
 	{Name: "group.share.max.record.lock.duration.ms", Type: Int, Default: "60000", Valid: atLeast(1000),
 		Doc: "Largest share.record.lock.duration.ms a group can set."},
