@@ -97,7 +97,7 @@ func (a Ack) apply(c Config, x run, now int64, changes []change) []change {
 func (c Config) after(ack int8, x run, now int64) change {
 	switch ack {
 	case AckRelease:
-		return c.released(x, now, true)
+		return c.released(x, now)
 	case AckReject:
 		return c.givenUp(x, rejected)
 	case AckRenew:
@@ -109,14 +109,14 @@ func (c Config) after(ack int8, x run, now int64) change {
 	return change{run: run{x.first, x.end, fate{state: done}}}
 }
 
-// released is what becomes of records that come back from a member. A delay applies
-// when they failed, not when the member only went away.
-func (c Config) released(x run, now int64, failed bool) change {
+// released is what becomes of records with which a member failed: it said so, or
+// its lock ended.
+func (c Config) released(x run, now int64) change {
 	next := fate{count: x.count}
 	switch d := c.retryDelay(x.count); {
 	case x.count >= c.DeliveryLimit:
 		return c.givenUp(x, exhausted)
-	case failed && d > 0:
+	case d > 0:
 		next.state, next.at = waiting, now+d.Milliseconds()
 	}
 	return change{run: run{x.first, x.end, next}}
@@ -133,18 +133,21 @@ func (c Config) givenUp(x run, why state) change {
 
 // timedOut lists what becomes of the records whose lock has ended.
 func (p *partition) timedOut(c Config, now int64) []change {
-	return p.giveBack(c, now, true, func(f fate) bool { return f.state == acquired && f.at <= now })
-}
-
-// left lists what becomes of the records a member held that is gone.
-func (p *partition) left(c Config, member string, now int64) []change {
-	return p.giveBack(c, now, false, func(f fate) bool { return f.state == acquired && f.member == member })
-}
-
-func (p *partition) giveBack(c Config, now int64, failed bool, which func(fate) bool) []change {
 	var changes []change
-	for _, x := range p.all(which) {
-		changes = append(changes, c.released(x, now, failed))
+	for _, x := range p.all(func(f fate) bool { return f.state == acquired && f.at <= now }) {
+		changes = append(changes, c.released(x, now))
+	}
+	return changes
+}
+
+// left lists what becomes of the records a member held that is gone. Clients fetch
+// ahead of what they hand to the application, so that most of these were given to
+// nobody: the delivery is taken back, as Kafka does. Were it counted, members that
+// come and go would exhaust records that nobody has seen.
+func (p *partition) left(member string) []change {
+	var changes []change
+	for _, x := range p.all(func(f fate) bool { return f.state == acquired && f.member == member }) {
+		changes = append(changes, change{run: run{x.first, x.end, fate{count: x.count - 1}}})
 	}
 	return changes
 }

@@ -236,7 +236,7 @@ func (s *machine) leave(tx *coord.Tx, k Key, member string) error {
 	if p == nil {
 		return nil
 	}
-	if err := s.change(tx, k, p, p.left(s.cfg(k.Group), member, tx.Now().UnixMilli())); err != nil {
+	if err := s.change(tx, k, p, p.left(member)); err != nil {
 		return err
 	}
 	s.settle(k, p)

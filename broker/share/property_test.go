@@ -16,7 +16,7 @@ import (
 // modelRecord is what a record's history amounts to.
 type modelRecord struct {
 	holder   string
-	count    int16 // deliveries begun
+	count    int16 // deliveries begun and not taken back
 	written  int16 // of them, what the journal says
 	finished bool
 	dying    bool
@@ -203,27 +203,24 @@ func (s *sim) after(r modelRecord, way int8) modelRecord {
 		r.lock = s.w.now.Add(s.w.cfg.LockDuration)
 		return r
 	case AckRelease:
-		return s.back(r, true)
+		return s.back(r)
 	case AckReject:
 		return s.over(r)
 	}
 	return modelRecord{finished: true}
 }
 
-// back is a record whose holder did not finish it.
-func (s *sim) back(r modelRecord, failed bool) modelRecord {
+// back is a record whose holder failed with it.
+func (s *sim) back(r modelRecord) modelRecord {
 	if r.count >= s.w.cfg.DeliveryLimit {
 		return s.over(r)
 	}
-	next := modelRecord{count: r.count, written: r.count}
-	if failed {
-		d := s.w.cfg.RetryDelay
-		for range r.count - 1 {
-			d *= 2
-		}
-		next.notUntil = s.w.now.Add(min(d, max(s.w.cfg.RetryMaxDelay, s.w.cfg.RetryDelay)))
+	d := s.w.cfg.RetryDelay
+	for range r.count - 1 {
+		d *= 2
 	}
-	return next
+	retry := s.w.now.Add(min(d, max(s.w.cfg.RetryMaxDelay, s.w.cfg.RetryDelay)))
+	return modelRecord{count: r.count, written: r.count, notUntil: retry}
 }
 
 // over is a record that is given up.
@@ -241,7 +238,8 @@ func (s *sim) leave(who string) {
 		return
 	}
 	for _, o := range s.held(who) {
-		s.m.records[o] = s.back(s.m.records[o], false)
+		count := s.m.records[o].count - 1
+		s.m.records[o] = modelRecord{count: count, written: count}
 	}
 	s.save()
 }
@@ -276,7 +274,7 @@ func (s *sim) endLocks() {
 			}
 			continue
 		}
-		next := s.back(r, true)
+		next := s.back(r)
 		if x := s.part().within(o, o+1); len(x) == 1 && x[0].state == waiting {
 			next.notUntil = time.UnixMilli(x[0].at).UTC() // when exactly, depends on when the journal worked again
 		}

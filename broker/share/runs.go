@@ -28,7 +28,7 @@ func (s state) dying() bool { return s == exhausted || s == rejected }
 // fate is what is known of a record besides its offset.
 type fate struct {
 	state  state
-	count  int16  // deliveries begun
+	count  int16  // deliveries begun and not taken back
 	at     int64  // milliseconds: when waiting ends, or the lock of what is acquired
 	member string // who has acquired it
 }
