@@ -3,6 +3,7 @@
 A check is a function that raises to fail. Names are those of the allow list; main runs what COMPAT_TESTS asks for.
 """
 
+import contextlib
 import json
 import os
 import pathlib
@@ -13,6 +14,9 @@ import time
 
 CACHE = pathlib.Path(__file__).resolve().parents[2] / ".cache" / "compat" / "judges"
 MAX_DETAIL = 1500
+
+# The package of Kafka's tools.
+TOOLS = "org.apache.kafka.tools."
 
 # Small programs that end at once: no second compiler, no second collector.
 JAVA = ["java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
@@ -70,15 +74,39 @@ def java_command(main_class: str, *args, options=(), home: str = "java") -> list
     return [*JAVA, *options, "-cp", f"{CACHE}/{home}/classes:{CACHE}/{home}/lib/*", main_class, *map(str, args)]
 
 
-def java(main_class: str, *args, stdin: str = "", timeout: float = 90, fails: bool = False) -> str:
-    """Runs a class to its end and returns what it printed, both outputs; it must succeed, or fail if that is wanted."""
+def java(main_class: str, *args, stdin: str = "", timeout: float = 90, fails: bool | None = False) -> str:
+    """Runs a class to its end and returns what it printed, both outputs; it must succeed, or fail if that is wanted, or may do
+    either if fails is None."""
     done = subprocess.run(
         java_command(main_class, *args), input=stdin, text=True, timeout=timeout, check=False,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )
-    if (done.returncode != 0) != fails:
+    if fails is not None and (done.returncode != 0) != fails:
         raise AssertionError(f"{main_class} {args} exits with {done.returncode}:\n{done.stdout}")
     return done.stdout
+
+
+def tool(name: str, *args, **options) -> str:
+    """Runs one of Kafka's tools against the broker, as java does."""
+    return java(TOOLS + name, "--bootstrap-server", bootstrap(), *args, **options)
+
+
+@contextlib.contextmanager
+def running(name: str, *args):
+    """A tool that runs beside the block, which is given its process, and is killed at its end."""
+    command = java_command(TOOLS + name, "--bootstrap-server", bootstrap(), *args)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def events(lines):
+    """The JSON objects among the lines that a verifiable client prints, as it prints them; each has a name."""
+    for line in lines:
+        if line.startswith("{"):
+            yield json.loads(line)
 
 
 def java_version(home: str = "java") -> str:

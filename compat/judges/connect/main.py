@@ -6,14 +6,9 @@ import socket
 import subprocess
 import tempfile
 
-from harness import await_that, bootstrap, check, java, java_command, java_version, main, matches, topic
+from harness import await_that, bootstrap, check, java_command, java_version, main, matches, tool, topic
 
-TOOLS = "org.apache.kafka.tools."
 CONNECTORS = "org.apache.kafka.connect.file."
-
-
-def tool(name: str, *args, **options) -> str:
-    return java(TOOLS + name, "--bootstrap-server", bootstrap(), *args, **options)
 
 
 def free_port() -> int:

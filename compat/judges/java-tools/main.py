@@ -5,37 +5,12 @@ import json
 import os
 import pathlib
 import signal
-import subprocess
 import tempfile
 
-from harness import await_that, bootstrap, check, equal, java, java_command, java_version, main, matches, topic
-
-TOOLS = "org.apache.kafka.tools."
-
-
-def tool(name: str, *args, **options) -> str:
-    return java(TOOLS + name, "--bootstrap-server", bootstrap(), *args, **options)
-
-
-def config(**values) -> list[str]:
-    """--config key=value for every value, with . for _."""
-    return [w for k, v in values.items() for w in ("--config", f"{k.replace('_', '.')}={v}")]
-
-
-def create(name: str, partitions: int = 1, **configs) -> str:
-    t = topic(name)
-    tool("TopicCommand", "--create", "--topic", t, "--partitions", partitions, *config(**configs))
-    return t
-
-
-def produce(t: str, *lines: str) -> None:
-    tool("ConsoleProducer", "--topic", t, stdin="".join(f"{line}\n" for line in lines))
-
-
-def consume(t: str, count: int, *args) -> list[str]:
-    out = tool("consumer.ConsoleConsumer", "--topic", t, "--from-beginning", "--max-messages", count, "--timeout-ms", 30000, *args)
-    return [line for line in out.splitlines() if not line.startswith(("Processed a total", "The consumer rebalance"))]
-
+import share  # for its checks
+import transactions  # for its checks
+from harness import TOOLS, await_that, bootstrap, check, equal, events, java, java_version, main, matches, running, tool, topic
+from topics import consume, create, produce
 
 def json_file(content) -> str:
     with tempfile.NamedTemporaryFile("w", suffix=".json", delete=False) as f:
@@ -167,31 +142,23 @@ def consumer_groups_848():
 def verifiable(protocol: str) -> None:
     t, group, count = create(f"verifiable-{protocol}", 3), topic(f"verifiable-{protocol}-group"), 2000
     out = tool("VerifiableProducer", "--topic", t, "--max-messages", count, "--value-prefix", "7")
-    events = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
-    sent = {e["value"] for e in events if e["name"] == "producer_send_success"}
+    sent = {e["value"] for e in events(out.splitlines()) if e["name"] == "producer_send_success"}
     equal("acknowledged", len(sent), count)
-    command = java_command(
-        TOOLS + "VerifiableConsumer", "--bootstrap-server", bootstrap(), "--topic", t, "--group-id", group, "--group-protocol", protocol,
-        "--max-messages", count, "--reset-policy", "earliest", "--verbose",
-    )
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as consumer:
-        try:
-            got, committed = [], 0
-            for line in consumer.stdout:
-                event = json.loads(line) if line.startswith("{") else {"name": ""}
-                if event["name"] == "record_data":
-                    got.append(event["value"])
-                elif event["name"] == "offsets_committed" and event["success"]:
-                    committed = sum(o["offset"] for o in event["offsets"])
-                if len(got) == count:
-                    break
-            consumer.send_signal(signal.SIGTERM)
-            for line in consumer.stdout:
-                event = json.loads(line) if line.startswith("{") else {"name": ""}
-                if event["name"] == "offsets_committed" and event["success"]:
-                    committed = sum(o["offset"] for o in event["offsets"])
-        finally:
-            consumer.kill()
+    with running(
+        "VerifiableConsumer", "--topic", t, "--group-id", group, "--group-protocol", protocol, "--max-messages", count, "--reset-policy", "earliest", "--verbose",
+    ) as consumer:
+        got, committed = [], 0
+        for event in events(consumer.stdout):
+            if event["name"] == "record_data":
+                got.append(event["value"])
+            elif event["name"] == "offsets_committed" and event["success"]:
+                committed = sum(o["offset"] for o in event["offsets"])
+            if len(got) == count:
+                break
+        consumer.send_signal(signal.SIGTERM)
+        for event in events(consumer.stdout):
+            if event["name"] == "offsets_committed" and event["success"]:
+                committed = sum(o["offset"] for o in event["offsets"])
     equal("records read", sorted(got), sorted(sent))
     if committed == 0:
         raise AssertionError("nothing was committed")
@@ -277,21 +244,6 @@ def reassign_partitions():
     matches(tool("reassign.ReassignPartitionsCommand", "--verify", "--reassignment-json-file", here), f"Reassignment of partition {t}-0 is completed")
     there = json_file({"version": 1, "partitions": [{"topic": t, "partition": 0, "replicas": [2]}]})
     tool("reassign.ReassignPartitionsCommand", "--execute", "--reassignment-json-file", there, fails=True)
-
-
-@check
-def transactions():
-    source, target = create("copied-from"), create("copied-to")
-    tool("VerifiableProducer", "--topic", source, "--max-messages", 1000)
-    out = java(
-        TOOLS + "TransactionalMessageCopier", "--broker-list", bootstrap(), "--input-topic", source, "--input-partition", 0,
-        "--output-topic", target, "--max-messages", 1000, "--transaction-size", 100, "--transactional-id", topic("copier"),
-        "--consumer-group", topic("copiers"), "--enable-random-aborts", "--group-mode", "--use-group-metadata",
-    )
-    matches(out, r'"remaining":0')
-    equal("copied", consume(target, 1000, "--isolation-level", "read_committed"), [str(i) for i in range(1000)])
-    matches(tool("TransactionsCommand", "list"), rf"^{topic('copier')}\s+1\s+\d+\s+CompleteCommit")
-    matches(tool("TransactionsCommand", "describe", "--transactional-id", topic("copier")), rf"^1\s+{topic('copier')}\s.*CompleteCommit")
 
 
 @check

@@ -7,15 +7,10 @@ import subprocess
 import tempfile
 import time
 
-from harness import await_that, bootstrap, check, equal, java, java_command, java_version, main, matches, topic
+from harness import TOOLS, await_that, bootstrap, check, equal, java_command, java_version, main, matches, tool, topic
 
-TOOLS = "org.apache.kafka.tools."
 WORDS = [f"word{i}" for i in range(50)]
 PARTITIONS = 3
-
-
-def tool(name: str, *args, **options) -> str:
-    return java(TOOLS + name, "--bootstrap-server", bootstrap(), *args, **options)
 
 
 class Application:
