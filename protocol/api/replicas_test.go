@@ -124,11 +124,10 @@ func TestLevelsOfFeaturesAreFixed(t *testing.T) {
 			u.Feature, u.MaxVersionLevel, u.AllowDowngrade, u.UpgradeType = test.feature, test.level, true, 3
 			req.FeatureUpdates = append(req.FeatureUpdates, u)
 			resp := ask[*kmsg.UpdateFeaturesResponse](c, v, req)
-			got := resp.ErrorCode
-			if v < 2 {
-				got = resp.Results[0].ErrorCode
+			wantCode(t, test.feature, resp.ErrorCode, test.want)
+			if listed := len(resp.Results); (listed == 1) != (v < 2 && test.want == nil) {
+				t.Errorf("%s to level %d, version %d: %d results", test.feature, test.level, v, listed)
 			}
-			wantCode(t, test.feature, got, test.want)
 		}
 	}
 }

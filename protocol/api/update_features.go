@@ -13,7 +13,7 @@ import (
 // UpdateFeatures, key 57, versions 0-2 (KIP-584, KIP-778).
 //
 // The levels of features are those of the program that runs: a request for the level that is in force succeeds, and any other is refused.
-// From version 2 on the first refusal is the answer to all.
+// The first refusal is the answer to all, in every version: updates are all made or none, and Kafka 4 names no feature then.
 
 func (a *API) updateFeatures(_ context.Context, r *protocol.Request) protocol.Reply {
 	req := r.Message.(*kmsg.UpdateFeaturesRequest)
@@ -22,15 +22,15 @@ func (a *API) updateFeatures(_ context.Context, r *protocol.Request) protocol.Re
 		features := a.features().All
 		for i := range req.FeatureUpdates {
 			update := &req.FeatureUpdates[i]
-			err := checkLevel(features, update)
-			rr := kmsg.NewUpdateFeaturesResponseResult()
-			rr.Feature = update.Feature
-			rr.ErrorCode, rr.ErrorMessage = refusal(err)
-			if req.Version < 2 {
-				resp.Results = append(resp.Results, rr)
-			} else if err != nil {
-				resp.ErrorCode, resp.ErrorMessage = rr.ErrorCode, rr.ErrorMessage
+			if err := checkLevel(features, update); err != nil {
+				resp.ErrorCode, resp.ErrorMessage = refusal(err)
+				resp.Results = nil
 				break
+			}
+			if req.Version < 2 {
+				rr := kmsg.NewUpdateFeaturesResponseResult()
+				rr.Feature = update.Feature
+				resp.Results = append(resp.Results, rr)
 			}
 		}
 		return protocol.Answer{Message: resp}, nil
