@@ -4,6 +4,8 @@
 // What failed, or did not end because another test took the process with it, is run a second time, alone. A test that
 // passes then counts as passed, with the first failure as its detail: these suites count on time, and their own projects
 // run them the same way.
+//
+// A subtest that the allow list names, as TestA/sub, is not run as a part of its test, but by itself or not at all.
 package main
 
 import (
@@ -14,9 +16,11 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -38,6 +42,7 @@ type suite struct {
 	dir     string // the package's directory, which its tests expect to be in
 	timeout time.Duration
 	flags   []string
+	listed  []string // names and patterns of the allow list
 }
 
 // result is how a test ended.
@@ -57,25 +62,46 @@ func main() {
 		fmt.Fprintln(os.Stderr, "usage: gotest -name NAME -version VERSION [-dir DIR] [-allow FILE] BINARY [FLAGS]")
 		os.Exit(2)
 	}
-	s := &suite{binary: flag.Arg(0), dir: *dir, timeout: *timeout, flags: flag.Args()[1:]}
+	listed, err := readAllow(*allow)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	s := &suite{binary: flag.Arg(0), dir: *dir, timeout: *timeout, flags: flag.Args()[1:], listed: listed}
 	out := json.NewEncoder(os.Stdout)
 	_ = out.Encode(map[string]string{"client": *name, "version": strings.TrimPrefix(*version, "v")})
-	if err := s.report(out, *allow, strings.Fields(os.Getenv("COMPAT_TESTS"))); err != nil {
+	if err := s.report(out, strings.Fields(os.Getenv("COMPAT_TESTS"))); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-// report runs the tests with the given names and prints a line for each, and one for every test that allow does not name.
-func (s *suite) report(out *json.Encoder, allow string, names []string) error {
-	unlisted, err := s.unlisted(allow)
+// readAllow reads the names and patterns of an allow list.
+func readAllow(file string) ([]string, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	var listed []string
+	for l := range strings.Lines(string(text)) {
+		if fields := strings.Fields(l); len(fields) > 0 && !strings.HasPrefix(fields[0], "#") {
+			listed = append(listed, fields[0])
+		}
+	}
+	return listed, nil
+}
+
+// report runs the tests with the given names and prints a line for each, and one for every test that is not listed.
+func (s *suite) report(out *json.Encoder, names []string) error {
+	unlisted, err := s.unlisted()
 	if err != nil {
 		return err
 	}
 	for _, name := range unlisted {
 		_ = out.Encode(line(name, result{"fail", "the allow list does not name it"}))
 	}
-	results, err := s.run(names, s.timeout)
+	whole := slices.DeleteFunc(slices.Clone(names), isSub)
+	results, err := s.run(s.timeout, "^("+strings.Join(whole, "|")+")$", skipPattern(s.listed))
 	if err != nil {
 		return err
 	}
@@ -85,11 +111,10 @@ func (s *suite) report(out *json.Encoder, allow string, names []string) error {
 			_ = out.Encode(line(name, first))
 			continue
 		}
-		again, err := s.run([]string{name}, againTimeout)
+		second, err := s.runAlone(name)
 		if err != nil {
 			return err
 		}
-		second := again[name]
 		if second.outcome == "pass" {
 			second.output = first.output
 		}
@@ -107,17 +132,7 @@ func line(name string, r result) map[string]string {
 }
 
 // unlisted returns the tests of the binary that no line of the allow list names.
-func (s *suite) unlisted(allow string) ([]string, error) {
-	text, err := os.ReadFile(allow)
-	if err != nil {
-		return nil, err
-	}
-	var patterns []string
-	for l := range strings.Lines(string(text)) {
-		if fields := strings.Fields(l); len(fields) > 0 && !strings.HasPrefix(fields[0], "#") {
-			patterns = append(patterns, fields[0])
-		}
-	}
+func (s *suite) unlisted() ([]string, error) {
 	cmd := exec.Command(s.binary, "-test.list", "^Test")
 	cmd.Dir = s.dir
 	list, err := cmd.Output()
@@ -126,7 +141,7 @@ func (s *suite) unlisted(allow string) ([]string, error) {
 	}
 	var names []string
 	for _, name := range strings.Fields(string(list)) {
-		listed := slices.ContainsFunc(patterns, func(p string) bool {
+		listed := slices.ContainsFunc(s.listed, func(p string) bool {
 			ok, err := path.Match(p, name)
 			return ok && err == nil
 		})
@@ -144,13 +159,46 @@ type event struct {
 	Output string
 }
 
+// runAlone runs one test, or a subtest that is listed by itself.
+func (s *suite) runAlone(name string) (result, error) {
+	skip := ""
+	if !isSub(name) {
+		skip = skipPattern(s.listed)
+	}
+	results, err := s.run(againTimeout, runPattern(name), skip)
+	return results[name], err
+}
+
+// isSub reports whether a name is that of a subtest.
+func isSub(name string) bool { return strings.Contains(name, "/") }
+
+// runPattern is the -test.run for one test or subtest.
+func runPattern(name string) string {
+	levels := strings.Split(name, "/")
+	for i, level := range levels {
+		levels[i] = "^" + strings.ReplaceAll(regexp.QuoteMeta(level), `\*`, ".*") + "$"
+	}
+	return strings.Join(levels, "/")
+}
+
+// skipPattern is the -test.skip that keeps listed subtests out of their tests.
+func skipPattern(listed []string) string {
+	var patterns []string
+	for _, name := range listed {
+		if isSub(name) {
+			patterns = append(patterns, runPattern(name))
+		}
+	}
+	return strings.Join(patterns, "|")
+}
+
 // run runs tests in one process and returns how those ended that did.
-func (s *suite) run(names []string, timeout time.Duration) (map[string]result, error) {
+func (s *suite) run(timeout time.Duration, pattern, skip string) (map[string]result, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout+killDelay)
 	defer cancel()
 	args := []string{
 		"tool", "test2json", s.binary, "-test.v=test2json", "-test.timeout", timeout.String(),
-		"-test.run", "^(" + strings.Join(names, "|") + ")$",
+		"-test.run", pattern, "-test.skip", skip,
 	}
 	cmd := exec.CommandContext(ctx, "go", append(args, s.flags...)...)
 	cmd.Dir = s.dir
@@ -164,8 +212,9 @@ func (s *suite) run(names []string, timeout time.Duration) (map[string]result, e
 	return read(&stdout), nil
 }
 
-// read collects the outcome of every test from the lines of test2json. The output of subtests counts as their parent's.
-func read(stdout *bytes.Buffer) map[string]result {
+// read collects the outcome of every test and subtest from the lines of test2json. The output of subtests counts as their
+// tests' as well.
+func read(stdout io.Reader) map[string]result {
 	results := map[string]result{}
 	scanner := bufio.NewScanner(stdout)
 	scanner.Buffer(nil, 16<<20)
@@ -174,22 +223,36 @@ func read(stdout *bytes.Buffer) map[string]result {
 		if json.Unmarshal(scanner.Bytes(), &e) != nil || e.Test == "" {
 			continue
 		}
-		name, _, isSub := strings.Cut(e.Test, "/")
-		r := results[name]
-		switch {
-		case e.Action == "output" && !strings.HasPrefix(strings.TrimSpace(e.Output), "==="):
-			r.output = tail(r.output + e.Output)
-		case isSub:
-		case e.Action == "pass":
+		if e.Action == "output" {
+			if !strings.HasPrefix(strings.TrimSpace(e.Output), "===") {
+				addOutput(results, e.Test, e.Output)
+			}
+			continue
+		}
+		r := results[e.Test]
+		switch e.Action {
+		case "pass":
 			r.outcome, r.output = "pass", ""
-		case e.Action == "fail":
+		case "fail":
 			r.outcome = "fail"
-		case e.Action == "skip":
+		case "skip":
 			r.outcome = "na"
 		}
-		results[name] = r
+		results[e.Test] = r
 	}
 	return results
+}
+
+func addOutput(results map[string]result, name, output string) {
+	test, _, sub := strings.Cut(name, "/")
+	for _, n := range []string{name, test} {
+		r := results[n]
+		r.output = tail(r.output + output)
+		results[n] = r
+		if !sub {
+			return
+		}
+	}
 }
 
 func tail(s string) string { return s[max(0, len(s)-maxDetail):] }
