@@ -2,11 +2,17 @@ package schedules
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"math"
 	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"testing"
+	"time"
 
+	"github.com/morrowmq/morrow/broker/rest"
 	"github.com/morrowmq/morrow/delay"
 )
 
@@ -51,6 +57,20 @@ func TestTimelinesAreSplitWithoutGaps(t *testing.T) {
 		if got := split(c.from, c.until, c.n); !slices.Equal(got, c.want) {
 			t.Errorf("%d until %d in %d: %v, expected %v", c.from, c.until, c.n, got, c.want)
 		}
+	}
+}
+
+// Nothing is due so late, and the end of such a timeline could not be found.
+func TestTimelinesDoNotBeginBehindAllDueTimes(t *testing.T) {
+	a := &API{now: time.Now}
+	for _, from := range []int64{-1, delay.LastDue, delay.LastDue + 1, math.MaxInt64} {
+		_, err := a.timeline(httptest.NewRequest(http.MethodGet, fmt.Sprintf("/?from=%d", from), nil))
+		if e, ok := errors.AsType[*rest.Error](err); !ok || e.Status != http.StatusBadRequest {
+			t.Errorf("from %d: %v", from, err)
+		}
+	}
+	if until, err := behindLast(nil, delay.LastDue-1); err != nil || until != delay.LastDue {
+		t.Errorf("from the last millisecond on: %d, %v", until, err)
 	}
 }
 

@@ -28,6 +28,9 @@ func (a *API) timeline(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if from < 0 || from >= delay.LastDue {
+		return nil, rest.BadRequest("the timeline would begin at %d, expected a time from 0 and before %d", from, int64(delay.LastDue))
+	}
 	parts, err := a.topic(r)
 	if err != nil {
 		return nil, err
@@ -37,7 +40,7 @@ func (a *API) timeline(r *http.Request) (any, error) {
 			return nil, err
 		}
 	}
-	if from < 0 || from >= until || until > delay.LastDue {
+	if from >= until || until > delay.LastDue {
 		return nil, rest.BadRequest("the timeline would go from %d until %d, expected times in this order, at most %d", from, until, int64(delay.LastDue))
 	}
 	bounds := split(from, until, n)
@@ -62,7 +65,8 @@ func split(from, until int64, n int) []int64 {
 	return append(bounds, until)
 }
 
-// behindLast finds a time after from and a little behind the last due time: to within a hundredth of the distance.
+// behindLast finds a time after from, which is before delay.LastDue, and a little behind the last due time: to within a hundredth of the
+// distance.
 func behindLast(parts []*partition.Partition, from int64) (int64, error) {
 	bounds := []int64{from}
 	for width := time.Minute.Milliseconds(); from+width < delay.LastDue; width *= 2 {
