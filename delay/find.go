@@ -52,39 +52,15 @@ func (s *Schedule) Find(ctx context.Context, src Source, ticket int64) (Found, e
 }
 
 // read reads a delayed record from the log, whether it is pending or not.
-func read(ctx context.Context, src Source, ticket int64) (Found, error) {
-	b, err := src.BatchAt(ctx, ticket, nil)
-	if err != nil {
-		return Found{}, err
-	}
-	if !b.Hidden() {
-		return Found{}, errNotDelayed
-	}
-	var f Found
-	found := false
-	err = b.Walk(nil, func(v *record.View) error {
-		if b.BaseOffset()+int64(v.OffsetDelta) != ticket {
-			return nil
-		}
-		r, err := readStored(v, b.MaxTimestamp())
-		if err != nil || !r.scheduled {
-			return err
-		}
-		found = true
+func read(ctx context.Context, src Source, ticket int64) (f Found, err error) {
+	err = readTicket(ctx, src, ticket, func(b record.Batch, v *record.View, r stored) {
 		f.Entry = Entry{Due: r.due, Ticket: ticket, Size: storedSize(len(v.Raw))}
 		f.Key, f.Run = string(r.key), -1
 		f.ProducedAt = v.CreateTime()
 		f.Codec = b.Attributes().Codec()
 		f.Record = contents(v)
-		return errEnough
 	})
-	switch {
-	case err != nil && !errors.Is(err, errEnough):
-		return f, err
-	case !found:
-		return f, errNotDelayed
-	}
-	return f, nil
+	return f, err
 }
 
 // contents copies what of a stored record will be delivered.

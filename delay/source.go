@@ -27,27 +27,44 @@ type Source interface {
 var errNotDelayed = errors.New("not a delayed record")
 
 // find reads from the log when a ticket is due.
-func find(ctx context.Context, src Source, ticket int64) (Entry, error) {
+func find(ctx context.Context, src Source, ticket int64) (e Entry, err error) {
+	err = readTicket(ctx, src, ticket, func(_ record.Batch, _ *record.View, r stored) {
+		e = Entry{Due: r.due, Ticket: ticket}
+	})
+	return e, err
+}
+
+// readTicket calls visit with the delayed record at an offset of the log, whether it is pending or not. The error is the source's, or
+// errNotDelayed.
+func readTicket(ctx context.Context, src Source, ticket int64, visit func(b record.Batch, v *record.View, r stored)) error {
 	b, err := src.BatchAt(ctx, ticket, nil)
 	if err != nil {
-		return Entry{}, err
+		return err
 	}
 	if !b.Hidden() {
-		return Entry{}, errNotDelayed
+		return errNotDelayed
 	}
-	e, found := Entry{Ticket: ticket}, false
 	err = b.Walk(nil, func(v *record.View) error {
 		if b.BaseOffset()+int64(v.OffsetDelta) != ticket {
 			return nil
 		}
 		r, err := readStored(v, b.MaxTimestamp())
-		e.Due, found = r.due, r.scheduled
-		return err
+		if err != nil {
+			return err
+		}
+		if !r.scheduled {
+			return errNotDelayed
+		}
+		visit(b, v, r)
+		return errEnough
 	})
-	if err == nil && !found {
-		err = errNotDelayed
+	switch {
+	case errors.Is(err, errEnough):
+		return nil
+	case err == nil:
+		return errNotDelayed
 	}
-	return e, err
+	return err
 }
 
 // errEnough ends a walk or a scan.
