@@ -1,0 +1,215 @@
+package partition
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/morrowmq/morrow/cluster"
+	"github.com/morrowmq/morrow/log"
+)
+
+// watch follows the metadata until ctx ends, and removes what is deleted.
+func (t *Table) watch(ctx context.Context) error {
+	changed, cancel := t.cfg.Store.Watch()
+	defer cancel()
+	retry := time.NewTicker(time.Second)
+	defer retry.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changed:
+			t.follow(ctx)
+			t.clean(ctx)
+		case <-retry.C:
+			t.clean(ctx)
+		}
+	}
+}
+
+// follow brings the table to the latest image. Only Open, and then the watch loop, call it.
+func (t *Table) follow(ctx context.Context) {
+	img := t.cfg.Store.Image()
+	t.mu.RLock()
+	old := t.applied
+	t.mu.RUnlock()
+	if old != nil && old.Version() >= img.Version() {
+		return
+	}
+	var g errgroup.Group
+	g.SetLimit(8) // opening waits for the disk
+	img.Since(old,
+		func(topic *cluster.Topic) { t.put(&g, topic) },
+		func(id cluster.TopicID) { t.drop(ctx, id) },
+	)
+	_ = g.Wait() // failures are kept per partition
+	t.publishCreated(ctx)
+	t.reconfigure(old, img)
+	t.mu.Lock()
+	t.applied = img
+	// Schedules are loaded once the partitions that hold their runs are there too.
+	t.unloaded, t.opened = append(t.unloaded, t.opened...), nil
+	wake(t.unload)
+	close(t.changed)
+	t.changed = make(chan struct{})
+	t.mu.Unlock()
+}
+
+// reconfigure hands new settings to topics that did not change themselves but whose defaults did.
+func (t *Table) reconfigure(old, img *cluster.Image) {
+	if old == nil || old.BrokerConfig() == img.BrokerConfig() {
+		return
+	}
+	for p := range t.All {
+		topic, ok := img.TopicByID(p.Topic().ID)
+		if !ok {
+			continue
+		}
+		if settings, err := t.settings(topic); err == nil {
+			p.setTopic(settings)
+		}
+	}
+}
+
+// settings works out what partitions need to know of a topic. Configs are validated before they are stored, so an
+// error means they come from another version; the topic then keeps what it had.
+func (t *Table) settings(topic *cluster.Topic) (*Topic, error) {
+	s, err := newTopic(topic, t.cfg.Store.Image().BrokerConfig().Int("producer.id.expiration.ms"))
+	if err != nil {
+		t.cfg.Logger.Error("topic has configs that cannot be used", "topic", topic.Name, "err", err)
+	}
+	return s, err
+}
+
+func (t *Table) put(g *errgroup.Group, topic *cluster.Topic) {
+	settings, err := t.settings(topic)
+	for n := range topic.Partitions {
+		p := &topic.Partitions[n]
+		if !hosts(p, t.cfg.NodeID) {
+			continue
+		}
+		k := key{topic.ID, int32(n)}
+		t.mu.RLock()
+		have, failed := t.partitions[k], t.failed[k]
+		t.mu.RUnlock()
+		switch {
+		case err != nil && have == nil:
+			t.mu.Lock()
+			t.failed[k] = err
+			t.mu.Unlock()
+		case err != nil:
+			have.setEpoch(p.LeaderEpoch)
+		case have != nil:
+			have.setTopic(settings)
+			have.setEpoch(p.LeaderEpoch)
+		case failed == nil:
+			g.Go(func() error {
+				t.open(k, settings, p.LeaderEpoch)
+				return nil
+			})
+		}
+	}
+}
+
+func hosts(p *cluster.Partition, node int32) bool {
+	for _, r := range p.Replicas {
+		if r == node {
+			return true
+		}
+	}
+	return false
+}
+
+func (t *Table) open(k key, settings *Topic, epoch int32) {
+	find := func(topic cluster.TopicID) *Partition {
+		p, err := t.Get(topic, k.number)
+		if err != nil {
+			return nil
+		}
+		return p
+	}
+	p, err := openPartition(t.cfg, k, settings, epoch, find)
+	if err != nil {
+		t.cfg.Logger.Error("partition cannot be opened and stays offline", "topic", settings.Name, "partition", k.number, "err", err)
+		t.mu.Lock()
+		t.failed[k] = err
+		t.mu.Unlock()
+		return
+	}
+	p.room = &t.room
+	t.cfg.Opened(p)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case p.delays() && p.created:
+		t.created = append(t.created, p)
+		return
+	case p.delays():
+		t.opened = append(t.opened, p)
+	}
+	t.partitions[k] = p
+}
+
+// publishCreated lets partitions be found that have just been created. Their schedules are empty like their logs: they are loaded here, so
+// that the first delayed record is not refused.
+func (t *Table) publishCreated(ctx context.Context) {
+	t.mu.Lock()
+	created := t.created
+	t.created = nil
+	t.mu.Unlock()
+	for _, p := range created {
+		err := p.load(ctx)
+		t.mu.Lock()
+		if err != nil { // it is tried again, and logged, as for any other
+			t.opened = append(t.opened, p)
+		}
+		t.partitions[key{p.Topic().ID, p.number}] = p
+		t.mu.Unlock()
+	}
+}
+
+// drop takes a deleted topic's partitions out of the table. Their data goes in clean, which is repeated until it works.
+func (t *Table) drop(ctx context.Context, id cluster.TopicID) {
+	var gone []*Partition
+	t.mu.Lock()
+	for k, p := range t.partitions {
+		if k.topic == id {
+			gone = append(gone, p)
+			delete(t.partitions, k)
+		}
+	}
+	for k := range t.failed {
+		if k.topic == id {
+			delete(t.failed, k)
+		}
+	}
+	t.mu.Unlock()
+	for _, p := range gone {
+		if err := p.close(ctx); err != nil {
+			t.cfg.Logger.Warn("partition did not stop cleanly", "partition", p.String(), "err", err)
+		}
+		t.cfg.Closed(p)
+	}
+}
+
+// clean removes what deleted topics left behind, and says so to the metadata. A crash in between only repeats it.
+func (t *Table) clean(ctx context.Context) {
+	for _, d := range t.cfg.Store.Image().Deletions() {
+		if err := t.cleanTopic(ctx, d); err != nil && ctx.Err() == nil {
+			t.cfg.Logger.Warn("deleted topic is not wholly gone yet, will try again", "topic", d.Name, "id", d.ID, "err", err)
+		}
+	}
+}
+
+func (t *Table) cleanTopic(ctx context.Context, d *cluster.Deletion) error {
+	for n := range d.Partitions {
+		id := log.ID{Topic: d.ID, Partition: n}
+		if err := errors.Join(t.cfg.Logs.Remove(id), t.cfg.FS.RemoveAll(scratchDir(t.cfg, id))); err != nil {
+			return err
+		}
+	}
+	return t.cfg.TopicDeleted(ctx, d)
+}
