@@ -1,14 +1,9 @@
 package log
 
 import (
-	"errors"
-
 	"github.com/morrowmq/morrow/log/record"
 	"github.com/morrowmq/morrow/log/segment"
 )
-
-// errFound ends a walk.
-var errFound = errors.New("found")
 
 // OffsetForTimestamp finds the first visible local record whose timestamp (ms) is at least ts, below the visible end
 // (ListOffsets; KIP-79). Hidden records have no part in it.
@@ -33,22 +28,19 @@ func (l *Log) offsetForTimestamp(ts int64) (offset, timestamp int64, ok bool, er
 		if err != nil {
 			return 0, 0, false, err
 		}
-		offset, timestamp, err = firstAt(s, max(from, o.LogStart), ts)
-		if errors.Is(err, errFound) {
-			return offset, timestamp, offset < o.VisibleEnd, nil
-		}
-		if err != nil {
-			return 0, 0, false, err
+		offset, timestamp, ok, err = firstSince(s, max(from, o.LogStart), ts)
+		if err != nil || ok {
+			return offset, timestamp, ok && offset < o.VisibleEnd, err
 		}
 	}
 	return 0, 0, false, nil
 }
 
-// firstAt finds the first visible record from an offset on whose timestamp is at least ts: errFound if there is one.
-func firstAt(s *segment.Segment, from, ts int64) (offset, timestamp int64, err error) {
+// firstSince finds the first visible record from an offset on whose timestamp is at least ts.
+func firstSince(s *segment.Segment, from, ts int64) (offset, timestamp int64, ok bool, err error) {
 	var buf []byte
 	for {
-		var at int64 = -1
+		var at int64 = segment.None
 		err := s.Visible(from, func(b record.Batch, _ int64) bool {
 			if b.MaxTimestamp() < ts {
 				return true
@@ -56,35 +48,18 @@ func firstAt(s *segment.Segment, from, ts int64) (offset, timestamp int64, err e
 			at = b.BaseOffset()
 			return false
 		})
-		if err != nil || at < 0 {
-			return 0, 0, err
+		if err != nil || at == segment.None {
+			return 0, 0, false, err
 		}
 		b, err := s.BatchAt(at, buf)
 		if err != nil {
-			return 0, 0, err
+			return 0, 0, false, err
 		}
-		offset, timestamp, err = recordAt(b, from, ts)
-		if err != nil {
-			return offset, timestamp, err
+		if offset, timestamp, ok, err = b.FirstSince(nil, from, ts); err != nil || ok {
+			return offset, timestamp, ok, err
 		}
 		from, buf = b.EndOffset(), b
 	}
-}
-
-// recordAt finds the first record of a batch from an offset on whose timestamp is at least ts: errFound if there is one.
-func recordAt(b record.Batch, from, ts int64) (offset, timestamp int64, err error) {
-	fixed := b.Attributes().Has(record.LogAppendTime)
-	err = b.Walk(nil, func(v *record.View) error {
-		offset, timestamp = b.BaseOffset()+int64(v.OffsetDelta), v.CreateTime()
-		if fixed {
-			timestamp = b.MaxTimestamp()
-		}
-		if offset >= from && timestamp >= ts {
-			return errFound
-		}
-		return nil
-	})
-	return offset, timestamp, err
 }
 
 // MaxTimestamp finds the visible local record with the largest timestamp, the first if there are several (ListOffsets -3; KIP-734).

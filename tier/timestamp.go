@@ -86,31 +86,9 @@ func (s *segmentReader) timestampWithin(pos, end, ts, from int64) (offset, times
 		if _, err := s.ReadAt(b, h.pos); err != nil {
 			return 0, 0, false, err
 		}
-		offset, timestamp, ok, err := recordAt(b, ts, from)
+		offset, timestamp, ok, err := record.Batch(b).FirstSince(nil, from, ts)
 		if err != nil || ok {
 			return offset, timestamp, ok, err
 		}
 	}
-}
-
-var errFound = errors.New("found")
-
-// recordAt finds the first record of a batch at or above an offset and a timestamp.
-func recordAt(b record.Batch, ts, from int64) (offset, timestamp int64, ok bool, err error) {
-	d := record.GetDecompressor()
-	defer d.Release()
-	err = b.Walk(d, func(v *record.View) error {
-		offset, timestamp = b.BaseOffset()+int64(v.OffsetDelta), b.BaseTimestamp()+v.TimestampDelta
-		if b.Attributes().Has(record.LogAppendTime) {
-			timestamp = b.MaxTimestamp()
-		}
-		if offset >= from && timestamp >= ts {
-			return errFound
-		}
-		return nil
-	})
-	if errors.Is(err, errFound) {
-		return offset, timestamp, true, nil
-	}
-	return 0, 0, false, err
 }

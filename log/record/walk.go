@@ -39,6 +39,29 @@ func (b Batch) Walk(d *Decompressor, visit func(*View) error) error {
 	return nil
 }
 
+// errFound ends a walk.
+var errFound = errors.New("found")
+
+// FirstSince finds the first record at or above an offset whose timestamp, as consumers see it, is at least ts, ms. d and the errors are as
+// for [Batch.Walk].
+func (b Batch) FirstSince(d *Decompressor, from, ts int64) (offset, timestamp int64, ok bool, err error) {
+	fixed := b.Attributes().Has(LogAppendTime)
+	err = b.Walk(d, func(v *View) error {
+		offset, timestamp = b.BaseOffset()+int64(v.OffsetDelta), v.CreateTime()
+		if fixed {
+			timestamp = b.MaxTimestamp()
+		}
+		if offset >= from && timestamp >= ts {
+			return errFound
+		}
+		return nil
+	})
+	if errors.Is(err, errFound) {
+		return offset, timestamp, true, nil
+	}
+	return 0, 0, false, err
+}
+
 // Header is one header of a record. A nil Value is null.
 type Header struct {
 	Key   string
