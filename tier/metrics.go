@@ -21,18 +21,17 @@ type stats struct {
 // collector reads the live partitions at every scrape, so that no series outlives its topic.
 type collector struct{ t *Tier }
 
-// topicMetric is one family with a series per topic.
-type topicMetric struct {
+// topicGauge is one family with a series per topic.
+type topicGauge struct {
 	desc  *prometheus.Desc
-	kind  prometheus.ValueType
 	value func(*topicSums) float64
 }
 
 // topicSums adds up the partitions of a topic.
 type topicSums struct {
-	stats [10]int64
-	lag   Lag
-	span  Span
+	counts []int64 // by counters
+	lag    Lag
+	span   Span
 
 	garbageSegments int
 	garbageBytes    int64
@@ -42,46 +41,50 @@ type topicSums struct {
 	damaged         int
 }
 
-func topicFamily(kind prometheus.ValueType, name, help string, value func(*topicSums) float64) topicMetric {
-	return topicMetric{prometheus.NewDesc("morrow_tier_"+name, help, []string{"topic"}, nil), kind, value}
+func topicDesc(name, help string) *prometheus.Desc {
+	return prometheus.NewDesc("morrow_tier_"+name, help, []string{"topic"}, nil)
 }
 
-func statFamily(i int, name, help string) topicMetric {
-	return topicFamily(prometheus.CounterValue, name, help, func(s *topicSums) float64 { return float64(s.stats[i]) })
+func gauge(name, help string, value func(*topicSums) float64) topicGauge {
+	return topicGauge{topicDesc(name, help), value}
 }
 
-func gaugeFamily(name, help string, value func(*topicSums) float64) topicMetric {
-	return topicFamily(prometheus.GaugeValue, name, help, value)
+// counters are the families that count what topics asked of the bucket.
+var counters = []struct {
+	desc *prometheus.Desc
+	of   func(*stats) *atomic.Int64
+}{
+	{topicDesc("copy_requests_total", "Segments that were begun to be copied to the bucket (Kafka: RemoteCopyRequestsPerSec)."), func(s *stats) *atomic.Int64 { return &s.copyRequests }},
+	{topicDesc("copy_errors_total", "Copies that failed and are repeated (Kafka: RemoteCopyErrorsPerSec)."), func(s *stats) *atomic.Int64 { return &s.copyErrors }},
+	{topicDesc("copy_bytes_total", "Bytes copied and confirmed (Kafka: RemoteCopyBytesPerSec)."), func(s *stats) *atomic.Int64 { return &s.copyBytes }},
+	{topicDesc("fetch_requests_total", "Reads from the bucket for consumers (Kafka: RemoteFetchRequestsPerSec)."), func(s *stats) *atomic.Int64 { return &s.fetchRequests }},
+	{topicDesc("fetch_errors_total", "Reads from the bucket that failed (Kafka: RemoteFetchErrorsPerSec)."), func(s *stats) *atomic.Int64 { return &s.fetchErrors }},
+	{topicDesc("fetch_bytes_total", "Bytes read from the bucket for consumers (Kafka: RemoteFetchBytesPerSec)."), func(s *stats) *atomic.Int64 { return &s.fetchBytes }},
+	{topicDesc("delete_requests_total", "Segments deleted from the bucket (Kafka: RemoteDeleteRequestsPerSec)."), func(s *stats) *atomic.Int64 { return &s.deleteRequests }},
+	{topicDesc("delete_errors_total", "Deletions that failed and are repeated (Kafka: RemoteDeleteErrorsPerSec)."), func(s *stats) *atomic.Int64 { return &s.deleteErrors }},
+	{topicDesc("scrubbed_segments_total", "Segments that were looked at for damage."), func(s *stats) *atomic.Int64 { return &s.scrubbed }},
+	{topicDesc("repaired_segments_total", "Damaged segments that were stored anew from the local copy."), func(s *stats) *atomic.Int64 { return &s.repaired }},
 }
 
-var topicMetrics = []topicMetric{
-	statFamily(0, "copy_requests_total", "Segments that were begun to be copied to the bucket (Kafka: RemoteCopyRequestsPerSec)."),
-	statFamily(1, "copy_errors_total", "Copies that failed and are repeated (Kafka: RemoteCopyErrorsPerSec)."),
-	statFamily(2, "copy_bytes_total", "Bytes copied and confirmed (Kafka: RemoteCopyBytesPerSec)."),
-	statFamily(3, "fetch_requests_total", "Reads from the bucket for consumers (Kafka: RemoteFetchRequestsPerSec)."),
-	statFamily(4, "fetch_errors_total", "Reads from the bucket that failed (Kafka: RemoteFetchErrorsPerSec)."),
-	statFamily(5, "fetch_bytes_total", "Bytes read from the bucket for consumers (Kafka: RemoteFetchBytesPerSec)."),
-	statFamily(6, "delete_requests_total", "Segments deleted from the bucket (Kafka: RemoteDeleteRequestsPerSec)."),
-	statFamily(7, "delete_errors_total", "Deletions that failed and are repeated (Kafka: RemoteDeleteErrorsPerSec)."),
-	statFamily(8, "scrubbed_segments_total", "Segments that were looked at for damage."),
-	statFamily(9, "repaired_segments_total", "Damaged segments that were stored anew from the local copy."),
-	gaugeFamily("copy_lag_bytes", "Bytes of closed segments not confirmed in the bucket (Kafka: RemoteCopyLagBytes).",
+// gauges are the families that tell how topics stand.
+var gauges = []topicGauge{
+	gauge("copy_lag_bytes", "Bytes of closed segments not confirmed in the bucket (Kafka: RemoteCopyLagBytes).",
 		func(s *topicSums) float64 { return float64(s.lag.Bytes) }),
-	gaugeFamily("copy_lag_segments", "Closed segments not confirmed in the bucket (Kafka: RemoteCopyLagSegments).",
+	gauge("copy_lag_segments", "Closed segments not confirmed in the bucket (Kafka: RemoteCopyLagSegments).",
 		func(s *topicSums) float64 { return float64(s.lag.Segments) }),
-	gaugeFamily("delete_lag_bytes", "Bytes that expired and are not deleted yet (Kafka: RemoteDeleteLagBytes).",
+	gauge("delete_lag_bytes", "Bytes that expired and are not deleted yet (Kafka: RemoteDeleteLagBytes).",
 		func(s *topicSums) float64 { return float64(s.garbageBytes) }),
-	gaugeFamily("delete_lag_segments", "Segments that expired and are not deleted yet (Kafka: RemoteDeleteLagSegments).",
+	gauge("delete_lag_segments", "Segments that expired and are not deleted yet (Kafka: RemoteDeleteLagSegments).",
 		func(s *topicSums) float64 { return float64(s.garbageSegments) }),
-	gaugeFamily("remote_size_bytes", "Bytes of confirmed segments (Kafka: RemoteLogSizeBytes).",
+	gauge("remote_size_bytes", "Bytes of confirmed segments (Kafka: RemoteLogSizeBytes).",
 		func(s *topicSums) float64 { return float64(s.span.Bytes) }),
-	gaugeFamily("remote_segments", "Confirmed segments (Kafka: RemoteLogMetadataCount).",
+	gauge("remote_segments", "Confirmed segments (Kafka: RemoteLogMetadataCount).",
 		func(s *topicSums) float64 { return float64(s.metadata) }),
-	gaugeFamily("failing_partitions", "Partitions whose last step failed.",
+	gauge("failing_partitions", "Partitions whose last step failed.",
 		func(s *topicSums) float64 { return float64(s.failing) }),
-	gaugeFamily("stopped_partitions", "Partitions whose last step failed in a way that time does not heal: a person has to look.",
+	gauge("stopped_partitions", "Partitions whose last step failed in a way that time does not heal: a person has to look.",
 		func(s *topicSums) float64 { return float64(s.stopped) }),
-	gaugeFamily("damaged_segments", "Segments that the last scrub found damaged and could not repair.",
+	gauge("damaged_segments", "Segments that the last scrub found damaged and could not repair.",
 		func(s *topicSums) float64 { return float64(s.damaged) }),
 }
 
@@ -99,7 +102,10 @@ var (
 
 // Describe implements prometheus.Collector.
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, m := range topicMetrics {
+	for _, m := range counters {
+		ch <- m.desc
+	}
+	for _, m := range gauges {
 		ch <- m.desc
 	}
 	for _, d := range []*prometheus.Desc{lagSecondsDesc, atRiskDesc, diskFullDesc, admittedDesc, cacheDesc, cacheBytesDesc, sweptDesc, sweptBytesDesc, abortsDesc} {
@@ -112,8 +118,11 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	topics := c.topics()
 	for _, name := range slices.Sorted(maps.Keys(topics)) {
 		s := topics[name]
-		for _, m := range topicMetrics {
-			ch <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value(s), name)
+		for i, m := range counters {
+			ch <- prometheus.MustNewConstMetric(m.desc, prometheus.CounterValue, float64(s.counts[i]), name)
+		}
+		for _, m := range gauges {
+			ch <- prometheus.MustNewConstMetric(m.desc, prometheus.GaugeValue, m.value(s), name)
 		}
 		ch <- prometheus.MustNewConstMetric(lagSecondsDesc, prometheus.GaugeValue, c.t.since(s.lag.Since).Seconds(), name)
 		ch <- prometheus.MustNewConstMetric(atRiskDesc, prometheus.GaugeValue, c.t.since(s.lag.AtRisk).Seconds(), name)
@@ -164,7 +173,7 @@ func (c collector) topics() map[string]*topicSums {
 	for _, p := range c.t.all() {
 		s := topics[p.id.Name]
 		if s == nil {
-			s = &topicSums{}
+			s = &topicSums{counts: make([]int64, len(counters))}
 			topics[p.id.Name] = s
 		}
 		s.add(p)
@@ -173,12 +182,8 @@ func (c collector) topics() map[string]*topicSums {
 }
 
 func (s *topicSums) add(p *Partition) {
-	st := &p.stats
-	for i, v := range []*atomic.Int64{
-		&st.copyRequests, &st.copyErrors, &st.copyBytes, &st.fetchRequests, &st.fetchErrors, &st.fetchBytes,
-		&st.deleteRequests, &st.deleteErrors, &st.scrubbed, &st.repaired,
-	} {
-		s.stats[i] += v.Load()
+	for i, m := range counters {
+		s.counts[i] += m.of(&p.stats).Load()
 	}
 	if l, err := p.Lag(); err == nil {
 		s.lag.Segments += l.Segments

@@ -115,16 +115,11 @@ func WhileOwner(ctx context.Context, b Bucket, cluster string, me Owner, takeOve
 	return err
 }
 
-// LoadInstance returns the id of the installation that keeps its tier's files in dir, and makes one at the first time.
+// LoadInstance returns the id of the installation that keeps its tier's files in dir, and makes both at the first time.
 func LoadInstance(fsys vfs.FS, dir string) (string, error) {
 	if err := fsys.MkdirAll(dir); err != nil {
 		return "", err
 	}
-	return loadInstance(fsys, dir)
-}
-
-// loadInstance returns the installation's id, which it makes at the first start.
-func loadInstance(fsys vfs.FS, dir string) (string, error) {
 	name := vfs.Join(dir, "instance")
 	data, err := vfs.ReadFile(fsys, name)
 	if err == nil && len(strings.TrimSpace(string(data))) > 0 {

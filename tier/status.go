@@ -72,9 +72,6 @@ func (t *Tier) Partitions() []PartitionStatus {
 	return out
 }
 
-// Lookup returns the partition of a topic if it is open here, else nil.
-func (t *Tier) Lookup(topic TopicID, partition int32) *Partition { return t.lookup(topic, partition) }
-
 // ID names the partition.
 func (p *Partition) ID() PartitionID { return p.id }
 

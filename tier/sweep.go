@@ -48,7 +48,7 @@ func (t *Tier) Sweep(ctx context.Context, o SweepOptions) (Swept, error) {
 	o.Grace = max(o.Grace, 2*t.prepareTTL)
 	s := &sweep{bucket: t.bucket, cluster: t.cluster, o: o, before: t.now().Add(-o.Grace)}
 	s.named = func(ctx context.Context, topic TopicID, partition int32) (map[Token]bool, error) {
-		if p := t.lookup(topic, partition); p != nil {
+		if p := t.Lookup(topic, partition); p != nil {
 			return p.named(ctx)
 		}
 		return nil, nil

@@ -168,7 +168,7 @@ func Open(o Options) (*Tier, error) {
 		return nil, fmt.Errorf("open tier: %w", err)
 	}
 	if t.instance == "" {
-		if t.instance, err = loadInstance(t.fs, t.dir); err != nil {
+		if t.instance, err = LoadInstance(t.fs, t.dir); err != nil {
 			return nil, fmt.Errorf("open tier: %w", err)
 		}
 	}
@@ -233,8 +233,8 @@ func (t *Tier) all() []*Partition {
 	return slices.Collect(maps.Values(t.partitions))
 }
 
-// lookup returns an open partition, nil if it is not.
-func (t *Tier) lookup(topic TopicID, partition int32) *Partition {
+// Lookup returns the partition of a topic if it is open here, else nil.
+func (t *Tier) Lookup(topic TopicID, partition int32) *Partition {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.partitions[partitionKey{topic, partition}]
