@@ -34,6 +34,8 @@ func (b *broker) openTier(ctx context.Context) error {
 		ScrubRate:  b.settings.Int("tier.scrub.bytes.per.second"),
 		CopyRate:   limit(b.settings.Int("remote.log.manager.copy.max.bytes.per.second")),
 		FetchRate:  limit(b.settings.Int("remote.log.manager.fetch.max.bytes.per.second")),
+		Spread:     millis(b.settings, "tier.copy.spread.ms"),
+		Appended:   b.logs.Appended,
 	})
 	return err
 }
@@ -58,5 +60,6 @@ func (b *broker) followTierRates(ctx context.Context) error {
 		}
 		r := b.store.Image().BrokerConfig()
 		b.tier.SetRates(limit(r.Int("remote.log.manager.copy.max.bytes.per.second")), limit(r.Int("remote.log.manager.fetch.max.bytes.per.second")))
+		b.tier.SetSpread(millis(r, "tier.copy.spread.ms"))
 	}
 }

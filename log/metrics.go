@@ -1,12 +1,16 @@
 package log
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
 
 type metrics struct {
 	segmentSync   prometheus.Observer
 	journalSync   prometheus.Observer
 	journalBytes  prometheus.Counter
-	appendedBytes prometheus.Counter
+	appendedBytes atomic.Int64
 	failures      prometheus.Counter
 
 	compactions, compactRead, compactWritten, compactReclaimed prometheus.Counter
@@ -31,14 +35,16 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		return c
 	}
 	m.journalBytes = counter("morrow_log_journal_bytes_total", "Bytes written to the commit journal.")
-	m.appendedBytes = counter("morrow_log_appended_bytes_total", "Bytes of record batches appended to logs.")
 	m.failures = counter("morrow_log_failures_total", "Logs that went offline, or could not be opened, because of a failed write, a failed sync or corruption.")
 	m.compactions = counter("morrow_log_compactions_total", "Times a log was cleaned, or that was tried.")
 	m.compactRead = counter("morrow_log_compaction_read_bytes_total", "Bytes of record batches read to clean logs.")
 	m.compactWritten = counter("morrow_log_compaction_written_bytes_total", "Bytes of record batches written to clean logs.")
 	m.compactReclaimed = counter("morrow_log_compaction_reclaimed_bytes_total", "Bytes that cleaned segments are smaller than before.")
 	if r != nil {
-		r.MustRegister(syncs)
+		r.MustRegister(syncs, prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "morrow_log_appended_bytes_total",
+			Help: "Bytes of record batches appended to logs.",
+		}, func() float64 { return float64(m.appendedBytes.Load()) }))
 	}
 	return m
 }

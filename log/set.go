@@ -225,6 +225,9 @@ func (s *Set) Run(ctx context.Context) error {
 	return nil
 }
 
+// Appended tells how many bytes of batches have been appended to the logs so far.
+func (s *Set) Appended() int64 { return s.metrics.appendedBytes.Load() }
+
 // Sync makes everything appended before it durable, as Run does all the time. It must not be called while Run runs.
 func (s *Set) Sync() { s.commits.drain() }
 

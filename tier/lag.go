@@ -18,11 +18,7 @@ type Lag struct {
 
 // Lag measures the partition.
 func (p *Partition) Lag() (Lag, error) {
-	end := int64(0)
-	if m := p.view.Load().manifest; m != nil {
-		end = max(0, m.End)
-	}
-	closed, err := p.allClosed(max(end, p.source.Offsets().Start))
+	closed, err := p.unconfirmed()
 	if err != nil {
 		return Lag{}, err
 	}
@@ -32,9 +28,21 @@ func (p *Partition) Lag() (Lag, error) {
 		l.Bytes += s.Size
 	}
 	l.Since = p.waitingSince(closed)
-	l.AtRisk = p.source.Since(max(end, p.source.Offsets().Start))
+	l.AtRisk = p.source.Since(p.copiedEnd())
 	return l, nil
 }
+
+// copiedEnd is the offset from which on the log is not in the bucket.
+func (p *Partition) copiedEnd() int64 {
+	end := p.source.Offsets().Start
+	if m := p.view.Load().manifest; m != nil {
+		end = max(end, m.End)
+	}
+	return end
+}
+
+// unconfirmed returns the closed segments that are not in the bucket.
+func (p *Partition) unconfirmed() ([]LocalSegment, error) { return p.allClosed(p.copiedEnd()) }
 
 // allClosed returns the closed local segments that end above an offset.
 func (p *Partition) allClosed(from int64) ([]LocalSegment, error) {

@@ -57,6 +57,9 @@ type Partition struct {
 	lagMu   sync.Mutex
 	waiting map[int64]time.Time // guarded by lagMu: base offsets of closed segments not confirmed, and when they were first seen
 
+	moved        atomic.Bool  // waitingBytes may have changed
+	waitingBytes atomic.Int64 // of closed segments that are not in the bucket, when they were last measured
+
 	slot slot // the queue's
 }
 
@@ -104,7 +107,10 @@ func (p *Partition) Wanted() int64 { return p.wanted.Load() }
 func (p *Partition) Err() error { return p.view.Load().err }
 
 // Notify says that a segment was closed, or that configuration or offsets changed so that there may be something to do.
-func (p *Partition) Notify() { p.tier.queue.add(p, p.tier.now()) }
+func (p *Partition) Notify() {
+	p.moved.Store(true)
+	p.tier.queue.add(p, p.tier.now())
+}
 
 // Stop ends all work on the partition and returns when none is under way. Reads fail from then on.
 func (p *Partition) Stop(ctx context.Context) error {
@@ -246,6 +252,7 @@ func (p *Partition) settle(done []Token) error {
 		return err
 	}
 	p.publish(func(v *view) { v.manifest, v.confirmed = m, b.End })
+	p.moved.Store(true)
 	return nil
 }
 

@@ -58,6 +58,11 @@ type Options struct {
 
 	// Bytes per second to and from the bucket; 0: no limit. (Kafka: remote.log.manager.{copy,fetch}.max.bytes.per.second)
 	CopyRate, FetchRate int64
+
+	// Spread is the time over which uploads are spread while logs are written to, so that producers go first. 0: they do not.
+	Spread time.Duration
+	// Appended tells how many bytes have been appended to the broker's logs so far; nil: producers do not go first.
+	Appended func() int64
 }
 
 // The defaults of Options.
@@ -117,6 +122,7 @@ type Tier struct {
 	fetches    *semaphore.Weighted
 	copyLimit  *rate.Limiter
 	fetchLimit *rate.Limiter
+	courtesy   *courtesy
 	prepareTTL time.Duration
 	sweepEvery time.Duration
 	sweepGrace time.Duration
@@ -156,6 +162,7 @@ func Open(o Options) (*Tier, error) {
 		copyLimit: pace.NewLimiter(o.CopyRate), fetchLimit: pace.NewLimiter(o.FetchRate),
 		queue: newQueue(), life: newLifetime(), deletion: make(chan struct{}, 1), partitions: map[partitionKey]*Partition{},
 	}
+	t.courtesy = newCourtesy(o.Spread, o.Appended, t.waitingBytes)
 	t.admitted.Store(&admission{err: ErrNotAdmitted})
 	t.begun = make(chan struct{})
 	t.begin = sync.OnceFunc(func() { close(t.begun) })

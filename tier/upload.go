@@ -233,7 +233,7 @@ func (p *Partition) seal(ctx context.Context, u *upload, id ObjectID) error {
 		Base: u.from, End: u.to, Aborted: aborted,
 	}
 	size := u.segment.Size - pos
-	u.sealed, err = sealSegment(ctx, io.NewSectionReader(f, pos, size), ix, id, size, snapshot, p.tier.bucket.Checksum())
+	u.sealed, err = sealSegment(ctx, politeReader{ctx, io.NewSectionReader(f, pos, size), p.tier.courtesy}, ix, id, size, snapshot, p.tier.bucket.Checksum())
 	u.sealed.pos = pos
 	return err
 }
@@ -303,7 +303,12 @@ func (p *Partition) sendOne(ctx context.Context, u *upload) error {
 			return nil
 		}
 	}
-	body.Pace = func(ctx context.Context, n int) error { return pace.Wait(ctx, p.tier.copyLimit, n) }
+	body.Pace = func(ctx context.Context, n int) error {
+		if err := p.tier.courtesy.wait(ctx, n); err != nil {
+			return err
+		}
+		return pace.Wait(ctx, p.tier.copyLimit, n)
+	}
 	p.stats.copyRequests.Add(1)
 	obj, err := putConfirmed(ctx, p.tier.bucket, key, body)
 	if err != nil {

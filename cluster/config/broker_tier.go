@@ -6,6 +6,8 @@ var brokerTierDefs = []Def{
 		Doc: "The object store: s3://bucket/prefix?region=…&endpoint=…, or file:///directory. Unset means the directory tier below the data directory."},
 	{Name: "tier.cache.bytes", Type: Long, Default: "1073741824", Valid: atLeast(0),
 		Doc: "Bytes of local disk for chunks read from the tier. A directory on the same file system as the data needs none."},
+	{Name: "tier.copy.spread.ms", Type: Long, Default: "10000", Mode: ClusterWide, Valid: atLeast(0),
+		Doc: "Milliseconds over which what waits to be copied to the tier is spread while producers write, so that bursts of theirs are stored first. They are at rest below 1 MiB a second; then, and with 0, it is copied as fast as possible."},
 	{Name: "tier.scrub.interval.ms", Type: Long, Default: "604800000", Valid: atLeast(1000),
 		Doc: "Milliseconds between two looks for damage in the tier."},
 	{Name: "tier.scrub.bytes.per.second", Type: Long, Default: "0", Valid: atLeast(0),
