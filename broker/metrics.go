@@ -23,6 +23,7 @@ type collector struct {
 	logBytes, logSegments, logStart, logEnd                       *prometheus.Desc
 	pending, overdue, pendingBytes, nextDue, delivered, cancelled *prometheus.Desc
 	undecided, runs, spilled, stopped, lateness                   *prometheus.Desc
+	untended                                                      *prometheus.Desc
 	committed, lag                                                *prometheus.Desc
 	share                                                         shareDescs
 	dirtyRatio, uncleanable, sinceCleaned                         *prometheus.Desc
@@ -54,6 +55,7 @@ func newCollector(b *broker, handlers *api.API) *collector {
 		runs:         desc("schedule_runs", "Runs that hold delayed records out of memory.", "topic"),
 		spilled:      desc("schedule_spilled_records", "Pending delayed records that are in runs.", "topic"),
 		stopped:      desc("schedule_stopped_sources", "Partitions' logs and runs from which nothing is delivered at the moment, because a payload is missing or an append fails.", "topic"),
+		untended:     desc("schedule_failing_partitions", "Partitions whose last spill, or last merge or deletion of runs, failed; it is tried again.", "topic", "task"),
 		lateness:     desc("schedule_lateness_seconds", "How long after their due time records were appended, since the broker started.", "topic"),
 		committed:    desc("group_committed_offset", "Offset a group has committed.", "group", "topic", "partition"),
 		lag:          desc("group_lag_records", "Offsets between a group's commit and the end a consumer can read; records waiting for their due time are no lag.", "group", "topic", "partition"),
@@ -119,6 +121,8 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		gauge(c.runs, float64(t.runs), name)
 		gauge(c.spilled, float64(t.spilled), name)
 		gauge(c.stopped, float64(t.stopped), name)
+		gauge(c.untended, float64(t.unspilled), name, "spill")
+		gauge(c.untended, float64(t.unmerged), name, "merge")
 		out <- latenessHistogram(c.lateness, t.lateness, name)
 		if t.nextDue != math.MaxInt64 {
 			gauge(c.nextDue, float64(t.nextDue)/1000, name)
@@ -142,6 +146,7 @@ type topicTotals struct {
 	delivered, cancelled, nextDue int64
 	undecided, spilled            int64
 	runs, stopped                 int
+	unspilled, unmerged           int
 	lateness                      delay.Lateness
 
 	compacted   bool
@@ -167,6 +172,13 @@ func (t *topicTotals) add(p *partition.Partition, now int64) {
 	t.undecided += s.Undecided
 	t.runs += s.Runs
 	t.spilled += s.Spilled
+	spills, merges := p.Setbacks()
+	if spills > 0 {
+		t.unspilled++
+	}
+	if merges > 0 {
+		t.unmerged++
+	}
 	if l, ok := p.Lateness(); ok {
 		t.lateness.Add(l)
 	}

@@ -3,6 +3,7 @@ package delay
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -197,7 +198,8 @@ func (k *Keeper) commit(ctx context.Context, complete bool, c change, logStart i
 
 // Tidy deletes what lies in the journal and is needed no more: finished and replaced runs, runs that were not finished before a
 // crash, and old progress. The deletion is recorded before it is carried out, and with a run go all progress records that name it, so
-// that a copy of the journal which is made later never names what it has not. What is not deleted yet, or not everywhere, is left to the next time.
+// that a copy of the journal which is made later never names what it has not. What is not deleted yet, or not everywhere, is left to the next time; one
+// that cannot be deleted does not keep the others.
 func (k *Keeper) Tidy(ctx context.Context, logStart int64) error {
 	if k.segment < 0 {
 		return nil
@@ -214,12 +216,13 @@ func (k *Keeper) Tidy(ctx context.Context, logStart int64) error {
 			return err
 		}
 	}
+	var errs []error
 	for _, d := range slices.Backward(drops) {
 		if err := k.c.Journal.Drop(ctx, d); err != nil {
-			return fmt.Errorf("drop [%d, %d) of the schedule log: %w", d.From, d.To, err)
+			errs = append(errs, fmt.Errorf("drop [%d, %d) of the schedule log: %w", d.From, d.To, err))
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // garbage returns the ranges of segments that belong to no run, in order. If all but the present progress have been recorded before, they are

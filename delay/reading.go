@@ -39,8 +39,8 @@ func (s *Schedule) ReadSoon(until int64) []Range {
 }
 
 // ReadLate lists the parts of the journal that hold nothing but delayed records of which none will be delivered until a time, in
-// milliseconds since the epoch; in order.
-func (s *Schedule) ReadLate(until int64) []Range {
+// milliseconds since the epoch; in order. Runs of fewer bytes than minBytes are left out: they are read again when they are merged.
+func (s *Schedule) ReadLate(until, minBytes int64) []Range {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var ranges []Range
@@ -50,7 +50,7 @@ func (s *Schedule) ReadLate(until int64) []Range {
 		}
 	}
 	for _, r := range s.runs.list {
-		if len(r.data) == 0 {
+		if len(r.data) == 0 || r.bytes < minBytes {
 			continue
 		}
 		soon := r.upcoming(until)

@@ -33,9 +33,11 @@ func TestPartsOfARunByWhenTheyAreRead(t *testing.T) {
 			t.Fatalf("%+v", r.runInfo)
 		}
 		want(p.schedule.ReadSoon(in(30 * time.Minute)))
-		want(p.schedule.ReadLate(in(30*time.Minute)), Range{at(0), r.trailer})
+		want(p.schedule.ReadLate(in(30*time.Minute), 0), Range{at(0), r.trailer})
+		want(p.schedule.ReadLate(in(30*time.Minute), r.bytes), Range{at(0), r.trailer})
+		want(p.schedule.ReadLate(in(30*time.Minute), r.bytes+1))
 		want(p.schedule.ReadSoon(in(150*time.Minute)), Range{at(0), at(2)})
-		want(p.schedule.ReadLate(in(150*time.Minute)), Range{at(2), r.trailer})
+		want(p.schedule.ReadLate(in(150*time.Minute), 0), Range{at(2), r.trailer})
 
 		line := dispatching(t, DispatcherConfig{}).Attach("orders-0", p.schedule, p)
 		defer line.Detach()
@@ -44,8 +46,8 @@ func TestPartsOfARunByWhenTheyAreRead(t *testing.T) {
 		// The first two are delivered, the third comes in 50 minutes. Whether that is in the batch that the cursor is in, is not known.
 		want(p.schedule.ReadSoon(in(30*time.Minute)), Range{at(1), at(2)})
 		want(p.schedule.ReadSoon(in(time.Hour)), Range{at(1), at(3)})
-		want(p.schedule.ReadLate(in(time.Hour)), Range{at(0), at(1)}, Range{at(3), r.trailer})
+		want(p.schedule.ReadLate(in(time.Hour), 0), Range{at(0), at(1)}, Range{at(3), r.trailer})
 		want(p.schedule.ReadSoon(math.MaxInt64), Range{at(1), r.trailer})
-		want(p.schedule.ReadLate(math.MaxInt64), Range{at(0), at(1)})
+		want(p.schedule.ReadLate(math.MaxInt64, 0), Range{at(0), at(1)})
 	})
 }

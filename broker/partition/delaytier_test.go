@@ -185,7 +185,7 @@ func (l *ledger) evicted() {
 		l.w.Fatalf("%d wait, %+v: the test is void", l.waiting(), st)
 	}
 	journal := p.scheduleLog()
-	for _, r := range p.schedule.ReadLate(l.w.clock().Add(time.Hour).UnixMilli()) {
+	for _, r := range p.schedule.ReadLate(l.w.clock().Add(time.Hour).UnixMilli(), 0) {
 		if _, err := journal.log.BatchAt(r.From, nil); !isTiered(err) {
 			l.w.Fatalf("records of a run are still local at %d (%v): the test is void", r.From, err)
 		}
@@ -406,7 +406,7 @@ func TestD1eScheduleThatIsNeverUploadedStaysLocal(t *testing.T) {
 		if start, confirmed := journal.log.Offsets().LocalStart, journal.confirmed(); start > 0 || confirmed > 0 {
 			t.Errorf("schedule log starts at %d, confirmed is %d", start, confirmed)
 		}
-		for _, r := range w.partition("orders").schedule.ReadLate(w.clock().UnixMilli()) {
+		for _, r := range w.partition("orders").schedule.ReadLate(w.clock().UnixMilli(), 0) {
 			if _, err := journal.log.BatchAt(r.From, nil); err != nil {
 				t.Errorf("records of a run are gone: %v", err)
 			}
@@ -461,7 +461,7 @@ func TestD1gObjectOfARunIsLost(t *testing.T) {
 		l.run(2*time.Hour + 30*time.Minute)
 		l.evicted()
 		p := w.partition("orders")
-		parts := p.schedule.ReadLate(w.clock().UnixMilli())
+		parts := p.schedule.ReadLate(w.clock().UnixMilli(), 0)
 		if len(parts) < 2 {
 			t.Fatalf("runs %v: the test is void", parts)
 		}

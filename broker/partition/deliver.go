@@ -106,3 +106,8 @@ func (p *Partition) ScheduleStats(now int64) (s delay.Stats, ok bool) {
 	}
 	return p.schedule.Stats(now), true
 }
+
+// Setbacks tells how often in a row spills, and merges and deletions of runs, have failed; 0 if the last one went well.
+func (p *Partition) Setbacks() (spills, merges int64) {
+	return p.untended.count.Load(), p.untidy.count.Load()
+}

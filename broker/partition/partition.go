@@ -53,6 +53,8 @@ type Partition struct {
 	// held bounds the gate while the keeper reads the log below it; math.MaxInt64 otherwise.
 	held atomic.Int64
 	turn *turn
+	// How often in a row looking after the schedule, merging and deleting its runs, and moving what is pending out of memory have failed.
+	untended, untidy, unrelieved setbacks
 
 	cleaner compaction
 

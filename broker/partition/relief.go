@@ -117,8 +117,8 @@ func (t *Table) relieve(ctx context.Context) (relieved bool) {
 	}
 	for _, b := range all { // one may have to wait, for a merge or for the end of a transaction
 		moved, err := b.p.relieve(ctx, limits, b.far, memory)
-		if err != nil && ctx.Err() == nil {
-			b.p.logger.Warn("pending records could not be moved to a run, will try again", "partition", b.p.String(), "err", err)
+		if (moved || err != nil) && ctx.Err() == nil {
+			b.p.unrelieved.note(b.p, "relief", err, tendInterval, tendInterval)
 		}
 		if moved || ctx.Err() != nil {
 			t.judgeRoom()

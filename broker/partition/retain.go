@@ -55,14 +55,18 @@ func (p *Partition) retainLog(now time.Time) (removed int, err error) {
 	return p.log.Retain(now, p.floor())
 }
 
+// smallRun is what a run must at least hold to be evicted; of smaller ones a partition has eight at most, see delay.Keeper.Merge.
+const smallRun = 1 << 20
+
 // evictRuns removes local copies from a schedule log, by the local retention of the topic it belongs to: of records that are not delivered soon. The
-// tables of a run stay, so that cancels need no store, and so does what a start reads.
+// tables of a run stay, so that cancels need no store, and so does what a start reads. Small runs stay as a whole until a merge has made a larger one of
+// them: there are never more than a few, and fetching them back would cost more than they take.
 func (p *Partition) evictRuns(now time.Time) (removed int, err error) {
 	c, schedule := p.Topic().Config, localSource{p}.schedule()
 	if p.remote.Load() == nil || !c.RemoteStorageEnable || schedule == nil {
 		return 0, nil
 	}
-	late := schedule.ReadLate(now.Add(2 * prefetchAhead).UnixMilli())
+	late := schedule.ReadLate(now.Add(2*prefetchAhead).UnixMilli(), min(c.SegmentBytes/2, smallRun))
 	size := p.log.Size()
 	return p.log.Evict(p.confirmed(), func(s segment.Info) bool {
 		old := c.LocalRetentionMs >= 0 && s.Timestamp() >= 0 && s.Timestamp()+c.LocalRetentionMs < now.UnixMilli()

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"slices"
 
@@ -97,8 +98,8 @@ func (j scheduleLog) segmentsInTier(ctx context.Context, local []segment.Info, e
 	return nil
 }
 
-// Drop implements delay.Journal. In the tier it may not be possible yet, because of what was or was not copied there; then it is tried with the
-// next Tidy, for which the segments are still there.
+// Drop implements delay.Journal. In the tier it may not be possible yet, because of what was or was not copied there, or it fails; then it is
+// tried with the next Tidy, for which the segments are still there.
 func (j scheduleLog) Drop(ctx context.Context, r delay.Range) error {
 	if _, err := j.p.log.Drop(r.From, r.To); err != nil {
 		return err
@@ -114,8 +115,8 @@ func (j scheduleLog) Drop(ctx context.Context, r delay.Range) error {
 	spare := func(s tier.Span) bool {
 		return slices.ContainsFunc(needs, func(n delay.Range) bool { return n.From < s.End && s.Base < n.To })
 	}
-	if err := remote.Drop(ctx, r.From, r.To, spare); err != nil && ctx.Err() == nil {
-		j.p.logger.Warn("schedule log: what is over cannot be dropped in the tier yet", "partition", j.p.String(), "err", err)
+	if err := remote.Drop(ctx, r.From, r.To, spare); err != nil {
+		return fmt.Errorf("in the tier: %w", err)
 	}
 	return nil
 }

@@ -14,8 +14,9 @@ import (
 const (
 	// tendInterval is how often schedules are looked after.
 	tendInterval = time.Second
-	// tidyInterval is how often small runs of a partition are merged, and what is finished is deleted.
+	// tidyInterval is how often small runs of a partition are merged, and what is finished is deleted; maxTidyWait, how long after failures.
 	tidyInterval = time.Minute
+	maxTidyWait  = 16 * time.Minute
 	// progressBytes is about how much of a log may be read again at a start although it holds nothing that is pending.
 	progressBytes = 64 << 20
 )
@@ -47,17 +48,18 @@ func (t *Table) tendAll(ctx context.Context) {
 		if !p.loaded.Load() {
 			continue
 		}
-		if err := p.tend(ctx); err != nil && ctx.Err() == nil {
-			p.logger.Warn("schedule could not be tended, will try again", "partition", p.String(), "err", err)
+		err := p.tend(ctx)
+		if ctx.Err() == nil {
+			p.untended.note(p, "spill", err, tendInterval, tendInterval)
 		}
 	}
 }
 
-// tend does for one schedule what retention and the tier wait for: spill and progress. Both wait for a merge that is under way.
+// tend does for one schedule what retention and the tier wait for: spill and progress. Both wait for a merge that is under way (errBusy).
 func (p *Partition) tend(ctx context.Context) error {
 	p.prefetch()
 	if !p.turn.take(ctx, false) {
-		return nil
+		return errBusy
 	}
 	defer p.turn.end()
 	o, segments := p.log.Offsets(), p.log.Segments()
@@ -99,22 +101,24 @@ func (t *Table) tidy(ctx context.Context) error {
 		case <-ticker.C:
 		}
 		for p := range t.All {
-			if !p.loaded.Load() {
+			// While the tier is down, runs that lie there cannot be merged. Nothing waits for it.
+			if !p.loaded.Load() || p.untidy.wait(p.now()) {
 				continue
 			}
-			if err := p.tidy(ctx); err != nil && ctx.Err() == nil {
-				p.logger.Warn("runs could not be merged or deleted, will try again", "partition", p.String(), "err", err)
+			err := p.tidy(ctx)
+			if ctx.Err() == nil {
+				p.untidy.note(p, "merge", err, tidyInterval, maxTidyWait)
 			}
 		}
 	}
 }
 
 // tidy merges small runs if that is worth it, and deletes what is finished, and what an earlier merge that was ended has left. A merge fails if a
-// run cannot be read.
+// run cannot be read. errBusy: it must wait, or gave way.
 func (p *Partition) tidy(ctx context.Context) error {
 	ctx, ok := p.turn.lend(ctx)
 	if !ok {
-		return nil
+		return errBusy
 	}
 	defer p.turn.end()
 	start := p.log.Offsets().LogStart
@@ -125,7 +129,7 @@ func (p *Partition) tidy(ctx context.Context) error {
 		err = errors.Join(err, p.keeper.Tidy(ctx, start))
 	}
 	if ctx.Err() != nil { // it gave way
-		return nil
+		return errBusy
 	}
 	return err
 }

@@ -1,0 +1,109 @@
+package partition
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/morrowmq/morrow/tier/tiertest"
+)
+
+// localRuns counts the runs whose records are wholly on the local disk, and the others.
+func (l *ledger) localRuns() (here, gone int) {
+	l.w.Helper()
+	p := l.w.partition(l.name)
+	for _, r := range p.schedule.ReadLate(l.w.clock().UnixMilli(), 0) {
+		if _, err := p.scheduleLog().log.BatchAt(r.From, nil); err == nil {
+			here++
+		} else if isTiered(err) {
+			gone++
+		} else {
+			l.w.Fatal(err)
+		}
+	}
+	return here, gone
+}
+
+// spills has n records moved to a run of their own, a few times.
+func (l *ledger) spills(times, n int, by time.Duration) {
+	l.w.Helper()
+	for range times {
+		l.schedule(n, by)
+		l.run(75 * time.Minute)
+	}
+}
+
+// TestSmallRunsStayLocalUntilTheyAreMerged: they are merged without the store, and what has become of them is evicted.
+func TestSmallRunsStayLocalUntilTheyAreMerged(t *testing.T) {
+	tiered(t, func(t *testing.T, w *world) {
+		w.d1("orders")
+		w.start()
+		w.awaitLoaded("orders")
+		l := w.ledger("orders")
+		l.spills(7, 10, 18*time.Hour)
+		if here, gone := l.localRuns(); here < 5 || gone > 0 {
+			t.Fatalf("%d small runs are local, %d are not", here, gone)
+		}
+		reads := w.bucket.Add(tiertest.Rule{Ops: tiertest.OpGet, Key: ".segment", Times: tiertest.Forever, Fault: tiertest.Refuse})
+		l.spills(6, 10, 18*time.Hour)
+		if here, gone := l.localRuns(); here+gone > 8 {
+			t.Fatalf("%d runs: they were not merged", here+gone)
+		}
+		if n := w.bucket.Fired(reads); n > 0 {
+			t.Errorf("the merge asked the store %d times for what should be here", n)
+		}
+		if _, gone := l.localRuns(); gone == 0 {
+			t.Error("the merged run was not evicted")
+		}
+		w.bucket.Heal()
+		l.run(19 * time.Hour)
+		l.settled()
+		if n := l.waiting(); n != 0 {
+			t.Errorf("%d wait", n)
+		}
+	})
+}
+
+// TestMergeOfEvictedRunsWaitsForTheStore: it is tried less and less often, told less and less often, shown by a metric, and carried out soon
+// after the store is back. Spills go on meanwhile.
+func TestMergeOfEvictedRunsWaitsForTheStore(t *testing.T) {
+	tiered(t, func(t *testing.T, w *world) {
+		w.d1("orders")
+		w.start()
+		w.awaitLoaded("orders")
+		l := w.ledger("orders")
+		l.spills(8, 50, 18*time.Hour)
+		if here, gone := l.localRuns(); gone < 6 {
+			t.Fatalf("%d runs are local, %d are not: the test is void", here, gone)
+		}
+		p := w.partition("orders")
+		down := w.bucket.Add(tiertest.Rule{Times: tiertest.Forever, Fault: tiertest.Refuse})
+		l.spills(4, 50, 18*time.Hour)
+		spills, merges := p.Setbacks()
+		if spills > 0 || merges < 3 || merges > 40 {
+			t.Errorf("in five hours %d spills and %d merges failed", spills, merges)
+		}
+		if st := w.stats(p); st.Runs < 10 || st.Spilled != l.waiting() {
+			t.Errorf("%+v, %d wait: the test is void", st, l.waiting())
+		}
+		if n := strings.Count(w.lines.String(), "looking after a schedule failed"); n < 1 || n > 6 {
+			t.Errorf("%d warnings", n)
+		}
+		if w.bucket.Fired(down) == 0 {
+			t.Error("nobody asked the store: the test is void")
+		}
+		w.bucket.Heal()
+		l.run(40 * time.Minute)
+		if _, merges := p.Setbacks(); merges > 0 || w.stats(p).Runs > 8 {
+			t.Errorf("the store is back: %d failures, %+v", merges, w.stats(p))
+		}
+		if !strings.Contains(w.lines.String(), "looking after a schedule works again") {
+			t.Error("nobody is told that it works again")
+		}
+		l.run(19 * time.Hour)
+		l.settled()
+		if n := l.waiting(); n != 0 {
+			t.Errorf("%d wait", n)
+		}
+	})
+}
