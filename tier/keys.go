@@ -12,6 +12,7 @@ import (
 // Layout of a bucket. Numbers are zero-padded so that a listing is in offset order.
 //
 //	<cluster>/owner                                              who writes here
+//	<cluster>/sweeps/<time>-<token>.json                         what a sweep deletes
 //	<cluster>/<topic id>/deleted                                 tombstone of a topic
 //	<cluster>/<topic id>/<partition>/manifest                    replaced by every commit
 //	<cluster>/<topic id>/<partition>/<base>-<epoch>-<token>.page

@@ -30,7 +30,7 @@ type S3Bucket struct {
 	algorithm atomic.Uint32 // an Algorithm
 	chosen    bool          // the configuration names the algorithm
 
-	abortErrors atomic.Int64 // multipart uploads that could not be given up and wait for AbortStale
+	abortErrors atomic.Int64 // multipart uploads that could not be given up and wait for a sweep
 }
 
 const (
@@ -89,11 +89,9 @@ func (b *S3Bucket) putWhole(ctx context.Context, key string, body Body, o PutOpt
 
 // putParts is a multipart upload with one checksum over the whole object, which the store verifies at the end. An upload that has
 // certainly failed is given up. One whose end is not known may still become the object, so it is left alone: the next try that
-// does not find the object ends it when the store has had its time, and AbortStale if there is none.
+// does not find the object ends it when the store has had its time, and a sweep if there is none.
 func (b *S3Bucket) putParts(ctx context.Context, key string, body Body, o PutOptions) (etag string, err error) {
-	if _, err := b.AbortStale(ctx, key, time.Now().Add(-completeTime)); err != nil {
-		b.abortErrors.Add(1) // no reason not to upload
-	}
+	b.endEarlier(ctx, key)
 	created, err := b.client.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{
 		Bucket: &b.bucket, Key: b.key(key),
 		ChecksumAlgorithm: checksumName(body.Sum.Algorithm), ChecksumType: types.ChecksumTypeFullObject,
@@ -174,48 +172,55 @@ func (b *S3Bucket) sendPart(ctx context.Context, key string, id *string, number 
 	return part, nil
 }
 
+// endEarlier ends what earlier tries of the same key have left, if the store has had its time with it. That this fails is no reason not to upload.
+func (b *S3Bucket) endEarlier(ctx context.Context, key string) {
+	stale, err := b.StaleUploads(ctx, key, time.Now().Add(-completeTime))
+	if err != nil {
+		b.abortErrors.Add(1)
+	}
+	for _, u := range stale {
+		b.giveUp(ctx, u.Key, &u.id)
+	}
+}
+
 // giveUp ends a multipart upload that has failed, if it can.
 func (b *S3Bucket) giveUp(ctx context.Context, key string, id *string) {
-	if err := b.abort(ctx, b.prefix+key, id); err != nil {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), headTimeout)
+	defer cancel()
+	if err := b.EndUpload(ctx, StaleUpload{Key: key, id: *id}); err != nil {
 		b.abortErrors.Add(1)
 	}
 }
 
-// abort ends a multipart upload and has the store forget its parts. That there is none is no error. key includes the prefix.
-func (b *S3Bucket) abort(ctx context.Context, key string, id *string) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), headTimeout)
-	defer cancel()
-	_, err := b.client.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &b.bucket, Key: &key, UploadId: id})
+// EndUpload has the store forget an unfinished multipart upload and its parts. That there is none is no error.
+func (b *S3Bucket) EndUpload(ctx context.Context, u StaleUpload) error {
+	_, err := b.client.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &b.bucket, Key: b.key(u.Key), UploadId: &u.id})
 	var gone *types.NoSuchUpload
 	if errors.As(err, &gone) {
 		return nil
 	}
-	return err
+	return s3Error("delete", u.Key, err, PutOptions{})
 }
 
-// AbortErrors counts the multipart uploads that could not be given up and wait for AbortStale.
+// AbortErrors counts the multipart uploads that could not be given up and wait for a sweep.
 func (b *S3Bucket) AbortErrors() int64 { return b.abortErrors.Load() }
 
-// AbortStale gives up multipart uploads below prefix that were begun before a time: those of writers that died. It returns how many.
-func (b *S3Bucket) AbortStale(ctx context.Context, prefix string, before time.Time) (int, error) {
-	n := 0
+// StaleUploads lists the unfinished multipart uploads below prefix that were begun before a time: those of writers that died.
+func (b *S3Bucket) StaleUploads(ctx context.Context, prefix string, before time.Time) (stale []StaleUpload, err error) {
 	pages := s3.NewListMultipartUploadsPaginator(b.client, &s3.ListMultipartUploadsInput{Bucket: &b.bucket, Prefix: b.key(prefix)})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
-			return n, s3Error("list", prefix, err, PutOptions{})
+			return stale, s3Error("list", prefix, err, PutOptions{})
 		}
 		for _, u := range page.Uploads {
-			if !aws.ToTime(u.Initiated).Before(before) || !strings.HasPrefix(aws.ToString(u.Key), b.prefix+prefix) {
-				continue
+			key, ok := strings.CutPrefix(aws.ToString(u.Key), b.prefix)
+			if begun := aws.ToTime(u.Initiated); ok && strings.HasPrefix(key, prefix) && begun.Before(before) {
+				stale = append(stale, StaleUpload{key, begun, aws.ToString(u.UploadId)})
 			}
-			if err := b.abort(ctx, aws.ToString(u.Key), u.UploadId); err != nil {
-				return n, s3Error("delete", aws.ToString(u.Key), err, PutOptions{})
-			}
-			n++
 		}
 	}
-	return n, nil
+	return stale, nil
 }
 
 // Head implements [Bucket]. A checksum is told only if it is of the whole object.

@@ -29,12 +29,14 @@ type Orphan struct {
 type Swept struct {
 	Objects, Orphans int
 	OrphanBytes      int64
-	Uploads          int // unfinished multipart uploads
+	Uploads          int // unfinished multipart uploads that are, or with DryRun would be, ended
 }
 
 // Sweep looks through everything below the cluster id and deletes what nobody names and nobody can be about to name (R10):
 // uploads that were begun and given up, what is left of deleted topics. It touches only partitions that are open here and whose
 // manifest is ours, and deleted topics; the rest belongs to other brokers, or to nobody who could say.
+//
+// Nothing is deleted before it is in a [SweepRecord].
 //
 // An object that is older than the grace period cannot become part of a manifest any more, since an upload is begun anew under another key when it
 // is older than Options.PrepareTTL. The manifest is read after the listing, so what was listed and committed since is in it.
@@ -46,7 +48,7 @@ func (t *Tier) Sweep(ctx context.Context, o SweepOptions) (Swept, error) {
 		o.Grace = t.sweepGrace
 	}
 	o.Grace = max(o.Grace, 2*t.prepareTTL)
-	s := &sweep{bucket: t.bucket, cluster: t.cluster, o: o, before: t.now().Add(-o.Grace)}
+	s := &sweep{bucket: t.bucket, cluster: t.cluster, o: o, before: t.now().Add(-o.Grace), now: t.now, by: t.name}
 	s.named = func(ctx context.Context, topic TopicID, partition int32) (map[Token]bool, error) {
 		if p := t.Lookup(topic, partition); p != nil {
 			return p.named(ctx)
@@ -69,11 +71,11 @@ func SweepOffline(ctx context.Context, b Bucket, cluster, name string, o SweepOp
 	}
 	o.Grace = max(o.Grace, 2*DefaultPrepareTTL)
 	if o.DryRun {
-		return sweepOffline(b, cluster, o).run(ctx)
+		return sweepOffline(b, cluster, name, o).run(ctx)
 	}
 	me := Owner{Instance: NewToken().String(), Name: name}
 	err = WhileOwner(ctx, b, cluster, me, false, func(ctx context.Context) (err error) {
-		s, err = sweepOffline(b, cluster, o).run(ctx)
+		s, err = sweepOffline(b, cluster, name, o).run(ctx)
 		return err
 	})
 	if err == nil {
@@ -82,8 +84,8 @@ func SweepOffline(ctx context.Context, b Bucket, cluster, name string, o SweepOp
 	return s, err
 }
 
-func sweepOffline(b Bucket, cluster string, o SweepOptions) *sweep {
-	s := &sweep{bucket: b, cluster: cluster, o: o, before: time.Now().Add(-o.Grace), deleted: func(Orphan) {}}
+func sweepOffline(b Bucket, cluster, name string, o SweepOptions) *sweep {
+	s := &sweep{bucket: b, cluster: cluster, o: o, before: time.Now().Add(-o.Grace), deleted: func(Orphan) {}, now: time.Now, by: name}
 	s.named = func(ctx context.Context, topic TopicID, partition int32) (map[Token]bool, error) {
 		m, _, err := readManifest(ctx, b, partitionDir(cluster, topic, partition))
 		if errors.Is(err, ErrNotFound) {
@@ -106,8 +108,12 @@ type sweep struct {
 	before  time.Time // what is younger is left alone
 	result  Swept
 	// named returns the tokens of all objects that a partition names; nil: do not touch the partition.
-	named   func(ctx context.Context, topic TopicID, partition int32) (map[Token]bool, error)
-	deleted func(Orphan)
+	named     func(ctx context.Context, topic TopicID, partition int32) (map[Token]bool, error)
+	deleted   func(Orphan)
+	now       func() time.Time
+	by        string // who sweeps
+	doomed    doomed
+	multipart multipart // once it is known that there are unfinished uploads
 
 	topic     TopicID
 	tombstone *Object // of topic, if it is deleted
@@ -118,7 +124,10 @@ type sweep struct {
 
 func (s *sweep) run(ctx context.Context) (Swept, error) {
 	err := s.topics(ctx)
-	if err == nil && !s.o.DryRun {
+	if err == nil {
+		err = s.execute(ctx)
+	}
+	if err == nil {
 		err = s.uploads(ctx)
 	}
 	return s.result, err
@@ -131,10 +140,10 @@ func (s *sweep) topics(ctx context.Context) error {
 		parts := strings.SplitN(strings.TrimPrefix(o.Key, root), "/", 3)
 		topic, err := ParseTopicID(parts[0])
 		if strings.HasPrefix(parts[0], probePrefix) && o.Modified.Before(s.before) {
-			return s.remove(ctx, Orphan{Object: o, Why: "left behind by a probe"})
+			return s.doom(ctx, Orphan{Object: o, Why: "left behind by a probe"})
 		}
 		if err != nil || len(parts) < 2 {
-			return nil // the owner marker, not ours
+			return nil // the owner marker, records of sweeps, not ours
 		}
 		if topic != s.topic {
 			if err := s.enter(ctx, topic); err != nil {
@@ -182,7 +191,7 @@ func (s *sweep) leave(ctx context.Context) error {
 		return err
 	}
 	if s.tombstone != nil && s.left == 0 && s.tombstone.Modified.Before(s.before) {
-		return s.remove(ctx, Orphan{Object: *s.tombstone, Why: "nothing is left of the deleted topic"})
+		return s.doom(ctx, Orphan{Object: *s.tombstone, Why: "nothing is left of the deleted topic"})
 	}
 	return nil
 }
@@ -196,7 +205,7 @@ func (s *sweep) flush(ctx context.Context) error {
 	}
 	if s.tombstone != nil {
 		for _, o := range objects {
-			if err := s.remove(ctx, Orphan{Object: o, Why: "its topic is deleted"}); err != nil {
+			if err := s.doom(ctx, Orphan{Object: o, Why: "its topic is deleted"}); err != nil {
 				return err
 			}
 		}
@@ -226,37 +235,11 @@ func (s *sweep) partition(ctx context.Context, partition int32, objects []Object
 			continue
 		}
 		why := fmt.Sprintf("no manifest names this %s", strings.TrimPrefix(suffix, "."))
-		if err := s.remove(ctx, Orphan{Object: o, Why: why}); err != nil {
+		if err := s.doom(ctx, Orphan{Object: o, Why: why}); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-func (s *sweep) remove(ctx context.Context, o Orphan) error {
-	s.result.Orphans++
-	s.result.OrphanBytes += o.Size
-	if s.o.Found != nil {
-		s.o.Found(o)
-	}
-	if s.o.DryRun {
-		return nil
-	}
-	if err := s.bucket.Delete(ctx, o.Key); err != nil {
-		return err
-	}
-	s.deleted(o)
-	return nil
-}
-
-// uploads ends multipart uploads that nobody is going to finish.
-func (s *sweep) uploads(ctx context.Context) (err error) {
-	if b, ok := underlying(s.bucket).(interface {
-		AbortStale(ctx context.Context, prefix string, before time.Time) (int, error)
-	}); ok {
-		s.result.Uploads, err = b.AbortStale(ctx, s.cluster+"/", s.before)
-	}
-	return err
 }
 
 // named returns the tokens of all objects that the partition's manifest names or that are being uploaded. The manifest is read from the

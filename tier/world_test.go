@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -289,7 +290,7 @@ func (w *world) noOrphans() {
 		}
 	}
 	for _, key := range w.bucket.Keys(cluster + "/") {
-		if !named[key] && !(named["page"] && bytes.HasSuffix([]byte(key), []byte(".page"))) {
+		if !named[key] && !strings.HasPrefix(key, cluster+"/sweeps/") && !(named["page"] && bytes.HasSuffix([]byte(key), []byte(".page"))) {
 			w.t.Fatalf("orphan %s", key)
 		}
 	}

@@ -50,6 +50,7 @@ func (a *API) Routes() []rest.Route {
 		kinds.Route(http.MethodGet, path+"/{topic}/segments", on(a.segments)),
 		kinds.Route(http.MethodPost, path+"/{topic}/{partition}/verify", on(a.verify)),
 		kinds.Route(http.MethodPost, path+"/sweep", on(a.sweep)),
+		kinds.Route(http.MethodGet, path+"/sweeps", on(a.sweepLog)),
 	}
 }
 
@@ -217,4 +218,26 @@ func (a *API) sweep(r *http.Request) (any, error) {
 	}
 	out.Objects, out.Orphans, out.OrphanBytes, out.Uploads = s.Objects, s.Orphans, s.OrphanBytes, s.Uploads
 	return out, nil
+}
+
+// DefaultSweepLog is how many records of sweeps are told unless another number is asked for, MaxSweepLog how many at most.
+const (
+	DefaultSweepLog = 100
+	MaxSweepLog     = 1000
+)
+
+// sweepLog tells what sweeps have deleted.
+func (a *API) sweepLog(r *http.Request) (any, error) {
+	last := DefaultSweepLog
+	if s := r.URL.Query().Get("last"); s != "" {
+		var err error
+		if last, err = strconv.Atoi(s); err != nil || last < 1 || last > MaxSweepLog {
+			return nil, rest.BadRequest("last is %q, expected a number from 1 to %d", s, MaxSweepLog)
+		}
+	}
+	records, err := a.tier.SweepLog(r.Context(), last)
+	if err != nil {
+		return nil, err
+	}
+	return NewSweepLog(records), nil
 }

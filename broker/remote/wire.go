@@ -1,5 +1,7 @@
 package remote
 
+import "github.com/morrowmq/morrow/tier"
+
 // Times are milliseconds since the epoch; what ends in _ms and is a pointer is absent if it is not known or never was.
 
 // Status is how the tier of a broker stands.
@@ -141,4 +143,34 @@ type Orphan struct {
 	Bytes    int64  `json:"bytes"`
 	StoredMs int64  `json:"stored_ms"`
 	Why      string `json:"why"`
+}
+
+// SweepLog is what sweeps have deleted, oldest first.
+type SweepLog struct {
+	Sweeps []SweepRecord `json:"sweeps"`
+}
+
+// SweepRecord is what a sweep was about to delete. Error says why it cannot be read.
+type SweepRecord struct {
+	AtMs    int64    `json:"at_ms"`
+	By      string   `json:"by"`
+	GraceMs int64    `json:"grace_ms"`
+	Deleted []Orphan `json:"deleted"`
+	Error   string   `json:"error,omitempty"`
+}
+
+// NewSweepLog makes records what is sent of them.
+func NewSweepLog(records []tier.SweepRecord) SweepLog {
+	out := SweepLog{Sweeps: []SweepRecord{}}
+	for _, r := range records {
+		x := SweepRecord{AtMs: r.Time, By: r.By, GraceMs: r.GraceMs, Deleted: []Orphan{}}
+		for _, d := range r.Deleted {
+			x.Deleted = append(x.Deleted, Orphan{Key: d.Key, Bytes: d.Bytes, StoredMs: d.Stored, Why: d.Why})
+		}
+		if r.Err != nil {
+			x.Error = r.Err.Error()
+		}
+		out.Sweeps = append(out.Sweeps, x)
+	}
+	return out
 }

@@ -24,7 +24,7 @@ itself and need no broker; probe, ls, show and verify change nothing in it.`
   morrow tier probe s3://bucket/prefix?region=eu-central-1
   morrow tier ls --url s3://bucket/prefix?region=eu-central-1
   morrow tier verify --deep --url file:///var/lib/morrow/tier
-  morrow tier sweep                                        what nobody names; --delete deletes it
+  morrow tier sweep                                        what nobody names; --delete deletes it, --log shows what was deleted
   morrow tier restore --config morrow.yaml                 after the loss of a disk`
 	c.addHTTPFlag(cmd)
 	cmd.PersistentFlags().StringVar(&c.url, "url", "", "`address` of the bucket, as in tier.url (default: the directory data/tier)")

@@ -139,25 +139,31 @@ func newTierExplain(c *tierClient) *cobra.Command {
 }
 
 func newTierSweep(c *tierClient) *cobra.Command {
-	var remove bool
+	var remove, log bool
 	var grace time.Duration
 	var clusterID string
+	last := remote.DefaultSweepLog
 	cmd := &cobra.Command{
 		Use:   "sweep",
 		Short: "List the objects in the bucket that no manifest names; with --delete, delete them",
 		Long: `List the objects in the bucket that no manifest names; with --delete, delete them. A broker
-does so once in a while (tier.sweep.interval.ms); this command asks it to do it now. Every
-deletion is a line in the broker's log, with key, size and reason.
+does so once in a while (tier.sweep.interval.ms); this command asks it to do it now.
+
+What is deleted is first recorded in the bucket, with time, key, size and reason; --log shows it.
 
 With --url and --cluster it works on the bucket itself, for a cluster whose brokers are
 stopped, and refuses while one is not.`,
 		Example: `  morrow tier sweep
   morrow tier sweep --delete --grace 48h
+  morrow tier sweep --log --last 10
   morrow tier sweep --url s3://bucket/prefix?region=eu-central-1 --cluster FiywTeudQomlnvISQS9WvQ`,
 		Args: wantArgs(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if (c.url == "") != (clusterID == "") {
 				return usageError(cmd, "--url and --cluster go together")
+			}
+			if log {
+				return c.showSweeps(cmd, clusterID, last)
 			}
 			s := remote.Swept{Deleted: remove, Found: []remote.Orphan{}}
 			var err error
@@ -176,7 +182,45 @@ stopped, and refuses while one is not.`,
 	cmd.Flags().BoolVar(&remove, "delete", false, "delete them")
 	cmd.Flags().DurationVar(&grace, "grace", 0, "`age` of what is looked at, never less than 12h (default: tier.sweep.grace.ms)")
 	cmd.Flags().StringVar(&clusterID, "cluster", "", "`id` of a cluster whose brokers are stopped")
+	cmd.Flags().BoolVar(&log, "log", false, "show what was deleted, by whom, when and why")
+	cmd.Flags().IntVar(&last, "last", last, "with --log: so many `sweeps` that deleted something")
+	cmd.MarkFlagsMutuallyExclusive("log", "delete")
+	cmd.MarkFlagsMutuallyExclusive("log", "grace")
 	return cmd
+}
+
+// showSweeps shows what sweeps have deleted, as the broker says, or the bucket if a cluster is named.
+func (c *tierClient) showSweeps(cmd *cobra.Command, clusterID string, last int) error {
+	if last < 1 || last > remote.MaxSweepLog {
+		return usageError(cmd, fmt.Sprintf("--last is %d, expected a number from 1 to %d", last, remote.MaxSweepLog))
+	}
+	var s remote.SweepLog
+	if c.url == "" {
+		if err := c.get(cmd.Context(), &s, url.Values{"last": {strconv.Itoa(last)}}, "sweeps"); err != nil {
+			return err
+		}
+	} else {
+		b, err := c.open(cmd.Context())
+		if err != nil {
+			return err
+		}
+		records, err := tier.SweepLog(cmd.Context(), b, clusterID, last)
+		if err != nil {
+			return err
+		}
+		s = remote.NewSweepLog(records)
+	}
+	return printAs(cmd.OutOrStdout(), c.output, s, func(w io.Writer) {
+		row(w, "SWEPT", "BY", "STORED", "BYTES", "KEY", "WHY")
+		for _, x := range s.Sweeps {
+			if x.Error != "" {
+				row(w, instant(x.AtMs), "?", "-", "-", "-", x.Error)
+			}
+			for _, d := range x.Deleted {
+				row(w, instant(x.AtMs), x.By, instant(d.StoredMs), d.Bytes, d.Key, d.Why)
+			}
+		}
+	})
 }
 
 // sweepBucket works on the bucket itself.
@@ -202,9 +246,9 @@ func printSwept(w io.Writer, s remote.Swept) {
 			row(w, instant(o.StoredMs), o.Bytes, o.Key, o.Why)
 		}
 	}
-	done := "found"
+	done, ended := "found", "found"
 	if s.Deleted {
-		done = "deleted"
+		done, ended = "deleted", "ended"
 	}
-	fmt.Fprintf(w, "%d objects, %d orphans of %d bytes %s, %d unfinished uploads ended\n", s.Objects, s.Orphans, s.OrphanBytes, done, s.Uploads)
+	fmt.Fprintf(w, "%d objects, %d orphans of %d bytes %s, %d unfinished uploads %s\n", s.Objects, s.Orphans, s.OrphanBytes, done, s.Uploads, ended)
 }

@@ -161,6 +161,13 @@ func TestTierSweepDeletesOrphansOnlyWhenAsked(t *testing.T) {
 		t.Error("no line in the log")
 	}
 	listed := decode[[]tierRow](t, b, "tier", "ls", "--url", url)
+	for _, args := range [][]string{{"--http", b.http}, {"--url", url, "--cluster", listed[0].Cluster}} {
+		log := decode[remote.SweepLog](t, b, append([]string{"tier", "sweep", "--log"}, args...)...)
+		if len(log.Sweeps) != 1 || len(log.Sweeps[0].Deleted) != 1 || !strings.HasSuffix(orphan, log.Sweeps[0].Deleted[0].Key) || log.Sweeps[0].AtMs == 0 {
+			t.Errorf("%v: %+v", args, log)
+		}
+	}
+	b.refused(t, "morrow: --last is 0, expected a number from 1 to 1000; usage: morrow tier sweep", "tier", "sweep", "--log", "--last", "0", "--http", b.http)
 	code, _, stderr := b.try(t, "tier", "sweep", "--delete", "--url", url, "--cluster", listed[0].Cluster)
 	if code != 1 || !strings.Contains(stderr, "is in use by another broker") || !strings.Contains(stderr, "or use --take-over") {
 		t.Errorf("exit code %d: %s", code, stderr)
