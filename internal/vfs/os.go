@@ -87,7 +87,7 @@ func (OS) Stat(name string) (Info, error) {
 	}
 	info := Info{Size: st.Size(), ModTime: st.ModTime(), Dir: st.IsDir()}
 	if sys, ok := st.Sys().(*syscall.Stat_t); ok {
-		info.Device = uint64(sys.Dev)
+		info.Device = uint64(sys.Dev) //nolint:unconvert // it has another type on other systems
 	}
 	return info, nil
 }
