@@ -57,6 +57,7 @@ func (b *broker) serverConfig() protocol.Config {
 		IdleTimeout:         millis(r, "connections.max.idle.ms"),
 		MaxConnections:      int(r.Int("max.connections")),
 		MaxConnectionsPerIP: int(r.Int("max.connections.per.ip")),
+		MaxConnectionRate:   int(r.Int("max.connection.creation.rate")),
 		SendBuffer:          int(r.Int("socket.send.buffer.bytes")),
 		ReceiveBuffer:       int(r.Int("socket.receive.buffer.bytes")),
 		TCPCongestion:       r.String("tcp.congestion"),

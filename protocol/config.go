@@ -30,7 +30,8 @@ type Config struct {
 	// Default 10 minutes.
 	IdleTimeout time.Duration
 	// FrameTimeout bounds how long each MiB of a frame, or the frame if it is
-	// smaller, may take to arrive once its first byte has. Default 30 s.
+	// smaller, may take to arrive once its first byte has. A frame above a MiB
+	// must be faster while others wait for the memory it has. Default 30 s.
 	FrameTimeout time.Duration
 	// WriteTimeout bounds how long the peer may take to accept each MiB of an
 	// answer. Default 30 s.
@@ -45,6 +46,12 @@ type Config struct {
 	// MaxConnectionsPerIP bounds the open connections from one address; further
 	// ones are closed at once (max.connections.per.ip). Default: no bound.
 	MaxConnectionsPerIP int
+
+	// MaxConnectionRate bounds how many new connections a second all listeners
+	// together accept; further ones wait in the accept loop, as in Kafka
+	// (max.connection.creation.rate, KIP-612). A second's worth may come at
+	// once. Default: no bound.
+	MaxConnectionRate int
 
 	// SendBuffer and ReceiveBuffer are the socket's buffer sizes in bytes
 	// (socket.send.buffer.bytes, socket.receive.buffer.bytes). Zero or
@@ -89,6 +96,7 @@ func (c Config) withDefaults() (Config, error) {
 	setDefault(&c.Grace, 10*time.Second)
 	setDefault(&c.MaxConnections, math.MaxInt)
 	setDefault(&c.MaxConnectionsPerIP, math.MaxInt)
+	setDefault(&c.MaxConnectionRate, math.MaxInt32)
 	if c.Features == nil {
 		c.Features = func() Features { return Features{Epoch: -1} }
 	}
@@ -112,6 +120,7 @@ func (c *Config) check() error {
 	positive("shutdown grace period", int64(c.Grace))
 	positive("max.connections", int64(c.MaxConnections))
 	positive("max.connections.per.ip", int64(c.MaxConnectionsPerIP))
+	positive("max.connection.creation.rate", int64(c.MaxConnectionRate))
 	if c.QueuedMaxBytes < int64(c.RequestMaxBytes) {
 		errs = append(errs, fmt.Errorf("queued.max.request.bytes is %d, expected at least socket.request.max.bytes (%d), "+
 			"or a single large request could wait for ever", c.QueuedMaxBytes, c.RequestMaxBytes))

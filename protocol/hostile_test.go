@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -49,6 +50,55 @@ func TestLargeFramesThatStallLeaveRoomForSmallOnes(t *testing.T) {
 			t.Errorf("a large request waited %s", waited)
 		}
 	})
+}
+
+// A client that sends its large frame so slowly that it is never given up otherwise loses its memory once another client needs it, and
+// no sooner.
+func TestLargeFramesThatTrickleDoNotKeepOthersWaiting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const large = 5 << 19
+		b := start(t, Config{RequestMaxBytes: 4 << 20, QueuedMaxBytes: 4 << 20}, routeFor(kmsg.Produce, empty))
+		var ended sync.WaitGroup
+		trickle := func(c *client) { // a MiB in 21 s
+			for at, frame := 0, frameOf(produce(large), 1); at < len(frame); at += 50_000 {
+				if _, err := c.Write(frame[at:min(at+50_000, len(frame))]); err != nil {
+					return
+				}
+				time.Sleep(time.Second)
+			}
+		}
+		alone, slow := b.connect(), b.connect()
+		ended.Go(func() { trickle(alone) })
+		alone.receive(produce(0), 1) // it takes most of a minute, and nobody minds
+
+		ended.Go(func() { trickle(slow) })
+		time.Sleep(10 * time.Second)
+		began := time.Now()
+		b.connect().call(produce(large))
+		if waited := time.Since(began); waited > 2*hurryCheck {
+			t.Errorf("a large request waited %s", waited)
+		}
+		ended.Wait()
+		b.wantLine("level=WARN", "Produce", "other requests wait for memory")
+	})
+}
+
+func TestLargeFramesThatArriveInTimeAreNotHurried(t *testing.T) {
+	for _, test := range []struct {
+		arrived int
+		took    time.Duration
+		want    bool
+	}{
+		{0, hurryGrace, false},
+		{0, hurryGrace + 1, true},
+		{10 << 20, hurryGrace + 10*time.Second, false},
+		{10 << 20, hurryGrace + 11*time.Second, true},
+		{100 << 20, time.Minute, false},
+	} {
+		if got := hurried(test.arrived, test.took); got != test.want {
+			t.Errorf("%d bytes in %s: %t, want %t", test.arrived, test.took, got, test.want)
+		}
+	}
 }
 
 // Requests decode to many times their size. A connection that pipelines them without waiting for answers is closed.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"math/bits"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sync/semaphore"
 )
@@ -17,6 +18,7 @@ type memory struct {
 	limit *semaphore.Weighted
 	large *semaphore.Weighted // what frames above largeFrame have of limit
 	most  int64               // the weight of large
+	wants atomic.Int64        // frames that wait
 	gauge interface{ Add(float64) }
 	pools [frameClasses]sync.Pool
 }
@@ -40,11 +42,11 @@ func newMemory(limitBytes int64, gauge interface{ Add(float64) }) *memory {
 // one kept by mistake is at worst a leak. take fails only when ctx ends.
 func (m *memory) take(ctx context.Context, f *frame, size int, recycled bool) error {
 	if size > largeFrame {
-		if err := m.large.Acquire(ctx, min(int64(size), m.most)); err != nil {
+		if err := m.acquire(ctx, m.large, min(int64(size), m.most)); err != nil {
 			return err
 		}
 	}
-	if err := m.limit.Acquire(ctx, int64(size)); err != nil {
+	if err := m.acquire(ctx, m.limit, int64(size)); err != nil {
 		if size > largeFrame {
 			m.large.Release(min(int64(size), m.most))
 		}
@@ -65,6 +67,18 @@ func (m *memory) take(ctx context.Context, f *frame, size int, recycled bool) er
 	f.buf = (*f.pooled)[:size]
 	return nil
 }
+
+func (m *memory) acquire(ctx context.Context, from *semaphore.Weighted, n int64) error {
+	if from.TryAcquire(n) {
+		return nil
+	}
+	m.wants.Add(1)
+	defer m.wants.Add(-1)
+	return from.Acquire(ctx, n)
+}
+
+// wanted reports whether frames wait for memory that others have.
+func (m *memory) wanted() bool { return m.wants.Load() > 0 }
 
 // release gives the frame back. Nothing may use its buffer afterwards.
 func (f *frame) release() {

@@ -14,6 +14,7 @@ type metrics struct {
 	inFlight       prometheus.Gauge
 	connections    *prometheus.GaugeVec   // listener
 	refused        *prometheus.CounterVec // reason
+	throttled      *prometheus.CounterVec // reason
 	closed         *prometheus.CounterVec // reason
 	panics         prometheus.Counter
 
@@ -39,6 +40,10 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		}, []string{"listener"}),
 		refused: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "morrow_connections_refused_total", Help: "Connections closed when they were accepted.",
+		}, []string{"reason"}),
+		throttled: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "morrow_connections_throttled_seconds_total",
+			Help: "How long connections were kept waiting before they were served. What comes after them on the listener waits as well.",
 		}, []string{"reason"}),
 		closed: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "morrow_connections_closed_total",

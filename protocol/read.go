@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -151,20 +152,59 @@ func (s *session) peek(n int) ([]byte, error) {
 // readFrame reads a frame, of which the preamble is in the buffer.
 func (s *session) readFrame(pre preamble, buf []byte) error {
 	_, _ = s.in.Discard(sizeBytes) // buffered
-	for at := 0; at < len(buf); {
-		step := buf[at:min(len(buf), at+frameStepBytes)]
-		if s.in.Buffered() < len(step) {
+	if len(buf) > largeFrame {
+		if err := s.readLarge(pre, buf); err != nil {
+			return err
+		}
+	} else {
+		if s.in.Buffered() < len(buf) {
 			if err := s.armFrame(); err != nil {
 				return err
 			}
 		}
-		if _, err := io.ReadFull(s.in, step); err != nil {
+		if _, err := io.ReadFull(s.in, buf); err != nil {
 			return s.frameError(pre, err)
 		}
-		at += len(step)
 	}
 	s.srv.metrics.received.Add(float64(sizeBytes + len(buf)))
 	return nil
+}
+
+// A large frame may arrive as slowly as FrameTimeout allows, but not at the cost of others: while any waits for memory, it
+// must have come with hurryPace, after hurryGrace. It looks every hurryCheck.
+const (
+	hurryPace  = 1 << 20 // bytes a second
+	hurryGrace = 5 * time.Second
+	hurryCheck = time.Second
+)
+
+// readLarge reads a large frame.
+func (s *session) readLarge(pre preamble, buf []byte) error {
+	began := time.Now()
+	stepDue, step := began.Add(s.srv.cfg.FrameTimeout), 0
+	for at := 0; at < len(buf); {
+		now := time.Now()
+		if err := s.arm(now.Add(hurryCheck/2), now.Add(hurryCheck)); err != nil {
+			return err
+		}
+		n, err := s.in.Read(buf[at:])
+		now, at = time.Now(), at+n
+		if at/frameStepBytes > step {
+			stepDue, step = now.Add(s.srv.cfg.FrameTimeout), at/frameStepBytes
+		}
+		switch passed := errors.Is(err, os.ErrDeadlineExceeded) && !s.stopping.Load(); {
+		case err != nil && !passed, !now.Before(stepDue):
+			return s.frameError(pre, cmp.Or(err, os.ErrDeadlineExceeded))
+		case at < len(buf) && hurried(at, now.Sub(began)) && s.srv.memory.wanted():
+			return pre.reject("slow", fmt.Errorf("other requests wait for memory, and %d of its %d bytes arrived in %s", at, len(buf), now.Sub(began).Round(time.Millisecond)))
+		}
+	}
+	return nil
+}
+
+// hurried reports whether a frame of which so much arrived in that time is too slow while others wait.
+func hurried(arrived int, took time.Duration) bool {
+	return took > hurryGrace+time.Duration(arrived)*time.Second/hurryPace
 }
 
 // frameError tells what an error within a frame means.

@@ -26,6 +26,7 @@ type Server struct {
 	metrics *metrics
 
 	conns   *semaphore.Weighted // Config.MaxConnections
+	pace    *rate.Limiter       // Config.MaxConnectionRate
 	numbers atomic.Uint64       // of connections
 	full    rate.Sometimes      // for log lines about refused connections
 
@@ -55,6 +56,7 @@ func NewServer(cfg Config, routes []Route) (*Server, error) {
 		cfg:     cfg,
 		metrics: newMetrics(cfg.Registerer),
 		conns:   semaphore.NewWeighted(int64(cfg.MaxConnections)),
+		pace:    rate.NewLimiter(rate.Limit(cfg.MaxConnectionRate), cfg.MaxConnectionRate),
 		full:    rate.Sometimes{First: 1, Interval: 10 * time.Second},
 		perIP:   make(map[string]int),
 	}
@@ -189,7 +191,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 
 // admit decides about a new connection. If it may stay it returns what to call
 // when it has ended, else it closes it and returns nil. It waits while the
-// server has as many connections as it may have.
+// server has as many connections as it may have, or has just had as many new ones.
 func (s *Server) admit(ctx context.Context, nc net.Conn) (done func()) {
 	ip := nc.RemoteAddr().String()
 	if host, _, err := net.SplitHostPort(ip); err == nil {
@@ -204,20 +206,44 @@ func (s *Server) admit(ctx context.Context, nc net.Conn) (done func()) {
 		_ = nc.Close()
 		return nil
 	}
-	if !s.conns.TryAcquire(1) {
-		s.full.Do(func() {
-			s.cfg.Logger.Warn("connections wait: max.connections are open", "limit", s.cfg.MaxConnections)
-		})
-		if s.conns.Acquire(ctx, 1) != nil {
-			s.uncountIP(ip)
-			_ = nc.Close()
-			return nil
-		}
+	if s.waitTurn(ctx) != nil {
+		s.uncountIP(ip)
+		_ = nc.Close()
+		return nil
 	}
 	return func() {
 		s.conns.Release(1)
 		s.uncountIP(ip)
 	}
+}
+
+// waitTurn waits until the server may have another connection, which then is counted. It fails when ctx ends.
+func (s *Server) waitTurn(ctx context.Context) error {
+	if !s.conns.TryAcquire(1) {
+		err := s.throttle("max.connections", s.cfg.MaxConnections, func() error { return s.conns.Acquire(ctx, 1) })
+		if err != nil {
+			return err
+		}
+	}
+	if s.pace.Allow() {
+		return nil
+	}
+	err := s.throttle("max.connection.creation.rate", s.cfg.MaxConnectionRate, func() error { return s.pace.Wait(ctx) })
+	if err != nil {
+		s.conns.Release(1)
+	}
+	return err
+}
+
+// throttle waits, and says why in log and metrics.
+func (s *Server) throttle(config string, limit int, wait func() error) error {
+	s.full.Do(func() {
+		s.cfg.Logger.Warn("connections wait: a limit is reached", "config", config, "limit", limit)
+	})
+	began := time.Now()
+	err := wait()
+	s.metrics.throttled.WithLabelValues(config).Add(time.Since(began).Seconds())
+	return err
 }
 
 func (s *Server) countIP(ip string) bool {

@@ -192,6 +192,37 @@ func TestConnectionsBeyondTheMaximumWait(t *testing.T) {
 	})
 }
 
+func TestConnectionsThatComeTooFastWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, Config{MaxConnectionRate: 10}, routeFor(kmsg.Heartbeat, empty))
+		began := time.Now()
+		for i := range 30 {
+			b.connect().call(heartbeat(""))
+			if i == 9 && time.Since(began) > 0 {
+				t.Errorf("a second's worth took %s", time.Since(began))
+			}
+		}
+		if took := time.Since(began); took < 1900*time.Millisecond || took > 2100*time.Millisecond {
+			t.Errorf("30 connections at 10 a second, a second's worth at once, took %s", took)
+		}
+		if waited := b.metric("morrow_connections_throttled_seconds_total", "max.connection.creation.rate"); waited < 1.9 || waited > 2.1 {
+			t.Errorf("connections waited %v s", waited)
+		}
+		b.wantLine("level=WARN", "config=max.connection.creation.rate", "limit=10")
+	})
+}
+
+func TestConnectionThatWaitsForItsTurnEndsWithTheServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, Config{MaxConnectionRate: 1, MaxConnections: 5}, routeFor(kmsg.Heartbeat, empty))
+		b.connect().call(heartbeat(""))
+		waits := b.connect()
+		synctest.Wait()
+		b.stop()
+		waits.wantClosed()
+	})
+}
+
 func TestManyListenersShareAServer(t *testing.T) {
 	var names []string
 	b := startTCP(t, Config{}, routeFor(kmsg.Heartbeat, func(ctx context.Context, r *Request) Reply {

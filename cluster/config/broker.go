@@ -52,6 +52,8 @@ var brokerNetworkDefs = []Def{
 		Doc: "Connections the broker keeps open; further ones wait to be accepted."},
 	{Name: "max.connections.per.ip", Type: Int, Default: maxInt32, Valid: atLeast(0),
 		Doc: "Connections from one address; further ones are closed."},
+	{Name: "max.connection.creation.rate", Type: Int, Default: maxInt32, Valid: atLeast(1),
+		Doc: "New connections accepted a second, on all listeners together; further ones wait to be accepted (KIP-612). A second's worth may come at once."},
 	{Name: "max.incremental.fetch.session.cache.slots", Type: Int, Default: "1000", Valid: atLeast(0),
 		Doc: "Incremental fetch sessions the broker keeps (KIP-227). A consumer without one sends its whole list of partitions each time."},
 	{Name: "max.request.partition.size.limit", Type: Int, Default: "2000", Valid: atLeast(1),
