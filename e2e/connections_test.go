@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -127,6 +128,68 @@ func TestConnectionsBeyondTheLimitsAreRefusedAndLogged(t *testing.T) {
 	}
 	if !strings.Contains(b.Logs(), "max.connections.per.ip") {
 		t.Error("no log line says so")
+	}
+}
+
+// TestConnectionsBeyondTheMaximumWaitForOthersToLeave opens more connections than the broker keeps.
+func TestConnectionsBeyondTheMaximumWaitForOthersToLeave(t *testing.T) {
+	b := start(t, "--set", "max.connections=3")
+	var open []net.Conn
+	for range 3 {
+		conn := dial(t, b)
+		if _, err := ask(t, conn); err != nil {
+			t.Fatalf("a connection within the limit: %v", err)
+		}
+		open = append(open, conn)
+	}
+	served := make(chan error, 1)
+	waits := dial(t, b)
+	go func() {
+		_, err := ask(t, waits)
+		served <- err
+	}()
+	for ctx := deadline(t, 20*time.Second); !strings.Contains(b.Logs(), "config=max.connections limit=3"); {
+		if ctx.Err() != nil {
+			t.Fatal("no log line says that connections wait")
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	select {
+	case err := <-served:
+		t.Fatalf("a connection beyond the limit was served: %v", err)
+	default:
+	}
+	open[0].Close()
+	if err := <-served; err != nil {
+		t.Errorf("not served after another has left: %v", err)
+	}
+}
+
+// TestConnectionsThatComeTooFastAreServedLater opens connections as fast as it can, and gets them at the configured rate.
+func TestConnectionsThatComeTooFastAreServedLater(t *testing.T) {
+	const perSecond, most = 20, 60
+	b := start(t, "--set", fmt.Sprintf("max.connection.creation.rate=%d", perSecond))
+	began := time.Now()
+	for range most {
+		if _, err := ask(t, dial(t, b)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// The waiting for the broker's start used some of the first second's worth.
+	if took := time.Since(began); took < (most-perSecond)*time.Second/perSecond-100*time.Millisecond {
+		t.Errorf("%d connections were served in %s", most, took)
+	}
+	if !strings.Contains(b.Logs(), "config=max.connection.creation.rate limit=20") {
+		t.Error("no log line says that connections wait")
+	}
+	const name = `morrow_connections_throttled_seconds_total{reason="max.connection.creation.rate"} `
+	lines := scrape(deadline(t, 20*time.Second), t, b)
+	i := slices.IndexFunc(lines, func(line string) bool { return strings.HasPrefix(line, name) })
+	if i < 0 {
+		t.Fatal("no metric says how long connections waited")
+	}
+	if waited, err := strconv.ParseFloat(strings.TrimPrefix(lines[i], name), 64); err != nil || waited < 1 {
+		t.Errorf("connections waited for %v s by the metric (%v)", waited, err)
 	}
 }
 

@@ -108,6 +108,9 @@ func Decode(r *http.Request, v any) error {
 	d := json.NewDecoder(http.MaxBytesReader(nil, r.Body, maxBody))
 	d.DisallowUnknownFields()
 	if err := d.Decode(v); err != nil {
+		if large, ok := errors.AsType[*http.MaxBytesError](err); ok {
+			return Refuse(http.StatusRequestEntityTooLarge, "too_large", "the body has more than %d bytes", large.Limit)
+		}
 		return BadRequest("the body cannot be read: %v", err)
 	}
 	if d.More() {
