@@ -36,6 +36,7 @@ func newAdminServer(logger *slog.Logger, routes []rest.Route) *adminServer {
 			// A page of another origin that an operator's browser shows must not cancel anything.
 			Handler:           http.NewCrossOriginProtection().Handler(mux),
 			ReadHeaderTimeout: 10 * time.Second,
+			IdleTimeout:       2 * time.Minute,
 			ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
 		},
 		logger: logger,
@@ -53,7 +54,7 @@ func (b *broker) routes() []rest.Route {
 	}
 	return append([]rest.Route{
 		get("/{$}", func(w http.ResponseWriter, _ *http.Request) {
-			fmt.Fprintln(w, "Morrow. See /metrics, /livez, /readyz, /api/v1/schedules, /api/v1/shares, /api/v1/tier, /debug/pprof/")
+			fmt.Fprintln(w, "Morrow. See /metrics, /livez, /readyz, /api/v1/schedules, /api/v1/shares/{group}, /api/v1/tier, /debug/pprof/")
 		}),
 		get("/metrics", metrics.ServeHTTP),
 		get("/livez", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") }),
@@ -63,7 +64,17 @@ func (b *broker) routes() []rest.Route {
 		get("/debug/pprof/profile", pprof.Profile),
 		get("/debug/pprof/symbol", pprof.Symbol),
 		get("/debug/pprof/trace", pprof.Trace),
-	}, slices.Concat(schedules.New(b.store, b.partitions, b.cfg.Now).Routes(), remote.New(b.tier, b.cfg.Now).Routes(), inflight.New(b.store, b.shares).Routes())...)
+	}, slices.Concat(schedules.New(b.store, b.partitions, b.cfg.Now).Routes(), remote.New(b.tier, b.cfg.Now).Routes(), inflight.New(b.store, b.shares, b.coordinates).Routes())...)
+}
+
+// coordinates reports whether this broker is the coordinator of a share group.
+func (b *broker) coordinates(group string) bool {
+	for g := range b.groups.Groups() {
+		if g.Group == group && g.Protocol == "share" {
+			return true
+		}
+	}
+	return false
 }
 
 // readyz says whether the broker serves, and which partitions are offline.

@@ -18,10 +18,13 @@ import (
 type API struct {
 	store  cluster.Store
 	shares *share.Coordinator
+	known  func(group string) bool
 }
 
-// New returns the API of a broker's share groups.
-func New(store cluster.Store, shares *share.Coordinator) *API { return &API{store, shares} }
+// New returns the API of a broker's share groups. known reports whether the broker coordinates a share group.
+func New(store cluster.Store, shares *share.Coordinator, known func(group string) bool) *API {
+	return &API{store, shares, known}
+}
 
 // Partition is one partition as one share group sees it. Counts are of records.
 type Partition struct {
@@ -50,7 +53,12 @@ func (a *API) Routes() []rest.Route {
 func (a *API) list(r *http.Request) (any, error) {
 	out := []Partition{}
 	img := a.store.Image()
-	for _, s := range a.shares.Statuses(r.PathValue("group")) {
+	group := r.PathValue("group")
+	statuses := a.shares.Statuses(group)
+	if len(statuses) == 0 && !a.known(group) {
+		return nil, rest.Refuse(http.StatusNotFound, "not_found", "this broker knows no share group %q", group)
+	}
+	for _, s := range statuses {
 		t, ok := img.TopicByID(s.Topic)
 		if !ok {
 			continue // deleted, and soon forgotten

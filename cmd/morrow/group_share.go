@@ -101,15 +101,13 @@ says how many of them were delivered never, once, twice, and so on.
 This is asked for at the HTTP address of a broker.
 
 With -o json: an array of {group, topic, partition, start, end, available, waiting, acquired,
-finished, dying, deliveries, error}.`,
+finished, dying, deliveries, error}; error is why letters cannot be written.`,
 		Example: `  morrow group inflight billing
   morrow group inflight billing -o json | jq 'map(.waiting) | add'`,
 		Args:              wantArgs(1, 1),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := checkOutput(kafka.output); err != nil {
-				return err
-			}
+			c.timeout = kafka.timeout
 			var parts []inflight.Partition
 			if err := c.get(cmd.Context(), &parts, nil, args[0]); err != nil {
 				return err
@@ -129,8 +127,10 @@ func printInFlight(w io.Writer, parts []inflight.Partition) {
 			counts[i] = fmt.Sprint(n)
 		}
 		row(w, p.Topic, p.Partition, p.Start, p.End, p.Available, p.Waiting, p.Acquired, p.Dying, strings.Join(counts, " "))
+	}
+	for _, p := range parts {
 		if p.Error != "" {
-			row(w, "", "", "cannot be written to the dead-letter topic: "+p.Error)
+			fmt.Fprintf(w, "%s-%d: dead letters cannot be written: %s\n", p.Topic, p.Partition, p.Error)
 		}
 	}
 }

@@ -66,6 +66,7 @@ jobs 0 0 3 1 -`)
 TOPIC PARTITION START END AVAILABLE WAITING ACQUIRED DYING DELIVERIES
 jobs 0 0 3 0 1 0 0 0 1`)
 
+	b.refused(t, `morrow: this broker knows no share group "nobody"`, "group", "inflight", "nobody", "--http", b.http)
 	b.refused(t, "morrow: the group has members: stop its consumers first (NON_EMPTY_GROUP)", "group", "reset", "workers", "--topic", "jobs", "--to", "latest")
 	b.refused(t, "morrow: workers: the group has members: stop its consumers first (NON_EMPTY_GROUP)", "group", "delete", "workers")
 	cl.Close()
