@@ -17,16 +17,14 @@ import (
 )
 
 func newBench() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "bench",
-		Short: "Measure how fast a broker is, and the machine without one",
-		Long: `Measure how fast a broker is, Morrow or any other that speaks Kafka's protocol, and
+	cmd := newFamily("bench", "Measure how fast a broker is, and the machine without one",
+		newBenchProduce(), newBenchConsume(), newBenchEndToEnd(), newBenchDelay(), newBenchBaseline(), newBenchSuite(), newBenchCompare())
+	cmd.Long = `Measure how fast a broker is, Morrow or any other that speaks Kafka's protocol, and
 how fast the machine is without one.
 
-The result is one line of JSON on standard output; progress goes to standard error if
-that is a terminal. GB are 10^9 bytes.`,
-	}
-	cmd.AddCommand(newBenchProduce(), newBenchConsume(), newBenchEndToEnd(), newBenchDelay(), newBenchBaseline(), newBenchSuite(), newBenchCompare())
+The result is one line of JSON on standard output, or a table of suite and compare unless
+they are told -o json; progress goes to standard error if that is a terminal. GB are 10^9
+bytes.`
 	return cmd
 }
 
@@ -90,7 +88,7 @@ client is measured: latencies are then those of requests, and bytes those of bat
   morrow bench produce --raw --sync always --partitions 256 --connections 64 --record-size 1024 --batch-bytes 4096
   morrow bench produce --record-size 100 --codec lz4 --rate 50000
   morrow bench produce --raw --record-size 100 --delay 1h --spread 24h --records 10000000 --keep`,
-		Args: cobra.NoArgs,
+		Args: wantArgs(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			drive := bench.Produce
 			if raw {
@@ -128,7 +126,7 @@ With --raw, batches are dropped after a look at their headers, so that not the c
 measured: latencies are then those of requests, and bytes those of batches.`,
 		Example: `  morrow bench consume --raw --fetch-bytes 8388608
   morrow bench consume --topic orders --duration 30s`,
-		Args: cobra.NoArgs,
+		Args: wantArgs(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			drive := bench.Consume
 			if raw {
@@ -150,7 +148,7 @@ func newBenchEndToEnd() *cobra.Command {
 		Use:     "e2e",
 		Short:   "Produce and consume, and measure how long records take from one to the other",
 		Example: "  morrow bench e2e --rate 10000 --record-size 100 --partitions 4",
-		Args:    cobra.NoArgs,
+		Args:    wantArgs(0, 0),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return f.run(cmd, bench.EndToEnd, 0) },
 	}
 	f.addTo(cmd)

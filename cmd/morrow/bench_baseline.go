@@ -26,7 +26,7 @@ for a fetch (sendfile), over loopback, with the congestion controls cubic and bb
 system has them.
 
 A table goes to standard error, one line of JSON to standard output.`,
-		Args: cobra.NoArgs,
+		Args: wantArgs(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			probes := slices.DeleteFunc(bench.Probes(), func(p bench.Probe) bool { return !strings.Contains(p.Name, only) })
 			bar := newBar(cmd.ErrOrStderr(), "baseline", int64(len(probes)))

@@ -23,7 +23,7 @@ Lateness counts from a record's due time until a consumer has it, by this machin
 clock. A broker that knows no delays delivers at once, and all records are early.`,
 		Example: `  morrow bench delay --records 100000 --rate 20000 --delay 5s --spread 10s
   morrow bench delay --records 1000000 --delay 1m --burst --record-size 100`,
-		Args: cobra.NoArgs,
+		Args: wantArgs(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if l.Burst && !cmd.Flags().Changed("spread") {
 				l.Spread = time.Second

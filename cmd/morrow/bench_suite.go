@@ -27,7 +27,7 @@ Starts brokers of this very program on free ports of the loopback interface and 
 directory below --dir, measures them and the bare machine in turn, several times over,
 and removes everything. It needs a machine with nothing else to do and takes about five
 minutes, or less than two with --quick, and then says less.`,
-		Args: cobra.NoArgs,
+		Args: wantArgs(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := checkOutput(output); err != nil {
 				return err
@@ -51,7 +51,7 @@ minutes, or less than two with --quick, and then says less.`,
 			s.Began = suiteProgress(cmd.ErrOrStderr())
 			report, err := s.Run(cmd.Context())
 			if output == "text" {
-				err = errors.Join(err, printSuite(cmd.OutOrStdout(), report))
+				return errors.Join(err, printSuite(cmd.OutOrStdout(), report))
 			}
 			return errors.Join(err, printLine(cmd.OutOrStdout(), report))
 		},

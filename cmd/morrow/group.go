@@ -47,9 +47,8 @@ share for share groups (KIP-932).
 With -o json: an array of {group, type, protocol_type, state}.`,
 		Example: `  morrow group list
   morrow group list -o json | jq -r '.[] | select(.state == "Empty").group'`,
-		Aliases:           []string{"ls"},
-		Args:              wantArgs(0, 0),
-		ValidArgsFunction: cobra.NoFileCompletions,
+		Aliases: []string{"ls"},
+		Args:    wantArgs(0, 0),
 		RunE: c.run(func(ctx context.Context, cmd *cobra.Command, cl *cluster, _ []string) error {
 			rows, err := listGroups(ctx, cl)
 			if err != nil {

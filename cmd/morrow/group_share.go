@@ -104,8 +104,7 @@ With -o json: an array of {group, topic, partition, start, end, available, waiti
 finished, dying, deliveries, error}; error is why letters cannot be written.`,
 		Example: `  morrow group inflight billing
   morrow group inflight billing -o json | jq 'map(.waiting) | add'`,
-		Args:              wantArgs(1, 1),
-		ValidArgsFunction: cobra.NoFileCompletions,
+		Args: wantArgs(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c.timeout = kafka.timeout
 			var parts []inflight.Partition

@@ -40,7 +40,7 @@ The exit code is 0, or 1 if anything went wrong: then standard error has a line 
 	return root
 }
 
-// newFamily makes a command that only has subcommands.
+// newFamily makes a command that only has subcommands. A shell completes arguments of those that say how, and no files for the others.
 func newFamily(use, short string, subcommands ...*cobra.Command) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   use,
@@ -49,6 +49,11 @@ func newFamily(use, short string, subcommands ...*cobra.Command) *cobra.Command 
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.SuggestionsMinimumDistance = 2
+	for _, sub := range subcommands {
+		if sub.ValidArgsFunction == nil {
+			sub.ValidArgsFunction = cobra.NoFileCompletions
+		}
+	}
 	cmd.AddCommand(subcommands...)
 	return cmd
 }

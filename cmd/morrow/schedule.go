@@ -19,7 +19,10 @@ func newSchedule() *cobra.Command {
 	cmd.Long = `See and steer what is to be delivered later.
 
 These commands ask the broker's HTTP address. A record that is pending is named by its
-topic, its partition and its ticket: the offset that its producer was told.`
+topic, its partition and its ticket: the offset that its producer was told.
+
+With -o json they print what the HTTP API answers, as docs/openapi.yaml describes it. list
+prints the pages of a topic as one, and without a topic an array of all topics.`
 	cmd.Example = `  morrow schedule list                                   what is pending in which topic
   morrow schedule list orders --until 1h --prefix customer-17/
   morrow schedule timeline orders
@@ -45,6 +48,9 @@ func newScheduleList(c *scheduleClient) *cobra.Command {
   morrow schedule list orders --prefix customer-17/ -o json`,
 		Args: wantArgs(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if limit < 0 {
+				return fmt.Errorf("invalid value %d for --limit: must not be negative", limit)
+			}
 			if len(args) == 0 {
 				return c.listTopics(cmd)
 			}
@@ -71,26 +77,25 @@ func (c *scheduleClient) listTopics(cmd *cobra.Command) error {
 	}
 	now := time.Now()
 	return printAs(cmd.OutOrStdout(), c.output, topics.Topics, func(w io.Writer) {
-		fmt.Fprintln(w, "TOPIC\tPENDING\tOVERDUE\tBYTES\tNEXT DUE\tDELIVERED\tCANCELLED\tLATE P99\tSTOPPED")
+		row(w, "TOPIC", "PENDING", "OVERDUE", "BYTES", "NEXT DUE", "DELIVERED", "CANCELLED", "LATE P99", "STOPPED", "LOADING")
 		for _, t := range topics.Topics {
-			next, late := "-", "-"
+			next, late, loading := "", "", ""
 			if t.NextDueMs != nil {
 				next = dueIn(*t.NextDueMs, now)
 			}
 			if t.Lateness.Count > 0 {
 				late = fmt.Sprintf("%d ms", t.Lateness.P99Ms)
 			}
-			fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%s\t%d\t%d\t%s\t%d", t.Topic, t.Pending, t.Overdue, t.Bytes, next, t.Delivered, t.Cancelled+t.Replaced, late, t.StoppedSources)
 			if t.Loading > 0 {
-				fmt.Fprintf(w, "\t%d of %d partitions are loading", t.Loading, t.Partitions)
+				loading = fmt.Sprintf("%d of %d partitions", t.Loading, t.Partitions)
 			}
-			fmt.Fprintln(w)
+			row(w, t.Topic, t.Pending, t.Overdue, t.Bytes, next, t.Delivered, t.Cancelled+t.Replaced, late, t.StoppedSources, loading)
 		}
 	})
 }
 
 func printEntries(w io.Writer, page schedules.Page, now time.Time) {
-	fmt.Fprintln(w, "PARTITION\tTICKET\tDUE\tIN\tBYTES\tKEY")
+	row(w, "PARTITION", "TICKET", "DUE", "IN", "BYTES", "KEY")
 	for _, e := range page.Records {
 		in := dueIn(e.DueMs, now)
 		if e.InFlight {
@@ -100,7 +105,7 @@ func printEntries(w io.Writer, page schedules.Page, now time.Time) {
 		if e.Key != "" {
 			key = strconv.Quote(e.Key)
 		}
-		fmt.Fprintf(w, "%d\t%d\t%s\t%s\t%d\t%s\n", e.Partition, e.Ticket, timestamp(e.DueMs), in, e.Bytes, key)
+		row(w, e.Partition, e.Ticket, timestamp(e.DueMs), in, e.Bytes, key)
 	}
 	if page.Next != "" {
 		fmt.Fprintln(w, "there are more: see --limit")
@@ -160,16 +165,16 @@ func newScheduleSources(c *scheduleClient) *cobra.Command {
 			}
 			now := time.Now()
 			return printAs(cmd.OutOrStdout(), c.output, s, func(w io.Writer) {
-				fmt.Fprintln(w, "PARTITION\tSOURCE\tPENDING\tNEXT DUE\tSTOPPED")
+				row(w, "PARTITION", "SOURCE", "PENDING", "NEXT DUE", "STOPPED")
 				for _, src := range s.Sources {
-					where, next := "log", "-"
+					where, next := "log", ""
 					if src.Run != nil {
 						where = fmt.Sprintf("run %d", *src.Run)
 					}
 					if src.NextDueMs != nil {
 						next = dueIn(*src.NextDueMs, now)
 					}
-					fmt.Fprintf(w, "%d\t%s\t%d\t%s\t%s\n", src.Partition, where, src.Pending, next, src.Stopped)
+					row(w, src.Partition, where, src.Pending, next, src.Stopped)
 				}
 			})
 		},

@@ -43,6 +43,9 @@ func (c *scheduleClient) pages(ctx context.Context, topic string, q url.Values, 
 	}
 }
 
+// anyPartition is the default of --partition. The broker refuses other numbers that no partition has.
+const anyPartition = -1
+
 // scheduleFilter selects pending records.
 type scheduleFilter struct {
 	partition           int32
@@ -51,7 +54,7 @@ type scheduleFilter struct {
 
 func (f *scheduleFilter) addTo(cmd *cobra.Command) {
 	fl := cmd.Flags()
-	fl.Int32VarP(&f.partition, "partition", "p", -1, "only this partition")
+	fl.Int32VarP(&f.partition, "partition", "p", anyPartition, "only this partition")
 	fl.StringVar(&f.from, "from", "", "only what is due at or after this: an RFC 3339 time, epoch milliseconds, or a duration from now")
 	fl.StringVar(&f.until, "until", "", "only what is due before this")
 	fl.StringVar(&f.prefix, "prefix", "", "only records whose morrow-key begins with this")
@@ -59,7 +62,7 @@ func (f *scheduleFilter) addTo(cmd *cobra.Command) {
 
 func (f *scheduleFilter) query(now time.Time) (url.Values, error) {
 	q := url.Values{}
-	if f.partition >= 0 {
+	if f.partition != anyPartition {
 		q.Set("partition", strconv.Itoa(int(f.partition)))
 	}
 	if f.prefix != "" {

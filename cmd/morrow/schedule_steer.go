@@ -30,6 +30,11 @@ cancelled by somebody else meanwhile is reported as too late.`,
 			if len(args) == 2 {
 				return usageError(cmd, "argument missing")
 			}
+			for _, flag := range []string{"partition", "from", "until", "prefix", "all", "dry-run"} {
+				if len(args) > 1 && cmd.Flags().Changed(flag) {
+					return usageError(cmd, fmt.Sprintf("--%s does not go with a ticket", flag))
+				}
+			}
 			return wantArgs(1, 3)(cmd, args)
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -52,7 +57,7 @@ cancelled by somebody else meanwhile is reported as too late.`,
 
 // cancel is the filter as the body of a request.
 func (f *scheduleFilter) cancel(now time.Time) (m schedules.CancelMany, err error) {
-	if f.partition >= 0 {
+	if f.partition != anyPartition {
 		m.Partition = &f.partition
 	}
 	m.KeyPrefix = f.prefix

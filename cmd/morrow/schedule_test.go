@@ -60,6 +60,27 @@ func TestScheduleCommandsSayWhyTheyWereRefused(t *testing.T) {
 	}
 }
 
+func TestCancellingOneRecordTakesNoFlagsForMany(t *testing.T) {
+	for _, flag := range []string{"--dry-run", "--all", "--prefix=k", "--until=1h", "--from=1h", "-p=1"} {
+		asked, _, stderr := scheduleAgainst(t, map[string]any{"done": true}, http.StatusOK, "cancel", "orders", "0", "7", flag)
+		if asked != "" || !strings.Contains(stderr, "does not go with a ticket") {
+			t.Errorf("with %s it asked %q and printed %q", flag, asked, stderr)
+		}
+	}
+}
+
+func TestNegativeNumbersAreNotTakenForAll(t *testing.T) {
+	if asked, _, stderr := scheduleAgainst(t, nil, http.StatusOK, "list", "orders", "-n", "-5"); asked != "" || !strings.Contains(stderr, "must not be negative") {
+		t.Errorf("list -n -5 asked %q and printed %q", asked, stderr)
+	}
+	if asked, _, _ := scheduleAgainst(t, map[string]any{}, http.StatusOK, "list", "orders", "-p", "-2"); !strings.Contains(asked, "partition=-2") {
+		t.Errorf("list -p -2 asked %q", asked)
+	}
+	if asked, _, _ := scheduleAgainst(t, map[string]any{"done": true}, http.StatusOK, "cancel", "orders", "-p", "-2", "--all"); !strings.Contains(asked, `"partition":-2`) {
+		t.Errorf("cancel -p -2 asked %q", asked)
+	}
+}
+
 func TestTimelineIsDrawnToScale(t *testing.T) {
 	var w bytes.Buffer
 	line := schedules.Timeline{Before: 2, After: 1}

@@ -38,7 +38,7 @@ func newScheduleTimeline(c *scheduleClient) *cobra.Command {
 		},
 	}
 	fl := cmd.Flags()
-	fl.Int32VarP(&partition, "partition", "p", -1, "only this partition")
+	fl.Int32VarP(&partition, "partition", "p", anyPartition, "only this partition")
 	fl.StringVar(&from, "from", "", "where to begin: an RFC 3339 time, epoch milliseconds, or a duration from now (default: now)")
 	fl.StringVar(&until, "until", "", "where to end (default: behind the last record)")
 	fl.IntVar(&buckets, "buckets", 24, "how many rows to draw")

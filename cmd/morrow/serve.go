@@ -52,8 +52,7 @@ has stored durable. A second signal ends it at once; nothing acknowledged is los
   morrow serve --config morrow.yaml
   morrow serve --set tier.url=s3://bucket/morrow --set remote.log.storage.system.enable=true
   MORROW_LOG_RETENTION_HOURS=24 morrow serve --log-format json`,
-		Args:              wantArgs(0, 0),
-		ValidArgsFunction: cobra.NoFileCompletions,
+		Args: wantArgs(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			flags, err := serveValues(cmd, pairs)
 			if err != nil {

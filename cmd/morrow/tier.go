@@ -18,7 +18,10 @@ func newTier() *cobra.Command {
 	cmd.Long = `See and look after what is tiered to object storage.
 
 status, explain and sweep ask the broker's HTTP address. The others talk to the bucket
-itself and need no broker; probe, ls, show and verify change nothing in it.`
+itself and need no broker; probe, ls, show and verify change nothing in it.
+
+With -o json, status, explain and sweep print what the HTTP API answers, as docs/openapi.yaml
+describes it; the others print the columns of their tables, and more.`
 	cmd.Example = `  morrow tier status                                       how far everything is confirmed
   morrow tier explain orders                               why each segment is kept or gone
   morrow tier probe s3://bucket/prefix?region=eu-central-1

@@ -174,7 +174,7 @@ stopped, and refuses while one is not.`,
 				err = c.sweepBucket(cmd.Context(), clusterID, grace, &s)
 			}
 			if err != nil {
-				return explainOwner(err)
+				return explainOwner(err, "")
 			}
 			return printAs(cmd.OutOrStdout(), c.output, s, func(w io.Writer) { printSwept(w, s) })
 		},

@@ -68,9 +68,8 @@ five minutes. --take-over does not wait for that; be sure then that the old brok
 		Example: `  morrow tier restore --data-dir /var/lib/morrow --set tier.url=s3://bucket/prefix?region=eu-central-1 --dry-run
   morrow tier restore --config morrow.yaml
   morrow tier restore --config morrow.yaml --take-over orders payments`,
-		Args:              wantArgs(0, -1),
-		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE:              r.run,
+		Args: wantArgs(0, -1),
+		RunE: r.run,
 	}
 	f := cmd.Flags()
 	f.StringVarP(&r.file, "config", "c", "", "`file` with the configs of the broker; also as "+configEnv)
@@ -108,7 +107,7 @@ func (r *tierRestore) run(cmd *cobra.Command, args []string) error {
 	out := describePlan(&plan)
 	if !r.dryRun {
 		if out.Partitions, err = r.restore(cmd.Context(), cmd.ErrOrStderr(), bucket, layout, plan); err != nil {
-			return explainOwner(err)
+			return explainOwner(err, " or use --take-over")
 		}
 	}
 	return printAs(cmd.OutOrStdout(), r.client.output, out, func(w io.Writer) { printRestored(w, out, layout.DataDir) })
@@ -162,11 +161,11 @@ func hostName() string {
 	return name
 }
 
-// explainOwner adds to an error what to do about another owner of the bucket.
-func explainOwner(err error) error {
+// explainOwner adds to an error what to do about another owner of the bucket: to wait, or else.
+func explainOwner(err error, orElse string) error {
 	if owned, ok := errors.AsType[*tier.OwnedError](err); ok {
 		free := time.UnixMilli(owned.Owner.Seen).Add(tier.OwnerTTL).UTC().Format(time.RFC3339)
-		return fmt.Errorf("%w; if that one is dead, wait until %s or use --take-over", err, free)
+		return fmt.Errorf("%w; if that one is dead, wait until %s%s", err, free, orElse)
 	}
 	return err
 }

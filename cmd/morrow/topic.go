@@ -48,9 +48,8 @@ func newTopicList(c *client) *cobra.Command {
 With -o json: an array of {name, id, partitions, replicas, internal}.`,
 		Example: `  morrow topic list
   morrow topic list --internal -o json | jq -r '.[].name'`,
-		Aliases:           []string{"ls"},
-		Args:              wantArgs(0, 0),
-		ValidArgsFunction: cobra.NoFileCompletions,
+		Aliases: []string{"ls"},
+		Args:    wantArgs(0, 0),
 		RunE: c.run(func(ctx context.Context, cmd *cobra.Command, cl *cluster, _ []string) error {
 			list := cl.ListTopics
 			if internal {
@@ -90,8 +89,7 @@ the broker.
 With -o json: an array of {name, result, error}; result is created, unchanged or failed.`,
 		Example: `  morrow topic create orders -p 8 --set retention.ms=86400000 --set remote.storage.enable=true
   morrow topic create --if-not-exists orders payments`,
-		Args:              wantArgs(1, -1),
-		ValidArgsFunction: cobra.NoFileCompletions,
+		Args: wantArgs(1, -1),
 		RunE: c.run(func(ctx context.Context, cmd *cobra.Command, cl *cluster, args []string) error {
 			set, err := configArgs(configs)
 			if err != nil {

@@ -46,9 +46,8 @@ yet known to all partitions, then CompleteCommit or CompleteAbort.
 With -o json: an array of {id, state, producer_id}.`,
 		Example: `  morrow transaction list
   morrow transaction list --state Ongoing,PrepareCommit,PrepareAbort`,
-		Aliases:           []string{"ls"},
-		Args:              wantArgs(0, 0),
-		ValidArgsFunction: cobra.NoFileCompletions,
+		Aliases: []string{"ls"},
+		Args:    wantArgs(0, 0),
 		RunE: c.run(func(ctx context.Context, cmd *cobra.Command, cl *cluster, _ []string) error {
 			listed, err := cl.ListTransactions(ctx, nil, states)
 			if err != nil {

@@ -48,9 +48,8 @@ func newVersion() *cobra.Command {
 		Long: `Show the version, and what it was built from.
 
 With -o json: {version, revision, modified, go, platform}.`,
-		Example:           "  morrow version",
-		Args:              wantArgs(0, 0),
-		ValidArgsFunction: cobra.NoFileCompletions,
+		Example: "  morrow version",
+		Args:    wantArgs(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := checkOutput(output); err != nil {
 				return err
