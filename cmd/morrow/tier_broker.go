@@ -149,7 +149,8 @@ func newTierSweep(c *tierClient) *cobra.Command {
 		Long: `List the objects in the bucket that no manifest names; with --delete, delete them. A broker
 does so once in a while (tier.sweep.interval.ms); this command asks it to do it now.
 
-What is deleted is first recorded in the bucket, with time, key, size and reason; --log shows it.
+What is deleted is first recorded in the bucket, with time, key, size and reason; --log shows
+it.
 
 With --url and --cluster it works on the bucket itself, for a cluster whose brokers are
 stopped, and refuses while one is not.`,
