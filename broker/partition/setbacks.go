@@ -33,10 +33,10 @@ func (s *setbacks) wait(now time.Time) bool { return now.Before(s.due) }
 // errBusy is how a try ends that somebody else was in the way of: neither well nor badly.
 var errBusy = errors.New("busy")
 
-// note takes in how a try has ended, and tells it, if that is worth telling. task is what was tried, for people.
+// note takes in how a try has ended, and tells it, if that is worth telling: of a partition that is gone nothing is. task is what was tried, for people.
 func (s *setbacks) note(p *Partition, task string, err error, first, most time.Duration) {
 	switch {
-	case errors.Is(err, errBusy):
+	case errors.Is(err, errBusy), p.dropped():
 	case err != nil:
 		if wait, tell := s.failed(p.now(), first, most); tell {
 			p.logger.Warn("looking after a schedule failed, will try again", "partition", p.String(), "task", task, "failures", s.count.Load(), "in", wait, "err", err)

@@ -196,7 +196,13 @@ func (t *Table) load(ctx context.Context) error {
 			}
 			continue
 		}
-		if err := p.load(ctx); err != nil && ctx.Err() == nil && !p.dropped() {
+		err := p.load(ctx)
+		switch {
+		case p.dropped(): // perhaps after clean has looked for what is left
+			if err := t.cfg.FS.RemoveAll(p.scratch); err != nil {
+				t.cfg.Logger.Warn("temporary files of a deleted topic are left", "partition", p.String(), "err", err)
+			}
+		case err != nil && ctx.Err() == nil:
 			t.cfg.Logger.Error("delayed records cannot be read from the log; none of the partition is delivered until they can", "partition", p.String(), "err", err)
 			t.mu.Lock()
 			t.failedLoads = append(t.failedLoads, p)

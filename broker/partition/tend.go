@@ -69,7 +69,7 @@ func (p *Partition) tend(ctx context.Context) error {
 	}
 	journal := p.scheduleLog()
 	if journal == nil {
-		return errNoSchedule
+		return nil // the topic is being deleted
 	}
 	copied := scheduleLog{journal}.copied()
 	p.schedule.Copied(copied)
