@@ -1,7 +1,11 @@
 package e2e
 
 import (
+	"flag"
 	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -9,25 +13,41 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// TestNoDeliveryIsLostOrRepeatedByCrashesOfOneBroker is D3 for one broker, at a fifth of its length: records due all the time and
-// many at one instant, while the broker is killed, stopped and down across due times.
+var delayFull = flag.Bool("delay.full", false, "run the scenarios of crashes and of levels at their full size, a few minutes")
+
+// crashes is the size of D3.
+type crashes struct {
+	// uniform records are due evenly over length, instant ones at a third of it.
+	uniform, instant int
+	length           time.Duration
+	// lead is how long before the first is due everything has been produced, and the broker is killed.
+	lead time.Duration
+	// down is for how long it is not there, paused for how long it stands still, across due times.
+	down, paused time.Duration
+}
+
+// TestNoDeliveryIsLostOrRepeatedByCrashesOfOneBroker is D3 for one broker: records due all the time and many at one instant, while the broker
+// is killed, stopped and down across due times.
 func TestNoDeliveryIsLostOrRepeatedByCrashesOfOneBroker(t *testing.T) {
 	t.Parallel()
-	const uniform, instant, partitions = 10_000, 2_000, 3
+	const partitions = 3
+	c := crashes{uniform: 10_000, instant: 2_000, length: 20 * time.Second, lead: time.Second, down: time.Second, paused: 3 * time.Second}
+	if *delayFull {
+		c = crashes{uniform: 100_000, instant: 10_000, length: time.Minute, lead: 5 * time.Second, down: 3 * time.Second, paused: 30 * time.Second}
+	}
 	b := start(t)
 	createTopic(t, b, "timers", partitions, nil)
 	cl := client(t, b, kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(2*time.Millisecond))
 	ctx := deadline(t, 3*time.Minute)
 
 	l := newLedger()
-	begin := time.Now().Add(5 * time.Second)
-	const length = 20 * time.Second
-	for i := range uniform + instant {
-		due := begin.Add(length * time.Duration(i) / uniform).UnixMilli()
-		if i >= uniform {
-			due = begin.Add(length / 2).UnixMilli()
+	begin := time.Now().Add(4*time.Second + 4*c.lead)
+	for i := range c.uniform + c.instant {
+		due := begin.Add(c.length * time.Duration(i) / time.Duration(c.uniform)).UnixMilli()
+		if i >= c.uniform {
+			due = begin.Add(c.length / 3).UnixMilli()
 		}
-		id := fmt.Sprintf("t%05d", i)
+		id := fmt.Sprintf("t%06d", i)
 		cl.Produce(ctx, l.record("timers", id, int32(i%partitions), due), func(r *kgo.Record, err error) {
 			if err != nil {
 				l.complain("produce %s: %v", id, err)
@@ -39,31 +59,126 @@ func TestNoDeliveryIsLostOrRepeatedByCrashesOfOneBroker(t *testing.T) {
 	if err := cl.Flush(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if late := time.Since(begin); late > -time.Second {
+	if late := time.Since(begin); late > -c.lead {
 		t.Fatalf("the records were produced %v after the first was to be due", late)
 	}
 	l.consume(t, b, "timers")
 
 	at := func(d time.Duration) { time.Sleep(time.Until(begin.Add(d))) }
-	at(-time.Second)
+	at(-c.lead)
 	b.Kill9()
 	b.Restart()
 	at(time.Second)
 	b.Kill9()
 	b.Restart()
-	at(5 * time.Second)
-	pause(t, b.PID(), 3*time.Second)
-	at(length/2 + 30*time.Millisecond) // in the middle of the burst
+	at(c.length/3 + 30*time.Millisecond) // in the middle of the burst
 	b.Kill9()
-	at(length/2 + 3*time.Second) // down across due times
+	at(c.length/3 + c.down)
 	b.Restart()
-	at(length - 500*time.Millisecond)
+	at(c.length * 2 / 5)
+	pause(t, b.PID(), c.paused)
+	at(c.length - time.Second)
 	b.Kill9()
 	b.Restart()
 	l.await(t, b, "timers")
-	if counts := l.verify(t); counts[pending] != uniform+instant {
+	if counts := l.verify(t); counts[pending] != c.uniform+c.instant {
 		t.Errorf("%d records were acknowledged", counts[pending])
 	}
+}
+
+// TestNoDeliveryIsLostOrRepeatedByCachesThatWereCut is the end of D3: the broker is killed, all indexes, summaries and snapshots of its logs are
+// cut at the next 512 bytes, and it goes on, while records fall due, until every cut was made. Runs are spilled all the time.
+func TestNoDeliveryIsLostOrRepeatedByCachesThatWereCut(t *testing.T) {
+	t.Parallel()
+	const partitions, block = 2, 512
+	records, segment := 4_000, 1<<18
+	if *delayFull {
+		records, segment = 40_000, 1<<20
+	}
+	b := start(t, "--config", writeFile(t, "morrow.yaml", "delay.spill.distance.bytes: 1048576\n"))
+	createTopic(t, b, "timers", partitions, map[string]string{"index.interval.bytes": "256", "segment.bytes": strconv.Itoa(segment)})
+	cl := client(t, b, kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(2*time.Millisecond), kgo.ProducerBatchMaxBytes(700),
+		kgo.ProducerBatchCompression(kgo.NoCompression()))
+	ctx := deadline(t, 3*time.Minute)
+	l := newLedger()
+	begin := time.Now()
+	for i := range records {
+		due := begin.Add(5*time.Second + 10*time.Second*time.Duration(i%1000)/1000).UnixMilli()
+		id := fmt.Sprintf("t%06d", i)
+		cl.Produce(ctx, l.record("timers", id, int32(i%partitions), due), func(r *kgo.Record, err error) {
+			if err != nil {
+				l.complain("produce %s: %v", id, err)
+				return
+			}
+			l.promise(id, r, due)
+		})
+	}
+	if err := cl.Flush(ctx); err != nil {
+		t.Fatal(err)
+	}
+	l.consume(t, b, "timers")
+	cuts, files := 0, 0
+	b.Kill9()
+	for at := (largestCache(t, b.DataDir()) - 1) / block * block; at >= 0; at -= block {
+		files += cutCaches(t, b.DataDir(), at)
+		b.Restart()
+		time.Sleep(100 * time.Millisecond)
+		b.Kill9()
+		cuts++
+	}
+	b.Restart()
+	l.await(t, b, "timers")
+	counts := l.verify(t)
+	t.Logf("%d cuts of %d files, %d records", cuts, files, counts[pending])
+	if counts[pending] != records || cuts < 3 || files < 2*cuts {
+		t.Errorf("the test is void: %d records were acknowledged, %d cuts were made, of %d files", counts[pending], cuts, files)
+	}
+}
+
+// cutCaches cuts the caches of all logs that are longer, and returns how many it has cut.
+func cutCaches(t *testing.T, dir string, at int64) (files int) {
+	t.Helper()
+	for name, size := range caches(t, dir) {
+		if size > at {
+			if err := os.Truncate(name, at); err != nil {
+				t.Fatal(err)
+			}
+			files++
+		}
+	}
+	return files
+}
+
+func largestCache(t *testing.T, dir string) (size int64) {
+	t.Helper()
+	for _, s := range caches(t, dir) {
+		size = max(size, s)
+	}
+	return size
+}
+
+// caches are the files of all logs that may be damaged, with their sizes.
+func caches(t *testing.T, dir string) map[string]int64 {
+	t.Helper()
+	sizes := map[string]int64{}
+	for _, kind := range []string{"index", "timeindex", "txnindex", "summary", "snapshot"} {
+		names, err := filepath.Glob(filepath.Join(dir, "logs", "*", "*."+kind))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, name := range names {
+			// The first snapshot of a log is no cache: what it was made of may have been removed.
+			if first := i == 0 || filepath.Dir(names[i-1]) != filepath.Dir(name); first && kind == "snapshot" {
+				continue
+			}
+			info, err := os.Stat(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sizes[name] = info.Size()
+		}
+	}
+	return sizes
 }
 
 // pause stops a process for a while.

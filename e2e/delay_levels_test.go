@@ -14,10 +14,14 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// TestLevelsKeepProductionOrderAndNothingBlocksThem is D5, at a fifth of its size: 18 levels interleaved, records that can never be
+// TestLevelsKeepProductionOrderAndNothingBlocksThem is D5: 18 levels interleaved, records that can never be
 // delivered, and a table that changes while records are pending.
 func TestLevelsKeepProductionOrderAndNothingBlocksThem(t *testing.T) {
-	const levels, each, partitions = 18, 200, 2
+	const levels, partitions = 18, 2
+	each := 200
+	if *delayFull {
+		each = 1000
+	}
 	b := start(t)
 	durations := make([]string, levels)
 	for i := range durations {
