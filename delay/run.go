@@ -55,7 +55,8 @@ type run struct {
 	live int64
 	// pending is live without those finished above the high watermark, pendingBytes their share of bytes.
 	pending, pendingBytes int64
-	// next is a lower bound of the first one neither finished nor in flight, for waking up in time.
+	// next is a lower bound of when the first one is due that is neither finished nor in flight, for waking up in time. It is that of
+	// [lastEntry] while the run cannot be read: the line knows when to try again.
 	next int64
 }
 
@@ -139,8 +140,11 @@ func (r *run) rank(now int64) int64 {
 	}
 }
 
-// overdue estimates how many pending records are due at or before now.
+// overdue estimates how many pending records are due at or before now. It is exact about there being none, but for what was delivered a moment ago.
 func (r *run) overdue(now int64) int64 {
+	if now < r.next && r.next != lastEntry.Due {
+		return 0
+	}
 	return min(max(0, r.rank(now)-(r.count-r.pending)), r.pending)
 }
 

@@ -91,9 +91,9 @@ func TestNoDeliveryIsLostOrRepeatedByCrashesOfOneBroker(t *testing.T) {
 func TestNoDeliveryIsLostOrRepeatedByCachesThatWereCut(t *testing.T) {
 	t.Parallel()
 	const partitions, block = 2, 512
-	records, segment := 4_000, 1<<18
+	records, segment, lead := 4_000, 1<<18, 5*time.Second
 	if *delayFull {
-		records, segment = 40_000, 1<<20
+		records, segment, lead = 40_000, 1<<20, 40*time.Second
 	}
 	b := start(t, "--config", writeFile(t, "morrow.yaml", "delay.spill.distance.bytes: 1048576\n"))
 	createTopic(t, b, "timers", partitions, map[string]string{"index.interval.bytes": "256", "segment.bytes": strconv.Itoa(segment)})
@@ -101,9 +101,9 @@ func TestNoDeliveryIsLostOrRepeatedByCachesThatWereCut(t *testing.T) {
 		kgo.ProducerBatchCompression(kgo.NoCompression()))
 	ctx := deadline(t, 3*time.Minute)
 	l := newLedger()
-	begin := time.Now()
+	begin := time.Now().Add(lead)
 	for i := range records {
-		due := begin.Add(5*time.Second + 10*time.Second*time.Duration(i%1000)/1000).UnixMilli()
+		due := begin.Add(10 * time.Second * time.Duration(i%1000) / 1000).UnixMilli()
 		id := fmt.Sprintf("t%06d", i)
 		cl.Produce(ctx, l.record("timers", id, int32(i%partitions), due), func(r *kgo.Record, err error) {
 			if err != nil {
@@ -115,6 +115,9 @@ func TestNoDeliveryIsLostOrRepeatedByCachesThatWereCut(t *testing.T) {
 	}
 	if err := cl.Flush(ctx); err != nil {
 		t.Fatal(err)
+	}
+	if late := time.Since(begin); late > 0 {
+		t.Fatalf("the records were produced %v after the first was to be due", late)
 	}
 	l.consume(t, b, "timers")
 	cuts, files := 0, 0
