@@ -33,7 +33,7 @@ func (t *transactional) End(ctx context.Context, commit bool) error {
 func (c *client) Relay(ctx context.Context, id, group, from, to string, n int, commit bool) error {
 	session, err := kgo.NewGroupTransactSession(
 		kgo.SeedBrokers(c.bootstrap), kgo.TransactionalID(id), kgo.ConsumerGroup(group), kgo.ConsumeTopics(from),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(maxWait), kgo.RequireStableFetchOffsets(),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(maxWait),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),
 	)
 	if err != nil {
