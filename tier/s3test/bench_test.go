@@ -2,6 +2,7 @@ package s3test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"testing"
@@ -126,6 +127,79 @@ func BenchmarkUpload(b *testing.B) {
 		}
 		report(b, size, plain, tiered)
 	})
+}
+
+// BenchmarkUploadBesideProducer compares what uploads cost somebody who appends to a file on the same disk, as fast as he can, with what
+// plain Puts of the same bytes cost him: how many bytes he appends less, for each byte that is stored.
+func BenchmarkUploadBesideProducer(b *testing.B) {
+	s := benchSource()
+	size := float64(benchSegments * benchSegment)
+	benchBuckets(b, func(b *testing.B, bucket tier.Bucket) {
+		plainPuts(b, bucket, s)
+		empty(b, bucket)
+		var alone, beside, uploading appending
+		for b.Loop() {
+			alone.beside(b, func() { time.Sleep(300 * time.Millisecond) })
+			beside.beside(b, func() { plainPuts(b, bucket, s) })
+			empty(b, bucket)
+			uploading.beside(b, func() {
+				run := begin(b, bucket, s)
+				waitConfirmed(b, run.p, s.end())
+				run.end(b)
+			})
+			empty(b, bucket)
+		}
+		b.ReportMetric(0, "ns/op") // of all together: says nothing
+		b.ReportMetric(alone.rate()/1e6, "alone-MB/s")
+		b.ReportMetric(beside.rate()/1e6, "beside-puts-MB/s")
+		b.ReportMetric(uploading.rate()/1e6, "beside-tier-MB/s")
+		b.ReportMetric(beside.lost(alone)/size/float64(b.N), "puts-lost-B/B")
+		b.ReportMetric(uploading.lost(alone)/size/float64(b.N), "tier-lost-B/B")
+	})
+}
+
+// appending adds up what somebody appends to files.
+type appending struct {
+	bytes   float64
+	elapsed time.Duration
+}
+
+func (a *appending) rate() float64 { return a.bytes / a.elapsed.Seconds() }
+
+// lost is how many bytes less were appended than without disturbance.
+func (a *appending) lost(alone appending) float64 { return alone.rate()*a.elapsed.Seconds() - a.bytes }
+
+// beside appends to a new file while do runs.
+func (a *appending) beside(b *testing.B, do func()) {
+	const most = 2 << 30 // more than this is no longer left to the page cache
+	f, err := vfs.OS{}.Create(vfs.Join(b.TempDir(), "log"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	stop, done := make(chan struct{}), make(chan error, 1)
+	began := time.Now()
+	go func() {
+		buf := make([]byte, 1<<20)
+		for pos := int64(0); ; pos = (pos + int64(len(buf))) % most {
+			select {
+			case <-stop:
+				done <- nil
+				return
+			default:
+			}
+			if _, err := f.WriteAt(buf, pos); err != nil {
+				done <- err
+				return
+			}
+			a.bytes += float64(len(buf))
+		}
+	}()
+	do()
+	close(stop)
+	if err := errors.Join(<-done, f.Close(), vfs.OS{}.Remove(f.Name())); err != nil {
+		b.Fatal(err)
+	}
+	a.elapsed += time.Since(began)
 }
 
 func BenchmarkColdRead(b *testing.B) {
