@@ -50,6 +50,9 @@ func (f *SegmentFile) Close() error {
 // ProducerSnapshot returns what was known of producers at an offset where a local segment ends, encoded: see
 // [producer.Decode].
 func (l *Log) ProducerSnapshot(end int64) ([]byte, error) {
+	if b := l.pendingProducers(end); b != nil {
+		return b, nil
+	}
 	var state *producer.State
 	err := l.lookUp(func() (err error) {
 		l.mu.Lock()
@@ -62,4 +65,17 @@ func (l *Log) ProducerSnapshot(end int64) ([]byte, error) {
 		return nil, err
 	}
 	return state.Encode(), nil
+}
+
+// pendingProducers is the snapshot at an offset that waits to be written, as they do at the end of segments that were closed lately; nil if
+// there is none. Without it every segment before that would be read.
+func (l *Log) pendingProducers(end int64) []byte {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := range l.recovery.pending {
+		if c := &l.recovery.pending[i]; c.segment.End == end {
+			return c.producers
+		}
+	}
+	return nil
 }
