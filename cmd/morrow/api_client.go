@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,6 +11,8 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -24,9 +27,23 @@ type apiClient struct {
 	timeout time.Duration // 0: none
 }
 
+// httpEnv may name the broker for those who do not want to say it each time.
+const httpEnv = "MORROW_HTTP"
+
 // addHTTPFlag declares where the broker is.
 func (c *apiClient) addHTTPFlag(cmd *cobra.Command) {
-	cmd.PersistentFlags().StringVar(&c.http, "http", "127.0.0.1:9644", "HTTP `address` of a broker")
+	addr := cmp.Or(os.Getenv(httpEnv), "127.0.0.1:9644")
+	cmd.PersistentFlags().StringVar(&c.http, "http", addr, "HTTP `address` of a broker, also as "+httpEnv)
+	_ = cmd.RegisterFlagCompletionFunc("http", cobra.NoFileCompletions)
+}
+
+// address is what --http names: host:port, or a URL of it.
+func (c *apiClient) address() (string, error) {
+	addr := strings.TrimSuffix(strings.TrimPrefix(c.http, "http://"), "/")
+	if _, port, err := net.SplitHostPort(addr); err != nil || port == "" || strings.Contains(addr, "/") {
+		return "", fmt.Errorf("invalid value %q for --http: must be host:port", c.http)
+	}
+	return addr, nil
 }
 
 // get asks for what the path names below the API.
@@ -47,7 +64,11 @@ func (c *apiClient) do(ctx context.Context, method string, answer, body any, q u
 			return err
 		}
 	}
-	u := url.URL{Scheme: "http", Host: c.http, RawQuery: q.Encode()}
+	addr, err := c.address()
+	if err != nil {
+		return err
+	}
+	u := url.URL{Scheme: "http", Host: addr, RawQuery: q.Encode()}
 	req, err := http.NewRequestWithContext(ctx, method, u.JoinPath(append([]string{c.base}, escaped(path)...)...).String(), &sent)
 	if err != nil {
 		return err
@@ -68,7 +89,10 @@ func (c *apiClient) do(ctx context.Context, method string, answer, body any, q u
 		}
 		return refused
 	}
-	return json.Unmarshal(data, answer)
+	if err := json.Unmarshal(data, answer); err != nil {
+		return fmt.Errorf("%s is no broker: it answered what is not JSON", c.http)
+	}
+	return nil
 }
 
 // explain says in one line what is wrong between this program and the broker.
@@ -80,6 +104,8 @@ func (c *apiClient) explain(err error) error {
 		return fmt.Errorf("no answer from %s within %s", c.http, c.timeout)
 	case errors.As(err, &op) && op.Op == "dial":
 		return unreachable(op)
+	case errors.Is(err, io.EOF), strings.Contains(err.Error(), "malformed HTTP"):
+		return fmt.Errorf("%s does not speak HTTP", c.http)
 	}
 	return err
 }

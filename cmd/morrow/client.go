@@ -157,6 +157,7 @@ var plainWords = map[*kerr.Error]string{
 	kerr.GroupIDNotFound:         "no such group",
 	kerr.NonEmptyGroup:           "the group has members: stop its consumers first",
 	kerr.UnknownMemberID:         "the group has members: stop its consumers first",
+	kerr.TransactionalIDNotFound: "no such transactional id",
 	kerr.OffsetOutOfRange:        "the offset is beyond the end of the partition",
 }
 

@@ -128,15 +128,17 @@ func dueIn(ms int64, now time.Time) string {
 func span(d time.Duration) string {
 	const day = 24 * time.Hour
 	switch {
-	case d < time.Second:
+	case d < time.Second-time.Millisecond/2:
 		return d.Round(time.Millisecond).String()
-	case d < time.Minute:
+	case d < time.Minute-50*time.Millisecond:
 		return d.Round(100 * time.Millisecond).String()
-	case d < time.Hour:
+	case d < time.Hour-time.Second/2:
 		return d.Round(time.Second).String()
-	case d < day:
+	case d < day-time.Minute/2:
+		d = d.Round(time.Minute)
 		return fmt.Sprintf("%dh%02dm", d/time.Hour, d%time.Hour/time.Minute)
 	default:
+		d = d.Round(time.Hour)
 		return fmt.Sprintf("%dd%02dh", d/day, d%day/time.Hour)
 	}
 }

@@ -45,6 +45,9 @@ cancelled by somebody else meanwhile is reported as too late.`,
 			if err != nil {
 				return err
 			}
+			if !all && m == (schedules.CancelMany{}) {
+				return usageError(cmd, "say which: --partition, --from, --until, --prefix, or --all")
+			}
 			m.All, m.DryRun = all, dryRun
 			return c.cancelMany(cmd, args[0], m)
 		},

@@ -81,6 +81,21 @@ func TestNegativeNumbersAreNotTakenForAll(t *testing.T) {
 	}
 }
 
+func TestHTTPAddressesAreHostAndPort(t *testing.T) {
+	for given, want := range map[string]string{"h:1": "h:1", "http://h:1": "h:1", "http://h:1/": "h:1", "[::1]:80": "[::1]:80", "h": "", "https://h:1": "", "h:1/x": "", "h:": ""} {
+		got, err := (&apiClient{http: given}).address()
+		if got != want || (err == nil) != (want != "") {
+			t.Errorf("--http %s means %q, %v", given, got, err)
+		}
+	}
+}
+
+func TestCancellingManyRecordsWantsToKnowWhich(t *testing.T) {
+	if asked, _, stderr := scheduleAgainst(t, nil, http.StatusOK, "cancel", "orders"); asked != "" || !strings.Contains(stderr, "say which") {
+		t.Errorf("it asked %q and printed %q", asked, stderr)
+	}
+}
+
 func TestTimelineIsDrawnToScale(t *testing.T) {
 	var w bytes.Buffer
 	line := schedules.Timeline{Before: 2, After: 1}
@@ -101,7 +116,8 @@ func TestSpansAreReadAndShown(t *testing.T) {
 			t.Errorf("%s: %v, %v", text, got, err)
 		}
 	}
-	for d, want := range map[time.Duration]string{1500 * time.Microsecond: "2ms", 61 * time.Second: "1m1s", 90 * time.Minute: "1h30m", 49 * time.Hour: "2d01h"} {
+	for d, want := range map[time.Duration]string{1500 * time.Microsecond: "2ms", 61 * time.Second: "1m1s", 90 * time.Minute: "1h30m", time.Hour - time.Millisecond: "1h00m", 24*time.Hour - time.Second: "1d00h",
+		time.Second - time.Microsecond: "1s", time.Minute - time.Millisecond: "1m0s", 49 * time.Hour: "2d01h"} {
 		if got := span(d); got != want {
 			t.Errorf("%v is shown as %s", d, got)
 		}

@@ -163,7 +163,7 @@ func readEnviron(environ []string) (config.Values, []error) {
 	var problems []error
 	for _, e := range environ {
 		name, value, _ := strings.Cut(e, "=")
-		if !strings.HasPrefix(name, envPrefix) || name == configEnv || name == bootstrapEnv {
+		if !strings.HasPrefix(name, envPrefix) || name == configEnv || name == bootstrapEnv || name == httpEnv {
 			continue
 		}
 		if key, ok := names[name]; ok {

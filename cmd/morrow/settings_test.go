@@ -73,7 +73,7 @@ func TestConfigValuesAsKafkaSpellsThem(t *testing.T) {
 
 func TestConfigPrecedence(t *testing.T) {
 	file := configFile(t, "morrow.yaml", "num.partitions: 1\nlog.retention.hours: 1\nlog.level: debug\nnode.id: 4\n")
-	environ := []string{"MORROW_NUM_PARTITIONS=2", "MORROW_LOG_RETENTION_HOURS=2", "HOME=/root", "MORROW_CONFIG=x", "MORROW_BOOTSTRAP=y"}
+	environ := []string{"MORROW_NUM_PARTITIONS=2", "MORROW_LOG_RETENTION_HOURS=2", "HOME=/root", "MORROW_CONFIG=x", "MORROW_BOOTSTRAP=y", "MORROW_HTTP=z"}
 	flags := config.Values{"num.partitions": "3"}
 	got, err := loadConfig(file, environ, flags)
 	want := config.Values{"num.partitions": "3", "log.retention.hours": "2", "log.level": "debug", "node.id": "4"}
