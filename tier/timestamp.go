@@ -29,17 +29,88 @@ func (p *Partition) OffsetForTimestamp(ctx context.Context, ts, from int64) (off
 	}
 }
 
-// MaxTimestamp finds the visible record with the largest timestamp, the first of them (KIP-734); ok is false if there is none.
-func (p *Partition) MaxTimestamp(ctx context.Context) (offset, timestamp int64, ok bool, err error) {
+// MaxTimestamp finds the visible record at or above an offset with the largest timestamp, the first of them (KIP-734); ok is false if none is
+// remote.
+func (p *Partition) MaxTimestamp(ctx context.Context, from int64) (offset, timestamp int64, ok bool, err error) {
 	m, err := p.manifest(ctx)
 	if err != nil {
 		return 0, 0, false, err
 	}
-	largest := m.Summary().MaxTimestamp
+	largest := NoTimestamp
+	for at := from; ; {
+		e, err := p.find(ctx, m, at, func(s Span) bool { return s.MaxTimestamp > largest && s.VisibleEnd > at })
+		if err != nil {
+			return 0, 0, false, err
+		}
+		if e == nil {
+			break
+		}
+		newest := e.MaxTimestamp
+		if e.Base < from {
+			if newest, err = p.newestIn(ctx, e, from); err != nil {
+				return 0, 0, false, err
+			}
+		}
+		largest, at = max(largest, newest), e.End
+	}
 	if largest == NoTimestamp {
 		return 0, 0, false, nil
 	}
-	return p.OffsetForTimestamp(ctx, largest, m.Start)
+	return p.OffsetForTimestamp(ctx, largest, from)
+}
+
+// newestIn is the largest timestamp of the visible records of a segment from an offset on, NoTimestamp if there are none.
+func (p *Partition) newestIn(ctx context.Context, e *Entry, from int64) (newest int64, err error) {
+	if _, _, ok, err := p.timestampIn(ctx, e, e.MaxTimestamp, from); err != nil || ok {
+		return e.MaxTimestamp, err // which is mostly so, and quickly found
+	}
+	ix, err := p.tier.decoded.index(ctx, p.tier.bucket, p.catalog.dir, e)
+	if err != nil {
+		return 0, err
+	}
+	s := newSegmentReader(ctx, p, e, ix)
+	defer func() { err = errors.Join(err, s.blocks.release()) }()
+	newest = NoTimestamp
+	for _, v := range ix.Visible[ix.visibleAt(from):] {
+		pos, err := s.start(v, from)
+		if err != nil {
+			return 0, err
+		}
+		for walk := (headers{r: s, pos: pos, end: v.Pos + v.Len}); ; {
+			h, err := walk.next()
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err == nil && h.base < from {
+				h.timestamp, err = s.newestOf(h, from)
+			}
+			if err != nil {
+				return 0, err
+			}
+			newest = max(newest, h.timestamp)
+		}
+	}
+	return newest, nil
+}
+
+// newestOf is the largest timestamp of a batch's records from an offset on, NoTimestamp if there are none.
+func (s *segmentReader) newestOf(h header, from int64) (newest int64, err error) {
+	b := make(record.Batch, h.length)
+	if _, err := s.ReadAt(b, h.pos); err != nil {
+		return 0, err
+	}
+	newest = NoTimestamp
+	err = b.Walk(nil, func(v *record.View) error {
+		switch {
+		case b.BaseOffset()+int64(v.OffsetDelta) < from:
+		case b.Attributes().Has(record.LogAppendTime):
+			newest = b.MaxTimestamp()
+		default:
+			newest = max(newest, v.CreateTime())
+		}
+		return nil
+	})
+	return newest, err
 }
 
 // timestampIn looks through one segment.

@@ -74,11 +74,11 @@ func (p *Partition) maxTimestamp(ctx context.Context, end int64) (FoundOffset, e
 		return notFound, err
 	}
 	if r, o := p.remote.Load(), p.log.Offsets(); r != nil && o.LocalStart > o.LogStart {
-		older, olderTs, found, err := r.MaxTimestamp(ctx)
+		older, olderTs, found, err := r.MaxTimestamp(ctx, o.LogStart)
 		if err != nil {
 			return notFound, err
 		}
-		if found && older >= o.LogStart && (!ok || olderTs > ts) {
+		if found && (!ok || olderTs > ts) {
 			offset, ts, ok = older, olderTs, true
 		}
 	}
