@@ -129,7 +129,7 @@ func (p *Plan) finishOwn(name string) bool {
 
 // lookUp finds what was pending under a key before this batch.
 func (p *Plan) lookUp(ctx context.Context, s *Schedule, name string) (e Entry, ok bool, err error) {
-	e, ok = s.Named(name)
+	e, ok = s.named(name)
 	if !ok {
 		if e, ok, err = s.keyInRuns(ctx, name); err != nil {
 			return e, false, fmt.Errorf("looking up key %.60q: %w", name, err)
@@ -230,8 +230,8 @@ func (s *Schedule) Contains(e Entry) bool {
 	return s.contains(e)
 }
 
-// Named returns what is pending under a key.
-func (s *Schedule) Named(name string) (Entry, bool) {
+// named returns what is pending under a key.
+func (s *Schedule) named(name string) (Entry, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e, ok := s.names.entries[name]

@@ -14,7 +14,7 @@ type Delivery struct {
 	// partition to set.
 	Batches []record.Batch
 
-	flight *Flight
+	flight *flight
 	// first and next delimit the flight's entries that the batches hold, but for those that were gone by the
 	// state changes; the latest of them is due at latest.
 	first, next int
@@ -41,7 +41,7 @@ func (s *Schedule) AdmitDelivery(d *Delivery, now int64) error {
 	return nil
 }
 
-func (s *Schedule) flying(f *Flight) bool {
+func (s *Schedule) flying(f *flight) bool {
 	for _, g := range s.flights {
 		if f == g {
 			return true
@@ -51,7 +51,7 @@ func (s *Schedule) flying(f *Flight) bool {
 }
 
 // remaining copies which entries of a flight are finished, and returns the state that this is of.
-func (s *Schedule) remaining(f *Flight, gone []bool) (changes int) {
+func (s *Schedule) remaining(f *flight, gone []bool) (changes int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	copy(gone, f.gone)

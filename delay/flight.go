@@ -7,11 +7,11 @@ import (
 	"sort"
 )
 
-// Flight is a window of due entries that was taken out of the near index and is on its way into the log. Its
+// flight is a window of due entries that was taken out of the near index and is on its way into the log. Its
 // entries are pending until a delivery or a cancel in the log finishes them; until then they are in no other flight.
 //
 // Entries is constant and may be read by its taker; everything else belongs to the schedule.
-type Flight struct {
+type flight struct {
 	// Entries in the order of delivery.
 	Entries []Entry
 	// payloads are the records that were read from runs, by position; nil if there are none.
@@ -28,12 +28,12 @@ type Flight struct {
 }
 
 // depart ends the loading.
-func (f *Flight) depart() {
+func (f *flight) depart() {
 	f.gone, f.left = make([]bool, len(f.Entries)), len(f.Entries)
 }
 
 // find returns the position of an entry that is still pending, or -1.
-func (f *Flight) find(e Entry) int {
+func (f *flight) find(e Entry) int {
 	i := f.next
 	if i >= len(f.Entries) || f.Entries[i].Ticket != e.Ticket || f.Entries[i].Due != e.Due {
 		i = sort.Search(len(f.Entries), func(i int) bool { return !f.Entries[i].less(e) })
@@ -44,7 +44,7 @@ func (f *Flight) find(e Entry) int {
 	return i
 }
 
-func (f *Flight) finish(i int) Entry {
+func (f *flight) finish(i int) Entry {
 	f.gone[i] = true
 	f.left--
 	f.next = i + 1
@@ -76,7 +76,7 @@ var errRunsChanged = errors.New("runs changed")
 // take moves entries due at or before now into a flight: up to maxCount of them, or about maxBytes of encoded records. They
 // come from the readers, which readers returned with the version, and from the near index if near is set. There is no flight if nothing is due. More tells
 // whether more is due.
-func (s *Schedule) take(now int64, maxCount, maxBytes int, readers []*reader, version int, near bool) (f *Flight, more bool, err error) {
+func (s *Schedule) take(now int64, maxCount, maxBytes int, readers []*reader, version int, near bool) (f *flight, more bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if version != s.runs.installs {
@@ -84,7 +84,7 @@ func (s *Schedule) take(now int64, maxCount, maxBytes int, readers []*reader, ve
 	}
 	s.release(releaseStep)
 	s.moveMark(now)
-	f = new(Flight)
+	f = new(flight)
 	switch {
 	case len(readers) > 0:
 		more = s.takeRuns(f, now, maxCount, maxBytes, readers, near)
@@ -107,7 +107,7 @@ func (s *Schedule) take(now int64, maxCount, maxBytes int, readers []*reader, ve
 }
 
 // giveBack ends a flight; what is left of it is due as before.
-func (s *Schedule) giveBack(f *Flight) {
+func (s *Schedule) giveBack(f *flight) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	i := slices.Index(s.flights, f)

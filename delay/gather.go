@@ -71,7 +71,7 @@ func (w *workspace) forget() {
 
 // gather finds the records of a flight in the log, wherever they lie, each batch decoded once. On an error, what could be
 // found is in w.found all the same.
-func (w *workspace) gather(ctx context.Context, src Source, shelf *shelf, f *Flight, now int64) error {
+func (w *workspace) gather(ctx context.Context, src Source, shelf *shelf, f *flight, now int64) error {
 	entries := f.Entries
 	w.now, w.burst = now, len(entries) >= minWindow
 	w.reset(len(entries))

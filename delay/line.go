@@ -167,7 +167,7 @@ func (l *Line) ready() []*reader {
 }
 
 // append delivers a flight, batch by batch, up to what is missing.
-func (l *Line) append(ctx context.Context, w *workspace, f *Flight) error {
+func (l *Line) append(ctx context.Context, w *workspace, f *flight) error {
 	d := Delivery{flight: f}
 	d.changes = l.schedule.remaining(f, w.gone)
 	for i := 0; i < len(f.Entries); {

@@ -160,7 +160,7 @@ func keyOf(v *record.View) string {
 func (s *Schedule) inFlight(e Entry) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.ContainsFunc(s.flights, func(f *Flight) bool { return f.find(e) >= 0 })
+	return slices.ContainsFunc(s.flights, func(f *flight) bool { return f.find(e) >= 0 })
 }
 
 // Timeline counts the pending records by when they are due: counts[i] are those with bounds[i] <= due < bounds[i+1]. Bounds

@@ -129,7 +129,7 @@ func (d *reader) bound() (Entry, bool) {
 
 // takeRuns moves due entries from readers and the near index into a flight, in order of delivery over all of them. It
 // stops where a reader would have to read on.
-func (s *Schedule) takeRuns(f *Flight, now int64, maxCount, maxBytes int, readers []*reader, near bool) (more bool) {
+func (s *Schedule) takeRuns(f *flight, now int64, maxCount, maxBytes int, readers []*reader, near bool) (more bool) {
 	end := Entry{Due: now + 1, Ticket: math.MinInt64}
 	for maxCount > 0 && maxBytes > 0 {
 		first, dry := s.firstOf(readers, end)

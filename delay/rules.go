@@ -20,11 +20,8 @@ const (
 	RabbitMQ Dialect = "rabbitmq"
 )
 
-// DefaultLevels is the table of RocketMQ.
-const DefaultLevels = "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h"
-
-// DefaultMaxMs is one year.
-const DefaultMaxMs = 365 * 24 * 60 * 60 * 1000
+// defaultLevels is the table of RocketMQ, and what delay.levels is unless it is set.
+const defaultLevels = "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h"
 
 // RulesConfig is a topic's delay configuration as it is written. The zero value means: not enabled.
 type RulesConfig struct {
@@ -93,7 +90,7 @@ func parseLevels(s string) ([]int64, error) {
 		levels = append(levels, ms)
 	}
 	if len(levels) == 0 {
-		return nil, fmt.Errorf("delay.levels is empty, expected durations like %q", DefaultLevels)
+		return nil, fmt.Errorf("delay.levels is empty, expected durations like %q", defaultLevels)
 	}
 	return levels, nil
 }

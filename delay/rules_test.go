@@ -6,6 +6,9 @@ import (
 	"testing"
 )
 
+// yearMs is what delay.max.ms is unless it is set.
+const yearMs = 365 * 24 * 60 * 60 * 1000
+
 func TestRulesAreCheckedAsAWhole(t *testing.T) {
 	for _, c := range []struct {
 		change func(*RulesConfig)
@@ -13,14 +16,14 @@ func TestRulesAreCheckedAsAWhole(t *testing.T) {
 	}{
 		{func(c *RulesConfig) { c.MaxMs = 0 }, "delay.max.ms is 0, expected more than 0"},
 		{func(c *RulesConfig) { c.DefaultMs = -1 }, "delay.default.ms is -1, expected 0 to delay.max.ms"},
-		{func(c *RulesConfig) { c.DefaultMs = DefaultMaxMs + 1 }, "expected 0 to delay.max.ms, which is 31536000000"},
+		{func(c *RulesConfig) { c.DefaultMs = yearMs + 1 }, "expected 0 to delay.max.ms, which is 31536000000"},
 		{func(c *RulesConfig) { c.MaxPending = -2 }, "delay.max.pending is -2, expected -1 (no limit) or more"},
 		{func(c *RulesConfig) { c.Levels = "1s soon" }, `delay.levels has the entry "soon", expected durations`},
 		{func(c *RulesConfig) { c.Levels = "1s 0" }, `delay.levels has the entry "0"`},
 		{func(c *RulesConfig) { c.Levels = " " }, "delay.levels is empty"},
 		{func(c *RulesConfig) { c.Dialects = []string{"morrow", "pulsar"} }, `delay.dialects has the entry "pulsar", expected a list of morrow, rocketmq, rabbitmq`},
 	} {
-		rules := RulesConfig{Enable: true, Dialects: []string{"morrow"}, MaxMs: DefaultMaxMs, MaxPending: -1, Levels: DefaultLevels, MaxMessageBytes: 1 << 20}
+		rules := RulesConfig{Enable: true, Dialects: []string{"morrow"}, MaxMs: yearMs, MaxPending: -1, Levels: defaultLevels, MaxMessageBytes: 1 << 20}
 		c.change(&rules)
 		if _, err := ParseRules(rules); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%+v: %v, want %q", rules, err, c.want)

@@ -35,7 +35,7 @@ type Schedule struct {
 	// rewrite is the run being written, nil mostly.
 	rewrite *rewrite
 	// flights are the windows taken and not yet finished, oldest first.
-	flights []*Flight
+	flights []*flight
 	pins    pins
 	names   names
 	open    transactions

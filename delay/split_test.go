@@ -78,7 +78,7 @@ func TestHeadersSayWhenARecordIsDue(t *testing.T) {
 		{[]string{"other", "10s"}, never},
 		{[]string{HeaderDelay, "10s"}, testReceive + 10_000},
 		{[]string{HeaderDelay, "1500"}, testReceive + 1500},
-		{[]string{HeaderDelay, "365d"}, testReceive + DefaultMaxMs},
+		{[]string{HeaderDelay, "365d"}, testReceive + yearMs},
 		{[]string{HeaderDelay, "0"}, never},
 		{[]string{HeaderDelay, "-5s"}, never},
 		{[]string{HeaderDeliverAt, at(testNow + 1)}, testNow + 1},
@@ -238,7 +238,7 @@ func TestRecordThatWouldNotFitWhenDeliveredIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	var w workspace
-	f := &Flight{Entries: []Entry{{Due: testReceive + 1000}}}
+	f := &flight{Entries: []Entry{{Due: testReceive + 1000}}}
 	if err := w.gather(context.Background(), oneBatch{b: stored[0]}, &shelf{cache: new(cache)}, f, testNow); err != nil {
 		t.Fatal(err)
 	}
@@ -469,7 +469,7 @@ func FuzzSplit(f *testing.F) {
 			return
 		}
 		for ticket, due := range pendingIn(t, stored) {
-			if ticket < 1 || ticket > 3 || due > testReceive+DefaultMaxMs {
+			if ticket < 1 || ticket > 3 || due > testReceive+yearMs {
 				t.Fatalf("ticket %d is due at %d", ticket, due)
 			}
 		}
