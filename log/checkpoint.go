@@ -184,17 +184,24 @@ func (l *Log) tidySnapshots() error {
 	return errors.Join(errs...)
 }
 
-// loadSnapshot reads the newest whole snapshot at or below offset; nil if there is none.
+// loadSnapshot reads the newest whole snapshot at or below offset; nil if there is none. One that cannot be read is passed over like one that
+// is damaged, but for the one at the local start: no batch has what that one tells.
 func (l *Log) loadSnapshot(offset int64) (*producer.State, error) {
 	offsets, err := l.snapshots()
 	if err != nil {
 		return nil, err
 	}
+	l.mu.Lock()
+	local := l.local
+	l.mu.Unlock()
 	for _, o := range slices.Backward(offsets) {
 		if o > offset {
 			continue
 		}
 		b, err := vfs.ReadFile(l.set.fsys, l.snapshotName(o))
+		if err != nil && o <= local && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
 		if err != nil {
 			continue
 		}

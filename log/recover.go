@@ -126,8 +126,14 @@ func (l *Log) openSegments(f *facts, bases []int64) (cut segment.Tail, unknown i
 		if tail.Covered < tail.Offset {
 			unknown = min(unknown, tail.Covered)
 		}
-		if tail.Damage != nil && !l.preallocated(s, tail, bases[i+1:]) {
-			break
+		if tail.Damage != nil {
+			unused, err := restUnused(s, tail, bases[i+1:])
+			if err != nil {
+				return cut, 0, err
+			}
+			if !unused {
+				break
+			}
 		}
 		cut.Damage = nil
 	}
@@ -152,9 +158,12 @@ func (l *Log) notJoined(end, base int64) error {
 	return missing
 }
 
-// preallocated reports whether a segment's damage is only space that was not used before the next one began.
-func (l *Log) preallocated(s *segment.Segment, tail segment.Tail, later []int64) bool {
-	return len(later) > 0 && later[0] == tail.Offset && s.ZeroFrom(tail.Pos)
+// restUnused reports whether a segment's damage is only space that was not used before the next one began.
+func restUnused(s *segment.Segment, tail segment.Tail, later []int64) (bool, error) {
+	if len(later) == 0 || later[0] != tail.Offset {
+		return false, nil
+	}
+	return s.ZeroFrom(tail.Pos)
 }
 
 // finishTail cuts what is damaged and everything after it, and makes the rest durable.

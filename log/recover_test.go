@@ -221,6 +221,34 @@ func TestSegmentIsMissingFromTheMiddle(t *testing.T) {
 	}
 }
 
+// A start that cannot read something fails, or finds everything all the same. It never takes what it could not read for a tail to be cut, not even
+// above the synced end of the facts, which is a lower bound.
+func TestNothingIsCutForAFailedRead(t *testing.T) {
+	fsys := vfs.NewMem()
+	s := openSet(t, fsys, "data")
+	l := openLog(t, s, func(c *Config) { c.Preallocate, c.SegmentBytes = true, 4096 })
+	for i := range 3 {
+		appendValue(t, l, fmt.Sprint(i))
+		check(t, l.Roll())
+	}
+	s.Sync()
+	crashed := fsys.CrashProcess() // before the closed segments lost the space they do not need
+	want := recovered(t, crashed.CrashProcess())
+	equal(t, want, []string{"0:0", "1:1", "2:2"})
+	for n, failed := 0, true; failed; n++ {
+		disk := crashed.CrashProcess()
+		fault := vfs.NewFault(disk)
+		rule := fault.Add(vfs.Rule{Ops: vfs.OpRead | vfs.OpOpen | vfs.OpStat | vfs.OpList, After: n})
+		if s, err := Open(SetConfig{FS: fault, Dir: "data", Now: clock, JournalMaxBytes: -1}); err == nil {
+			if _, err := tryOpenLog(s, testID); err == nil {
+				check(t, s.Close())
+			}
+		}
+		failed = fault.Fired(rule) > 0
+		equal(t, recovered(t, disk.CrashProcess()), want)
+	}
+}
+
 // The state of producers is the same whether it was remembered, read from a snapshot, or found out from the log.
 func TestProducersComeBack(t *testing.T) {
 	fsys := vfs.NewMem()

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -352,6 +353,14 @@ func TestCreateBehindTheTier(t *testing.T) {
 		check(t, err)
 		equal(t, []any{duplicate, stored.BaseOffset}, []any{true, 0})
 		if _, _, err := l.CheckProducer(7, 1, 7, 7); !errors.As(err, new(*OutOfOrderSequenceError)) {
+			t.Fatal(err)
+		}
+		check(t, s.Close())
+		// What is known of producers is nowhere else, so it is not given up for a failed read.
+		fault := vfs.NewFault(fsys)
+		fault.Add(vfs.Rule{Ops: vfs.OpRead, Name: "*" + snapshotSuffix})
+		s = openSet(t, fault, "restored")
+		if _, err := tryOpenLog(s, testID); !errors.Is(err, syscall.EIO) {
 			t.Fatal(err)
 		}
 		check(t, s.Close())

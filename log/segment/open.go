@@ -214,25 +214,17 @@ func (t *table) replace(entries []byte, less func(a, b []byte) bool) {
 }
 
 // ZeroFrom reports whether the file holds nothing but zeros from pos on: space that was preallocated.
-func (s *Segment) ZeroFrom(pos int64) bool {
+func (s *Segment) ZeroFrom(pos int64) (bool, error) {
 	f, err := s.log.acquire()
 	if err != nil {
-		return false
+		return false, err
 	}
 	defer s.log.release()
-	buf := make([]byte, 64<<10)
-	for {
-		n, err := f.ReadAt(buf, pos)
-		for _, b := range buf[:n] {
-			if b != 0 {
-				return false
-			}
-		}
-		if err != nil {
-			return errors.Is(err, io.EOF)
-		}
-		pos += int64(n)
+	size, err := f.Size()
+	if err != nil {
+		return false, err
 	}
+	return zeroRange(f, pos, size)
 }
 
 // SyncFile makes the log file durable whoever wrote it, perhaps before a crash.
