@@ -27,6 +27,7 @@ type fakeCluster struct {
 	ids     map[string][16]byte // of topics that were made again
 	markers []string
 	refuse  map[string]error // by "topic/partition"
+	refused int              // markers so far
 	next    int64
 	reserve error
 }
@@ -61,6 +62,7 @@ func (f *fakeCluster) WriteMarker(_ context.Context, p Partition, m Marker) erro
 	defer f.mu.Unlock()
 	at := fmt.Sprintf("%s/%d", p.Topic, p.Number)
 	if err := f.refuse[at]; err != nil {
+		f.refused++
 		return err
 	}
 	f.markers = append(f.markers, fmt.Sprintf("%s %d/%d in %s", outcome(m.Commit), m.ProducerID, m.Epoch, at))
@@ -71,6 +73,13 @@ func (f *fakeCluster) set(at string, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.refuse[at] = err
+}
+
+// tries is how many markers were refused so far.
+func (f *fakeCluster) tries() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.refused
 }
 
 // written is the markers so far, in order of partition.
@@ -197,6 +206,9 @@ func TestMarkersAreWrittenUntilTheyAre(t *testing.T) {
 		r.add("t", p, version2, 0, 1)
 		r.want("end", r.end("t", p, 5, false).ErrorCode, nil)
 		time.Sleep(time.Minute)
+		if n := r.cluster.tries(); n < 8 || n > 16 {
+			t.Errorf("%d tries in a minute, expected them to become rarer", n)
+		}
 		if got := r.state("t"); got != "PrepareAbort" {
 			t.Errorf("state is %s without a marker in a/1", got)
 		}
@@ -212,7 +224,7 @@ func TestMarkersAreWrittenUntilTheyAre(t *testing.T) {
 			t.Errorf("add meanwhile: %v", err)
 		}
 		r.cluster.set("a/1", nil)
-		time.Sleep(markerRetry)
+		time.Sleep(maxRetry)
 		synctest.Wait()
 		if got := r.state("t"); got != "CompleteAbort" {
 			t.Errorf("state is %s at last", got)
@@ -423,6 +435,10 @@ func TestListTransactions(t *testing.T) {
 			{"by duration", func(r *kmsg.ListTransactionsRequest) { r.DurationFilterMillis = 2500 }, "orders-1 Ongoing"},
 			{"by pattern", func(r *kmsg.ListTransactionsRequest) { r.TransactionalIDPattern = kmsg.StringPtr("orders-.*") }, "orders-1 Ongoing, orders-2 Ongoing"},
 			{"by a part of the id", func(r *kmsg.ListTransactionsRequest) { r.TransactionalIDPattern = kmsg.StringPtr("orders") }, ""},
+			{"by one of two patterns", func(r *kmsg.ListTransactionsRequest) { r.TransactionalIDPattern = kmsg.StringPtr("nobody|orders-1") }, "orders-1 Ongoing"},
+			{"by a flag", func(r *kmsg.ListTransactionsRequest) { r.TransactionalIDPattern = kmsg.StringPtr("(?i)ORDERS-1") }, "orders-1 Ongoing"},
+			{"by a pattern that is none by itself", func(r *kmsg.ListTransactionsRequest) { r.TransactionalIDPattern = kmsg.StringPtr("orders-1)|(.*") }, "INVALID_REGULAR_EXPRESSION"},
+			{"by what RE2 lacks", func(r *kmsg.ListTransactionsRequest) { r.TransactionalIDPattern = kmsg.StringPtr("(?=orders).*") }, "INVALID_REGULAR_EXPRESSION"},
 			{"by a bad pattern", func(r *kmsg.ListTransactionsRequest) { r.TransactionalIDPattern = kmsg.StringPtr("(") }, "INVALID_REGULAR_EXPRESSION"},
 		} {
 			if got := list(test.change); got != test.want {

@@ -64,8 +64,8 @@ type listing struct {
 	pattern   *regexp.Regexp
 }
 
-// ListTransactions serves key 66, versions 0 to 2: the transactional ids of the shards led here. A pattern is in Go's syntax,
-// which is Java's but for look-arounds, back references and possessive quantifiers.
+// ListTransactions serves key 66, versions 0 to 2: the transactional ids of the shards led here. A pattern (KIP-1152) is in RE2's
+// syntax, in Kafka as in Go, and must match the whole id.
 func (c *Coordinator) ListTransactions(ctx context.Context, req *kmsg.ListTransactionsRequest) *kmsg.ListTransactionsResponse {
 	resp := req.ResponseKind().(*kmsg.ListTransactionsResponse)
 	f := listing{states: req.StateFilters, producers: req.ProducerIDFilters, minMs: -1}
@@ -79,7 +79,7 @@ func (c *Coordinator) ListTransactions(ctx context.Context, req *kmsg.ListTransa
 	}
 	if p := req.TransactionalIDPattern; p != nil && *p != "" {
 		var err error
-		if f.pattern, err = regexp.Compile("^(?:" + *p + ")$"); err != nil {
+		if f.pattern, err = wholly(*p); err != nil {
 			resp.ErrorCode = kerr.InvalidRegularExpression.Code
 			return resp
 		}
@@ -101,6 +101,14 @@ func (c *Coordinator) ListTransactions(ctx context.Context, req *kmsg.ListTransa
 		return cmp.Compare(a.TransactionalID, b.TransactionalID)
 	})
 	return resp
+}
+
+// wholly compiles a pattern that matches nothing but whole strings.
+func wholly(pattern string) (*regexp.Regexp, error) {
+	if _, err := regexp.Compile(pattern); err != nil { // it must be one without the parentheses, too
+		return nil, err
+	}
+	return regexp.Compile(`\A(?:` + pattern + `)\z`)
 }
 
 func (m *machine) list(f listing, nowMs int64) []kmsg.ListTransactionsResponseTransactionState {

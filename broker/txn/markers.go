@@ -14,9 +14,16 @@ import (
 const (
 	// maxEnding is how many transactions are completed at the same time.
 	maxEnding = 64
-	// markerRetry is how long a transaction whose markers cannot all be written waits for the next try.
-	markerRetry = 500 * time.Millisecond
+	// A transaction whose markers cannot all be written waits minRetry for the next try, and twice as long after each. maxRetry is
+	// the longest that its partitions, once they can be written again, wait for their markers.
+	minRetry = 100 * time.Millisecond
+	maxRetry = 10 * time.Second
 )
+
+// retryAfter is how long to wait after so many tries that failed, at least one.
+func retryAfter(failures int) time.Duration {
+	return min(minRetry<<min(failures-1, 10), maxRetry)
+}
 
 // job is a decided transaction whose markers are to be written.
 type job struct {
@@ -32,10 +39,14 @@ type queue struct {
 	// taken are the jobs that were taken and are not done; true: taken up again meanwhile. One that is done twice at the same time could
 	// write a marker of a transaction that is over. Guarded by mu.
 	taken map[job]bool
-	wake  chan struct{} // 1-buffered: there is a job that is due earlier than others
+	// failures counts the tries of jobs that failed, of those that are to be tried again. Guarded by mu.
+	failures map[job]int
+	wake     chan struct{} // 1-buffered: there is a job that is due earlier than others
 }
 
-func newQueue() *queue { return &queue{taken: map[job]bool{}, wake: make(chan struct{}, 1)} }
+func newQueue() *queue {
+	return &queue{taken: map[job]bool{}, failures: map[job]int{}, wake: make(chan struct{}, 1)}
+}
 
 // put makes a job due.
 func (q *queue) put(j job, at time.Time) {
@@ -65,15 +76,27 @@ func (q *queue) take(now time.Time) (j job, ok bool, next time.Time) {
 	}
 }
 
-// done gives a job back that was taken.
+// done gives a job back that was taken and is over.
 func (q *queue) done(j job, now time.Time) {
 	q.mu.Lock()
 	again := q.taken[j]
 	delete(q.taken, j)
+	delete(q.failures, j)
 	q.mu.Unlock()
 	if again {
 		q.put(j, now)
 	}
+}
+
+// failed gives a job back that was taken and is to be tried again, and returns when.
+func (q *queue) failed(j job, now time.Time) time.Duration {
+	q.mu.Lock()
+	delete(q.taken, j)
+	q.failures[j]++
+	wait := retryAfter(q.failures[j])
+	q.mu.Unlock()
+	q.put(j, now.Add(wait))
+	return wait
 }
 
 // writeMarkers completes decided transactions until ctx ends.
@@ -122,13 +145,13 @@ func (c *Coordinator) finish(ctx context.Context, j job) {
 			})
 		}
 	}
-	c.decided.done(j, c.now())
 	// A state that is gone leaves its transactions to the next, which finds them in the journal.
 	if err == nil || errors.Is(err, coord.ErrNotLeader) || errors.Is(err, coord.ErrLoading) || ctx.Err() != nil {
+		c.decided.done(j, c.now())
 		return
 	}
-	c.log.Warn("transaction is decided but not complete, will try again", "transactional_id", j.id, "err", err)
-	c.decided.put(j, c.now().Add(markerRetry))
+	wait := c.decided.failed(j, c.now())
+	c.log.Warn("transaction is decided but not complete, will try again", "transactional_id", j.id, "wait", wait, "err", err)
 }
 
 // writeAll writes a marker into every partition of a transaction that there still is.

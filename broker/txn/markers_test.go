@@ -1,6 +1,9 @@
 package txn
 
-import "testing"
+import (
+	"testing"
+	"time"
+)
 
 func TestJobIsNotTakenTwiceAtOnce(t *testing.T) {
 	q := newQueue()
@@ -24,5 +27,44 @@ func TestJobIsNotTakenTwiceAtOnce(t *testing.T) {
 	q.done(j, started)
 	if _, ok, _ := q.take(started); ok {
 		t.Error("taken once too often")
+	}
+}
+
+func TestRetriesOfAJobBecomeRarerUntilItIsDone(t *testing.T) {
+	q := newQueue()
+	j := job{3, "t"}
+	now := started
+	take := func() {
+		t.Helper()
+		if got, ok, next := q.take(now); !ok || got != j {
+			t.Fatalf("took %v, %t at %s; the next is due at %s", got, ok, now, next)
+		}
+	}
+	q.put(j, now)
+	for _, want := range []time.Duration{minRetry, 2 * minRetry, 4 * minRetry, 8 * minRetry} {
+		take()
+		if wait := q.failed(j, now); wait != want {
+			t.Fatalf("waits %s, want %s", wait, want)
+		}
+		if _, ok, next := q.take(now); ok || !next.Equal(now.Add(want)) {
+			t.Fatalf("taken at once (%t), or due at %s", ok, next)
+		}
+		now = now.Add(want)
+	}
+	for range 100 {
+		take()
+		now = now.Add(q.failed(j, now))
+	}
+	take()
+	if wait := q.failed(j, now); wait != maxRetry {
+		t.Errorf("waits %s after many tries, want %s", wait, maxRetry)
+	}
+	now = now.Add(maxRetry)
+	take()
+	q.done(j, now)
+	q.put(j, now)
+	take()
+	if wait := q.failed(j, now); wait != minRetry {
+		t.Errorf("waits %s for the next transaction of the id, want %s", wait, minRetry)
 	}
 }
