@@ -108,7 +108,8 @@ func (p *Partition) inTier() bool {
 	return in
 }
 
-// clean compacts the partition's log. If it fails for something that will not go away, the partition is not cleaned any more until a restart.
+// clean compacts the partition's log. If it fails for something that will not go away, the partition is not cleaned any more until a
+// restart, as in Kafka (KIP-346): what cannot be read today must not be dropped tomorrow, and nothing is lost but space, of which a metric warns.
 func (p *Partition) clean(ctx context.Context, limits *config.Resolved, limiter *rate.Limiter) {
 	defer p.cleaner.running.Store(false)
 	done, err := p.log.Compact(ctx, p.now(), log.Compaction{
