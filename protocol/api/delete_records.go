@@ -13,11 +13,14 @@ import (
 // DeleteRecords, key 21, versions 0-2 (KIP-107).
 //
 // The reported log start moves durably before the answer; bytes go later. Offset -1 is the visible end, and what lies above it is out
-// of range. Pending delayed records survive: they have not entered the log a consumer sees.
+// of range; what has been written is waited for, as in ListOffsets. Pending delayed records survive: they have not
+// entered the log a consumer sees.
 
 func (a *API) deleteRecords(_ context.Context, r *protocol.Request) protocol.Reply {
 	req := r.Message.(*kmsg.DeleteRecordsRequest)
-	return func(context.Context) (protocol.Answer, error) {
+	return func(ctx context.Context) (protocol.Answer, error) {
+		ctx, cancel := within(ctx, req.TimeoutMillis)
+		defer cancel()
 		resp := req.ResponseKind().(*kmsg.DeleteRecordsResponse)
 		for i := range req.Topics {
 			t := &req.Topics[i]
@@ -27,7 +30,7 @@ func (a *API) deleteRecords(_ context.Context, r *protocol.Request) protocol.Rep
 				want := &t.Partitions[j]
 				rp := kmsg.NewDeleteRecordsResponseTopicPartition()
 				rp.Partition = want.Partition
-				start, err := a.deleteBelow(t.Topic, want.Partition, want.Offset)
+				start, err := a.deleteBelow(ctx, t.Topic, want.Partition, want.Offset)
 				rp.LowWatermark = start
 				if err != nil {
 					rp.LowWatermark = -1
@@ -42,7 +45,7 @@ func (a *API) deleteRecords(_ context.Context, r *protocol.Request) protocol.Rep
 }
 
 // deleteBelow deletes the records of a partition below an offset and returns the first that is left.
-func (a *API) deleteBelow(topic string, number int32, offset int64) (logStart int64, err error) {
+func (a *API) deleteBelow(ctx context.Context, topic string, number int32, offset int64) (logStart int64, err error) {
 	if t, ok := a.store.Image().Topic(topic); ok && t.Internal {
 		return -1, kerr.InvalidTopicException
 	}
@@ -55,5 +58,6 @@ func (a *API) deleteBelow(topic string, number int32, offset int64) (logStart in
 	case offset < partition.Latest:
 		return -1, kerr.OffsetOutOfRange
 	}
+	writtenBy(p, nil).awaitVisible(ctx)
 	return p.DeleteRecords(offset)
 }

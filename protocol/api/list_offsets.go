@@ -8,6 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/morrowmq/morrow/broker/partition"
+	"github.com/morrowmq/morrow/log"
 	"github.com/morrowmq/morrow/protocol"
 )
 
@@ -16,9 +17,13 @@ import (
 // Latest (-1) is the visible end, or the visible last stable offset under read_committed; earliest (-2) the
 // reported log start. Max timestamp is -3 (KIP-734), earliest local -4 (KIP-405), latest tiered -5 (KIP-1005), earliest
 // pending upload -6 (KIP-1023). Delayed records that are not due have no place in any of these answers.
+//
+// A produce with acks=1 is answered before its records are on stable storage, and only then are they visible; with one replica Kafka shows them at
+// once. So an answer about the newest records waits until what had been written when the request arrived is visible.
 
 func (a *API) listOffsets(_ context.Context, r *protocol.Request) protocol.Reply {
 	req := r.Message.(*kmsg.ListOffsetsRequest)
+	written := a.writtenIn(req)
 	return func(ctx context.Context) (protocol.Answer, error) {
 		ctx, cancel := within(ctx, listTimeout(req.TimeoutMillis, a.intConfig("remote.list.offsets.request.timeout.ms")))
 		defer cancel()
@@ -30,6 +35,9 @@ func (a *API) listOffsets(_ context.Context, r *protocol.Request) protocol.Reply
 			rt.Topic = t.Topic
 			for j := range t.Partitions {
 				want := &t.Partitions[j]
+				if isAboutNewest(want.Timestamp) {
+					written[i][j].awaitVisible(ctx)
+				}
 				rp := kmsg.NewListOffsetsResponseTopicPartition()
 				rp.Partition = want.Partition
 				var err error = kerr.InvalidRequest
@@ -44,6 +52,46 @@ func (a *API) listOffsets(_ context.Context, r *protocol.Request) protocol.Reply
 			resp.Topics = append(resp.Topics, rt)
 		}
 		return protocol.Answer{Message: resp}, nil
+	}
+}
+
+// isAboutNewest reports whether the newest record may be the answer.
+func isAboutNewest(timestamp int64) bool {
+	return timestamp >= 0 || timestamp == partition.Latest || timestamp == partition.MaxTimestamp
+}
+
+// written is how far the log of a partition had been written at one moment; the zero value is of a partition that cannot be served.
+type written struct {
+	log *log.Log
+	end int64
+}
+
+func writtenBy(p *partition.Partition, err error) written {
+	if err != nil {
+		return written{}
+	}
+	return written{p.Log(), p.Log().Offsets().LogEnd}
+}
+
+// writtenIn is how far the partitions of a request have been written, by the indexes of topic and partition. They are asked before any is waited
+// for: all of them are stored together.
+func (a *API) writtenIn(req *kmsg.ListOffsetsRequest) [][]written {
+	all := make([][]written, len(req.Topics))
+	for i := range req.Topics {
+		t := &req.Topics[i]
+		all[i] = make([]written, len(t.Partitions))
+		for j := range t.Partitions {
+			all[i][j] = writtenBy(a.partitionNamed(t.Topic, t.Partitions[j].Partition))
+		}
+	}
+	return all
+}
+
+// awaitVisible waits until what had been written can be seen, or never will be because the log failed, or ctx ends. The last two are no
+// matter of who waits: the answer is then of what can be seen.
+func (w written) awaitVisible(ctx context.Context) {
+	if w.log != nil {
+		_ = w.log.Wait(ctx, w.end)
 	}
 }
 

@@ -2,6 +2,7 @@ package api
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/morrowmq/morrow/broker/partition"
 	"github.com/morrowmq/morrow/cluster"
+	"github.com/morrowmq/morrow/internal/vfs"
 	"github.com/morrowmq/morrow/log/record"
 )
 
@@ -200,4 +202,52 @@ func TestOffsetForLeaderEpoch(t *testing.T) {
 	_ = w.log("orders", 0).Fail(nil)
 	p := ask[*kmsg.OffsetForLeaderEpochResponse](c, 4, epochRequest("orders", -1, 0)).Topics[0].Partitions[0]
 	wantCode(t, "offline", p.ErrorCode, kerr.KafkaStorageError)
+}
+
+// TestRecordsOfAcksOneAreFound holds up the disk: a producer with acks=1 is told of its records before they are stored, and must find
+// them where they are asked for.
+func TestRecordsOfAcksOneAreFound(t *testing.T) {
+	listing := func(timestamp int64) func(*client) int64 {
+		return func(c *client) int64 {
+			return ask[*kmsg.ListOffsetsResponse](c, 7, listRequest("orders", timestamp)).Topics[0].Partitions[0].Offset
+		}
+	}
+	deleting := func(below int64) func(*client) int64 {
+		return func(c *client) int64 {
+			return ask[*kmsg.DeleteRecordsResponse](c, 2, deleteRequest("orders", below)).Topics[0].Partitions[0].LowWatermark
+		}
+	}
+	for name, test := range map[string]struct {
+		ask  func(*client) int64
+		want int64
+	}{
+		"latest":        {listing(partition.Latest), 2},
+		"max timestamp": {listing(partition.MaxTimestamp), 1},
+		"by time":       {listing(2000), 1},
+		"deleted":       {deleting(2), 2},
+		"all deleted":   {deleting(partition.Latest), 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				fault := vfs.NewFault(vfs.NewMem())
+				w := newWorld(t, on(fault))
+				w.create("orders", 1)
+				c := w.connect()
+				fault.Add(vfs.Rule{Ops: vfs.OpSync, Times: vfs.Forever, Do: func() { time.Sleep(time.Second) }})
+				producing := producingTo("orders", stamped(1000, 2000))
+				producing.Acks = 1
+				wantCode(t, "produce", ask[*kmsg.ProduceResponse](c, 9, producing).Topics[0].Partitions[0].ErrorCode, nil)
+				began := time.Now()
+				if start := listing(partition.Earliest)(c); start != 0 || time.Since(began) > 0 {
+					t.Errorf("earliest is %d after %s, want 0 at once", start, time.Since(began))
+				}
+				if got := test.ask(c); got != test.want {
+					t.Errorf("%d, want %d", got, test.want)
+				}
+				if time.Since(began) == 0 {
+					t.Error("the disk was not held up")
+				}
+			})
+		})
+	}
 }
