@@ -19,6 +19,7 @@ import (
 
 	"github.com/morrowmq/morrow/broker/deadletter"
 	"github.com/morrowmq/morrow/broker/group"
+	"github.com/morrowmq/morrow/broker/offsetcopy"
 	"github.com/morrowmq/morrow/broker/partition"
 	"github.com/morrowmq/morrow/broker/restore"
 	"github.com/morrowmq/morrow/broker/share"
@@ -222,7 +223,14 @@ func (b *broker) run(ctx context.Context) error {
 		work.goRun(b.followTierRates)
 	}
 
-	serving := newStage(work.ctx)
+	copying := newStage(work.ctx) // to its last copy belongs what is committed last
+	if b.tier != nil {
+		copying.goRun((&offsetcopy.Copier{
+			Node: b.nodeID(), Image: b.store.Image, Positions: b.groups.Positions, Put: b.tier.PutGroupOffsets, Now: b.cfg.Now, Logger: b.logger,
+		}).Run)
+	}
+
+	serving := newStage(copying.ctx)
 	for _, l := range b.kafka {
 		serving.goRun(func(ctx context.Context) error { return b.server.Serve(ctx, l.Name, l.accept) })
 	}
@@ -240,7 +248,7 @@ func (b *broker) run(ctx context.Context) error {
 	case <-serving.ctx.Done(): // some part failed; all stages end with the one below them
 	}
 	b.ready.Store(false)
-	return errors.Join(serving.stop(), work.stop(), storage.stop())
+	return errors.Join(serving.stop(), copying.stop(), work.stop(), storage.stop())
 }
 
 // close releases what open took, in reverse.

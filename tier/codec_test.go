@@ -106,6 +106,40 @@ func TestIndexFormat(t *testing.T) {
 	}
 }
 
+func sampleGroups() *GroupOffsets {
+	return &GroupOffsets{
+		Time: 1_700_000_002_000, Node: 4, Journal: TopicID{7}, Shards: 50, Config: map[string]string{"cleanup.policy": "compact"},
+		Offsets: []GroupOffset{
+			{Group: "g", TopicName: "orders", Topic: TopicID{9, 8, 7}, Partition: 2, Offset: 4711, LeaderEpoch: 3, Metadata: "m", Committed: 1_700_000_001_000, Expires: -1},
+			{Group: "h", TopicName: "orders", Topic: TopicID{9, 8, 7}, LeaderEpoch: -1, Expires: 1_700_000_003_000},
+		},
+	}
+}
+
+func TestGroupOffsetsFormat(t *testing.T) {
+	g := sampleGroups()
+	b := g.encode()
+	golden(t, "groups-v1", b)
+	got, err := decodeGroups(b)
+	if err != nil || !reflect.DeepEqual(got, g) {
+		t.Fatalf("%+v, %v", got, err)
+	}
+}
+
+func FuzzDecodeGroupOffsets(f *testing.F) {
+	f.Add(bodyOf(sampleGroups().encode()))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		g, err := decodeGroups(seal(groupsMagic, groupsVersion, body))
+		if err != nil {
+			return
+		}
+		again, err := decodeGroups(g.encode())
+		if err != nil || !reflect.DeepEqual(again, g) {
+			t.Fatalf("%+v, %v after %+v", again, err, g)
+		}
+	})
+}
+
 // TestObjectFormat pins a whole segment object.
 func TestObjectFormat(t *testing.T) {
 	var data []byte
@@ -183,6 +217,7 @@ func TestDamageIsNoticed(t *testing.T) {
 		"manifest": {sampleManifest().encode(), func(b []byte) error { _, err := decodeManifest(b); return err }},
 		"page":     {encodePage([]Entry{sampleEntry(1)}), func(b []byte) error { _, err := decodePage(b); return err }},
 		"index":    {sampleIndex().encode(), func(b []byte) error { _, err := decodeIndex(b); return err }},
+		"groups":   {sampleGroups().encode(), func(b []byte) error { _, err := decodeGroups(b); return err }},
 	} {
 		for i := range f.b {
 			for bit := range 8 {

@@ -12,13 +12,14 @@ import (
 // Layout of a bucket. Numbers are zero-padded so that a listing is in offset order.
 //
 //	<cluster>/owner                                              who writes here
+//	<cluster>/groups/<node>                                      what groups have committed; replaced
 //	<cluster>/sweeps/<time>-<token>.json                         what a sweep deletes
 //	<cluster>/<topic id>/deleted                                 tombstone of a topic
 //	<cluster>/<topic id>/<partition>/manifest                    replaced by every commit
 //	<cluster>/<topic id>/<partition>/<base>-<epoch>-<token>.page
 //	<cluster>/<topic id>/<partition>/<base>-<epoch>-<token>.segment
 //
-// Only owner and manifest are ever replaced; every other key is used once (R1).
+// Only owner, manifest and groups are ever replaced; every other key is used once (R1).
 const (
 	manifestName  = "manifest"
 	segmentSuffix = ".segment"

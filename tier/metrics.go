@@ -97,6 +97,7 @@ var (
 	cacheBytesDesc = prometheus.NewDesc("morrow_tier_cache_bytes", "Bytes in the chunk cache.", []string{"where"}, nil)
 	sweptDesc      = prometheus.NewDesc("morrow_tier_swept_objects_total", "Orphaned objects deleted.", nil, nil)
 	abortsDesc     = prometheus.NewDesc("morrow_tier_abort_errors_total", "Multipart uploads that failed and could not be given up at once. A later sweep ends them.", nil, nil)
+	groupsDesc     = prometheus.NewDesc("morrow_tier_group_offsets_seconds", "Age of the copy of what groups have committed: how far back a restore would set them. Absent until there is one.", nil, nil)
 	sweptBytesDesc = prometheus.NewDesc("morrow_tier_swept_bytes_total", "Bytes of orphaned objects deleted.", nil, nil)
 )
 
@@ -108,7 +109,7 @@ func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, m := range gauges {
 		ch <- m.desc
 	}
-	for _, d := range []*prometheus.Desc{lagSecondsDesc, atRiskDesc, diskFullDesc, admittedDesc, cacheDesc, cacheBytesDesc, sweptDesc, sweptBytesDesc, abortsDesc} {
+	for _, d := range []*prometheus.Desc{lagSecondsDesc, atRiskDesc, diskFullDesc, admittedDesc, cacheDesc, cacheBytesDesc, sweptDesc, sweptBytesDesc, abortsDesc, groupsDesc} {
 		ch <- d
 	}
 }
@@ -143,6 +144,9 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(cacheBytesDesc, prometheus.GaugeValue, float64(memory), "memory")
 	ch <- prometheus.MustNewConstMetric(cacheBytesDesc, prometheus.GaugeValue, float64(disk), "disk")
 	ch <- prometheus.MustNewConstMetric(sweptDesc, prometheus.CounterValue, float64(c.t.sweptOrphans.Load()))
+	if at := c.t.GroupsCopied(); !at.IsZero() {
+		ch <- prometheus.MustNewConstMetric(groupsDesc, prometheus.GaugeValue, c.t.since(at).Seconds())
+	}
 	ch <- prometheus.MustNewConstMetric(sweptBytesDesc, prometheus.CounterValue, float64(c.t.sweptBytes.Load()))
 	aborts := int64(0) // a directory has none
 	if b, ok := underlying(c.t.bucket).(interface{ AbortErrors() int64 }); ok {

@@ -142,6 +142,9 @@ type Tier struct {
 	sweptOrphans, sweptBytes atomic.Int64
 	swept                    atomic.Pointer[sweptAt] // the last sweep of Run; nil: none yet
 
+	groups   groupsCopy
+	groupsAt atomic.Int64 // ms since the epoch; 0: not yet
+
 	mu         sync.Mutex
 	partitions map[partitionKey]*Partition // guarded by mu
 }

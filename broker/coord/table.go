@@ -96,10 +96,16 @@ func (t *Table[S]) takeStarts() []*term[S] {
 	return starts
 }
 
-// Find returns the number of the shard that coordinates a group or transactional
+// Find returns the number of the shard that coordinates a group or transactional id: see [ShardOf].
+func (t *Table[S]) Find(id string) int32 { return ShardOf(id, int32(len(t.terms))) }
+
+// Shards is how many shards there are, led here or not.
+func (t *Table[S]) Shards() int { return len(t.terms) }
+
+// ShardOf returns the number of the shard, of so many, that coordinates a group or transactional
 // id, as every Kafka tool computes it: the absolute value of Java's hash of the id,
 // with 0 for the one integer that has none, modulo the number of shards.
-func (t *Table[S]) Find(id string) int32 {
+func ShardOf(id string, shards int32) int32 {
 	var h int32
 	for _, unit := range utf16.Encode([]rune(id)) {
 		h = 31*h + int32(unit)
@@ -110,7 +116,7 @@ func (t *Table[S]) Find(id string) int32 {
 	case h < 0:
 		h = -h
 	}
-	return h % int32(len(t.terms))
+	return h % shards
 }
 
 // Of returns the shard that coordinates an id; nil if it is not led here.

@@ -1,6 +1,10 @@
 package group
 
-import "iter"
+import (
+	"iter"
+
+	"github.com/morrowmq/morrow/broker/coord"
+)
 
 // Summary is one group at a glance.
 type Summary struct {
@@ -50,6 +54,49 @@ func (c *Coordinator) Offsets() iter.Seq[CommittedOffset] {
 			}
 		}
 		return out
+	})
+}
+
+// Position is a committed offset with all that was committed with it.
+type Position struct {
+	CommittedOffset
+	LeaderEpoch int32
+	Metadata    string
+	Committed   int64 // ms since the epoch
+	Expires     int64 // ms since the epoch; -1: by offsets.retention.minutes
+}
+
+// Positions returns all committed offsets, in no order. It is false if they are not all known here: a shard is led elsewhere, or is being loaded.
+func (c *Coordinator) Positions() (all []Position, complete bool) {
+	led := c.shards.Led()
+	if len(led) < c.shards.Shards() {
+		return nil, false
+	}
+	for _, shard := range led {
+		known := shard.View(func(m *machine) {
+			for _, g := range m.groups {
+				for name, t := range g.offsets {
+					_, id, ok := m.topics.Partitions(name)
+					if !ok || !m.alive(name, t) {
+						continue
+					}
+					for p, o := range t.parts {
+						all = append(all, Position{CommittedOffset{g.id, name, id, p, o.offset}, o.leaderEpoch, o.metadata, o.commitMs, o.expireMs})
+					}
+				}
+			}
+		})
+		if !known {
+			return nil, false
+		}
+	}
+	return all, true
+}
+
+// Record is the position as it lies in the journal of the group's shard.
+func (p *Position) Record() coord.Record {
+	return offsetRecord(offsetKey{p.Group, p.Topic, p.Partition}, p.TopicID, committed{
+		offset: p.Offset, leaderEpoch: p.LeaderEpoch, metadata: p.Metadata, commitMs: p.Committed, expireMs: p.Expires,
 	})
 }
 

@@ -83,6 +83,9 @@ func (r *restorer) finishLog(l *log.Log, p partitionLog, m *tier.Manifest) (Part
 	}
 	o := l.Offsets()
 	out.Start, out.Next = o.LogStart, o.LogEnd
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ranges[partitionKey{p.topic.ID, p.number}] = visibleRange{o.LogStart, o.VisibleEnd}
 	return out, nil
 }
 

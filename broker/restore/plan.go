@@ -18,6 +18,9 @@ type Plan struct {
 	Topics  []Topic
 	// Skipped are topics in the bucket that are left where they are.
 	Skipped []Skipped
+	// Groups is the copy of what groups have committed, nil if there is none. GroupsErr: it is damaged, and groups begin anew.
+	Groups    *tier.GroupOffsets
+	GroupsErr error
 }
 
 // Topic is a topic to be restored.
@@ -45,6 +48,9 @@ func MakePlan(ctx context.Context, b tier.Bucket, clusterID string, wanted []str
 		return Plan{}, err
 	}
 	p := Plan{Cluster: clusterID}
+	if err := p.findGroups(ctx, b); err != nil {
+		return Plan{}, err
+	}
 	schedules := map[tier.TopicID]*tier.RemoteTopic{}
 	var topics []Topic
 	for i := range found {

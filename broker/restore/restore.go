@@ -5,8 +5,10 @@
 // aborted transactions, leader epochs, schedules. No byte of data is copied: it stays in the bucket and is read from there. Every
 // partition goes on in a new leader epoch at an offset that was never given out, with a recorded gap before it.
 //
+// What consumer groups had committed comes back from the copy that their broker kept in the bucket, as far as it is about topics that do.
+//
 // Order: the cluster id is claimed in the bucket; a marker says that the directory is not to be used yet; for each partition the manifest is
-// claimed and then an empty log is made that begins behind it; the metadata comes last, and then the marker goes. A restore that
+// claimed and then an empty log is made that begins behind it; then the groups; the metadata comes last, and then the marker goes. A restore that
 // was interrupted is run again and goes on where it was.
 package restore
 
@@ -75,27 +77,35 @@ type restorer struct {
 
 	mu         sync.Mutex // guards what follows
 	done       []Partition
+	ranges     map[partitionKey]visibleRange
 	producerID int64 // the largest that was met
+	groups     Groups
+}
+
+// Restored is what came back.
+type Restored struct {
+	Partitions []Partition
+	Groups     Groups
 }
 
 // Run carries out a plan. It returns a *tier.OwnedError if another broker uses the bucket.
-func Run(ctx context.Context, cfg Config, plan Plan) ([]Partition, error) {
+func Run(ctx context.Context, cfg Config, plan Plan) (Restored, error) {
 	if cfg.Gap == 0 {
 		cfg.Gap = DefaultGap
 	}
 	if err := cfg.FS.MkdirAll(cfg.Dir); err != nil {
-		return nil, fmt.Errorf("data directory: %w", err)
+		return Restored{}, fmt.Errorf("data directory: %w", err)
 	}
 	lock, err := cfg.FS.Lock(vfs.Join(cfg.Dir, lockName))
 	if errors.Is(err, vfs.ErrLocked) {
-		return nil, fmt.Errorf("data directory %s is in use by a broker", cfg.Dir)
+		return Restored{}, fmt.Errorf("data directory %s is in use by a broker", cfg.Dir)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("data directory: %w", err)
+		return Restored{}, fmt.Errorf("data directory: %w", err)
 	}
-	r := &restorer{cfg: cfg, plan: plan, producerID: -1}
+	r := &restorer{cfg: cfg, plan: plan, producerID: -1, ranges: map[partitionKey]visibleRange{}}
 	err = errors.Join(r.run(ctx), lock.Close())
-	return r.done, err
+	return Restored{r.done, r.groups}, err
 }
 
 func (r *restorer) run(ctx context.Context) error {
@@ -116,7 +126,11 @@ func (r *restorer) restore(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(r.makeLogs(ctx), r.logs.Close()); err != nil {
+	err = r.makeLogs(ctx)
+	if err == nil {
+		err = r.restoreGroups()
+	}
+	if err := errors.Join(err, r.logs.Close()); err != nil {
 		return err
 	}
 	seed := local.Seed{ClusterID: r.plan.Cluster, NextProducerID: r.producerID + 1 + producerGap}
@@ -127,6 +141,9 @@ func (r *restorer) restore(ctx context.Context) (err error) {
 			Partitions: t.Count, Broker: r.cfg.Node, LeaderEpoch: t.epoch(),
 		}
 		seed.Topics = append(seed.Topics, recall.Topics()...)
+	}
+	if t := r.groupsTopic(); t != nil {
+		seed.Topics = append(seed.Topics, t)
 	}
 	if err := local.Create(r.cfg.Dir, r.cfg.Node, seed); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err

@@ -35,6 +35,7 @@ func ordersLost(t testing.TB) *tiertest.Bucket {
 	w.tiered(orders, 0, build(0, 77, 0, "a", "b"), build(record.Hidden, -1, -1, "later"), build(0, 77, 2, "c"))
 	w.tiered(orders, 1)
 	w.tiered(scheduleOfOrders, 0, plain("run"))
+	check(t, w.tier.PutGroupOffsets(t.Context(), committedByGroups()))
 	return b
 }
 
@@ -49,6 +50,7 @@ func restoredOrders(t testing.TB, dir string, repeated int64) {
 	store, err := local.Open(local.Options{Dir: dir, Node: 4})
 	check(t, err)
 	defer store.Close()
+	restoredGroups(t, dir, store.Image())
 	img := store.Image()
 	equal(t, img.ClusterID(), "c1")
 	got, ok := img.Topic("orders")
@@ -112,7 +114,8 @@ func TestRestoreMakesADataDirectory(t *testing.T) {
 	var progress int
 	cfg := configured(t, b, dir)
 	cfg.Progress = func(Partition) { progress++ }
-	done, err := Run(t.Context(), cfg, plan)
+	restored, err := Run(t.Context(), cfg, plan)
+	done := restored.Partitions
 	check(t, err)
 	equal(t, []int{len(done), progress}, []int{3, 3})
 	for _, p := range done {
@@ -138,7 +141,8 @@ func TestOpenTransactionsAreAborted(t *testing.T) {
 	plan, err := MakePlan(t.Context(), b, "", nil)
 	check(t, err)
 	cfg := configured(t, b, dir)
-	done, err := Run(t.Context(), cfg, plan)
+	restored, err := Run(t.Context(), cfg, plan)
+	done := restored.Partitions
 	check(t, err)
 	equal(t, done, []Partition{{Topic: "orders", End: 3, Next: 1005, Segments: 3, Bytes: done[0].Bytes, Aborted: 1}})
 	for range 2 {
@@ -155,7 +159,8 @@ func TestOpenTransactionsAreAborted(t *testing.T) {
 		// As if it had been interrupted before the metadata was made.
 		check(t, os.Remove(filepath.Join(dir, "meta.db")))
 		check(t, os.WriteFile(filepath.Join(dir, markerName), fmt.Appendf(nil, `{"cluster":"c1","topics":["%s"]}`, one.id), 0o600))
-		done, err = Run(t.Context(), cfg, plan)
+		restored, err = Run(t.Context(), cfg, plan)
+		done = restored.Partitions
 		check(t, err)
 		equal(t, done[0].Aborted, 0)
 	}

@@ -36,6 +36,8 @@ type restored struct {
 	Skipped []restore.Skipped `json:"skipped"`
 	// Partitions is empty in a dry run.
 	Partitions []restore.Partition `json:"partitions"`
+	// Groups is what came back of what groups had committed; in a dry run, what there is in the bucket.
+	Groups restore.Groups `json:"groups"`
 }
 
 type restoredTopic struct {
@@ -59,8 +61,9 @@ by name or id. The broker is started on it afterwards, with the same configurati
 What was confirmed in the bucket comes back: records with their offsets and timestamps, delayed
 ones too, topic configs and ids, the state of idempotent producers, aborted transactions.
 Records stay in the bucket and are read from there. Every partition goes on behind a gap in
-its offsets (--gap), so that none is used twice. What is not tiered does not come back:
-other topics, the offsets of consumer groups, configs of brokers.
+its offsets (--gap), so that none is used twice. Consumer groups are where they were up to a
+minute before the end, but not beyond what came back. What is not tiered does not come back:
+other topics and their groups' offsets, share groups, users, configs of brokers.
 
 The data directory must be empty. After an interruption the command is run again.
 It refuses while another broker uses the bucket: one that has given a sign of life in the last
@@ -106,9 +109,11 @@ func (r *tierRestore) run(cmd *cobra.Command, args []string) error {
 	}
 	out := describePlan(&plan)
 	if !r.dryRun {
-		if out.Partitions, err = r.restore(cmd.Context(), cmd.ErrOrStderr(), bucket, layout, plan); err != nil {
+		done, err := r.restore(cmd.Context(), cmd.ErrOrStderr(), bucket, layout, plan)
+		if err != nil {
 			return explainOwner(err, " or use --take-over")
 		}
+		out.Partitions, out.Groups = done.Partitions, done.Groups
 	}
 	return printAs(cmd.OutOrStdout(), r.client.output, out, func(w io.Writer) { printRestored(w, out, layout.DataDir) })
 }
@@ -133,7 +138,7 @@ func (r *tierRestore) layout() (broker.Layout, error) {
 	return broker.LayoutOf(values)
 }
 
-func (r *tierRestore) restore(ctx context.Context, stderr io.Writer, b tier.Bucket, l broker.Layout, plan restore.Plan) ([]restore.Partition, error) {
+func (r *tierRestore) restore(ctx context.Context, stderr io.Writer, b tier.Bucket, l broker.Layout, plan restore.Plan) (restore.Restored, error) {
 	total := int64(0)
 	for i := range plan.Topics {
 		total += int64(plan.Topics[i].Count)
@@ -147,7 +152,7 @@ func (r *tierRestore) restore(ctx context.Context, stderr io.Writer, b tier.Buck
 		defer func() { _ = bar.Finish() }()
 	}
 	done, err := restore.Run(ctx, cfg, plan)
-	slices.SortFunc(done, func(x, y restore.Partition) int {
+	slices.SortFunc(done.Partitions, func(x, y restore.Partition) int {
 		return cmp.Or(strings.Compare(x.Topic, y.Topic), cmp.Compare(x.Partition, y.Partition))
 	})
 	return done, err
@@ -171,7 +176,7 @@ func explainOwner(err error, orElse string) error {
 }
 
 func describePlan(p *restore.Plan) restored {
-	out := restored{Cluster: p.Cluster, Topics: []restoredTopic{}, Skipped: p.Skipped, Partitions: []restore.Partition{}}
+	out := restored{Cluster: p.Cluster, Topics: []restoredTopic{}, Skipped: p.Skipped, Partitions: []restore.Partition{}, Groups: p.GroupsCopied()}
 	if out.Skipped == nil {
 		out.Skipped = []restore.Skipped{}
 	}
@@ -202,6 +207,14 @@ func printRestored(w io.Writer, out restored, dir string) {
 	}
 	for _, s := range out.Skipped {
 		fmt.Fprintf(w, "skipped %s (%s): %s\n", s.Name, s.ID, s.Why)
+	}
+	switch g := out.Groups; {
+	case g.Error != "":
+		fmt.Fprintf(w, "groups begin anew: what they had committed cannot be read: %s\n", g.Error)
+	case g.CopiedMs == 0:
+		fmt.Fprintln(w, "groups begin anew: the bucket has no copy of what they had committed")
+	default:
+		fmt.Fprintf(w, "groups: %d, with %d offsets committed by %s, %d of them beyond what came back\n", g.Groups, g.Offsets, instant(g.CopiedMs), g.Moved)
 	}
 	if len(out.Partitions) > 0 {
 		fmt.Fprintf(w, "%s is ready for a broker of cluster %s\n", dir, out.Cluster)

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/morrowmq/morrow/broker/remote"
@@ -174,16 +175,52 @@ func TestTierSweepDeletesOrphansOnlyWhenAsked(t *testing.T) {
 	}
 }
 
+// commit sets a group's offset in partition 0 of a topic.
+func (b *liveBroker) commit(t *testing.T, group, topic string, offset int64) {
+	t.Helper()
+	var at kadm.Offsets
+	at.Add(kadm.Offset{Topic: topic, At: offset, LeaderEpoch: -1})
+	done, err := b.admin(t).CommitOffsets(t.Context(), group, at)
+	if err != nil || done.Error() != nil {
+		t.Fatal(err, done.Error())
+	}
+}
+
+// committed is a group's offset in partition 0 of a topic, -1 if there is none.
+func (b *liveBroker) committed(t *testing.T, group, topic string) int64 {
+	t.Helper()
+	at, err := b.admin(t).FetchOffsets(t.Context(), group)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o, ok := at.Lookup(topic, 0); ok {
+		return o.At
+	}
+	return -1
+}
+
+func (b *liveBroker) admin(t *testing.T) *kadm.Client {
+	t.Helper()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(b.addr))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cl.Close)
+	return kadm.NewClient(cl)
+}
+
 // The data directory is lost and made again: what was confirmed is there, nothing is given out twice.
 func TestTierRestore(t *testing.T) {
 	b, url, n := tieredBroker(t)
 	before := b.records(t, "orders", n)
 	cluster := decode[[]tierRow](t, b, "tier", "ls", "--url", url)[0].Cluster
-	b.stop(t)
+	b.commit(t, "billing", "orders", 17)
+	b.commit(t, "audit", "orders", 60) // beyond what is confirmed
+	b.stop(t)                          // copies what groups have committed
 	dir := filepath.Join(t.TempDir(), "restored")
 	args := []string{"tier", "restore", "--data-dir", dir, "--set", "tier.url=" + url}
 	planned := decode[restored](t, b, append(args, "--dry-run")...)
-	if len(planned.Topics) != 1 || planned.Topics[0].Name != "orders" || planned.Topics[0].Config["retention.ms"] != "7200000" || len(planned.Partitions) != 0 {
+	if len(planned.Topics) != 1 || planned.Topics[0].Name != "orders" || planned.Topics[0].Config["retention.ms"] != "7200000" || len(planned.Partitions) != 0 || planned.Groups.Offsets != 2 {
 		t.Errorf("%+v", planned)
 	}
 	code, _, stderr := b.try(t, args...)
@@ -198,7 +235,16 @@ func TestTierRestore(t *testing.T) {
 	if len(done.Partitions) != 1 || done.Partitions[0].End != int64(n) || done.Partitions[0].Next < 60 {
 		t.Fatalf("%+v", done)
 	}
+	if g := done.Groups; g.Groups != 2 || g.Offsets != 2 || g.CopiedMs == 0 || g.Error != "" {
+		t.Errorf("%+v", g)
+	}
 	again := startBroker(t, "--data-dir", dir, "--set", "tier.url="+url)
+	if at := again.committed(t, "billing", "orders"); at != 17 {
+		t.Errorf("billing is at %d", at)
+	}
+	if at := again.committed(t, "audit", "orders"); at < int64(n) || at > 60 {
+		t.Errorf("audit is at %d, the records end at %d", at, n)
+	}
 	again.produce(t, "orders", "after")
 	after := again.records(t, "orders", n+1)
 	for i, r := range before {

@@ -56,13 +56,14 @@ var importMap = []edges{
 	{"broker/schedules", []string{"broker/partition", "broker/rest", "cluster", "delay", "log", "log/record"}},
 	{"broker/inflight", []string{"broker/rest", "broker/share", "cluster"}},
 	{"broker/remote", []string{"broker/rest", "tier"}},
-	{"broker/restore", []string{"cluster", "cluster/config", "cluster/local", "log", "log/producer", "log/record", "log/segment", "tier", "internal/vfs"}},
+	{"broker/offsetcopy", []string{"broker/group", "cluster", "tier"}},
+	{"broker/restore", []string{"broker/coord", "broker/group", "cluster", "cluster/config", "cluster/local", "log", "log/producer", "log/record", "log/segment", "tier", "internal/vfs"}},
 	{"protocol/api", []string{
 		"protocol", "broker/auth", "broker/partition", "broker/group", "broker/share", "broker/txn",
 		"cluster", "cluster/config", "delay", "log", "log/record", "tier",
 	}},
 	{"broker", []string{
-		"broker/auth", "broker/coord", "broker/group", "broker/share", "broker/txn", "broker/partition", "broker/deadletter", "broker/inflight", "broker/rest", "broker/remote", "broker/restore", "broker/schedules",
+		"broker/auth", "broker/coord", "broker/group", "broker/share", "broker/txn", "broker/partition", "broker/deadletter", "broker/inflight", "broker/offsetcopy", "broker/rest", "broker/remote", "broker/restore", "broker/schedules",
 		"protocol", "protocol/api",
 		"cluster", "cluster/config", "cluster/local", "cluster/replica", "delay", "tier",
 		"log", "log/record", "log/segment", "log/producer", "internal/vfs", "internal/assert",

@@ -1,0 +1,110 @@
+package tier_test
+
+import (
+	"errors"
+	"reflect"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/morrowmq/morrow/tier"
+	"github.com/morrowmq/morrow/tier/tiertest"
+)
+
+func committedAt(offset int64) *tier.GroupOffsets {
+	return &tier.GroupOffsets{
+		Time: time.Now().UnixMilli(), Node: 4, Journal: tier.TopicID{7}, Shards: 50, Config: map[string]string{"cleanup.policy": "compact"},
+		Offsets: []tier.GroupOffset{
+			{Group: "g", TopicName: "orders", Topic: orders.Topic, Partition: 3, Offset: offset, LeaderEpoch: 2, Metadata: "m", Committed: 1000, Expires: -1},
+			{Group: "h", TopicName: "orders", Topic: orders.Topic, Offset: 1, LeaderEpoch: -1, Expires: 5},
+		},
+	}
+}
+
+// TestGroupOffsetsAreReplacedByWhatIsNewer fails each request of it in every way. What a reader finds is a whole copy, and once the store works, the last.
+func TestGroupOffsetsAreReplacedByWhatIsNewer(t *testing.T) {
+	for _, f := range []tiertest.Fault{tiertest.Refuse, tiertest.LoseReply, tiertest.Late, tiertest.Vanish, tiertest.Truncate} {
+		for n, fired := 0, true; fired; n++ {
+			inWorld(t, func(w *world) {
+				w.start()
+				w.settle()
+				first, second := committedAt(10), committedAt(20)
+				if err := w.tier.PutGroupOffsets(w.t.Context(), first); err != nil {
+					w.t.Fatal(err)
+				}
+				rule := w.bucket.Add(tiertest.Rule{After: n, Fault: f})
+				err := w.tier.PutGroupOffsets(w.t.Context(), second)
+				fired = w.bucket.Fired(rule) > 0
+				w.bucket.Heal()
+				got, rerr := tier.ReadGroupOffsets(w.calm(), w.bucket, cluster)
+				switch {
+				case errors.Is(rerr, tier.ErrCorrupt) && f == tiertest.Truncate && err != nil: // noticed
+				case rerr != nil || len(got) != 1 || !reflect.DeepEqual(got[0], first) && !reflect.DeepEqual(got[0], second):
+					w.t.Errorf("request %d, %v: read %+v, %v", n, f, got, rerr)
+				case err == nil && !reflect.DeepEqual(got[0], second):
+					w.t.Errorf("request %d, %v: said to be stored, read %+v", n, f, got[0])
+				}
+				w.bucket.DeliverLate()
+				for range 2 { // the late one may have come between
+					err = w.tier.PutGroupOffsets(w.t.Context(), second)
+				}
+				got, rerr = tier.ReadGroupOffsets(w.calm(), w.bucket, cluster)
+				if err != nil || rerr != nil || len(got) != 1 || !reflect.DeepEqual(got[0], second) {
+					w.t.Errorf("request %d, %v: in the end %+v, %v, %v", n, f, got, err, rerr)
+				}
+			})
+			if t.Failed() {
+				return
+			}
+		}
+	}
+}
+
+func TestGroupOffsetsThatHaveNotChangedAreNotStoredAgain(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.start()
+		w.settle()
+		if !w.tier.GroupsCopied().IsZero() {
+			w.t.Error("copied before there was anything")
+		}
+		for range 3 {
+			if err := w.tier.PutGroupOffsets(w.t.Context(), committedAt(10)); err != nil {
+				w.t.Fatal(err)
+			}
+			time.Sleep(time.Minute)
+		}
+		puts := 0
+		for _, r := range w.bucket.Requests() {
+			if r == "put "+cluster+"/groups/4" {
+				puts++
+			}
+		}
+		if puts != 1 || time.Since(w.tier.GroupsCopied()) != time.Minute {
+			w.t.Errorf("%d copies, the last was %v ago", puts, time.Since(w.tier.GroupsCopied()))
+		}
+	})
+}
+
+// TestBrokerThatWasTakenForDeadReplacesNoGroupOffsets: another owns the cluster id; what that one knows stays.
+func TestBrokerThatWasTakenForDeadReplacesNoGroupOffsets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.start()
+		defer w.stop()
+		w.settle()
+		if err := w.tier.PutGroupOffsets(t.Context(), committedAt(10)); err != nil {
+			t.Fatal(err)
+		}
+		me := tier.Owner{Instance: "another", Name: "another"}
+		if err := tier.ClaimOwner(w.calm(), w.bucket, cluster, me, true); err != nil {
+			t.Fatal(err)
+		}
+		var owned *tier.OwnedError
+		if err := w.tier.PutGroupOffsets(t.Context(), committedAt(20)); !errors.As(err, &owned) {
+			t.Errorf("%v", err)
+		}
+		if got, err := tier.ReadGroupOffsets(w.calm(), w.bucket, cluster); err != nil || got[0].Offsets[0].Offset != 10 {
+			t.Errorf("%+v, %v", got, err)
+		}
+	})
+}
