@@ -180,8 +180,8 @@ func (r *retention) plan() plan {
 		if active && s.Size == 0 || !r.decided(s) {
 			return p
 		}
-		drop := s.End <= r.floor.Gate && (s.Size == 0 || s.End <= r.reported || r.cfg.Delete && (r.older(s, r.cfg.RetentionMs) || over(size, s.Size, r.cfg.RetentionBytes)))
-		evict := !active && r.floor.Tiered && s.End <= r.floor.Confirmed && (r.older(s, localMs) || over(size, s.Size, localBytes))
+		drop := s.End <= r.floor.Gate && (s.Size == 0 || s.End <= r.reported || r.cfg.Delete && (s.OlderThan(r.cfg.RetentionMs, r.now) || over(size, s.Size, r.cfg.RetentionBytes)))
+		evict := !active && r.floor.Tiered && s.End <= r.floor.Confirmed && (s.OlderThan(localMs, r.now) || over(size, s.Size, localBytes))
 		if !drop && !evict {
 			return p
 		}
@@ -203,11 +203,6 @@ func (r *retention) plan() plan {
 // delayed record of an open transaction.
 func (r *retention) decided(s *segment.Info) bool {
 	return s.End <= r.hw && (s.HiddenBytes == 0 || s.End <= r.stable)
-}
-
-// older reports whether the newest record or receive time of a segment is more than ms ago.
-func (r *retention) older(s *segment.Info, ms int64) bool {
-	return ms >= 0 && s.Timestamp() >= 0 && r.now-s.Timestamp() > ms
 }
 
 // over reports whether a log of size bytes is still large enough without a segment.

@@ -69,7 +69,7 @@ func (p *Partition) evictRuns(now time.Time) (removed int, err error) {
 	late := schedule.ReadLate(now.Add(2*prefetchAhead).UnixMilli(), min(c.SegmentBytes/2, smallRun))
 	size := p.log.Size()
 	return p.log.Evict(p.confirmed(), func(s segment.Info) bool {
-		old := c.LocalRetentionMs >= 0 && s.Timestamp() >= 0 && s.Timestamp()+c.LocalRetentionMs < now.UnixMilli()
+		old := s.OlderThan(c.LocalRetentionMs, now.UnixMilli())
 		large := c.LocalRetentionBytes >= 0 && size-s.Size >= c.LocalRetentionBytes
 		if !old && !large || !slices.ContainsFunc(late, func(r delay.Range) bool { return r.From <= s.Base && s.End <= r.To }) {
 			return false

@@ -3,7 +3,9 @@ package partition
 import (
 	"bytes"
 	"context"
+	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -49,6 +51,21 @@ func TestStartDoesNotReadAgainWhatHoldsNothingPending(t *testing.T) {
 		w.load()
 		if s := w.stats(p); s.Pending != 1 {
 			t.Errorf("%d are pending", s.Pending)
+		}
+	})
+}
+
+// A retention without end, as it is often written, has not passed: nothing is moved out of its way.
+func TestNothingExpiresWithTheLongestRetention(t *testing.T) {
+	living(t, func(t *testing.T, w *world) {
+		w.create("orders", 1, "retention.ms", strconv.FormatInt(math.MaxInt64, 10))
+		p := w.partition("orders")
+		stop := w.start()
+		w.rolled(p, delayed("later", "5h"), plain("b"))
+		time.Sleep(3 * tendInterval)
+		stop()
+		if s := w.stats(p); s.Pending != 1 || s.Spilled != 0 {
+			t.Errorf("%d are pending, %d of them in runs", s.Pending, s.Spilled)
 		}
 	})
 }

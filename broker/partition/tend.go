@@ -165,7 +165,7 @@ func (p *Partition) expired(o log.Offsets, segments []segment.Info) int64 {
 	}
 	end, now := o.RealStart, p.now().UnixMilli()
 	for _, s := range segments {
-		old := age >= 0 && s.Timestamp() >= 0 && s.Timestamp()+age < now
+		old := s.OlderThan(age, now)
 		large := size >= 0 && total-s.Size >= size
 		if !s.Sealed || !old && !large && s.End > o.LogStart {
 			break

@@ -77,6 +77,11 @@ type Info struct {
 // Timestamp is what time retention counts from: the newest record or receive time. None if the segment is empty.
 func (i Info) Timestamp() int64 { return max(i.MaxTimestamp, i.MaxReceived) }
 
+// OlderThan reports whether the newest record or receive time is more than ms before now, ms; a negative age is never reached.
+func (i Info) OlderThan(ms, now int64) bool {
+	return ms >= 0 && i.Timestamp() >= 0 && now-i.Timestamp() > ms
+}
+
 // Create makes an empty segment. Its name is durable when Create returns.
 func Create(o Options, base int64, preallocate int64) (*Segment, error) {
 	s := newSegment(o, base)
