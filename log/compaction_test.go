@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -122,6 +123,20 @@ func TestCompactionKeepsTheLastVisibleBatch(t *testing.T) {
 	l = compactable(t, s)
 	equal(t, l.Offsets().VisibleEnd, before.VisibleEnd)
 	equal(t, values(t, l, ReadRequest{MaxBytes: 1 << 20}), []string{"0:"})
+	check(t, s.Close())
+}
+
+// Tombstones that are to stay for ever do: the time until which they stay does not wrap.
+func TestTombstonesStayForTheLongestTime(t *testing.T) {
+	s := openSet(t, vfs.NewMem(), "data")
+	l := compactable(t, s, func(c *Config) { c.DeleteRetentionMs = math.MaxInt64 })
+	fill(t, s, l, keyed(0, "a=1"), keyed(0, "a"), keyed(0, "b=1"))
+	for range 3 {
+		check(t, l.Roll())
+		clean(t, l, 0, forever)
+		equal(t, scanned(t, l)[0], "1:a")
+		fill(t, s, l, keyed(0, "b=2"))
+	}
 	check(t, s.Close())
 }
 

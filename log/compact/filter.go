@@ -1,6 +1,8 @@
 package compact
 
 import (
+	"math"
+
 	"github.com/morrowmq/morrow/log/record"
 	"github.com/morrowmq/morrow/log/segment"
 )
@@ -151,7 +153,7 @@ func (f *filter) expired(b record.Batch) bool {
 
 // thin is the batch with the records that keep wants, and with the time until which its tombstones stay, if there is room for that.
 func (f *filter) thin(b record.Batch, room int64, keep func(*record.View) bool) (outcome, error) {
-	a, base := b.Attributes()|record.DeleteHorizon, f.Now+f.DeleteRetentionMs
+	a, base := b.Attributes()|record.DeleteHorizon, f.Now+min(f.DeleteRetentionMs, math.MaxInt64-f.Now)
 	t, err := f.builder.Thin(b, a, base, keep, f.d)
 	if err != nil {
 		return outcome{}, err
