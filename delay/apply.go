@@ -3,6 +3,7 @@ package delay
 import (
 	"fmt"
 	"math"
+	"sync"
 
 	"github.com/morrowmq/morrow/log/record"
 )
@@ -17,6 +18,17 @@ type op struct {
 	name string
 	// producerID of an entry or a marker within a transaction.
 	producerID int64
+}
+
+// opLists has lists of changes that nobody uses: a schedule needs one for a moment, a large batch makes a large one, and schedules may be many.
+var opLists = sync.Pool{New: func() any { return new([]op) }}
+
+func takeOps() []op { return (*opLists.Get().(*[]op))[:0] }
+
+// giveOps clears the list, because names are kept by it.
+func giveOps(list []op) {
+	clear(list)
+	opLists.Put(&list)
 }
 
 type opKind uint8
@@ -65,7 +77,7 @@ func (s *Schedule) ApplyPlan(p *Plan, base int64) error {
 		}
 		return nil
 	}
-	s.ops = s.ops[:0]
+	s.noOps()
 	for i := range p.splitter.items {
 		it := &p.splitter.items[i]
 		o := op{kind: opSchedule, at: base + int64(it.index)}
@@ -87,7 +99,7 @@ func (s *Schedule) ApplyPlan(p *Plan, base int64) error {
 
 // ApplyDelivery is Apply for the batches of a delivery that was admitted and appended.
 func (s *Schedule) ApplyDelivery(d *Delivery) {
-	s.ops = s.ops[:0]
+	s.noOps()
 	at := d.Batches[0].BaseOffset()
 	for i := d.first; i < d.next; i++ {
 		if !d.gone[i] {
@@ -96,6 +108,14 @@ func (s *Schedule) ApplyDelivery(d *Delivery) {
 		}
 	}
 	s.doAll(at, math.MinInt64)
+}
+
+// noOps begins a list of changes.
+func (s *Schedule) noOps() {
+	if s.ops == nil {
+		s.ops = takeOps()
+	}
+	s.ops = s.ops[:0]
 }
 
 // doAll carries out s.ops, which bring the schedule to the offset end.
@@ -109,6 +129,9 @@ func (s *Schedule) doAll(end, received int64) {
 				due = min(due, o.entry.Due)
 			}
 			if o.at >= s.highWatermark {
+				if s.undo == nil {
+					s.undo = takeOps()
+				}
 				s.undo = append(s.undo, *o)
 			} else {
 				s.fold(o)
@@ -126,13 +149,13 @@ func (s *Schedule) doAll(end, received int64) {
 	if earlier {
 		wake(due)
 	}
-	clear(s.ops)
-	s.ops = s.ops[:0]
+	giveOps(s.ops)
+	s.ops = nil
 }
 
 // read fills s.ops with what a batch means.
 func (s *Schedule) read(b record.Batch) error {
-	s.ops = s.ops[:0]
+	s.noOps()
 	switch {
 	case b.Hidden():
 		return b.Walk(nil, func(v *record.View) error { return s.readHidden(b, v) })

@@ -3,6 +3,7 @@ package delay
 import (
 	"math/bits"
 	"slices"
+	"sync"
 )
 
 // maxInbox is the most entries in an inbox: enough that buckets get several each, so few that they are sorted in a millisecond.
@@ -13,9 +14,10 @@ type inbox struct {
 	entries []Entry
 	// first is before all entries, or one of them; lastEntry if there are none.
 	first Entry
-	// spare takes turns with entries when they are sorted.
-	spare []Entry
 }
+
+// spares are what entries are moved to and fro when they are sorted.
+var spares = sync.Pool{New: func() any { return new([]Entry) }}
 
 func (x *inbox) add(e Entry) {
 	x.entries = append(x.entries, e)
@@ -30,8 +32,10 @@ func (x *inbox) empty() []Entry {
 	if len(entries) < minRadix {
 		slices.SortFunc(entries, Entry.compare)
 	} else {
-		x.spare = slices.Grow(x.spare[:0], len(entries))[:len(entries)]
-		entries, x.spare = radixSort(entries, x.spare)
+		spare := *spares.Get().(*[]Entry)
+		spare = slices.Grow(spare[:0], len(entries))[:len(entries)]
+		entries, spare = radixSort(entries, spare)
+		spares.Put(&spare)
 	}
 	x.entries, x.first = entries[:0], lastEntry
 	return entries

@@ -76,7 +76,7 @@ func (x *index) insert(e Entry) {
 		return
 	}
 	x.inbox.add(e)
-	if len(x.inbox.entries) >= min(maxInbox, 1+x.count/8) {
+	if len(x.inbox.entries) >= min(maxInbox, 1+x.count/16) {
 		x.settle(lastEntry)
 	}
 }

@@ -15,7 +15,7 @@ import (
 // Invariants: what is pending at or above floor is in near or in a flight, what is pending below is in exactly one run; an entry
 // in a flight is in no other; a run changes only by proofs below the high watermark, those above are in undo and runs.above.
 type Schedule struct {
-	// ops is Apply's scratch.
+	// ops is the list of changes that is being made; nil while none is.
 	ops []op
 
 	// mu guards everything below. It is held for memory operations only.

@@ -31,11 +31,12 @@ func (s *Schedule) AdvanceHighWatermark(end int64) {
 		s.fold(&s.undo[n])
 		n++
 	}
-	if n == len(s.undo) {
-		s.undo = s.undo[:0]
-		return
+	if n < len(s.undo) {
+		s.undo = s.undo[n:]
+	} else if n > 0 {
+		giveOps(s.undo)
+		s.undo = nil
 	}
-	s.undo = s.undo[n:]
 }
 
 // ErrRebuild is returned by Truncate when the end of a transaction was truncated: the schedule must be made anew from the log.
