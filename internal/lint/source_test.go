@@ -67,15 +67,25 @@ func parse(name string, src []byte) (*file, error) {
 	}, nil
 }
 
-// moduleFiles parses every Go file of the module whatever its build constraints, once for all tests. Nested modules and
-// the directories the go command ignores are not part of it.
+// moduleFiles parses every Go file of the module whatever its build constraints, once for all tests.
 var moduleFiles = sync.OnceValues(func() ([]*file, error) {
+	var files []*file
+	err := eachFile(".go", func(name string, src []byte) error {
+		f, err := parse(name, src)
+		files = append(files, f)
+		return err
+	})
+	return files, err
+})
+
+// eachFile calls do for every file of the module whose name ends so, with its path relative to the module. Nested modules
+// and the directories the go command ignores are not part of it.
+func eachFile(suffix string, do func(name string, text []byte) error) error {
 	root, err := filepath.Abs("../..")
 	if err != nil {
-		return nil, err
+		return err
 	}
-	var files []*file
-	err = filepath.WalkDir(root, func(full string, d fs.DirEntry, err error) error {
+	return filepath.WalkDir(root, func(full string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
@@ -85,10 +95,10 @@ var moduleFiles = sync.OnceValues(func() ([]*file, error) {
 			}
 			return nil
 		}
-		if !strings.HasSuffix(full, ".go") {
+		if !strings.HasSuffix(full, suffix) {
 			return nil
 		}
-		src, err := os.ReadFile(full)
+		text, err := os.ReadFile(full)
 		if err != nil {
 			return err
 		}
@@ -96,15 +106,9 @@ var moduleFiles = sync.OnceValues(func() ([]*file, error) {
 		if err != nil {
 			return err
 		}
-		f, err := parse(filepath.ToSlash(rel), src)
-		if err != nil {
-			return err
-		}
-		files = append(files, f)
-		return nil
+		return do(filepath.ToSlash(rel), text)
 	})
-	return files, err
-})
+}
 
 func skipped(full, name string) bool {
 	if name == "testdata" || name == "node_modules" || name == "data" || strings.HasPrefix(name, ".") || strings.HasPrefix(name, "_") {
