@@ -1,7 +1,9 @@
 package rest
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -9,83 +11,101 @@ import (
 	"testing"
 )
 
-// counted counts what is read of a body.
-type counted struct {
-	io.Reader
-	n int
-}
+var (
+	errGone = errors.New("gone")
+	errBusy = errors.New("busy")
 
-func (c *counted) Read(p []byte) (int, error) {
-	n, err := c.Reader.Read(p)
-	c.n += n
-	return n, err
-}
-
-// spaces never ends.
-type spaces struct{}
-
-func (spaces) Read(p []byte) (int, error) {
-	for i := range p {
-		p[i] = ' '
+	kinds = Kinds{
+		{Is: errGone, Status: http.StatusNotFound, Code: "gone"},
+		{Is: errBusy, Status: http.StatusServiceUnavailable, Code: "busy"},
 	}
-	return len(p), nil
+)
+
+// ask sends a body to a route that answers with what f returns.
+func ask(t *testing.T, body io.Reader, f func(*http.Request) (any, error)) *http.Response {
+	t.Helper()
+	r := kinds.Route(http.MethodPost, "/x", f)
+	if r.Method != http.MethodPost || r.Path != "/x" {
+		t.Errorf("route %+v", r)
+	}
+	w := httptest.NewRecorder()
+	r.Handler(w, httptest.NewRequest(http.MethodPost, "/x", body))
+	return w.Result()
 }
 
-func TestBodiesAreJudged(t *testing.T) {
-	route := Kinds{}.Route(http.MethodPost, "/", func(r *http.Request) (any, error) {
-		v := struct {
-			Name string `json:"name"`
-		}{"unset"}
-		err := Decode(r, &v)
-		return v, err
-	})
-	for name, test := range map[string]struct {
-		body   io.Reader
-		status int
-		want   string
-	}{
-		"none":           {strings.NewReader(""), http.StatusOK, `{"name":"unset"}`},
-		"right":          {strings.NewReader(`{"name":"a"}`), http.StatusOK, `{"name":"a"}`},
-		"right, at most": {strings.NewReader(`{"name":"` + strings.Repeat("a", maxBody-11) + `"}`), http.StatusOK, `"aaa`},
-		"one more":       {strings.NewReader(`{"name":"` + strings.Repeat("a", maxBody-10) + `"}`), http.StatusRequestEntityTooLarge, `"error":"too_large"`},
-		"without end":    {spaces{}, http.StatusRequestEntityTooLarge, "more than 1048576 bytes"},
-		"unknown field":  {strings.NewReader(`{"nmae":"a"}`), http.StatusBadRequest, "unknown field"},
-		"two values":     {strings.NewReader(`{"name":"a"}{}`), http.StatusBadRequest, "more than one JSON value"},
-		"cut short":      {strings.NewReader(`{"name":`), http.StatusBadRequest, "cannot be read"},
-		"too deep":       {strings.NewReader(strings.Repeat("[", maxBody)), http.StatusBadRequest, "cannot be read"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			body := &counted{Reader: test.body}
-			r := httptest.NewRequest(route.Method, "/", body)
-			if s, ok := test.body.(*strings.Reader); ok {
-				r.ContentLength = s.Size()
-			}
-			w := httptest.NewRecorder()
-			route.Handler(w, r)
-			if w.Code != test.status || !strings.Contains(w.Body.String(), test.want) {
-				t.Errorf("answered %d %.200s, want %d with %s", w.Code, w.Body, test.status, test.want)
-			}
-			if body.n > maxBody+1 {
-				t.Errorf("%d bytes were read", body.n)
-			}
-		})
+func text(t *testing.T, r *http.Response) string {
+	t.Helper()
+	b, err := io.ReadAll(r.Body)
+	if err != nil {
+		t.Fatal(err)
 	}
+	return string(b)
 }
 
 func TestErrorsAreToldByTheirKind(t *testing.T) {
-	gone := errors.New("gone")
-	kinds := Kinds{{Is: gone, Status: http.StatusNotFound, Code: "gone"}}
-	for _, test := range []struct {
+	for _, c := range []struct {
 		err    error
 		status int
-		code   string
+		body   string
 	}{
-		{gone, http.StatusNotFound, "gone"},
-		{BadRequest("bad"), http.StatusBadRequest, "bad_request"},
-		{errors.New("disk"), http.StatusInternalServerError, "internal"},
+		{fmt.Errorf("topic a: %w", errGone), 404, `{"error":"gone","message":"topic a: gone"}`},
+		{errors.Join(errBusy, errGone), 404, `{"error":"gone","message":"busy\ngone"}`}, // the first kind of the list
+		{fmt.Errorf("wait: %w", context.DeadlineExceeded), 504, `{"error":"timeout","message":"wait: context deadline exceeded"}`},
+		{context.Canceled, 503, `{"error":"stopping","message":"context canceled"}`},
+		{errors.New("disk on fire"), 500, `{"error":"internal","message":"disk on fire"}`},
+		{BadRequest("limit is %d", 0), 400, `{"error":"bad_request","message":"limit is 0"}`},
+		{fmt.Errorf("somewhere: %w", Refuse(http.StatusConflict, "too_late", "%q", "x")), 409, `{"error":"too_late","message":"\"x\""}`},
 	} {
-		if e := kinds.Classify(test.err); e.Status != test.status || e.Code != test.code {
-			t.Errorf("%v is told as %d %s", test.err, e.Status, e.Code)
+		r := ask(t, nil, func(*http.Request) (any, error) { return "not sent", c.err })
+		if got := text(t, r); r.StatusCode != c.status || got != c.body+"\n" {
+			t.Errorf("%v: %d %s", c.err, r.StatusCode, got)
 		}
+	}
+}
+
+func TestAnswersAreJSONThatNobodyKeeps(t *testing.T) {
+	r := ask(t, nil, func(*http.Request) (any, error) { return map[string]int{"n": 1}, nil })
+	if got := text(t, r); r.StatusCode != http.StatusOK || got != "{\"n\":1}\n" {
+		t.Errorf("%d %q", r.StatusCode, got)
+	}
+	for name, want := range map[string]string{"Content-Type": "application/json", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"} {
+		if got := r.Header.Get(name); got != want {
+			t.Errorf("%s is %q, want %q", name, got, want)
+		}
+	}
+	if r := ask(t, nil, func(*http.Request) (any, error) { return func() {}, nil }); r.StatusCode != http.StatusInternalServerError {
+		t.Errorf("what cannot be sent: %d", r.StatusCode)
+	}
+}
+
+func TestBodiesAreReadStrictly(t *testing.T) {
+	for body, want := range map[string]string{
+		``:                         "7",
+		`{}`:                       "7",
+		`{"n":1}`:                  "1",
+		"{\"n\":1}\n":              "1",
+		`{"n":"x"}`:                "the body cannot be read: json: cannot unmarshal",
+		`{"m":1}`:                  `the body cannot be read: json: unknown field "m"`,
+		`{"n":1`:                   "the body cannot be read: unexpected EOF",
+		`{"n":1} {"n":2}`:          "the body cannot be read: there is more than one JSON value",
+		`{"n":1} trailing`:         "the body cannot be read: there is more than one JSON value",
+	} {
+		r := ask(t, strings.NewReader(body), func(r *http.Request) (any, error) {
+			v := struct{ N int }{7}
+			err := Decode(r, &v)
+			return v.N, err
+		})
+		got, status := text(t, r), http.StatusOK
+		if strings.HasPrefix(want, "the body") {
+			status = http.StatusBadRequest
+			want = strings.ReplaceAll(want, `"`, `\"`)
+		}
+		if r.StatusCode != status || !strings.Contains(got, want) {
+			t.Errorf("%.40q: %d %s, want %d %s", body, r.StatusCode, got, status, want)
+		}
+	}
+	r := ask(t, strings.NewReader(strings.Repeat(" ", maxBody+1)), func(r *http.Request) (any, error) { return nil, Decode(r, new(int)) })
+	if got := text(t, r); r.StatusCode != http.StatusRequestEntityTooLarge || !strings.Contains(got, `"too_large"`) {
+		t.Errorf("a large body: %d %s", r.StatusCode, got)
 	}
 }
