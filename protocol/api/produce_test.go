@@ -190,10 +190,12 @@ func TestProduceRefusesOnePartitionAndStoresTheOther(t *testing.T) {
 	}
 }
 
-// TestProduceRefusedForMemoryStoresNothing counts what a request has left behind in each of its partitions.
+// TestProduceRefusedForMemoryStoresNothing counts what a request has left behind in each of its partitions, while what is to be moved out of
+// memory cannot be read.
 func TestProduceRefusedForMemoryStoresNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, with("delay.index.memory", "1048576"))
+		fault := vfs.NewFault(vfs.NewMem())
+		w := newWorld(t, with("delay.index.memory", "1048576"), on(fault))
 		w.create("full", 1)
 		w.create("orders", 3)
 		c := w.connect()
@@ -205,7 +207,9 @@ func TestProduceRefusedForMemoryStoresNothing(t *testing.T) {
 		for range 6 { // of 24 bytes each: more than a quarter too many
 			c.produce("full", many...)
 		}
-		time.Sleep(300 * time.Millisecond) // seen, and not yet spilled
+		held := make(chan struct{})
+		fault.Add(vfs.Rule{Ops: vfs.OpRead, Times: vfs.Forever, Do: func() { <-held }}) // of what is moved to a run
+		time.Sleep(300 * time.Millisecond)
 		req := func() *kmsg.ProduceRequest {
 			return producingTo("orders", batch(delayed("a", "1h")), batch(values("b")...), batch(rec{}, delayed("c", "1h")))
 		}
@@ -219,6 +223,7 @@ func TestProduceRefusedForMemoryStoresNothing(t *testing.T) {
 				t.Errorf("log of partition %d ends at %d, want %d", i, end, want)
 			}
 		}
+		close(held)
 		time.Sleep(5 * time.Second)
 		for _, p := range ask[*kmsg.ProduceResponse](c, 9, req()).Topics[0].Partitions {
 			wantCode(t, "later", p.ErrorCode, nil)
