@@ -75,7 +75,7 @@ func (c *shareSessions) create(m shareMember, conn *protocol.Conn) (*shareSessio
 func (c *shareSessions) bindLocked(s *shareSession, conn *protocol.Conn) {
 	s.conn = conn
 	s.cancel = conn.OnClose(func() {
-		if c.remove(s) {
+		if c.removeWith(s, conn) {
 			c.gone(s)
 		}
 	})
@@ -100,6 +100,17 @@ func (c *shareSessions) find(m shareMember, fetching *protocol.Conn) (*shareSess
 func (c *shareSessions) remove(s *shareSession) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.removeLocked(s)
+}
+
+// removeWith ends a session whose connection has gone, unless another connection has begun to fetch for it meanwhile.
+func (c *shareSessions) removeWith(s *shareSession, conn *protocol.Conn) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return s.conn == conn && c.removeLocked(s)
+}
+
+func (c *shareSessions) removeLocked(s *shareSession) bool {
 	if c.byID[s.shareMember] != s {
 		return false
 	}
