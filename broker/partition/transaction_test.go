@@ -16,10 +16,14 @@ import (
 
 // transactional makes a batch part of a transaction of producer 5.
 func transactional(b record.Batch, epoch int16, sequence int32) record.Batch {
+	return transactionalOf(5, b, epoch, sequence)
+}
+
+func transactionalOf(producer int64, b record.Batch, epoch int16, sequence int32) record.Batch {
 	var w record.Builder
 	w.ResetLike(b)
 	w.SetAttributes(record.Transactional)
-	w.SetProducer(5, epoch, sequence)
+	w.SetProducer(producer, epoch, sequence)
 	if err := b.Walk(nil, func(v *record.View) error { w.AddView(v); return nil }); err != nil {
 		panic(err)
 	}
