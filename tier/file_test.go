@@ -160,6 +160,26 @@ func TestFileBucketErrorsHaveAKind(t *testing.T) {
 	}
 }
 
+// TestFileBucketListsATopicWithoutReadingTheDirectoryOfAll: to delete many topics takes no longer the more of them there are.
+func TestFileBucketListsATopicWithoutReadingTheDirectoryOfAll(t *testing.T) {
+	fault := vfs.NewFault(vfs.NewMem())
+	b := openFile(t, fault)
+	for _, key := range []string{"cluster/one/0/a", "cluster/one/deleted", "cluster/two/0/b"} {
+		if _, err := b.Put(t.Context(), key, sum(nil), tier.PutOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all := fault.Add(vfs.Rule{Ops: vfs.OpList, Name: "cluster", Times: vfs.Forever})
+	var keys []string
+	err := b.List(t.Context(), "cluster/one/", func(o tier.Object) error {
+		keys = append(keys, o.Key)
+		return nil
+	})
+	if got := strings.Join(keys, " "); err != nil || got != "cluster/one/0/a cluster/one/deleted" || fault.Fired(all) > 0 {
+		t.Errorf("listed %s, %v; the directory of all was read %d times", got, err, fault.Fired(all))
+	}
+}
+
 // TestFileBucketLooksAtTheBytes: a file that was damaged on disk does not have the checksum it was stored with.
 func TestFileBucketLooksAtTheBytes(t *testing.T) {
 	mem := vfs.NewMem()

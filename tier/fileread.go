@@ -177,7 +177,7 @@ func (b *FileBucket) List(ctx context.Context, prefix string, visit func(Object)
 
 // walk visits the files below a directory whose keys begin with prefix. dir is "" or ends with a slash.
 func (b *FileBucket) walk(ctx context.Context, dir, prefix string, visit func(Object) error) error {
-	names, err := b.fs.List(vfs.Join(b.dir, dir))
+	names, err := b.namesIn(dir, prefix)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -217,6 +217,16 @@ func (b *FileBucket) walk(ctx context.Context, dir, prefix string, visit func(Ob
 		}
 	}
 	return nil
+}
+
+// namesIn returns the names in a directory that may matter for prefix. Where it says which one, the directory, which may be that of
+// all topics, is not read.
+func (b *FileBucket) namesIn(dir, prefix string) ([]string, error) {
+	rest, below := strings.CutPrefix(prefix, dir)
+	if name, _, deeper := strings.Cut(rest, "/"); below && deeper && name != "." && fs.ValidPath(name) {
+		return []string{name}, nil
+	}
+	return b.fs.List(vfs.Join(b.dir, dir))
 }
 
 // overlaps reports whether a path or something below it can begin with prefix.

@@ -66,7 +66,7 @@ func (t *Tier) deleteTopics(ctx context.Context) error {
 		} else {
 			failures = 0
 		}
-		if err != nil && !refused {
+		if err != nil && !refused && ctx.Err() == nil {
 			t.logger.Warn("tier: a topic's remote data could not be deleted yet", "in", wait, "err", err)
 		}
 		if err := t.waitDeletion(ctx, wait); err != nil {
@@ -101,6 +101,9 @@ func (t *Tier) deletePending(ctx context.Context) error {
 		topic, err := ParseTopicID(name)
 		if err != nil {
 			continue // the temporary file of a record that was never finished
+		}
+		if err := ctx.Err(); err != nil {
+			return err
 		}
 		errs = append(errs, t.deleteRecorded(ctx, topic))
 	}

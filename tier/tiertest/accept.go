@@ -250,7 +250,7 @@ func testList(t *testing.T, b tier.Bucket) {
 	for _, key := range keys {
 		put(t, b, key, []byte(key))
 	}
-	for _, prefix := range []string{"l/", "l/a", "l/a/", "l/a/1", "l/b/c/", "nothing"} {
+	for _, prefix := range []string{"l/", "l/a", "l/a/", "l/a/1", "l/b/c/", "l/b0/", "nothing", "nothing/at/all"} {
 		var want, got []string
 		for _, key := range keys {
 			if len(key) >= len(prefix) && key[:len(prefix)] == prefix {
