@@ -86,9 +86,9 @@ func (c *CancelMany) check() (f delay.Filter, limit int, err error) {
 	case c.Limit < 0 || c.Limit > maxMany:
 		return f, 0, rest.BadRequest("limit is %d, expected a number from 1 to %d", c.Limit, maxMany)
 	case c.Limit == 0:
-		return f, manyRecords, nil
+		return f, manyRecords, checkRange(f)
 	}
-	return f, c.Limit, nil
+	return f, c.Limit, checkRange(f)
 }
 
 // after says of an error what had been done before it.

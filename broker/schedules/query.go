@@ -17,8 +17,18 @@ func filter(q url.Values) (f delay.Filter, err error) {
 	if f.From, err = timeParameter(q, "from", 0); err != nil {
 		return f, err
 	}
-	f.Until, err = timeParameter(q, "until", math.MaxInt64)
-	return f, err
+	if f.Until, err = timeParameter(q, "until", math.MaxInt64); err != nil {
+		return f, err
+	}
+	return f, checkRange(f)
+}
+
+// checkRange refuses a range of due times in which nothing can lie: it was meant otherwise.
+func checkRange(f delay.Filter) error {
+	if f.From < f.Until || f.From == 0 { // without a beginning it is just over
+		return nil
+	}
+	return rest.BadRequest("what is due from %d until %d (ms) is nothing: until must be later", f.From, f.Until)
 }
 
 // timeParameter reads an RFC 3339 time or milliseconds since the epoch.
