@@ -152,28 +152,59 @@ func (c RegisterBroker) decide(d *decision) (Change, error) {
 }
 
 func (c ChangePartitions) decide(d *decision) (Change, error) {
-	return each(d, c.Partitions, changePartition)
+	e := partitionEdit{img: d.img, topics: map[TopicID]*Topic{}}
+	errs := make([]error, len(c.Partitions))
+	for i, p := range c.Partitions {
+		errs[i] = e.change(p)
+	}
+	return e.made, batchError(errs)
 }
 
-func changePartition(d *decision, c PartitionChange) (Change, error) {
-	t, ok := d.img.TopicByID(c.Topic)
+// partitionEdit changes partitions one after the other, and copies each topic once: a start changes all partitions there are.
+type partitionEdit struct {
+	img    *Image
+	topics map[TopicID]*Topic // the copies
+	made   Change
+}
+
+func (e *partitionEdit) change(c PartitionChange) error {
+	t, ok := e.topic(c.Topic)
 	switch {
 	case !ok:
-		return Change{}, refuse(UnknownTopic, "there is no topic with id %s", c.Topic)
+		return refuse(UnknownTopic, "there is no topic with id %s", c.Topic)
 	case t.IsSchedule():
-		return Change{}, refuse(InternalTopic, "partitions of %q change with those of the topic whose schedule it is", t.Name)
+		return refuse(InternalTopic, "partitions of %q change with those of the topic whose schedule it is", t.Name)
 	case c.Partition < 0 || int(c.Partition) >= len(t.Partitions):
-		return Change{}, refuse(InvalidRequest, "topic %q has no partition %d", t.Name, c.Partition)
+		return refuse(InvalidRequest, "topic %q has no partition %d", t.Name, c.Partition)
 	}
 	next, err := c.apply(t.Name, t.Partitions[c.Partition])
 	if err != nil {
-		return Change{}, err
+		return err
 	}
-	change := Change{Topics: []*Topic{t.withPartition(c.Partition, next)}}
-	if s, ok := d.img.TopicByID(t.Schedule); ok {
-		change.Topics = append(change.Topics, s.withPartition(c.Partition, next))
+	e.put(t, c.Partition, next)
+	if s, ok := e.topic(t.Schedule); ok {
+		e.put(s, c.Partition, next)
 	}
-	return change, nil
+	return nil
+}
+
+// topic returns a topic as the changes before have left it.
+func (e *partitionEdit) topic(id TopicID) (*Topic, bool) {
+	if t, ok := e.topics[id]; ok {
+		return t, true
+	}
+	return e.img.TopicByID(id)
+}
+
+func (e *partitionEdit) put(t *Topic, number int32, p Partition) {
+	edited, ok := e.topics[t.ID]
+	if !ok {
+		edited = new(*t)
+		edited.Partitions = slices.Clone(t.Partitions)
+		e.topics[t.ID] = edited
+		e.made.Topics = append(e.made.Topics, edited)
+	}
+	edited.Partitions[number] = p
 }
 
 // apply returns the partition after the change.
@@ -195,13 +226,6 @@ func (c PartitionChange) apply(topic string, p Partition) (Partition, error) {
 	p.PartitionEpoch++
 	p.Leader, p.ISR = c.Leader, slices.Clone(c.ISR)
 	return p, nil
-}
-
-func (t *Topic) withPartition(i int32, p Partition) *Topic {
-	next := *t
-	next.Partitions = slices.Clone(t.Partitions)
-	next.Partitions[i] = p
-	return &next
 }
 
 func distinct(ids []int32) bool {

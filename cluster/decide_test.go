@@ -423,3 +423,21 @@ func TestRegisteringAgainChangesNothing(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Every partition is elected anew at each start: that must not take a copy of the topic for each of its partitions.
+func BenchmarkElectPartitionsOfALargeTopic(b *testing.B) {
+	const n = 10_000
+	topic := &Topic{Name: "orders", ID: TopicID{1}, Partitions: make([]Partition, n)}
+	elect := ChangePartitions{Partitions: make([]PartitionChange, n)}
+	for i := range n {
+		topic.Partitions[i] = Partition{Replicas: []int32{1}, ISR: []int32{1}, Leader: 1}
+		elect.Partitions[i] = PartitionChange{Topic: topic.ID, Partition: int32(i), Leader: 1, ISR: []int32{1}, Elected: true}
+	}
+	w := newWorld()
+	img := w.img.With(Change{Topics: []*Topic{topic}})
+	for b.Loop() {
+		if _, err := Decide(img, elect, w.now, w.newID); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
