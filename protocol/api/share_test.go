@@ -28,7 +28,7 @@ type sharer struct {
 }
 
 // sharing makes a topic, and a member of the group g that reads it from the beginning.
-func (w *world) sharing(t *testing.T, configs ...string) *sharer {
+func (w *world) sharing(t testing.TB, configs ...string) *sharer {
 	t.Helper()
 	w.setGroup("g", append([]string{"share.auto.offset.reset", "earliest"}, configs...)...)
 	topic := w.create("jobs", 1)
