@@ -6,7 +6,6 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
-
 	"golang.org/x/sync/errgroup"
 
 	"github.com/morrowmq/morrow/broker/coord"
