@@ -69,6 +69,13 @@ func TestCancellingOneRecordTakesNoFlagsForMany(t *testing.T) {
 	}
 }
 
+func TestTimelineOfNothingHasNoRows(t *testing.T) {
+	_, stdout, _ := scheduleAgainst(t, schedules.Timeline{Buckets: make([]schedules.Bucket, 24)}, http.StatusOK, "timeline", "orders")
+	if stdout != "nothing is pending\n" {
+		t.Errorf("printed %q", stdout)
+	}
+}
+
 func TestNegativeNumbersAreNotTakenForAll(t *testing.T) {
 	if asked, _, stderr := scheduleAgainst(t, nil, http.StatusOK, "list", "orders", "-n", "-5"); asked != "" || !strings.Contains(stderr, "must not be negative") {
 		t.Errorf("list -n -5 asked %q and printed %q", asked, stderr)

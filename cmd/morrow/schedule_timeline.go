@@ -53,9 +53,13 @@ func (c *scheduleClient) timeline(cmd *cobra.Command, topic string, q url.Values
 
 // drawTimeline draws a histogram, one row for each bucket.
 func drawTimeline(w io.Writer, t schedules.Timeline, width int) {
-	most := int64(1)
+	most := int64(0)
 	for _, b := range t.Buckets {
 		most = max(most, b.Count)
+	}
+	if most+t.Before+t.After == 0 {
+		fmt.Fprintln(w, "nothing is pending")
+		return
 	}
 	now := time.UnixMilli(t.NowMs)
 	fmt.Fprintln(w, "DUE FROM\t\tRECORDS\t")
@@ -72,7 +76,7 @@ func drawTimeline(w io.Writer, t schedules.Timeline, width int) {
 
 // bar is as long, in eighths of a character, as n is a part of most. What is not nothing can be seen.
 func bar(n, most int64, width int) string {
-	eighths := int(float64(n) / float64(most) * float64(max(width, 1)) * 8)
+	eighths := int(float64(n) / float64(max(most, 1)) * float64(max(width, 1)) * 8)
 	if n > 0 {
 		eighths = max(eighths, 1)
 	}
