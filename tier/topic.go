@@ -120,7 +120,8 @@ func (t *Tier) deleteRecorded(ctx context.Context, topic TopicID) error {
 	if err != nil && !errors.Is(err, ErrExists) {
 		return err
 	}
-	if _, err := emptyTopic(ctx, t.bucket, t.cluster, topic); err != nil {
+	objects, err := emptyTopic(ctx, t.bucket, t.cluster, topic)
+	if err != nil {
 		return err
 	}
 	if err := t.removeStates(topic); err != nil {
@@ -129,7 +130,9 @@ func (t *Tier) deleteRecorded(ctx context.Context, topic TopicID) error {
 	if err := t.fs.Remove(record); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	t.logger.Info("tier: remote data of a deleted topic is gone", "topic", topic.String())
+	if objects > 0 {
+		t.logger.Info("tier: remote data of a deleted topic is gone", "topic", topic.String(), "objects", objects)
+	}
 	return t.fs.SyncDir(t.deletionsDir())
 }
 
