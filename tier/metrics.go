@@ -97,7 +97,7 @@ var (
 	cacheBytesDesc = prometheus.NewDesc("morrow_tier_cache_bytes", "Bytes in the chunk cache.", []string{"where"}, nil)
 	sweptDesc      = prometheus.NewDesc("morrow_tier_swept_objects_total", "Orphaned objects deleted.", nil, nil)
 	abortsDesc     = prometheus.NewDesc("morrow_tier_abort_errors_total", "Multipart uploads that failed and could not be given up at once. A later sweep ends them.", nil, nil)
-	groupsDesc     = prometheus.NewDesc("morrow_tier_group_offsets_seconds", "Age of the copy of what groups have committed: how far back a restore would set them. Absent until there is one.", nil, nil)
+	groupsDesc     = prometheus.NewDesc("morrow_tier_group_offsets_seconds", "Age of the copy of what groups have committed: how far back a restore would set them. Infinite until there is one since the start.", nil, nil)
 	sweptBytesDesc = prometheus.NewDesc("morrow_tier_swept_bytes_total", "Bytes of orphaned objects deleted.", nil, nil)
 )
 
@@ -144,9 +144,11 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(cacheBytesDesc, prometheus.GaugeValue, float64(memory), "memory")
 	ch <- prometheus.MustNewConstMetric(cacheBytesDesc, prometheus.GaugeValue, float64(disk), "disk")
 	ch <- prometheus.MustNewConstMetric(sweptDesc, prometheus.CounterValue, float64(c.t.sweptOrphans.Load()))
+	groups := math.Inf(1)
 	if at := c.t.GroupsCopied(); !at.IsZero() {
-		ch <- prometheus.MustNewConstMetric(groupsDesc, prometheus.GaugeValue, c.t.since(at).Seconds())
+		groups = c.t.since(at).Seconds()
 	}
+	ch <- prometheus.MustNewConstMetric(groupsDesc, prometheus.GaugeValue, groups)
 	ch <- prometheus.MustNewConstMetric(sweptBytesDesc, prometheus.CounterValue, float64(c.t.sweptBytes.Load()))
 	aborts := int64(0) // a directory has none
 	if b, ok := underlying(c.t.bucket).(interface{ AbortErrors() int64 }); ok {
