@@ -8,6 +8,7 @@ import (
 	"math"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -46,7 +47,9 @@ type Dispatcher struct {
 	// express and bulk are the turns: who holds one may work. Larger windows than the first of a burst have turns of their own,
 	// so that they do not delay what is due now and then.
 	express, bulk chan *workspace
-	cache         cache
+	// loans counts the turns of bulk that others have got beside those that last too long.
+	loans atomic.Int32
+	cache cache
 	// poked tells Run that the head of the queue changed.
 	poked chan struct{}
 

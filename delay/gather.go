@@ -81,6 +81,14 @@ func (w *workspace) gather(ctx context.Context, src Source, shelf *shelf, f *fli
 			w.order = append(w.order, int32(i))
 		}
 	}
+	if w.burst {
+		// In a burst nearly all come to the arena.
+		size := 0
+		for _, i := range w.order {
+			size += int(entries[i].Size)
+		}
+		w.arena = slices.Grow(w.arena, size)
+	}
 	slices.SortFunc(w.order, func(i, j int32) int { return cmp.Compare(entries[i].Ticket, entries[j].Ticket) })
 	var first error
 	for rest := w.order; len(rest) > 0; {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -17,8 +18,11 @@ const (
 	windowBytes = 32 << 20
 	// maxUncommitted is how many appends may be on their way to the disk.
 	maxUncommitted = 32
-	// lease is how long a turn may last before another partition gets one too.
-	lease = 100 * time.Millisecond
+	// lease is how long a turn may last before another partition gets one too; if maxLoans have large windows that way already, only one
+	// that has lasted for stuckAfter. It bounds the memory of many partitions that share little of a processor.
+	lease      = 100 * time.Millisecond
+	maxLoans   = 2
+	stuckAfter = 5 * time.Second
 )
 
 // appended is a delivery that may not be committed yet.
@@ -80,14 +84,62 @@ func (l *Line) turn(ctx context.Context, window int) (more bool, err error) {
 	case <-ctx.Done():
 		return false, ctx.Err()
 	}
-	expired := time.AfterFunc(lease, func() { turns <- new(workspace) })
-	began := time.Now()
+	loan := l.d.lend(turns)
 	more, err = l.deliver(ctx, w, window)
-	l.d.metrics.turns.Observe(time.Since(began).Seconds())
-	if expired.Stop() {
-		turns <- w
-	}
+	l.d.metrics.turns.Observe(time.Since(loan.began).Seconds())
+	loan.end(w)
 	return more, err
+}
+
+// loan gives another line a turn if one lasts too long.
+type loan struct {
+	d     *Dispatcher
+	turns chan *workspace
+	began time.Time
+
+	mu    sync.Mutex
+	timer *time.Timer
+	given bool // guarded by mu
+	ended bool // guarded by mu
+}
+
+func (d *Dispatcher) lend(turns chan *workspace) *loan {
+	x := &loan{d: d, turns: turns, began: time.Now()}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.timer = time.AfterFunc(lease, x.expire)
+	return x
+}
+
+func (x *loan) expire() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.ended {
+		return
+	}
+	if x.turns == x.d.bulk {
+		if x.d.loans.Load() >= maxLoans && time.Since(x.began) < stuckAfter {
+			x.timer.Reset(lease)
+			return
+		}
+		x.d.loans.Add(1)
+	}
+	x.given = true
+	x.turns <- new(workspace)
+}
+
+// end gives the turn back, unless somebody has another one in its place.
+func (x *loan) end(w *workspace) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.ended = true
+	x.timer.Stop()
+	switch {
+	case !x.given:
+		x.turns <- w
+	case x.turns == x.d.bulk:
+		x.d.loans.Add(-1)
+	}
 }
 
 // deliver takes a window of due records and appends what it can of it. What it cannot is due as before.
@@ -133,7 +185,7 @@ func ignoreEarly(err error) error {
 	return err
 }
 
-// read brings the readers up to the present runs and lets them read what will be due soon. A run that cannot be read, or not in time, is
+// read brings the readers up to the present runs and lets them read what will be due soon, a window together. A run that cannot be read, or not in time, is
 // left out; the others go on.
 func (l *Line) read(ctx context.Context, now int64, window int) (version int) {
 	until := now + horizon.Milliseconds()
@@ -141,12 +193,13 @@ func (l *Line) read(ctx context.Context, now int64, window int) (version int) {
 	l.d.mu.Lock()
 	l.readers = readers
 	l.d.mu.Unlock()
+	window, maxBytes := max(minWindow, window/max(1, len(readers))), windowBytes/max(1, len(readers))
 	for _, d := range l.readers {
 		if d.stop.rest() > 0 {
 			continue
 		}
 		reading, cancel := context.WithTimeout(ctx, patience)
-		err := d.fill(reading, until, window, windowBytes)
+		err := d.fill(reading, until, window, maxBytes)
 		cancel()
 		switch {
 		case err == nil:

@@ -185,7 +185,7 @@ func (d *liveReader) advance(ctx context.Context) error {
 				d.live, live = append(d.live, it), live[1:]
 			}
 		}
-		d.queue = nil
+		d.queue, d.queued = nil, 0
 	}
 	return nil
 }

@@ -24,8 +24,9 @@ type reader struct {
 	// after is where reading began; fence the next batch to load.
 	after Entry
 	fence int
-	// queue is what was read and not handed out, in order.
-	queue []runItem
+	// queue is what was read and not handed out, in order, and queued its size.
+	queue  []runItem
+	queued int
 	// handed was handed out, or skipped because it was finished; all of the run between the cursor and the queue, in order.
 	handed []Entry
 	stop   stop
@@ -46,7 +47,7 @@ func newReader(r *run, j Journal, after Entry) *reader {
 
 // rewind begins anew behind an entry.
 func (d *reader) rewind(after Entry) {
-	d.after, d.queue, d.handed = after, nil, nil
+	d.after, d.queue, d.queued, d.handed = after, nil, 0, nil
 	d.fence = max(0, sort.Search(len(d.run.data), func(i int) bool { return after.less(d.run.data[i].first()) })-1)
 }
 
@@ -54,63 +55,63 @@ func (f dataFence) first() Entry { return Entry{Due: f.due, Ticket: f.ticket} }
 
 // fill reads until want records are queued, or those due until a time, or about maxBytes; one batch at least if nothing is queued.
 func (d *reader) fill(ctx context.Context, until int64, want, maxBytes int) error {
-	bytes := 0
 	for d.fence < len(d.run.data) {
-		if len(d.queue) > 0 && (len(d.queue) >= want || bytes > maxBytes || d.run.data[d.fence].due > until) {
+		if len(d.queue) > 0 && (len(d.queue) >= want || d.queued > maxBytes || d.run.data[d.fence].due > until) {
 			return nil
 		}
-		n, err := d.load(ctx)
-		if err != nil {
+		if err := d.load(ctx); err != nil {
 			return fmt.Errorf("run %d, offset %d of the schedule log: %w", d.run.from, d.run.data[d.fence].offset, err)
 		}
-		bytes += n
 		d.fence++
 	}
 	return nil
 }
 
-// load queues the records of one batch, and returns its size.
-func (d *reader) load(ctx context.Context) (bytes int, err error) {
+// load queues the records of one batch, all or none.
+func (d *reader) load(ctx context.Context) error {
 	f := &d.run.data[d.fence]
 	b, err := d.journal.BatchAt(ctx, f.offset, nil)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	if b.BaseOffset() != f.offset || b.Hidden() {
-		return 0, fmt.Errorf("%w: not a batch of delayed records", errUnreadable)
+		return fmt.Errorf("%w: not a batch of delayed records", errUnreadable)
 	}
 	batch, err := decode(b, func(*record.View, int64) (bool, error) { return true, nil })
 	if err != nil {
-		return 0, err
+		return err
 	}
-	had := len(d.queue)
+	queue, had, queued := d.queue, len(d.queue), d.queued
 	for i := range batch.positions {
 		raw := batch.at(i)
 		if err := d.view.Load(raw, batch.baseTimestamp); err != nil {
-			return 0, err
+			return err
 		}
 		e, err := delivered(&d.view)
 		if err != nil {
-			return 0, err
+			return err
 		}
 		if i == 0 && e != f.first() {
-			return 0, fmt.Errorf("%w: it begins with ticket %d, expected %d", errUnreadable, e.Ticket, f.ticket)
+			return fmt.Errorf("%w: it begins with ticket %d, expected %d", errUnreadable, e.Ticket, f.ticket)
 		}
 		if d.after.less(e) {
 			e.Size = storedSize(len(raw))
-			d.queue = append(d.queue, runItem{e, payload{raw: raw, baseTimestamp: batch.baseTimestamp, codec: batch.codec, ready: true}})
+			queued += int(e.Size)
+			queue = append(queue, runItem{e, payload{raw: raw, baseTimestamp: batch.baseTimestamp, codec: batch.codec, ready: true}})
 		}
 	}
-	if len(d.queue) > had && had > 0 && !d.queue[had-1].less(d.queue[had].Entry) {
-		return 0, fmt.Errorf("%w: records are not in order", errUnreadable)
+	if len(queue) > had && had > 0 && !queue[had-1].less(queue[had].Entry) {
+		return fmt.Errorf("%w: records are not in order", errUnreadable)
 	}
-	return batch.size(), nil
+	d.queue, d.queued = queue, queued
+	return nil
 }
 
 // pop hands out the first record queued.
 func (d *reader) pop() runItem {
 	it := d.queue[0]
 	d.queue = d.queue[1:]
+	d.queued -= int(it.Size)
 	d.handed = append(d.handed, it.Entry)
 	return it
 }

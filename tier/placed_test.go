@@ -253,6 +253,7 @@ func TestReadersLeaveNoFilesOpen(t *testing.T) {
 			l.add(slices.Repeat([]batch{{size: 100_000}}, 50)...)
 		}
 	}, func(t *testing.T, d *directory) {
+		synctest.Wait() // the copier is done
 		open := counted.open.Load()
 		for offset := int64(0); offset < d.log.end; {
 			f, err := readFrom(t.Context(), d.p, tier.ReadRequest{Offset: offset, MaxBytes: 1 << 20, MinOne: true})

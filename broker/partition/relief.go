@@ -18,6 +18,8 @@ const (
 	// reliefBytes is the most of pending records that is moved to one run for the sake of memory or of a start. What lies in it is freed
 	// at its end, and others may be waiting.
 	reliefBytes = 512 << 20
+	// recallPatience is how long a merge has to end when memory is needed, before another partition is relieved: it may be stuck in a read.
+	recallPatience = time.Second
 	// worthSpilling is the part of delay.spill.distance.bytes that must lie beyond the distance: fewer runs are larger.
 	worthSpilling = 4
 )
@@ -130,7 +132,9 @@ func (t *Table) relieve(ctx context.Context) (relieved bool) {
 
 // relieve moves the oldest of what is pending to a run: what lies below the offset far or, if memory is needed, more. It returns whether anything was moved.
 func (p *Partition) relieve(ctx context.Context, limits *config.Resolved, far int64, memory bool) (moved bool, err error) {
-	if !p.turn.take(ctx, memory) {
+	taking, cancel := context.WithTimeout(ctx, recallPatience)
+	defer cancel()
+	if !p.turn.take(taking, memory) {
 		return false, nil
 	}
 	defer p.turn.end()

@@ -80,15 +80,15 @@ func TestAnswersAreJSONThatNobodyKeeps(t *testing.T) {
 
 func TestBodiesAreReadStrictly(t *testing.T) {
 	for body, want := range map[string]string{
-		``:                         "7",
-		`{}`:                       "7",
-		`{"n":1}`:                  "1",
-		"{\"n\":1}\n":              "1",
-		`{"n":"x"}`:                "the body cannot be read: json: cannot unmarshal",
-		`{"m":1}`:                  `the body cannot be read: json: unknown field "m"`,
-		`{"n":1`:                   "the body cannot be read: unexpected EOF",
-		`{"n":1} {"n":2}`:          "the body cannot be read: there is more than one JSON value",
-		`{"n":1} trailing`:         "the body cannot be read: there is more than one JSON value",
+		``:                 "7",
+		`{}`:               "7",
+		`{"n":1}`:          "1",
+		"{\"n\":1}\n":      "1",
+		`{"n":"x"}`:        "the body cannot be read: json: cannot unmarshal",
+		`{"m":1}`:          `the body cannot be read: json: unknown field "m"`,
+		`{"n":1`:           "the body cannot be read: unexpected EOF",
+		`{"n":1} {"n":2}`:  "the body cannot be read: there is more than one JSON value",
+		`{"n":1} trailing`: "the body cannot be read: there is more than one JSON value",
 	} {
 		r := ask(t, strings.NewReader(body), func(r *http.Request) (any, error) {
 			v := struct{ N int }{7}
