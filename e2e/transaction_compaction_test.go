@@ -23,7 +23,7 @@ func relay(ctx context.Context, t *testing.T, b *testnet.Broker, id string, n in
 	t.Helper()
 	session, err := kgo.NewGroupTransactSession(
 		kgo.SeedBrokers(b.Addr()), kgo.TransactionalID(id), kgo.ConsumerGroup("relays"), kgo.ConsumeTopics("from"), kgo.DefaultProduceTopic("to"),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.RequireStableFetchOffsets(),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.FetchMaxWait(200*time.Millisecond),
 	)
 	if err != nil {

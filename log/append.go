@@ -240,7 +240,7 @@ func (l *Log) write(end, bytes, now int64) error {
 		l.dirty = append(l.dirty, active)
 	}
 	l.mu.Unlock()
-	l.set.metrics.appendedBytes.Add(int64(bytes))
+	l.set.metrics.appendedBytes.Add(bytes)
 	l.set.commits.add(l, lineage, active, pos, bytes, l.scratch, end)
 	return nil
 }

@@ -22,7 +22,7 @@ var (
 )
 
 // ask sends a body to a route that answers with what f returns.
-func ask(t *testing.T, body io.Reader, f func(*http.Request) (any, error)) *http.Response {
+func ask(t *testing.T, body io.Reader, f func(*http.Request) (any, error)) *httptest.ResponseRecorder {
 	t.Helper()
 	r := kinds.Route(http.MethodPost, "/x", f)
 	if r.Method != http.MethodPost || r.Path != "/x" {
@@ -30,16 +30,7 @@ func ask(t *testing.T, body io.Reader, f func(*http.Request) (any, error)) *http
 	}
 	w := httptest.NewRecorder()
 	r.Handler(w, httptest.NewRequest(http.MethodPost, "/x", body))
-	return w.Result()
-}
-
-func text(t *testing.T, r *http.Response) string {
-	t.Helper()
-	b, err := io.ReadAll(r.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(b)
+	return w
 }
 
 func TestErrorsAreToldByTheirKind(t *testing.T) {
@@ -57,24 +48,24 @@ func TestErrorsAreToldByTheirKind(t *testing.T) {
 		{fmt.Errorf("somewhere: %w", Refuse(http.StatusConflict, "too_late", "%q", "x")), 409, `{"error":"too_late","message":"\"x\""}`},
 	} {
 		r := ask(t, nil, func(*http.Request) (any, error) { return "not sent", c.err })
-		if got := text(t, r); r.StatusCode != c.status || got != c.body+"\n" {
-			t.Errorf("%v: %d %s", c.err, r.StatusCode, got)
+		if got := r.Body.String(); r.Code != c.status || got != c.body+"\n" {
+			t.Errorf("%v: %d %s", c.err, r.Code, got)
 		}
 	}
 }
 
 func TestAnswersAreJSONThatNobodyKeeps(t *testing.T) {
 	r := ask(t, nil, func(*http.Request) (any, error) { return map[string]int{"n": 1}, nil })
-	if got := text(t, r); r.StatusCode != http.StatusOK || got != "{\"n\":1}\n" {
-		t.Errorf("%d %q", r.StatusCode, got)
+	if got := r.Body.String(); r.Code != http.StatusOK || got != "{\"n\":1}\n" {
+		t.Errorf("%d %q", r.Code, got)
 	}
 	for name, want := range map[string]string{"Content-Type": "application/json", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"} {
-		if got := r.Header.Get(name); got != want {
+		if got := r.Header().Get(name); got != want {
 			t.Errorf("%s is %q, want %q", name, got, want)
 		}
 	}
-	if r := ask(t, nil, func(*http.Request) (any, error) { return func() {}, nil }); r.StatusCode != http.StatusInternalServerError {
-		t.Errorf("what cannot be sent: %d", r.StatusCode)
+	if r := ask(t, nil, func(*http.Request) (any, error) { return func() {}, nil }); r.Code != http.StatusInternalServerError {
+		t.Errorf("what cannot be sent: %d", r.Code)
 	}
 }
 
@@ -95,17 +86,17 @@ func TestBodiesAreReadStrictly(t *testing.T) {
 			err := Decode(r, &v)
 			return v.N, err
 		})
-		got, status := text(t, r), http.StatusOK
+		got, status := r.Body.String(), http.StatusOK
 		if strings.HasPrefix(want, "the body") {
 			status = http.StatusBadRequest
 			want = strings.ReplaceAll(want, `"`, `\"`)
 		}
-		if r.StatusCode != status || !strings.Contains(got, want) {
-			t.Errorf("%.40q: %d %s, want %d %s", body, r.StatusCode, got, status, want)
+		if r.Code != status || !strings.Contains(got, want) {
+			t.Errorf("%.40q: %d %s, want %d %s", body, r.Code, got, status, want)
 		}
 	}
 	r := ask(t, strings.NewReader(strings.Repeat(" ", maxBody+1)), func(r *http.Request) (any, error) { return nil, Decode(r, new(int)) })
-	if got := text(t, r); r.StatusCode != http.StatusRequestEntityTooLarge || !strings.Contains(got, `"too_large"`) {
-		t.Errorf("a large body: %d %s", r.StatusCode, got)
+	if got := r.Body.String(); r.Code != http.StatusRequestEntityTooLarge || !strings.Contains(got, `"too_large"`) {
+		t.Errorf("a large body: %d %s", r.Code, got)
 	}
 }

@@ -5,8 +5,6 @@ import (
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
-
-	"github.com/morrowmq/morrow/log/record"
 )
 
 // BenchmarkShareFetch acquires records of a batch and accepts them with the next fetch, as clients do that acknowledge implicitly.
@@ -50,7 +48,7 @@ func benchmarkShare(b *testing.B, step func(s *sharer, how acks)) {
 			b.ReportAllocs()
 			for b.Loop() {
 				b.StopTimer()
-				record.Batch(stored).SetBaseOffset(0)
+				stored.SetBaseOffset(0)
 				w.handled(produced)
 				b.StartTimer()
 				step(s, how)
