@@ -7,7 +7,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -312,7 +314,7 @@ func TestBadRequestsAreRefusedAsByKfake(t *testing.T) {
 	used := map[string]bool{}
 	for _, b := range slices.Concat(badRequests(), badReplicaRequests(), badGroupRequests(), badTransactionRequests()) {
 		t.Run(b.name, func(t *testing.T) {
-			our, their := ours.codes(b), theirs.codes(b)
+			our, their := ours.codes(t, b), theirs.codes(t, b)
 			reason, ok := accepted[b.name]
 			used[b.name] = true
 			switch differ := our != their; {
@@ -344,16 +346,23 @@ func (s *side) prepare(t *testing.T) {
 	}
 }
 
-// codes sends a request and names the error codes in the answer.
-func (s *side) codes(b bad) string {
-	req := b.req(s)
-	req.SetVersion(b.version)
-	s.send(req)
-	var names []string
-	errorCodes(reflect.ValueOf(s.receive(req)).Elem(), func(code int16) {
-		names = append(names, codeName(code))
-	})
-	return strings.Join(names, " ")
+// codes sends a request, until what it concerns is loaded, and names the error codes in the answer.
+func (s *side) codes(t *testing.T, b bad) string {
+	for range 1000 {
+		req := b.req(s)
+		req.SetVersion(b.version)
+		s.send(req)
+		var names []string
+		errorCodes(reflect.ValueOf(s.receive(req)).Elem(), func(code int16) {
+			names = append(names, codeName(code))
+		})
+		if !slices.Contains(names, codeName(kerr.CoordinatorLoadInProgress.Code)) {
+			return strings.Join(names, " ")
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatal("the coordinator is still loading")
+	return ""
 }
 
 // errorCodes finds every error code in a response.
