@@ -58,7 +58,8 @@ func latest(t *testing.T, b *testnet.Broker, topic string) (values map[string]st
 			left[o.Partition] = o.Offset
 		}
 	})
-	cl := client(t, b, kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(200*time.Millisecond))
+	cl := client(t, b, kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(200*time.Millisecond),
+		kgo.KeepControlRecords()) // the last may be one
 	defer cl.Close()
 	values = map[string]string{}
 	for len(left) > 0 {
@@ -68,8 +69,10 @@ func latest(t *testing.T, b *testnet.Broker, topic string) (values map[string]st
 		}
 		fs.EachError(func(_ string, p int32, err error) { t.Fatalf("fetch %s-%d: %v", topic, p, err) })
 		fs.EachRecord(func(r *kgo.Record) {
-			n++
-			values[string(r.Key)] = string(r.Value)
+			if !r.Attrs.IsControl() {
+				n++
+				values[string(r.Key)] = string(r.Value)
+			}
 			if r.Offset+1 >= left[r.Partition] {
 				delete(left, r.Partition) // the record before the end is never compacted away
 			}

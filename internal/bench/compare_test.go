@@ -23,7 +23,7 @@ func TestComparisonMeasuresEveryPeerByEveryLoadAndLeavesNoTopic(t *testing.T) {
 	}
 	var order []string
 	c := Comparison{
-		Peers: peers, Repetitions: 2, Step: 20 * time.Millisecond, FillBytes: 1 << 20,
+		Peers: peers, Repetitions: 2, Step: 200 * time.Millisecond, FillBytes: 1 << 20,
 		Began: func(what string, _, _ int) { order = append(order, what[:3]) },
 	}
 	rows, err := c.Run(t.Context())
