@@ -110,6 +110,7 @@ func (t *Table) relieve(ctx context.Context) (relieved bool) {
 	memory := near*nearBytes > limits.Int("delay.index.memory")
 	switch {
 	case memory:
+		all = slices.DeleteFunc(all, func(b burden) bool { return b.near == 0 })
 		slices.SortFunc(all, func(a, b burden) int { return cmp.Compare(b.near, a.near) })
 	case replay > limits.Int("delay.replay.bytes"):
 		all = slices.DeleteFunc(all, func(b burden) bool { return b.beyond < max(1, distance/worthSpilling) })

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// room says whether there is memory for more delayed records. It is safe for concurrent use; one goroutine sets it. The zero value has room.
+// room says whether there is memory for more delayed records. It is safe for concurrent use. The zero value has room.
 type room struct {
 	// full is nil while there is room; else it is closed when there is again.
 	full atomic.Pointer[chan struct{}]
@@ -16,17 +16,15 @@ func (r *room) crowded() bool { return r.full.Load() != nil }
 
 // set reports whether it changed anything.
 func (r *room) set(crowded bool) (changed bool) {
-	full := r.full.Load()
-	switch {
-	case crowded == (full != nil):
-		return false
-	case crowded:
+	if crowded {
 		c := make(chan struct{})
-		r.full.Store(&c)
-	default:
-		r.full.Store(nil)
-		close(*full)
+		return r.full.CompareAndSwap(nil, &c)
 	}
+	full := r.full.Load()
+	if full == nil || !r.full.CompareAndSwap(full, nil) {
+		return false
+	}
+	close(*full)
 	return true
 }
 
