@@ -1,14 +1,5 @@
 package tier
 
-import (
-	"context"
-	"errors"
-	"fmt"
-	"hash/fnv"
-	"strings"
-	"time"
-)
-
 // GroupOffsets is a copy of what consumer groups have committed, kept in the bucket beside the records it is about. Package tier stores it
 // and knows no more of it.
 type GroupOffsets struct {
@@ -34,13 +25,9 @@ type GroupOffset struct {
 }
 
 const (
-	groupsMagic    = "MRWGROUP"
-	groupsVersion  = 1
-	groupsName     = "groups"
-	maxGroupsBytes = 1 << 30
+	groupsMagic   = "MRWGROUP"
+	groupsVersion = 1
 )
-
-func groupsDir(cluster string) string { return cluster + "/" + groupsName + "/" }
 
 // encode returns the copy as it is stored. FORMAT.md has the drawing.
 func (g *GroupOffsets) encode() []byte {
@@ -99,95 +86,4 @@ func (o *GroupOffset) decode(d *decoder) {
 	o.LeaderEpoch = int32(d.int())
 	o.Metadata = d.string()
 	o.Committed, o.Expires = d.int(), d.int()
-}
-
-// groupsCopy is the copy that this broker keeps in the bucket. It is used by one goroutine.
-type groupsCopy struct {
-	etag string // of the object; "": not known
-	sum  uint64 // of what is there, but for its time; 0: not known
-}
-
-// PutGroupOffsets replaces the copy of the groups' offsets in the bucket, and returns when the store has confirmed it. It does nothing if
-// only the time has changed. It is for one goroutine at a time.
-func (t *Tier) PutGroupOffsets(ctx context.Context, g *GroupOffsets) error {
-	if err := t.Admitted(); err != nil {
-		return err
-	}
-	var e encoder
-	e.body(g)
-	h := fnv.New64a()
-	h.Write(e.b)
-	if h.Sum64() != t.groups.sum {
-		if err := t.replaceGroups(ctx, g); err != nil {
-			t.groups = groupsCopy{} // whatever is there now
-			return err
-		}
-		t.groups.sum = h.Sum64()
-	}
-	t.groupsAt.Store(t.now().UnixMilli())
-	return nil
-}
-
-func (t *Tier) replaceGroups(ctx context.Context, g *GroupOffsets) error {
-	key := fmt.Sprintf("%s%d", groupsDir(t.cluster), g.Node)
-	owner, _, err := ReadOwner(ctx, t.bucket, t.cluster)
-	if err != nil {
-		return err
-	}
-	if owner.Instance != t.instance { // what a broker that was taken for dead knows must not replace what its successor does
-		return &OwnedError{Bucket: t.bucket.String(), Owner: owner}
-	}
-	if t.groups.etag == "" {
-		obj, err := t.bucket.Head(ctx, key)
-		if err != nil && !errors.Is(err, ErrNotFound) {
-			return err
-		}
-		t.groups.etag = obj.ETag
-	}
-	o := PutOptions{IfMatch: t.groups.etag, IfNoneMatch: t.groups.etag == ""}
-	body := BytesBody(t.bucket.Checksum(), g.encode())
-	if _, err := t.bucket.Put(ctx, key, body, o); err != nil {
-		return err
-	}
-	obj, err := confirm(ctx, t.bucket, key, body)
-	if err != nil {
-		return err
-	}
-	t.groups.etag = obj.ETag
-	return nil
-}
-
-// GroupsCopied is when the copy of the groups' offsets was last known to be as they were; zero: not since the start.
-func (t *Tier) GroupsCopied() time.Time {
-	if ms := t.groupsAt.Load(); ms > 0 {
-		return time.UnixMilli(ms)
-	}
-	return time.Time{}
-}
-
-// ReadGroupOffsets returns the copies that the brokers of a cluster have left in the bucket. One that is damaged is ErrCorrupt.
-func ReadGroupOffsets(ctx context.Context, b Bucket, cluster string) ([]*GroupOffsets, error) {
-	var keys []string
-	err := b.List(ctx, groupsDir(cluster), func(o Object) error {
-		if !strings.Contains(strings.TrimPrefix(o.Key, groupsDir(cluster)), "/") {
-			keys = append(keys, o.Key)
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	var all []*GroupOffsets
-	for _, key := range keys {
-		data, _, err := readObject(ctx, b, key, maxGroupsBytes)
-		if err != nil {
-			return nil, err
-		}
-		g, err := decodeGroups(data)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", key, err)
-		}
-		all = append(all, g)
-	}
-	return all, nil
 }

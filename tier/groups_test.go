@@ -3,6 +3,7 @@ package tier_test
 import (
 	"errors"
 	"reflect"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -107,4 +108,98 @@ func TestBrokerThatWasTakenForDeadReplacesNoGroupOffsets(t *testing.T) {
 			t.Errorf("%+v, %v", got, err)
 		}
 	})
+}
+
+// TestTakenOverGroupOffsetsAreNeverReplaced takes the cluster id over before each request of a broker that is about to replace the copy, whatever it
+// knows of the object: what the taker finds stays, and so does what it stores.
+func TestTakenOverGroupOffsetsAreNeverReplaced(t *testing.T) {
+	for name, before := range map[string]func(w *world){
+		"none":    func(*world) {},
+		"its own": func(w *world) { w.must(w.tier.PutGroupOffsets(w.t.Context(), committedAt(10))) },
+		"its own, from a restart": func(w *world) {
+			w.must(w.tier.PutGroupOffsets(w.t.Context(), committedAt(10)))
+			w.stop()
+			w.start()
+			w.settle()
+		},
+	} {
+		for _, f := range []tiertest.Fault{tiertest.None, tiertest.Late} {
+			for n, fired := 0, true; fired; n++ {
+				inWorld(t, func(w *world) {
+					w.start()
+					w.settle()
+					before(w)
+					var found []*tier.GroupOffsets
+					rule := w.bucket.Add(tiertest.Rule{After: n, Fault: f, Do: func() { found = takeOver(w) }})
+					_ = w.tier.PutGroupOffsets(w.t.Context(), committedAt(20)) // it may have been in time
+					if fired = w.bucket.Fired(rule) > 0; !fired {
+						return
+					}
+					w.bucket.Heal()
+					w.bucket.DeliverLate()
+					stays := func(want []*tier.GroupOffsets) {
+						if got, err := tier.ReadGroupOffsets(w.calm(), w.bucket, cluster); err != nil || !reflect.DeepEqual(got, want) {
+							w.t.Errorf("%s, %v at request %d: %+v, %v; want %+v", name, f, n, got, err, want)
+						}
+					}
+					stays(found)
+					var owned *tier.OwnedError
+					for range 2 {
+						if err := w.tier.PutGroupOffsets(w.t.Context(), committedAt(30)); !errors.As(err, &owned) {
+							w.t.Errorf("%s, %v at request %d: %v", name, f, n, err)
+						}
+						stays(found)
+					}
+				})
+			}
+		}
+	}
+}
+
+// takeOver makes another installation the owner, as a restore does, and returns the copies that it finds.
+func takeOver(w *world) []*tier.GroupOffsets {
+	w.must(tier.ClaimOwner(w.calm(), w.bucket, cluster, tier.Owner{Instance: "another", Name: "another"}, true))
+	w.must(tier.ClaimGroupOffsets(w.calm(), w.bucket, cluster, "another", 4))
+	found, err := tier.ReadGroupOffsets(w.calm(), w.bucket, cluster)
+	w.must(err)
+	return found
+}
+
+// TestGroupOffsetsAreClaimedThroughFaults fails each request of a claim in every way: it is tried again, loses nothing, and changes the bytes, so that an
+// ETag that is computed from them changes too.
+func TestGroupOffsetsAreClaimedThroughFaults(t *testing.T) {
+	for _, f := range []tiertest.Fault{tiertest.None, tiertest.Refuse, tiertest.LoseReply, tiertest.Late, tiertest.Vanish, tiertest.Truncate} {
+		for n, fired := 0, true; fired; n++ {
+			inWorld(t, func(w *world) {
+				w.start()
+				w.settle()
+				first := committedAt(10)
+				w.must(w.tier.PutGroupOffsets(w.t.Context(), first))
+				stored := string(w.object(cluster + "/groups/4"))
+				rule := w.bucket.Add(tiertest.Rule{After: n, Fault: f})
+				err := tier.ClaimGroupOffsets(w.t.Context(), w.bucket, cluster, "another", 5)
+				fired = w.bucket.Fired(rule) > 0
+				w.bucket.Heal()
+				w.bucket.DeliverLate()
+				if err != nil { // only what looks at things
+					w.must(tier.ClaimGroupOffsets(w.t.Context(), w.bucket, cluster, "another", 5))
+				}
+				got, rerr := tier.ReadGroupOffsets(w.calm(), w.bucket, cluster)
+				if rerr != nil || len(got) != 1 || !reflect.DeepEqual(got[0], first) {
+					w.t.Errorf("request %d, %v: %+v, %v", n, f, got, rerr)
+				}
+				claimed, none := string(w.object(cluster+"/groups/4")), string(w.object(cluster+"/groups/5"))
+				if !strings.HasPrefix(claimed, stored) || !strings.Contains(claimed[len(stored):], "another") || !strings.Contains(none, "another") {
+					w.t.Errorf("request %d, %v: stored %q, claimed %q, and where there was none %q", n, f, stored, claimed, none)
+				}
+			})
+		}
+	}
+}
+
+func (w *world) must(err error) {
+	w.t.Helper()
+	if err != nil {
+		w.t.Fatal(err)
+	}
 }

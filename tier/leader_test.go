@@ -189,6 +189,7 @@ func TestManifestThatGoesBackIsRefused(t *testing.T) {
 	}
 }
 
+// object is what the bucket has under a key.
 func (w *world) object(key string) []byte {
 	w.t.Helper()
 	r, _, err := w.bucket.Get(w.calm(), key, 0, -1)

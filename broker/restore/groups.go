@@ -55,6 +55,16 @@ func (p *Plan) findGroups(ctx context.Context, b tier.Bucket) error {
 	return nil
 }
 
+// claimGroups makes the copy that of this restore, and looks at it again: a broker that was taken for dead may have replaced it since, and does so
+// no more.
+func (r *restorer) claimGroups(ctx context.Context, instance string) error {
+	if err := tier.ClaimGroupOffsets(ctx, r.cfg.Bucket, r.plan.Cluster, instance, r.cfg.Node); err != nil {
+		return fmt.Errorf("what groups have committed: %w", err)
+	}
+	r.plan.Groups, r.plan.GroupsErr = nil, nil
+	return r.plan.findGroups(ctx, r.cfg.Bucket)
+}
+
 // GroupsCopied describes the copy of what groups have committed.
 func (p *Plan) GroupsCopied() (out Groups) {
 	if p.GroupsErr != nil {

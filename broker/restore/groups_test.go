@@ -1,6 +1,7 @@
 package restore
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -105,5 +106,27 @@ func TestRecordsComeBackWithoutGroups(t *testing.T) {
 				t.Errorf("%+v", restored)
 			}
 		})
+	}
+}
+
+// A broker that lives on commits until it is taken over: all of that comes back. Then it replaces nothing any more.
+func TestGroupsOfABrokerThatIsTakenOver(t *testing.T) {
+	b, dir := tiertest.NewBucket(), t.TempDir()
+	w := newLost(t, b, "c1")
+	defer w.stop()
+	w.tiered(orders, 0, build(0, 77, 0, "a", "b"))
+	check(t, w.tier.PutGroupOffsets(t.Context(), committedByGroups()))
+	plan, err := MakePlan(t.Context(), b, "", nil)
+	check(t, err)
+	later := committedByGroups()
+	later.Time++
+	later.Offsets = later.Offsets[:1]
+	check(t, w.tier.PutGroupOffsets(t.Context(), later))
+	restored, err := Run(t.Context(), configured(t, b, dir), plan)
+	check(t, err)
+	equal(t, restored.Groups, Groups{Groups: 1, Offsets: 1, Moved: 1, CopiedMs: later.Time})
+	var owned *tier.OwnedError
+	if err := w.tier.PutGroupOffsets(t.Context(), committedByGroups()); !errors.As(err, &owned) {
+		t.Errorf("replaced by a broker that was taken over: %v", err)
 	}
 }

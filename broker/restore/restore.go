@@ -7,8 +7,8 @@
 //
 // What consumer groups had committed comes back from the copy that their broker kept in the bucket, as far as it is about topics that do.
 //
-// Order: the cluster id is claimed in the bucket; a marker says that the directory is not to be used yet; for each partition the manifest is
-// claimed and then an empty log is made that begins behind it; then the groups; the metadata comes last, and then the marker goes. A restore that
+// Order: a marker says that the directory is not to be used yet; the cluster id is claimed in the bucket, and then the copy of the groups; for each partition
+// the manifest is claimed and then an empty log is made that begins behind it; then the groups; the metadata comes last, and then the marker goes. A restore that
 // was interrupted is run again and goes on where it was.
 package restore
 
@@ -117,7 +117,12 @@ func (r *restorer) run(ctx context.Context) error {
 		return fmt.Errorf("data directory: %w", err)
 	}
 	me := tier.Owner{Instance: instance, Name: r.cfg.Name}
-	return tier.WhileOwner(ctx, r.cfg.Bucket, r.plan.Cluster, me, r.cfg.TakeOver, r.restore)
+	return tier.WhileOwner(ctx, r.cfg.Bucket, r.plan.Cluster, me, r.cfg.TakeOver, func(ctx context.Context) error {
+		if err := r.claimGroups(ctx, instance); err != nil {
+			return err
+		}
+		return r.restore(ctx)
+	})
 }
 
 // restore does everything while the bucket is ours.
