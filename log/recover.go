@@ -27,7 +27,8 @@ func newLineage() uint64 { return rand.Uint64() | 1 }
 //
 // Segments are opened in order. Up to the synced end everything must be whole; damage there is a *CorruptError. What lies above was
 // never acknowledged: the first damage in it is where the log is cut, even if whole batches follow, since they were
-// written after what is lost. What remains is synced before anything is built on it.
+// written after what is lost. What remains is written again and synced before anything is built on it: that it can be read does not say that
+// it is on the disk, after a sync that failed.
 func (l *Log) recover() error {
 	l.stored = factsFile{fsys: l.set.fsys, dir: l.dir}
 	f, err := l.stored.load()
@@ -190,7 +191,7 @@ func (l *Log) finishTail(f facts, cut segment.Tail, bases []int64) error {
 			s.Seal()
 		}
 		if s.End() > f.synced {
-			if err := s.SyncFile(); err != nil {
+			if err := s.Rewrite(f.synced); err != nil {
 				return err
 			}
 		}

@@ -96,6 +96,26 @@ func TestTornTailIsCut(t *testing.T) {
 	}
 }
 
+// After a sync has failed, a restart finds in the page cache what is not on the disk, and another sync would not change that.
+func TestFailedSyncBeforeRestart(t *testing.T) {
+	mem := vfs.NewMem()
+	fsys := vfs.NewFault(mem)
+	s := openSet(t, fsys, "data")
+	l := openLog(t, s)
+	value := strings.Repeat("x", 10_000)
+	appendValue(t, l, value)
+	fsys.Add(vfs.Rule{Ops: vfs.OpSync, Name: "*.log"})
+	s.Sync()
+	if l.Failure() == nil {
+		t.Fatal("the log is not offline")
+	}
+	s = openSet(t, mem, "data")
+	l = openLog(t, s)
+	appendValue(t, l, "after")
+	s.Sync()
+	equal(t, recovered(t, mem.Crash(nil)), []string{"0:" + value, "1:after"})
+}
+
 // Cutting the file anywhere above the synced end costs what was cut and nothing else.
 func TestTornAtEveryByte(t *testing.T) {
 	tail := append(append([]byte{}, next(3, 0, "fourth")...), next(4, 0, "fifth")...)

@@ -227,15 +227,40 @@ func (s *Segment) ZeroFrom(pos int64) (bool, error) {
 	return zeroRange(f, pos, size)
 }
 
-// SyncFile makes the log file durable whoever wrote it, perhaps before a crash.
-func (s *Segment) SyncFile() error {
+// Rewrite makes everything durable that lies at and above an offset, whoever wrote it, perhaps before a crash. The bytes are written once
+// more: if a sync had failed, they may be in the page cache, pass for written, and not be on the disk. If there is no space for that they are only
+// synced.
+func (s *Segment) Rewrite(offset int64) error {
+	pos, _, err := s.FloorGroup(offset)
+	if err != nil {
+		return err
+	}
 	f, err := s.log.acquire()
 	if err != nil {
 		return err
 	}
 	defer s.log.release()
+	if err := copyOver(f, pos, s.Size()); err != nil && !vfs.IsFull(err) {
+		return fmt.Errorf("rewrite %s: %w", s.Name(), err)
+	}
 	if err := f.Sync(); err != nil {
 		return fmt.Errorf("sync %s: %w", s.Name(), err)
+	}
+	return nil
+}
+
+// copyOver writes what there is in [pos, end) of a file to where it is.
+func copyOver(f vfs.File, pos, end int64) error {
+	buf := make([]byte, min(end-pos, 1<<20))
+	for pos < end {
+		b := buf[:min(end-pos, int64(len(buf)))]
+		if _, err := f.ReadAt(b, pos); err != nil {
+			return err
+		}
+		if _, err := f.WriteAt(b, pos); err != nil {
+			return err
+		}
+		pos += int64(len(b))
 	}
 	return nil
 }
