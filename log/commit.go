@@ -62,9 +62,7 @@ type commitState struct {
 func (c *committer) init(s *Set, j *journal) {
 	c.set, c.journal, c.direct = s, j, j == nil
 	c.queued.L, c.staged.L = &c.mu, &c.mu
-	c.stage, c.spare = new(stage), new(stage)
-	c.stage.reset()
-	c.spare.reset()
+	c.stage, c.spare = newStage(), newStage()
 }
 
 // opened sets out from a log whose bytes up to end are durable in its segments.
@@ -311,7 +309,7 @@ func (c *committer) trimFile(f *journalFile) {
 		}
 		c.journal.pause(time.Since(started))
 	}
-	c.journal.trimmed(f, needed)
+	c.journal.release(f, needed)
 }
 
 // trim makes sure that the journal is not needed for a log any more. It fails if the log is offline.

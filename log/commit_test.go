@@ -217,7 +217,7 @@ func TestJournalWithoutRoom(t *testing.T) {
 	defer s.Close()
 	prepare(t, s)
 	logs := openLogs(t, s, 2)
-	value := strings.Repeat("x", 20_000)
+	value := strings.Repeat("x", 2000)
 	for i := range 30 {
 		for _, l := range logs {
 			appendValue(t, l, value)
@@ -228,7 +228,7 @@ func TestJournalWithoutRoom(t *testing.T) {
 		}
 	}
 	j := s.commits.journal
-	if j.current != nil || len(j.files) != 3 {
+	if j.countLocked(full) != 3 {
 		t.Fatal("the journal never got full")
 	}
 	s = openSet(t, mem.Crash(nil), "data", journaled)
@@ -253,7 +253,7 @@ func TestJournalFileIsUsedAgain(t *testing.T) {
 	s := openSet(t, mem, "data", journaled)
 	prepare(t, s)
 	l := openLog(t, s)
-	const n = 5 * minJournalFile / frameAlign
+	const n = 5 * framesPerFile
 	for i := range n {
 		appendValue(t, l, "x")
 		s.Sync()

@@ -18,7 +18,7 @@ import (
 //	 8  length      uint32  of the frame, without the zeros that fill its last block
 //	12  entries     uint32
 //	16  generation  uint64  counts the uses of files: ascending in the order of writing
-//	24  salt        uint64  random per generation: no payload can look like a frame
+//	24  salt        uint64  random per generation: no payload can look like a frame of it
 //	32  sequence    uint64  of the frame within the generation, from 0
 //	40  floor       uint64  generations below hold nothing that is needed
 //	48  entries:    topic 16 bytes, partition int32, lineage uint64, segment base int64, position int64,
@@ -41,7 +41,12 @@ type stage struct {
 	entries uint32
 	logs    []staged
 	end     entryEnd // of the last entry
-	last    bool     // the last frame of a journal that is being closed: all of it is void
+}
+
+func newStage() *stage {
+	s := new(stage)
+	s.reset()
+	return s
 }
 
 // entryEnd is where an entry ends, so that the next append can prolong it.
@@ -117,10 +122,6 @@ type frame struct {
 	length, entries                   int
 	generation, salt, sequence, floor uint64
 	body                              []byte
-}
-
-func (f frame) follows(last frame) bool {
-	return f.generation == last.generation && f.salt == last.salt && f.sequence == last.sequence+1
 }
 
 // parseFrame reads the frame that b begins with, and checks it.

@@ -19,6 +19,10 @@ import (
 // It is a few files of fixed size, written with zeros beforehand so that a frame changes no metadata, and used in turn. A file is
 // used again when the segments it has entries of have been synced themselves, which happens in the background. Nothing is
 // ever read from it but at the start.
+//
+// Invariant: a file is written to again only when a durable frame in another file says that what it holds is void. So if the first
+// frame of a file cannot be read, the frames behind it tell whether it was torn by a crash, and they are void, or has gone bad, and
+// they are not. The last block of each file is kept for a frame that says so, in case all files are full before one can be freed.
 const (
 	defaultJournalFile = 64 << 20
 	defaultJournal     = 256 << 20
@@ -34,7 +38,7 @@ type journal struct {
 
 	mu         sync.Mutex     // guards what follows, but not over I/O
 	files      []*journalFile // in the order they were used in
-	current    *journalFile   // being written, nil if none is free
+	last       *journalFile   // has the latest frame; nil before the first
 	generation uint64         // the last one used
 	failed     bool           // nothing is written any more
 	wanted     bool           // a file should be prepared
@@ -42,12 +46,13 @@ type journal struct {
 	closed     chan struct{}
 }
 
-// journalFile is one file. Its position and salt are the writer's; the rest is guarded by journal.mu.
+// journalFile is one file. Its position, sequence and salt are the writer's; the rest is guarded by journal.mu.
 type journalFile struct {
 	name       string
 	f          vfs.File
+	size       int64
 	pos        int64
-	sequence   uint64
+	sequence   uint64 // of the next frame
 	salt       uint64
 	generation uint64
 	state      fileState
@@ -60,8 +65,9 @@ const (
 	unprepared fileState = iota // not written with zeros yet
 	free
 	writing
-	full   // waits to be trimmed
-	pinned // holds entries of a log that is offline: needed by the next start
+	full    // waits to be trimmed
+	pinned  // holds entries of a log that is offline: needed by the next start
+	trimmed // not needed, but no frame of a later generation says so yet
 )
 
 // staged is how far a log is covered by a frame.
@@ -78,12 +84,32 @@ var errJournalBusy = errors.New("no journal file is free")
 // journal must not be used any more (see fail).
 func (j *journal) write(s *stage) error {
 	f, floor, err := j.room(padded(len(s.buf)))
+	if errors.Is(err, errJournalBusy) {
+		if err := j.announce(); err != nil {
+			return err
+		}
+		f, floor, err = j.room(padded(len(s.buf)))
+	}
 	if err != nil {
 		return err
 	}
-	if s.last {
-		floor = f.generation + 1
+	return j.put(f, s, floor)
+}
+
+// announce says what is not needed any more in the block that the last file has left for that, if a file becomes free by it.
+func (j *journal) announce() error {
+	j.mu.Lock()
+	f, floor := j.last, j.floorLocked()
+	frees := !j.failed && f != nil && f.state != writing && f.pos < f.size && slices.ContainsFunc(j.files, func(o *journalFile) bool { return o.releasedBy(f, floor) })
+	j.mu.Unlock()
+	if !frees {
+		return nil
 	}
+	return j.put(f, newStage(), floor)
+}
+
+// put makes a frame durable behind those that a file holds. Generations below floor are void then.
+func (j *journal) put(f *journalFile, s *stage, floor uint64) error {
 	s.seal(f, floor)
 	if _, err := f.f.WriteAt(s.buf, f.pos); err != nil {
 		if vfs.IsFull(err) {
@@ -101,12 +127,25 @@ func (j *journal) write(s *stage) error {
 	f.sequence++
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	f.size = max(f.size, f.pos)
 	for _, e := range s.logs {
 		if !e.log.gone.Load() {
 			f.logs[e.log] = e
 		}
 	}
+	for _, o := range j.files {
+		if o.releasedBy(f, floor) {
+			if o.state = free; o.size != j.fileBytes {
+				o.state = unprepared
+			}
+		}
+	}
 	return nil
+}
+
+// releasedBy reports whether a file may be used again once a frame in another one is durable.
+func (f *journalFile) releasedBy(other *journalFile, floor uint64) bool {
+	return f.state == trimmed && f.generation < min(floor, other.generation)
 }
 
 // forget drops what there is of a log that is gone: a file may be in use for long after a topic was deleted.
@@ -122,52 +161,63 @@ func (j *journal) forget(l *Log) {
 func (j *journal) room(bytes int64) (f *journalFile, floor uint64, err error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.failed || bytes > j.fileBytes {
+	usable := j.fileBytes - frameAlign // the last block is for announce
+	if j.failed || bytes > usable {
 		return nil, 0, errJournalBusy
 	}
-	if j.current != nil && j.current.pos+bytes > j.fileBytes {
-		j.current.state = full
-		j.current = nil
+	if f = j.last; f != nil && f.state == writing && f.pos+bytes > usable {
+		f.state = full
 		j.changed.Broadcast()
 	}
-	if j.current == nil {
-		if j.countLocked(free) < 2 && j.countLocked(unprepared) > 0 {
-			j.wanted = true
-			j.changed.Broadcast()
-		}
-		i := slices.IndexFunc(j.files, func(f *journalFile) bool { return f.state == free })
-		if i < 0 {
+	if f == nil || f.state != writing {
+		if f = j.nextLocked(); f == nil {
 			return nil, 0, errJournalBusy
 		}
-		f = j.files[i]
-		j.files = append(slices.Delete(j.files, i, i+1), f)
-		j.generation++
-		f.state, f.pos, f.sequence, f.generation, f.salt = writing, 0, 0, j.generation, rand.Uint64()
-		f.logs = make(map[*Log]staged)
-		j.current = f
+		j.last = f
 	}
-	floor = j.current.generation
+	return f, j.floorLocked(), nil
+}
+
+// nextLocked begins a generation in a file that is free; nil if there is none.
+func (j *journal) nextLocked() *journalFile {
+	if j.countLocked(free)+j.countLocked(trimmed) < 2 && j.countLocked(unprepared) > 0 {
+		j.wanted = true
+		j.changed.Broadcast()
+	}
+	i := slices.IndexFunc(j.files, func(f *journalFile) bool { return f.state == free })
+	if i < 0 {
+		return nil
+	}
+	f := j.files[i]
+	j.files = append(slices.Delete(j.files, i, i+1), f)
+	j.generation++
+	f.state, f.pos, f.sequence, f.generation, f.salt = writing, 0, 0, j.generation, rand.Uint64()
+	f.logs = make(map[*Log]staged)
+	return f
+}
+
+// floorLocked is the oldest generation that is needed.
+func (j *journal) floorLocked() uint64 {
+	floor := j.generation + 1
 	for _, f := range j.files {
-		if f.state == full || f.state == pinned {
+		if f.state == writing || f.state == full || f.state == pinned {
 			floor = min(floor, f.generation)
 		}
 	}
-	return j.current, floor, nil
+	return floor
 }
 
 // void says that nothing in the journal is needed any more, once all logs have been synced themselves. It changes nothing
 // if some file holds entries of a log that is offline.
 func (j *journal) void() error {
 	j.mu.Lock()
-	needed := j.failed || j.current == nil || j.countLocked(pinned) > 0
+	f := j.last
+	needed := j.failed || f == nil || f.pos >= f.size || j.countLocked(pinned) > 0
 	j.mu.Unlock()
 	if needed {
 		return nil
 	}
-	var s stage
-	s.reset()
-	s.last = true
-	if err := j.write(&s); !errors.Is(err, errJournalBusy) {
+	if err := j.put(f, newStage(), f.generation+1); !errors.Is(err, errJournalBusy) {
 		return err
 	}
 	return nil // it will be replayed for nothing
@@ -244,7 +294,7 @@ func (j *journal) prepare() error {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	f.state = free
+	f.state, f.size = free, j.fileBytes
 	return nil
 }
 
@@ -292,7 +342,7 @@ func (j *journal) awaitFull() *journalFile {
 // pause waits after a sync that took so long, in order to leave the disk to commits: the longer, the more files are free.
 func (j *journal) pause(took time.Duration) {
 	j.mu.Lock()
-	room := j.countLocked(free)
+	room := j.countLocked(free) + j.countLocked(trimmed)
 	j.mu.Unlock()
 	if room == 0 {
 		return
@@ -323,11 +373,11 @@ func (j *journal) entries(f *journalFile) []staged {
 	return all
 }
 
-// trimmed frees a file, or keeps it as it is for the next start.
-func (j *journal) trimmed(f *journalFile, needed bool) {
+// release notes that a file is not needed any more, or has to be kept as it is for the next start.
+func (j *journal) release(f *journalFile, needed bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if f.state = free; needed {
+	if f.state = trimmed; needed {
 		f.state = pinned
 		return
 	}

@@ -82,6 +82,9 @@ func journalAlone(t *testing.T) *vfs.Mem {
 
 const journalFile0 = "data/journal/journal-0"
 
+// framesPerFile is how many frames of one block a file of minJournalFile takes.
+const framesPerFile = minJournalFile/frameAlign - 1
+
 func patch(t *testing.T, fsys vfs.FS, name string, pos int, f func(b []byte)) {
 	t.Helper()
 	b, err := vfs.ReadFile(fsys, name)
@@ -105,14 +108,14 @@ func TestFullFilesAreReplayed(t *testing.T) {
 	s := openSet(t, mem, "data", journaled)
 	prepare(t, s)
 	l := openLog(t, s)
-	for range minJournalFile/frameAlign + 1 {
+	for range framesPerFile + 1 {
 		appendValue(t, l, "x")
 		s.Sync()
 	}
 	if n := s.commits.journal.countLocked(full); n != 1 {
 		t.Fatalf("%d files are full", n)
 	}
-	equal(t, len(recovered(t, mem.Crash(nil))), minJournalFile/frameAlign+1)
+	equal(t, len(recovered(t, mem.Crash(nil))), framesPerFile+1)
 }
 
 // The replay may be interrupted anywhere.
@@ -143,14 +146,70 @@ func TestTornFrameIsIgnored(t *testing.T) {
 	equal(t, openLog(t, s).Offsets().LogEnd, int64(2))
 }
 
-// A damaged frame before a whole one was durable.
+// A damaged frame before a whole one was durable, also if it is the first of its file.
 func TestDamagedFrame(t *testing.T) {
-	fsys := journalAlone(t)
-	patch(t, fsys, journalFile0, frameAlign+100, func(b []byte) { b[0] ^= 1 })
-	_, err := Open(SetConfig{FS: fsys, Dir: "data", JournalSegmentBytes: minJournalFile, JournalMaxBytes: 3 * minJournalFile})
-	var corrupt *CorruptError
-	if !errors.As(err, &corrupt) || corrupt.File != journalFile0 || corrupt.Pos != frameAlign {
-		t.Fatal(err)
+	for _, pos := range []int64{0, frameAlign} {
+		fsys := journalAlone(t)
+		patch(t, fsys, journalFile0, int(pos)+100, func(b []byte) { b[0] ^= 1 })
+		_, err := Open(SetConfig{FS: fsys, Dir: "data", JournalSegmentBytes: minJournalFile, JournalMaxBytes: 3 * minJournalFile})
+		var corrupt *CorruptError
+		if !errors.As(err, &corrupt) || corrupt.File != journalFile0 || corrupt.Pos != pos {
+			t.Fatal(err)
+		}
+	}
+}
+
+// The first frame of a file may be damaged because a crash tore it. What it has left of those that were there before is void, whenever
+// their file was trimmed: between frames, or when there was no file left to write to.
+func TestTornFirstFrame(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		mem := vfs.NewMem()
+		s := openSet(t, mem, "data", func(c *SetConfig) {
+			c.JournalSegmentBytes, c.JournalMaxBytes = minJournalFile, 2*minJournalFile
+		})
+		prepare(t, s)
+		l := openLog(t, s)
+		acked := 0
+		put := func() {
+			appendValue(t, l, "x")
+			s.Sync()
+			acked++
+		}
+		for range framesPerFile + 1 {
+			put()
+		}
+		if !late {
+			trimFull(&s.commits)
+		}
+		for range framesPerFile - 1 {
+			put()
+		}
+		if j := s.commits.journal; late {
+			put() // there is no room
+			equal(t, j.last.state, full)
+			first := j.files[0]
+			_, err := l.syncSegments()
+			check(t, err)
+			s.commits.trimFile(first)
+		}
+		before, err := vfs.ReadFile(mem, journalFile0)
+		check(t, err)
+		appendValue(t, l, strings.Repeat("y", frameAlign))
+		s.Sync()
+		after, err := vfs.ReadFile(mem, journalFile0)
+		check(t, err)
+		equal(t, s.commits.journal.generation, uint64(3))
+		crashed := mem.Crash(nil)
+		for torn := 512; torn < 2*frameAlign; torn += 512 {
+			fsys := crashed.Crash(nil)
+			check(t, vfs.WriteFile(fsys, journalFile0, append(append([]byte{}, before[:torn]...), after[torn:]...)))
+			equal(t, len(recovered(t, fsys.Crash(nil))), acked)
+			fsys = crashed.Crash(nil)
+			check(t, vfs.WriteFile(fsys, journalFile0, append(append([]byte{}, after[:torn]...), before[torn:]...)))
+			if n := len(recovered(t, fsys)); n != acked && n != acked+1 {
+				t.Fatalf("torn at %d: %d records, acknowledged were %d", torn, n, acked)
+			}
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package log
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -44,7 +45,7 @@ func (s *Set) openJournal(cfg SetConfig) (j *journal, broken map[ID]error, err e
 	}
 	if broken = r.broken(); len(broken) > 0 || cfg.JournalMaxBytes < 0 {
 		if len(broken) == 0 {
-			err = s.fsys.RemoveAll(dir) // everything in it is in the segments now
+			err = errors.Join(s.fsys.RemoveAll(dir), s.fsys.SyncDir(s.dir)) // everything in it is in the segments now
 		}
 		return nil, broken, err
 	}
@@ -66,7 +67,10 @@ func (s *Set) openJournal(cfg SetConfig) (j *journal, broken map[ID]error, err e
 func (j *journal) adopt(r *replay, n int) error {
 	for i := range n {
 		f := &journalFile{name: vfs.Join(j.dir, journalName+strconv.Itoa(i))}
-		if k := slices.IndexFunc(r.files, func(o *replayFile) bool { return o.number == i }); k >= 0 && r.files[k].size == j.fileBytes {
+		if k := slices.IndexFunc(r.files, func(o *replayFile) bool { return o.number == i }); k >= 0 {
+			f.size, f.generation = r.files[k].size, r.files[k].generation
+		}
+		if f.size == j.fileBytes {
 			var err error
 			if f.f, err = j.fsys.Open(f.name); err != nil {
 				return err
@@ -75,11 +79,11 @@ func (j *journal) adopt(r *replay, n int) error {
 		}
 		j.files = append(j.files, f)
 	}
-	if err := j.voidReplayed(r); err != nil {
+	if err := j.adoptLast(r); err != nil {
 		return err
 	}
 	for _, f := range r.files {
-		if f.number >= n {
+		if f.number >= n && (j.last == nil || f.name != j.last.name) {
 			if err := j.fsys.Remove(f.name); err != nil {
 				return err
 			}
@@ -88,24 +92,30 @@ func (j *journal) adopt(r *replay, n int) error {
 	return nil
 }
 
-// voidReplayed makes sure that what was replayed never is again.
-func (j *journal) voidReplayed(r *replay) error {
+// adoptLast makes sure that what was replayed never is again, by a frame behind the latest one. The file of that is kept until another one
+// says so too, even if it is one too many or of another size.
+func (j *journal) adoptLast(r *replay) (err error) {
+	last := r.newest()
+	if last == nil {
+		return nil
+	}
+	i := slices.IndexFunc(j.files, func(f *journalFile) bool { return f.name == last.name })
+	if i < 0 {
+		i = len(j.files)
+		j.files = append(j.files, &journalFile{name: last.name, size: last.size, generation: last.generation})
+	}
+	f := j.files[i]
+	if f.f == nil {
+		if f.f, err = j.fsys.Open(f.name); err != nil {
+			return err
+		}
+	}
+	f.state, f.pos, f.salt, f.sequence = trimmed, last.end, last.salt, last.sequence+1
+	j.last = f
 	if !r.live() {
 		return nil
 	}
-	// A frame without entries: it begins a generation, and all before it are trimmed.
-	var s stage
-	s.reset()
-	if err := j.write(&s); !errors.Is(err, errJournalBusy) {
-		return err
-	}
-	// No file can be used as it is: make one.
-	if err := j.fill(j.files[0]); err != nil {
-		return err
-	}
-	j.files[0].state = free
-	s.reset()
-	return j.write(&s)
+	return j.put(f, newStage(), f.generation+1)
 }
 
 // replay is what was found in the files of a journal.
@@ -122,8 +132,17 @@ type replayFile struct {
 	name       string
 	number     int
 	size       int64
-	generation uint64
-	end        int64 // of the last whole frame
+	generation uint64 // of its frames; 0: it has none
+	salt       uint64
+	sequence   uint64 // of the last whole frame
+	end        int64  // of that
+	behind     damage
+}
+
+// damage is a frame that cannot be read, although one behind it is whole.
+type damage struct {
+	generation uint64 // of the whole one, 0 if there is none
+	pos        int64  // of that
 }
 
 // replayed is a log that the journal has entries of.
@@ -152,14 +171,21 @@ func (r *replay) read(dir string) error {
 		r.files = append(r.files, f)
 	}
 	slices.SortFunc(r.files, func(a, b *replayFile) int {
-		if a.generation != b.generation {
-			if a.generation < b.generation {
-				return -1
-			}
-			return 1
-		}
-		return a.number - b.number
+		return cmp.Or(cmp.Compare(a.generation, b.generation), a.number-b.number)
 	})
+	return r.check()
+}
+
+// check makes sure that no frame is missing in between. Frames are written one after the other, each durable before the next, and over others
+// only when those are void. So the last one may be torn, but none before a whole one that is needed.
+func (r *replay) check() error {
+	last := r.last()
+	for _, f := range r.files {
+		// A payload that looks like a frame has the wrong salt, which is not known where the first frame is missing.
+		if d := f.behind; d.generation > 0 && d.generation >= r.floor && d.generation <= last+1 {
+			return &CorruptError{File: f.name, Pos: f.end, Err: fmt.Errorf("%w, at position %d", errFrame, d.pos)}
+		}
+	}
 	return nil
 }
 
@@ -170,37 +196,43 @@ func (r *replay) readFile(f *replayFile) error {
 	}
 	defer w.close()
 	f.size = w.size
-	var first frame
-	pos := int64(0)
-	for pos < w.size {
-		b, err := w.from(pos)
+	for f.end < w.size {
+		b, err := w.from(f.end)
 		if err != nil {
 			return err
 		}
 		fr, err := parseFrame(b)
-		if err != nil || fr.sequence > 0 && !fr.follows(first) {
+		if err != nil || !f.continuedBy(fr) {
 			break
 		}
-		if fr.sequence == 0 {
-			if pos > 0 {
-				break
-			}
-			first = fr
-		}
 		r.floor = max(r.floor, fr.floor)
-		f.generation = fr.generation
-		first.sequence = fr.sequence
-		pos += padded(fr.length)
+		f.generation, f.salt, f.sequence = fr.generation, fr.salt, fr.sequence
+		f.end += padded(fr.length)
 	}
-	f.end = pos
-	// Frames are written one after the other, each durable before the next. So the last one may be torn, but none before a whole one.
-	for at := pos; f.generation > 0 && at < w.size; at += frameAlign {
+	return f.lookBehind(w)
+}
+
+// continuedBy reports whether a frame is the next one.
+func (f *replayFile) continuedBy(fr frame) bool {
+	if f.end == 0 {
+		return fr.sequence == 0
+	}
+	return fr.generation == f.generation && fr.salt == f.salt && fr.sequence == f.sequence+1
+}
+
+// lookBehind looks for whole frames of this use of the file behind the first that is not. If there is none before it, that is any.
+func (f *replayFile) lookBehind(w *frames) error {
+	for at := f.end; at < w.size; at += frameAlign {
 		b, err := w.from(at)
 		if err != nil {
 			return err
 		}
-		if fr, err := parseFrame(b); err == nil && fr.generation == first.generation && fr.salt == first.salt {
-			return &CorruptError{File: f.name, Pos: pos, Err: fmt.Errorf("%w, at position %d", errFrame, at)}
+		fr, err := parseFrame(b)
+		if err != nil || f.end > 0 && (fr.generation != f.generation || fr.salt != f.salt) {
+			continue
+		}
+		if fr.generation > f.behind.generation {
+			f.behind = damage{generation: fr.generation, pos: at}
 		}
 	}
 	return nil
@@ -328,6 +360,14 @@ func (r *replay) broken() map[ID]error {
 // live reports whether there are frames that are not void.
 func (r *replay) live() bool {
 	return slices.ContainsFunc(r.files, func(f *replayFile) bool { return f.generation > 0 && f.generation >= r.floor })
+}
+
+// newest is the file with the latest frame; nil if there is no frame.
+func (r *replay) newest() *replayFile {
+	if n := len(r.files); n > 0 && r.files[n-1].generation > 0 {
+		return r.files[n-1]
+	}
+	return nil
 }
 
 // last is the latest generation found.

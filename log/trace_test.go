@@ -64,6 +64,7 @@ func TestOrderOfOperations(t *testing.T) {
 	step("open after a close", nil)
 	l = openLog(t, s, small)
 	step("open the log after a close", nil)
+	check(t, s.commits.journal.prepare())
 	check(t, appendOne())
 	s.Sync()
 	tr.Take()
