@@ -250,3 +250,22 @@ func BenchmarkOpen(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkSegmentsFrom is the time to list a hundred segments in the middle of so many.
+func BenchmarkSegmentsFrom(b *testing.B) {
+	for _, n := range []int{1000, 10_000} {
+		s := openSet(b, vfs.NewMem(), "data")
+		l := ofSegments(b, s, n)
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			for b.Loop() {
+				listed := 0
+				for range l.SegmentsFrom(int64(n / 2)) {
+					if listed++; listed == 100 {
+						break
+					}
+				}
+			}
+		})
+		check(b, s.Close())
+	}
+}

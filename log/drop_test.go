@@ -111,3 +111,24 @@ func TestEvictFromTheMiddle(t *testing.T) {
 		l = openLog(t, s)
 	}
 }
+
+// SegmentsFrom is a part of Segments, wherever an offset lies: also in a hole, below everything, and above.
+func TestSegmentsFrom(t *testing.T) {
+	s := openSet(t, vfs.NewMem(), "data")
+	defer s.Close()
+	l := ofSegments(t, s, 8)
+	_, err := l.Drop(3, 6)
+	check(t, err)
+	for offset := int64(-1); offset <= 9; offset++ {
+		var got, want []int64
+		for i := range l.SegmentsFrom(offset) {
+			got = append(got, i.Base)
+		}
+		for _, i := range l.Segments() {
+			if i.End > offset {
+				want = append(want, i.Base)
+			}
+		}
+		equal(t, got, want)
+	}
+}

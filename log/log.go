@@ -24,6 +24,7 @@ package log
 import (
 	"encoding/hex"
 	"fmt"
+	"iter"
 	"strconv"
 	"strings"
 	"sync"
@@ -255,6 +256,20 @@ func (l *Log) Segments() []segment.Info {
 		infos[i] = s.Info()
 	}
 	return infos
+}
+
+// SegmentsFrom yields what Segments does of those that end above an offset. To find the first takes hardly longer the more there are.
+func (l *Log) SegmentsFrom(offset int64) iter.Seq[segment.Info] {
+	l.mu.Lock()
+	segments := l.segments
+	l.mu.Unlock()
+	return func(yield func(segment.Info) bool) {
+		for _, s := range segments[segmentOf(segments, offset):] {
+			if i := s.Info(); i.End > offset && !yield(i) {
+				return
+			}
+		}
+	}
 }
 
 // ProducerInfo describes a producer that is remembered.

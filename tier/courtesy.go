@@ -109,13 +109,9 @@ func (t *Tier) waitingBytes() (sum int64) {
 func (p *Partition) measureWaiting() {
 	var sum int64
 	if p.config().Copy {
-		closed, err := p.unconfirmed()
-		if err != nil {
+		if err := p.eachClosed(p.copiedEnd(), func(s LocalSegment) { sum += s.Size }); err != nil {
 			p.moved.Store(true)
 			return
-		}
-		for _, s := range closed {
-			sum += s.Size
 		}
 	}
 	p.waitingBytes.Store(sum)

@@ -20,8 +20,8 @@ func (p *Partition) Explain(ctx context.Context) ([]SegmentState, error) {
 	if err != nil {
 		return nil, err
 	}
-	closed, err := p.allClosed(0)
-	if err != nil {
+	var closed []LocalSegment
+	if err := p.eachClosed(m.End, func(s LocalSegment) { closed = append(closed, s) }); err != nil {
 		return nil, err
 	}
 	o, cfg := p.source.Offsets(), p.config()
@@ -51,7 +51,7 @@ func (p *Partition) Explain(ctx context.Context) ([]SegmentState, error) {
 		explain(entries)
 	}
 	explain(m.Tail)
-	return append(out, p.explainLocal(closed, m.End)...), nil
+	return append(out, p.explainLocal(closed)...), nil
 }
 
 func at(ms int64) string { return time.UnixMilli(ms).UTC().Format(time.RFC3339) }
@@ -83,12 +83,9 @@ func (h *horizon) explain(e *Entry, o LocalOffsets) SegmentState {
 }
 
 // explainLocal tells about closed segments that are not remote.
-func (p *Partition) explainLocal(closed []LocalSegment, end int64) []SegmentState {
+func (p *Partition) explainLocal(closed []LocalSegment) []SegmentState {
 	var out []SegmentState
 	for _, seg := range closed {
-		if seg.End <= end {
-			continue
-		}
 		why := "kept: waiting for its upload"
 		if err := p.Err(); err != nil {
 			why += ", which fails: " + err.Error()

@@ -3,7 +3,9 @@ package tier
 import (
 	"errors"
 	"slices"
+	"sort"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -18,17 +20,25 @@ type Lag struct {
 
 // Lag measures the partition.
 func (p *Partition) Lag() (Lag, error) {
-	closed, err := p.unconfirmed()
+	var l Lag
+	end, from := int64(NoOffset), p.copiedEnd()
+	err := p.eachClosed(from, func(s LocalSegment) {
+		if l.Segments == 0 {
+			end = s.End
+		}
+		l.Segments++
+		l.Bytes += s.Size
+	})
 	if err != nil {
 		return Lag{}, err
 	}
-	var l Lag
-	for _, s := range closed {
-		l.Segments++
-		l.Bytes += s.Size
+	if l.Segments > 0 {
+		if err := p.lookAtWaiting(); err != nil {
+			return Lag{}, err
+		}
+		l.Since = p.waiting.since(end, p.tier.now())
 	}
-	l.Since = p.waitingSince(closed)
-	l.AtRisk = p.source.Since(p.copiedEnd())
+	l.AtRisk = p.source.Since(from)
 	return l, nil
 }
 
@@ -41,40 +51,78 @@ func (p *Partition) copiedEnd() int64 {
 	return end
 }
 
-// unconfirmed returns the closed segments that are not in the bucket.
-func (p *Partition) unconfirmed() ([]LocalSegment, error) { return p.allClosed(p.copiedEnd()) }
-
-// allClosed returns the closed local segments that end above an offset.
-func (p *Partition) allClosed(from int64) ([]LocalSegment, error) {
-	var all []LocalSegment
+// eachClosed visits the closed local segments that end above an offset.
+func (p *Partition) eachClosed(from int64, visit func(LocalSegment)) error {
 	for {
 		closed, err := p.source.Closed(from)
 		if err != nil || len(closed) == 0 {
-			return all, err
+			return err
 		}
-		all = append(all, closed...)
+		for _, s := range closed {
+			visit(s)
+		}
 		from = closed[len(closed)-1].End
 	}
 }
 
-// waitingSince notes which segments are waiting and returns since when the longest of them has been.
-func (p *Partition) waitingSince(closed []LocalSegment) time.Time {
-	p.lagMu.Lock()
-	defer p.lagMu.Unlock()
-	seen := make(map[int64]time.Time, len(closed))
-	var oldest time.Time
-	for _, s := range closed {
-		since, ok := p.waiting[s.Base]
-		if !ok {
-			since = p.tier.now()
-		}
-		seen[s.Base] = since
-		if oldest.IsZero() || since.Before(oldest) {
-			oldest = since
-		}
+// lookAtWaiting notes what has been closed since it was called last. It costs as much as that is, however much waits.
+func (p *Partition) lookAtWaiting() error {
+	end := p.waiting.end()
+	if err := p.eachClosed(max(end, p.copiedEnd()), func(s LocalSegment) { end = s.End }); err != nil {
+		return err
 	}
-	p.waiting = seen
-	return oldest
+	p.waiting.note(end, p.copiedEnd(), p.source.Offsets().End, p.tier.now())
+	return nil
+}
+
+// waiting remembers since when closed segments have waited for the bucket.
+type waiting struct {
+	mu sync.Mutex
+	// seen are the times at which something more was found closed, and up to where, both ascending. Guarded by mu.
+	seen []closedAt
+}
+
+type closedAt struct {
+	end int64
+	at  time.Time
+}
+
+// end is up to where segments are known to be closed.
+func (w *waiting) end() int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if n := len(w.seen); n > 0 {
+		return w.seen[n-1].end
+	}
+	return NoOffset
+}
+
+// note says that segments are closed up to end, that what lies below copied does not wait any more, and where the log ends: it may have been truncated.
+func (w *waiting) note(end, copied, logEnd int64, now time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for n := len(w.seen); n > 0 && w.seen[n-1].end > logEnd; n-- {
+		w.seen = w.seen[:n-1]
+	}
+	w.seen = w.seen[w.firstLocked(copied+1):]
+	if n := len(w.seen); end > copied && end <= logEnd && (n == 0 || w.seen[n-1].end < end) {
+		w.seen = append(w.seen, closedAt{end, now})
+	}
+}
+
+// firstLocked is the index of the look that first found what ends at end.
+func (w *waiting) firstLocked(end int64) int {
+	return sort.Search(len(w.seen), func(i int) bool { return w.seen[i].end >= end })
+}
+
+// since is when the segment that ends at end was first seen closed; now if that is not known.
+func (w *waiting) since(end int64, now time.Time) time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if i := w.firstLocked(end); i < len(w.seen) {
+		return w.seen[i].at
+	}
+	return now
 }
 
 // Alarm is something a person should look at.
@@ -149,27 +197,35 @@ const maxForecast = 10 * 365 * 24 * time.Hour
 // DiskFull estimates when the disk is full if the bucket stays away: at the pace at which what waits
 // for it has grown. ok is false if nothing is waiting.
 func (t *Tier) DiskFull() (in time.Duration, ok bool) {
+	var all Lag
+	for _, p := range t.all() {
+		if l, err := p.Lag(); err == nil {
+			all.add(l)
+		}
+	}
+	return t.diskFull(all)
+}
+
+// diskFull is DiskFull, given what waits.
+func (t *Tier) diskFull(l Lag) (in time.Duration, ok bool) {
 	u, err := t.fs.Usage(t.dir)
 	if err != nil {
 		return 0, false
 	}
-	var bytes int64
-	var since time.Time
-	for _, p := range t.all() {
-		l, err := p.Lag()
-		if err != nil || l.Segments == 0 {
-			continue
-		}
-		bytes += l.Bytes
-		since = earlier(since, l.Since)
-	}
-	waited := t.now().Sub(since)
-	if bytes == 0 || waited <= 0 {
+	waited := t.now().Sub(l.Since)
+	if l.Bytes == 0 || waited <= 0 {
 		return 0, false
 	}
 	in = maxForecast
-	if f := float64(u.Free) / float64(bytes) * float64(waited); f < float64(maxForecast) {
+	if f := float64(u.Free) / float64(l.Bytes) * float64(waited); f < float64(maxForecast) {
 		in = time.Duration(f)
 	}
 	return in, true
+}
+
+// add adds what is not confirmed of another partition.
+func (l *Lag) add(other Lag) {
+	l.Segments += other.Segments
+	l.Bytes += other.Bytes
+	l.Since, l.AtRisk = earlier(l.Since, other.Since), earlier(l.AtRisk, other.AtRisk)
 }

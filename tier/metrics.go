@@ -117,8 +117,10 @@ func (c collector) Describe(ch chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (c collector) Collect(ch chan<- prometheus.Metric) {
 	topics := c.topics()
+	var lag Lag
 	for _, name := range slices.Sorted(maps.Keys(topics)) {
 		s := topics[name]
+		lag.add(s.lag)
 		for i, m := range counters {
 			ch <- prometheus.MustNewConstMetric(m.desc, prometheus.CounterValue, float64(s.counts[i]), name)
 		}
@@ -133,7 +135,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		usable = 1
 	}
 	full := math.Inf(1)
-	if in, ok := c.t.DiskFull(); ok {
+	if in, ok := c.t.diskFull(lag); ok {
 		full = in.Seconds()
 	}
 	ch <- prometheus.MustNewConstMetric(diskFullDesc, prometheus.GaugeValue, full)
@@ -192,9 +194,7 @@ func (s *topicSums) add(p *Partition) {
 		s.counts[i] += m.of(&p.stats).Load()
 	}
 	if l, err := p.Lag(); err == nil {
-		s.lag.Segments += l.Segments
-		s.lag.Bytes += l.Bytes
-		s.lag.Since, s.lag.AtRisk = earlier(s.lag.Since, l.Since), earlier(s.lag.AtRisk, l.AtRisk)
+		s.lag.add(l)
 	}
 	v := p.view.Load()
 	if v.err != nil {

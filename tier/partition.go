@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -54,8 +53,7 @@ type Partition struct {
 	// wanted is what Wanted returns.
 	wanted atomic.Int64
 
-	lagMu   sync.Mutex
-	waiting map[int64]time.Time // guarded by lagMu: base offsets of closed segments not confirmed, and when they were first seen
+	waiting waiting
 
 	moved        atomic.Bool  // waitingBytes may have changed
 	waitingBytes atomic.Int64 // of closed segments that are not in the bucket, when they were last measured

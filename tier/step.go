@@ -35,7 +35,7 @@ func (p *Partition) work(ctx context.Context) (delay time.Duration) {
 			return nil
 		}
 		p.publish(func(v *view) { v.err = err })
-		_, _ = p.Lag() // for its memory of what has been waiting since when
+		_ = p.lookAtWaiting() // whoever wants to know the lag meets the error too
 		switch {
 		case err != nil:
 			p.failures++

@@ -131,10 +131,11 @@ func (s localSource) Closed(from int64) ([]tier.LocalSegment, error) {
 	o := s.p.log.Offsets()
 	decided := min(o.HighWatermark, o.RealLastStable)
 	var closed []tier.LocalSegment
-	for _, i := range s.p.log.Segments() {
-		if i.Sealed && i.End > from && i.End <= decided && len(closed) < maxClosed {
-			closed = append(closed, tier.LocalSegment{Base: i.Base, End: i.End, Size: i.Size, Generation: i.Generation})
+	for i := range s.p.log.SegmentsFrom(from) {
+		if !i.Sealed || i.End > decided || len(closed) == maxClosed {
+			break
 		}
+		closed = append(closed, tier.LocalSegment{Base: i.Base, End: i.End, Size: i.Size, Generation: i.Generation})
 	}
 	return closed, nil
 }
@@ -195,8 +196,8 @@ func (p *Partition) sourceEnd() int64 {
 
 // Since implements tier.Source.
 func (s localSource) Since(offset int64) time.Time {
-	for _, i := range s.p.log.Segments() {
-		if i.End > offset && i.Created >= 0 {
+	for i := range s.p.log.SegmentsFrom(offset) {
+		if i.Created >= 0 {
 			return time.UnixMilli(i.Created)
 		}
 	}
