@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"math"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -111,6 +112,27 @@ func TestStamp(t *testing.T) {
 	rs, err := b.Decode()
 	if err != nil || rs[0].Timestamp != 42 {
 		t.Errorf("consumers see %v, %v", rs, err)
+	}
+}
+
+// Stamp does not read the records again, so its checksum has to be that of the whole, at any length, and one that was wrong has to stay so.
+func TestStampKeepsTheChecksumTrueOrFalse(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	for n := range 2000 {
+		b := make(Batch, stampedEnd+rng.IntN(1<<rng.IntN(18)))
+		for i := range b {
+			b[i] = byte(rng.Uint32())
+		}
+		b.seal()
+		b.Stamp(Attributes(rng.Uint32()), rng.Int64())
+		if err := b.CheckCRC(); err != nil {
+			t.Fatalf("round %d, %d bytes: %v", n, len(b), err)
+		}
+		b[attributesPos+rng.IntN(len(b)-attributesPos)] ^= 1 << rng.IntN(8)
+		b.Stamp(Attributes(rng.Uint32()), rng.Int64())
+		if err := b.CheckCRC(); !errors.Is(err, ErrCRC) {
+			t.Fatalf("round %d: a flipped bit is not seen any more", n)
+		}
 	}
 }
 

@@ -68,6 +68,19 @@ func BenchmarkCRC(b *testing.B) {
 	b.SetBytes(int64(len(batch)))
 }
 
+// BenchmarkStamp shows that the time does not grow with the batch.
+func BenchmarkStamp(b *testing.B) {
+	for _, valueLen := range []int{0, 1000} {
+		b.Run(fmt.Sprintf("value=%d", valueLen), func(b *testing.B) {
+			batch, n := benchBatch(b, None, valueLen), int64(0)
+			for b.Loop() {
+				n++
+				batch.Stamp(Hidden|LogAppendTime, n)
+			}
+		})
+	}
+}
+
 func BenchmarkCheck(b *testing.B) {
 	for _, codec := range codecs {
 		for _, valueLen := range []int{100, 1024} {
