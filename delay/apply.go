@@ -20,7 +20,7 @@ type op struct {
 	producerID int64
 }
 
-// opLists has lists of changes that nobody uses: a schedule needs one for a moment, a large batch makes a large one, and schedules may be many.
+// opLists has lists of changes that nobody uses: a schedule needs one or two for a moment, a large batch makes a large one, and schedules may be many.
 var opLists = sync.Pool{New: func() any { return new([]op) }}
 
 func takeOps() []op { return (*opLists.Get().(*[]op))[:0] }
@@ -52,32 +52,40 @@ func (k opKind) String() string {
 	return [...]string{"scheduled", "delivered", "cancelled", "replaced", "staged", "committed", "aborted"}[k]
 }
 
-// Apply takes in the next batch of the log, of whatever kind. An error means that a batch of ours cannot be
-// read, which is corruption (or data of a newer version); the schedule is then as before.
-func (s *Schedule) Apply(b record.Batch) error {
-	if err := s.read(b); err != nil {
-		return fmt.Errorf("batch at offset %d: %w", b.BaseOffset(), err)
-	}
-	received := int64(math.MinInt64)
-	if b.Hidden() {
-		received = b.MaxTimestamp()
-	}
-	s.doAll(b.EndOffset(), received)
-	return nil
+// Changes are what batches of the log mean to a schedule. They do not refer to the batches, and can be made once.
+type Changes struct {
+	ops []op
+	// end is the offset after the last batch, received the latest receive time.
+	end, received int64
 }
 
-// ApplyPlan is Apply for the batches of a plan that was stamped and appended at base, without reading them again
-// where that can be avoided.
-func (s *Schedule) ApplyPlan(p *Plan, base int64) error {
-	if p.rebuild || p.Plain() {
-		for _, b := range p.batches {
-			if err := s.Apply(b); err != nil {
-				return err
-			}
+// Len is how many changes there are.
+func (c *Changes) Len() int { return len(c.ops) }
+
+// Read returns what the next batches of the log mean, of whatever kind they are. An error means that a batch of ours cannot be
+// read, which is corruption (or data of a newer version).
+func Read(batches ...record.Batch) (Changes, error) {
+	c := Changes{ops: takeOps(), end: math.MinInt64, received: math.MinInt64}
+	for _, b := range batches {
+		if err := c.read(b); err != nil {
+			giveOps(c.ops)
+			return Changes{}, fmt.Errorf("batch at offset %d: %w", b.BaseOffset(), err)
 		}
-		return nil
+		c.end = b.EndOffset()
+		if b.Hidden() {
+			c.received = max(c.received, b.MaxTimestamp())
+		}
 	}
-	s.noOps()
+	return c, nil
+}
+
+// Changes is Read for the batches of a plan that was stamped and appended at base, without reading them again
+// where that can be avoided.
+func (p *Plan) Changes(base int64) (Changes, error) {
+	if p.rebuild || p.Plain() {
+		return Read(p.batches...)
+	}
+	ops := takeOps()
 	for i := range p.splitter.items {
 		it := &p.splitter.items[i]
 		o := op{kind: opSchedule, at: base + int64(it.index)}
@@ -91,40 +99,42 @@ func (s *Schedule) ApplyPlan(p *Plan, base int64) error {
 		if p.batch.Transactional() {
 			o.kind, o.producerID = opStage, p.batch.ProducerID()
 		}
-		s.ops = append(s.ops, o)
+		ops = append(ops, o)
 	}
-	s.doAll(base+int64(p.batch.Count()), p.receive)
-	return nil
+	return Changes{ops, base + int64(p.batch.Count()), p.receive}, nil
 }
 
-// ApplyDelivery is Apply for the batches of a delivery that was admitted and appended.
-func (s *Schedule) ApplyDelivery(d *Delivery) {
-	s.noOps()
-	at := d.Batches[0].BaseOffset()
+// changed is Read for the batches of a delivery.
+func (d *Delivery) changed() Changes {
+	ops, at := takeOps(), d.Batches[0].BaseOffset()
 	for i := d.first; i < d.next; i++ {
 		if !d.gone[i] {
-			s.ops = append(s.ops, op{kind: opDeliver, at: at, entry: d.flight.Entries[i]})
+			ops = append(ops, op{kind: opDeliver, at: at, entry: d.flight.Entries[i]})
 			at++
 		}
 	}
-	s.doAll(at, math.MinInt64)
+	return Changes{ops, at, math.MinInt64}
 }
 
-// noOps begins a list of changes.
-func (s *Schedule) noOps() {
-	if s.ops == nil {
-		s.ops = takeOps()
+// Apply takes in the next batch of the log, of whatever kind. After an error, which is one of [Read], the schedule is as before.
+func (s *Schedule) Apply(b record.Batch) error {
+	c, err := Read(b)
+	if err == nil {
+		s.Make(c)
 	}
-	s.ops = s.ops[:0]
+	return err
 }
 
-// doAll carries out s.ops, which bring the schedule to the offset end.
-func (s *Schedule) doAll(end, received int64) {
+// ApplyDelivery is Apply for the batches of a delivery that was admitted and appended.
+func (s *Schedule) ApplyDelivery(d *Delivery) { s.Make(d.changed()) }
+
+// Make carries out the next changes.
+func (s *Schedule) Make(c Changes) {
 	s.mu.Lock()
 	due := int64(math.MaxInt64)
-	s.received = max(s.received, received)
-	for i := range s.ops {
-		if o := &s.ops[i]; s.do(o) {
+	s.received.Store(max(s.received.Load(), c.received))
+	for i := range c.ops {
+		if o := &c.ops[i]; s.do(o) {
 			if o.kind == opSchedule {
 				due = min(due, o.entry.Due)
 			}
@@ -138,7 +148,7 @@ func (s *Schedule) doAll(end, received int64) {
 			}
 		}
 	}
-	s.end = end
+	s.end = max(s.end, c.end)
 	if s.open.releasing() {
 		due = math.MinInt64
 	}
@@ -149,29 +159,27 @@ func (s *Schedule) doAll(end, received int64) {
 	if earlier {
 		wake(due)
 	}
-	giveOps(s.ops)
-	s.ops = nil
+	giveOps(c.ops)
 }
 
-// read fills s.ops with what a batch means.
-func (s *Schedule) read(b record.Batch) error {
-	s.noOps()
+// read adds what a batch means.
+func (c *Changes) read(b record.Batch) error {
 	switch {
 	case b.Hidden():
-		return b.Walk(nil, func(v *record.View) error { return s.readHidden(b, v) })
+		return b.Walk(nil, func(v *record.View) error { return c.readHidden(b, v) })
 	case b.Delivery():
 		return b.Walk(nil, func(v *record.View) error {
 			e, err := delivered(v)
-			s.ops = append(s.ops, op{kind: opDeliver, at: b.BaseOffset() + int64(v.OffsetDelta), entry: e})
+			c.ops = append(c.ops, op{kind: opDeliver, at: b.BaseOffset() + int64(v.OffsetDelta), entry: e})
 			return err
 		})
 	case b.Control():
-		return b.Walk(nil, func(v *record.View) error { return s.readMarker(b, v) })
+		return b.Walk(nil, func(v *record.View) error { return c.readMarker(b, v) })
 	}
 	return nil
 }
 
-func (s *Schedule) readHidden(b record.Batch, v *record.View) error {
+func (c *Changes) readHidden(b record.Batch, v *record.View) error {
 	r, err := readStored(v, b.MaxTimestamp())
 	if err != nil {
 		return err
@@ -182,7 +190,7 @@ func (s *Schedule) readHidden(b record.Batch, v *record.View) error {
 		if r.scheduled {
 			o.kind = opReplace
 		}
-		s.ops = append(s.ops, o)
+		c.ops = append(c.ops, o)
 	}
 	if !r.scheduled {
 		return nil
@@ -192,7 +200,7 @@ func (s *Schedule) readHidden(b record.Batch, v *record.View) error {
 	if b.Transactional() {
 		o.kind, o.producerID = opStage, b.ProducerID()
 	}
-	s.ops = append(s.ops, o)
+	c.ops = append(c.ops, o)
 	return nil
 }
 

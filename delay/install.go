@@ -19,7 +19,7 @@ type change struct {
 func (s *Schedule) capture(complete bool, c change) (p *progress, finished []*run) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p = &progress{complete: complete, folded: min(s.highWatermark, s.end), received: s.received}
+	p = &progress{complete: complete, folded: min(s.highWatermark, s.end), received: s.received.Load()}
 	p.floor = max(s.floor, c.floor, min(s.settledFloor(), p.folded))
 	for _, r := range s.runs.list {
 		switch {

@@ -154,7 +154,8 @@ func (k *Keeper) fold(ctx context.Context, r Range) (p *progress, err error) {
 func (k *Keeper) restore(ctx context.Context, p *progress, logStart int64) (*Schedule, error) {
 	// The log may begin above the floor: it has kept what was pending and what is proved above folded.
 	s := NewSchedule(max(p.floor, logStart))
-	s.folded, s.received = p.folded, p.received
+	s.folded = p.folded
+	s.received.Store(p.received)
 	s.highWatermark, s.namesRuns = p.folded, len(p.runs) > 0
 	for i := range p.runs {
 		r, err := loadRun(ctx, k.c.Journal, &p.runs[i])

@@ -69,9 +69,13 @@ func (p *partition) append(plan *Plan) (int64, error) {
 			return 0, err
 		}
 	}
-	err := p.schedule.ApplyPlan(plan, base)
+	changes, err := plan.Changes(base)
+	if err != nil {
+		return 0, err
+	}
+	p.schedule.Make(changes)
 	p.commit()
-	return base, err
+	return base, nil
 }
 
 // store appends a copy of b at base plus its own base offset, which it sets in b too. The caller holds mu.

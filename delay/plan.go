@@ -2,6 +2,7 @@ package delay
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 
 	"github.com/morrowmq/morrow/log/record"
@@ -14,7 +15,7 @@ const MaxPieces = 4096
 // pieces, each wholly visible or wholly hidden, with the original's offsets and sequences.
 //
 // The order of use is Prepare, outside the partition's append section; then inside it, after duplicates were
-// told, [Schedule.Admit], Stamp, the append, and [Schedule.ApplyPlan]. A Plan is
+// told, [Schedule.Admit] unless the plan is Free, Stamp, the append, and [Schedule.Make] of its Changes. A Plan is
 // valid until its [Splitter] is released.
 type Plan struct {
 	splitter *Splitter
@@ -76,6 +77,13 @@ func (p *Plan) Plain() bool { return len(p.splitter.items) == 0 }
 
 // Schedules reports whether a record of the batch is delayed.
 func (p *Plan) Schedules() bool { return p.scheduled > 0 }
+
+// Free reports, once the plan is prepared, whether it may be appended whatever the schedule holds: nothing is cancelled or replaced, and no
+// delay.max.pending bounds what is added.
+func (p *Plan) Free() bool {
+	r := &p.resolution
+	return len(r.targets)+len(r.absent)+len(r.refused) == 0 && r.beyond == nothingBeyond && p.splitter.rules.maxPending == math.MaxInt64
+}
 
 // divide finds the pieces.
 func (p *Plan) divide() error {

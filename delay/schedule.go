@@ -3,20 +3,21 @@ package delay
 import (
 	"math"
 	"sync"
+	"sync/atomic"
 )
 
 // Schedule knows what is pending in one partition. It is a function of the partition's log: apply every batch
 // in order, and two schedules of the same log are equal, whoever leads and whenever it was started. Batches that are neither
 // hidden, nor deliveries, nor the ends of transactions may be left out.
 //
-// Apply, ApplyPlan, ApplyDelivery, CaughtUp and Truncate are called one at a time, in the partition's append section or
-// while it is loaded; Admit and AdmitDelivery right before what they admit is appended and applied. Everything else may be called at any time.
+// Apply, ApplyDelivery, Make, CaughtUp and Truncate are called one at a time and in the order of the log, in the partition's append section or
+// while it is loaded; Admit and AdmitDelivery right before what they admit is appended and applied, once everything before was. Everything else may be called at any time.
 //
 // Invariants: what is pending at or above floor is in near or in a flight, what is pending below is in exactly one run; an entry
 // in a flight is in no other; a run changes only by proofs below the high watermark, those above are in undo and runs.above.
 type Schedule struct {
-	// ops is the list of changes that is being made; nil while none is.
-	ops []op
+	// received is the latest receive time seen. It is written under mu, with what was received.
+	received atomic.Int64
 
 	// mu guards everything below. It is held for memory operations only.
 	mu   sync.Mutex
@@ -43,8 +44,6 @@ type Schedule struct {
 	end int64
 	// highWatermark is the offset below which nothing is ever truncated.
 	highWatermark int64
-	// received is the latest receive time seen.
-	received int64
 	// undo holds what was done at or above the high watermark, oldest first.
 	undo []op
 	tally
@@ -119,12 +118,8 @@ func (s *Schedule) Floor() int64 {
 	return s.settledFloor()
 }
 
-// Receive turns the time of an append into its receive time, which never goes back.
-func (s *Schedule) Receive(now int64) int64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return max(now, s.received)
-}
+// Receive turns the time of an append into its receive time, which is not before any that was applied. It does not wait for what is being applied.
+func (s *Schedule) Receive(now int64) int64 { return max(now, s.received.Load()) }
 
 // End is the offset after the last batch applied.
 func (s *Schedule) End() int64 {

@@ -94,17 +94,17 @@ func ending(ctx context.Context, src Source, e Entry, end int64) (string, error)
 }
 
 func endingFrom(ctx context.Context, src Source, e Entry, from, end int64) (how string, err error) {
-	// The schedule itself knows best what a batch means.
-	var reader Schedule
 	budget := endingBytes
 	err = src.Scan(ctx, from, end, func(b record.Batch) error {
 		if budget -= len(b); budget < 0 {
 			return errEnough
 		}
-		if err := reader.read(b); err != nil {
+		c, err := Read(b)
+		if err != nil {
 			return err
 		}
-		for _, o := range reader.ops {
+		defer giveOps(c.ops)
+		for _, o := range c.ops {
 			if o.kind.finishes() && o.entry.Ticket == e.Ticket {
 				how = fmt.Sprintf("%s at offset %d", o.kind, o.at)
 				return errEnough

@@ -91,7 +91,7 @@ func (s *Schedule) release(n int) {
 }
 
 // readMarker reads the end of a transaction. Its key is a version and a type, int16 each (KIP-98).
-func (s *Schedule) readMarker(b record.Batch, v *record.View) error {
+func (c *Changes) readMarker(b record.Batch, v *record.View) error {
 	if len(v.Key) < 4 {
 		return errors.New("control record without a type")
 	}
@@ -104,6 +104,6 @@ func (s *Schedule) readMarker(b record.Batch, v *record.View) error {
 	default:
 		return nil
 	}
-	s.ops = append(s.ops, o)
+	c.ops = append(c.ops, o)
 	return nil
 }

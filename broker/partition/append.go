@@ -158,10 +158,14 @@ func (p *Partition) appendDelayed(ctx context.Context, b record.Batch, plan *del
 	}
 }
 
-// appendPlan is the append section: duplicates, cancels, receive time, append and schedule in one order.
+// appendPlan takes a batch through the append section: duplicates, cancels, receive time, append and schedule in one order.
 func (p *Partition) appendPlan(b record.Batch, plan *delay.Plan, v *log.Verification, now time.Time) (Pending, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	enter := p.mu.enterSettled
+	if plan.Free() {
+		enter = p.mu.enter
+	}
+	in := enter()
+	defer in.leave()
 	g := group(b)
 	g.Verification = v
 	dup, isDup, err := p.log.CheckProducer(g.ProducerID, g.ProducerEpoch, g.BaseSequence, g.LastSequence)
@@ -171,8 +175,10 @@ func (p *Partition) appendPlan(b record.Batch, plan *delay.Plan, v *log.Verifica
 	if plan.Schedules() && p.room.crowded() {
 		return Pending{}, ErrCrowded
 	}
-	if err := p.schedule.Admit(plan); err != nil {
-		return Pending{}, err
+	if !plan.Free() {
+		if err := p.schedule.Admit(plan); err != nil {
+			return Pending{}, err
+		}
 	}
 	receive := p.schedule.Receive(now.UnixMilli())
 	g.Pieces = plan.Stamp(receive)
@@ -180,29 +186,39 @@ func (p *Partition) appendPlan(b record.Batch, plan *delay.Plan, v *log.Verifica
 	if err != nil {
 		return Pending{}, err
 	}
+	in.written()
+	changes, err := plan.Changes(a.BaseOffset)
 	if a.ReceiveTime != receive {
-		// The log remembers a later one, of records that retention has removed since. What it stamped is what counts.
-		return p.pending(a), p.applied(p.applyLocked(g.Pieces))
+		// The log remembers a later one, of records that are not applied yet, or that retention has removed since. What it stamped is what counts.
+		changes, err = delay.Read(g.Pieces...)
 	}
-	return p.pending(a), p.applied(p.schedule.ApplyPlan(plan, a.BaseOffset))
+	return p.pending(a), p.apply(&in, changes, err)
 }
 
-// applyLocked tells the schedule of batches just appended.
-func (p *Partition) applyLocked(batches []record.Batch) error {
-	for _, b := range batches {
-		if err := p.schedule.Apply(b); err != nil {
-			return err
-		}
+// manyChanges are worth a goroutine of their own: their producer's next batch, which comes on the same connection, need not wait for them.
+const manyChanges = 256
+
+// apply tells the schedule what was just written means. What is told while producers are told that it is stored can be seen by whoever asks
+// for the loaded schedule.
+func (p *Partition) apply(in *passage, c delay.Changes, err error) error {
+	switch {
+	case err != nil:
+		return p.unreadable(err)
+	case c.Len() < manyChanges:
+		p.schedule.Make(c)
+	default:
+		rest := in.handOver()
+		go func() {
+			defer rest.leave()
+			p.schedule.Make(c)
+		}()
 	}
 	return nil
 }
 
-// applied handles what should never be: that the schedule cannot read what was built for it. The partition stops rather
+// unreadable handles what should never be: that the schedule cannot read what was built for it. The partition stops rather
 // than go on with a schedule that differs from its log.
-func (p *Partition) applied(err error) error {
-	if err == nil {
-		return nil
-	}
+func (p *Partition) unreadable(err error) error {
 	return p.log.Fail(fmt.Errorf("schedule cannot follow the log: %w", err))
 }
 

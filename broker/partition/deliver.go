@@ -56,8 +56,8 @@ func (t target) Deliver(_ context.Context, d *delay.Delivery) (end int64, err er
 		groups[i] = group(b, b)
 		groups[i].Reserved = true
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	in := p.mu.enterSettled()
+	defer in.leave()
 	now := p.now()
 	if err := p.schedule.AdmitDelivery(d, now.UnixMilli()); err != nil {
 		return 0, err
@@ -66,6 +66,7 @@ func (t target) Deliver(_ context.Context, d *delay.Delivery) (end int64, err er
 	if err != nil {
 		return 0, err
 	}
+	in.written()
 	p.schedule.ApplyDelivery(d)
 	return a.EndOffset, nil
 }
@@ -104,6 +105,7 @@ func (p *Partition) ScheduleStats(now int64) (s delay.Stats, ok bool) {
 	if !p.loaded.Load() {
 		return s, false
 	}
+	p.mu.settle()
 	return p.schedule.Stats(now), true
 }
 

@@ -2,9 +2,9 @@
 // records, and its part in the tier, held together so that each sees the same order. A [Table] holds all of them
 // and follows the cluster's metadata.
 //
-// Locks: Partition.mu is the append section. It is held while a batch that concerns the schedule is
+// Locks: Partition.mu is the append section. A batch that concerns the schedule goes through it while it is
 // appended to the log (written, not synced) and applied to the schedule, so that both see one order; plain
-// produces do not take it. Nothing waits for a sync, a store or a client under it.
+// produces do not. Nothing waits for a sync, a store or a client in it.
 package partition
 
 import (
@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -59,7 +58,7 @@ type Partition struct {
 	cleaner compaction
 
 	// mu is the append section of whatever concerns the schedule. It guards the following.
-	mu     sync.Mutex
+	mu     section
 	line   *delay.Line
 	closed bool
 }

@@ -149,14 +149,21 @@ func (p *Partition) relieve(ctx context.Context, limits *config.Resolved, far in
 	return p.schedule.Floor() > before, err
 }
 
+// hold keeps retention from what is pending now, until held is reset.
+func (p *Partition) hold() {
+	p.mu.Lock() // the schedule knows of everything below the high watermark
+	defer p.mu.Unlock()
+	p.held.Store(p.schedule.Gate())
+}
+
 // spill moves what is pending below an offset to a run. The caller has the turn.
 func (p *Partition) spill(ctx context.Context, below int64) error {
-	// What a spill forgets in memory it may still have to read from the log: retention waits for it.
-	p.held.Store(p.schedule.Gate())
-	defer p.held.Store(math.MaxInt64)
 	o := p.log.Offsets()
 	if below = min(below, o.HighWatermark); below <= p.schedule.Floor() {
 		return nil
 	}
+	// What a spill forgets in memory it may still have to read from the log: retention waits for it.
+	p.hold()
+	defer p.held.Store(math.MaxInt64)
 	return p.keeper.Spill(ctx, spilled{source{p}}, below, o.LogStart)
 }

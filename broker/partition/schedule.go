@@ -13,7 +13,7 @@ import (
 // ErrNoSchedule means that the topic never delays: it is internal.
 var ErrNoSchedule = errors.New("the topic has no delayed records")
 
-// loadedSchedule is the partition's schedule once it knows everything; the error is ErrNoSchedule or ErrLoading.
+// loadedSchedule is the partition's schedule, which knows of everything that was written, once it is loaded; the error is ErrNoSchedule or ErrLoading.
 func (p *Partition) loadedSchedule() (*delay.Schedule, error) {
 	switch {
 	case p.topic.Load().Rules == nil:
@@ -21,6 +21,7 @@ func (p *Partition) loadedSchedule() (*delay.Schedule, error) {
 	case !p.loaded.Load(): // before that, p.schedule may be written
 		return nil, ErrLoading
 	}
+	p.mu.settle()
 	return p.schedule, nil
 }
 

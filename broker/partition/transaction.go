@@ -3,6 +3,7 @@ package partition
 import (
 	"time"
 
+	"github.com/morrowmq/morrow/delay"
 	"github.com/morrowmq/morrow/log"
 	"github.com/morrowmq/morrow/log/record"
 )
@@ -33,13 +34,15 @@ func (p *Partition) EndTransaction(m log.Marker, newEpoch bool, now time.Time) (
 	if !p.loaded.Load() {
 		return Pending{}, ErrLoading // the marker may concern the schedule
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	in := p.mu.enter()
+	defer in.leave()
 	a, err := p.log.Append(p.epoch.Load(), now, g)
 	if err != nil {
 		return Pending{}, err
 	}
-	return p.pending(a), p.applied(p.applyLocked(g.Pieces))
+	in.written()
+	changes, err := delay.Read(g.Pieces...)
+	return p.pending(a), p.apply(&in, changes, err)
 }
 
 // Producers lists the producers that the partition remembers (DescribeProducers).
