@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/morrowmq/morrow/log/record"
@@ -217,8 +218,12 @@ func (s *Schedule) Admit(p *Plan) error {
 		return &record.RecordErrors{Err: record.ErrInvalid, Records: slices.Clone(p.refused), Count: len(p.refused)}
 	}
 	limit := p.splitter.rules.maxPending
-	if added := int64(p.scheduled - p.dropped - len(p.targets)); added > 0 && s.pending+s.open.count+added > limit {
-		return &TooManyPendingError{Pending: s.pending + s.open.count, Max: limit}
+	added := int64(p.scheduled - p.dropped - len(p.targets))
+	if added <= 0 || limit == math.MaxInt64 {
+		return nil
+	}
+	if held := s.pending + s.open.count + s.runs.pending(); held+added > limit {
+		return &TooManyPendingError{Pending: held, Max: limit}
 	}
 	return nil
 }

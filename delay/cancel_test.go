@@ -290,3 +290,16 @@ func TestPendingIsBounded(t *testing.T) {
 	p.mustSend(t, with("plain"))
 	p.checkPending(t, 1, 3, 5)
 }
+
+func TestPendingInRunsIsBoundedToo(t *testing.T) {
+	p := newSpilling(t)
+	p.rules = testRules(t, func(c *RulesConfig) { c.MaxPending = 3 })
+	p.mustSend(t, with("a", HeaderDelay, "1h"), with("b", HeaderDelay, "1h"))
+	p.spill(t, p.end)
+	p.mustSend(t, with("c", HeaderDelay, "1h"))
+	var many *TooManyPendingError
+	if _, err := p.send(with("d", HeaderDelay, "1h")); !errors.As(err, &many) || many.Pending != 3 {
+		t.Errorf("got %v", err)
+	}
+	p.mustSend(t, cancelOf(0), with("d", HeaderDelay, "1h"))
+}

@@ -215,6 +215,14 @@ func (rs *runs) replace(old []*run, r *run) {
 	rs.installs++
 }
 
+// pending is how many records are pending in runs.
+func (rs *runs) pending() (n int64) {
+	for _, r := range rs.list {
+		n += r.pending
+	}
+	return n
+}
+
 // next is a lower bound of the dues of what is in the runs and not in flight.
 func (rs *runs) next() int64 {
 	next := int64(math.MaxInt64)
