@@ -136,14 +136,29 @@ func (b *broker) openStore(context.Context) error {
 	if err := restore.CheckFinished(b.cfg.FS, dir); err != nil {
 		return err
 	}
+	meta := vfs.Join(dir, local.FileName)
+	owner, err := readIdentity(b.cfg.FS, b.logsDir())
+	if err != nil {
+		return fmt.Errorf("data directory: %w", err)
+	}
+	exists, err := vfs.Exists(b.cfg.FS, meta)
+	if err != nil {
+		return fmt.Errorf("data directory: %w", err)
+	}
+	if err := checkMetadata(owner, b.logsDir(), meta, exists); err != nil {
+		return err
+	}
 	b.store, err = local.Open(local.Options{Dir: dir, Node: b.nodeID(), Static: b.cfg.Values, Now: b.cfg.Now, Logger: b.logger})
-	return err
+	if err != nil {
+		return err
+	}
+	return claimLogs(b.cfg.FS, owner, b.logsDir(), meta, b.store.Image(), b.nodeID())
 }
 
 func (b *broker) openLogs(context.Context) (err error) {
 	b.logs, err = log.Open(log.SetConfig{
 		FS:                  b.cfg.FS,
-		Dir:                 vfs.Join(b.dataDir(), "logs"),
+		Dir:                 b.logsDir(),
 		Logger:              b.logger,
 		Registerer:          b.registry,
 		Now:                 b.cfg.Now,

@@ -45,6 +45,8 @@ func (b *broker) nodeID() int32 { return b.layout.NodeID }
 
 func (b *broker) dataDir() string { return b.layout.DataDir }
 
+func (b *broker) logsDir() string { return vfs.Join(b.dataDir(), "logs") }
+
 func millis(r *config.Resolved, name string) time.Duration {
 	return time.Duration(r.Int(name)) * time.Millisecond
 }

@@ -16,7 +16,6 @@ const (
 	lockName   = "LOCK"
 	logsName   = "logs"
 	remoteName = "remote"
-	metaName   = "meta.db"
 	markerName = "RESTORE"
 )
 

@@ -60,7 +60,7 @@ func TestCreateReplacesNothing(t *testing.T) {
 	if err := Create(dir, 4, seeded()); err != nil {
 		t.Fatal(err)
 	}
-	before, err := os.ReadFile(filepath.Join(dir, fileName))
+	before, err := os.ReadFile(filepath.Join(dir, FileName))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +78,7 @@ func TestCreateReplacesNothing(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	after, err := os.ReadFile(filepath.Join(dir, fileName))
+	after, err := os.ReadFile(filepath.Join(dir, FileName))
 	if err != nil || len(after) != len(before) {
 		t.Errorf("%d bytes became %d, %v", len(before), len(after), err)
 	}
@@ -87,13 +87,13 @@ func TestCreateReplacesNothing(t *testing.T) {
 // A Create that was interrupted leaves a file that is not a store; the next one begins anew.
 func TestInterruptedCreateIsBegunAnew(t *testing.T) {
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, fileName+".new"), []byte("half of a store"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, FileName+".new"), []byte("half of a store"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := Create(dir, 4, seeded()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := os.Stat(filepath.Join(dir, fileName+".new")); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(filepath.Join(dir, FileName+".new")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("left behind: %v", err)
 	}
 	s, err := Open(Options{Dir: dir, Node: 4})

@@ -18,10 +18,10 @@ import (
 // Format is the version of the file this code reads and writes.
 const Format = 1
 
-const (
-	fileName = "meta.db"
-	lockName = "meta.lock"
-)
+// FileName is the name of the store in its directory.
+const FileName = "meta.db"
+
+const lockName = "meta.lock"
 
 var (
 	bucketMeta      = []byte("meta")
@@ -77,7 +77,7 @@ func openFile(dir string, node int32) (*bolt.DB, io.Closer, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("lock metadata: %w", err)
 	}
-	path := vfs.Join(dir, fileName)
+	path := vfs.Join(dir, FileName)
 	db, err := openOrCreate(files, path, node)
 	if errors.Is(err, bolterrors.ErrTimeout) {
 		err = &LockedError{Dir: dir}
@@ -103,7 +103,10 @@ func openOrCreate(files vfs.FS, path string, node int32) (*bolt.DB, error) {
 
 func openBolt(path string) (*bolt.DB, error) {
 	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: 100 * time.Millisecond})
-	if err != nil {
+	switch {
+	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum), errors.Is(err, bolterrors.ErrVersionMismatch):
+		return nil, fmt.Errorf("%s is damaged, or is not the metadata of a broker: %w", path, err)
+	case err != nil:
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	return db, nil
@@ -128,7 +131,7 @@ func Create(dir string, node int32, seed Seed) (err error) {
 		return fmt.Errorf("lock metadata: %w", err)
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
-	path := vfs.Join(dir, fileName)
+	path := vfs.Join(dir, FileName)
 	exists, err := vfs.Exists(files, path)
 	if err == nil && exists {
 		err = fs.ErrExist
