@@ -255,7 +255,7 @@ func (b *broker) run(ctx context.Context) error {
 	}
 	b.ready.Store(true)
 	b.logger.Info("broker is ready", "version", b.cfg.Version, "node", b.nodeID(), "cluster", b.store.Image().ClusterID(),
-		"listeners", b.addresses(), "http", httpAddress(b.http), "data", b.dataDir(), "took", b.cfg.Now().Sub(b.started))
+		"listeners", b.addresses(), "advertised", b.advertisedAddresses(), "http", httpAddress(b.http), "data", b.dataDir(), "took", b.cfg.Now().Sub(b.started))
 
 	select {
 	case <-ctx.Done():
@@ -263,7 +263,10 @@ func (b *broker) run(ctx context.Context) error {
 	case <-serving.ctx.Done(): // some part failed; all stages end with the one below them
 	}
 	b.ready.Store(false)
-	return errors.Join(serving.stop(), copying.stop(), work.stop(), storage.stop())
+	began := time.Now()
+	err := errors.Join(serving.stop(), copying.stop(), work.stop(), storage.stop())
+	b.logger.Info("broker has stopped", "took", time.Since(began))
+	return err
 }
 
 // close releases what open took, in reverse.

@@ -27,14 +27,10 @@ type adminServer struct {
 
 // newAdminServer makes the server.
 func newAdminServer(logger *slog.Logger, routes []rest.Route) *adminServer {
-	mux := http.NewServeMux()
-	for _, r := range routes {
-		mux.HandleFunc(r.Method+" "+r.Path, r.Handler)
-	}
 	return &adminServer{
 		server: &http.Server{
 			// A page of another origin that an operator's browser shows must not cancel anything.
-			Handler:           http.NewCrossOriginProtection().Handler(mux),
+			Handler:           http.NewCrossOriginProtection().Handler(rest.Handler(routes)),
 			ReadHeaderTimeout: 10 * time.Second,
 			IdleTimeout:       2 * time.Minute,
 			ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelWarn),

@@ -91,6 +91,20 @@ func (b *broker) addresses() []string {
 	return addrs
 }
 
+// advertisedAddresses are what clients are told.
+func (b *broker) advertisedAddresses() []string {
+	var addrs []string
+	for _, registered := range b.store.Image().Brokers() {
+		if registered.ID != b.nodeID() {
+			continue
+		}
+		for _, e := range registered.Endpoints {
+			addrs = append(addrs, e.Listener+"://"+net.JoinHostPort(e.Host, strconv.Itoa(int(e.Port))))
+		}
+	}
+	return addrs
+}
+
 func httpAddress(l net.Listener) string {
 	if l == nil {
 		return "off"

@@ -3,11 +3,14 @@
 package rest
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"reflect"
+	"strings"
 )
 
 // Route is one method and path, in the syntax of [http.ServeMux], and who answers it.
@@ -111,10 +114,29 @@ func Decode(r *http.Request, v any) error {
 		if large, ok := errors.AsType[*http.MaxBytesError](err); ok {
 			return Refuse(http.StatusRequestEntityTooLarge, "too_large", "the body has more than %d bytes", large.Limit)
 		}
-		return BadRequest("the body cannot be read: %v", err)
+		if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+			return BadRequest("the body cannot be read: %s is a JSON %s, expected %s", cmp.Or(wrong.Field, "it"), wrong.Value, jsonKind(wrong.Type.Kind()))
+		}
+		return BadRequest("the body cannot be read: %s", strings.TrimPrefix(err.Error(), "json: "))
 	}
 	if d.More() {
 		return BadRequest("the body cannot be read: there is more than one JSON value")
 	}
 	return nil
+}
+
+// jsonKind is what a field of a Go type is in JSON.
+func jsonKind(k reflect.Kind) string {
+	switch k {
+	case reflect.Bool:
+		return "true or false"
+	case reflect.String:
+		return "a string"
+	case reflect.Slice, reflect.Array:
+		return "an array"
+	case reflect.Struct, reflect.Map:
+		return "an object"
+	default:
+		return "an integer"
+	}
 }

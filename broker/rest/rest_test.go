@@ -75,14 +75,18 @@ func TestBodiesAreReadStrictly(t *testing.T) {
 		`{}`:               "7",
 		`{"n":1}`:          "1",
 		"{\"n\":1}\n":      "1",
-		`{"n":"x"}`:        "the body cannot be read: json: cannot unmarshal",
-		`{"m":1}`:          `the body cannot be read: json: unknown field "m"`,
+		`{"n":"x"}`:        "the body cannot be read: n is a JSON string, expected an integer",
+		`{"n":1.5}`:        "the body cannot be read: n is a JSON number 1.5, expected an integer",
+		`[1]`:              "the body cannot be read: it is a JSON array, expected an object",
+		`{"m":1}`:          `the body cannot be read: unknown field "m"`,
 		`{"n":1`:           "the body cannot be read: unexpected EOF",
 		`{"n":1} {"n":2}`:  "the body cannot be read: there is more than one JSON value",
 		`{"n":1} trailing`: "the body cannot be read: there is more than one JSON value",
 	} {
 		r := ask(t, strings.NewReader(body), func(r *http.Request) (any, error) {
-			v := struct{ N int }{7}
+			v := struct {
+				N int `json:"n"`
+			}{7}
 			err := Decode(r, &v)
 			return v.N, err
 		})

@@ -122,7 +122,7 @@ func parseListener(item string) (Listener, error) {
 	host, port, err := net.SplitHostPort(address)
 	n, errPort := strconv.ParseUint(port, 10, 16)
 	if !ok || name == "" || err != nil || errPort != nil {
-		return Listener{}, fmt.Errorf("must be a list of NAME://host:port; %q is none", item)
+		return Listener{}, fmt.Errorf("must be a list of NAME://host:port, such as PLAINTEXT://127.0.0.1:9092; %q is none", item)
 	}
 	return Listener{Name: strings.ToUpper(name), Host: host, Port: int(n)}, nil
 }

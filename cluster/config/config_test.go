@@ -138,7 +138,7 @@ func TestBadValuesSayWhatWasExpected(t *testing.T) {
 		{ScopeTopic, "purge", "1", `unknown topic config "purge"`},
 		{ScopeTopic, "num.partitions", "1", `unknown topic config "num.partitions"`},
 		{ScopeBroker, "num.partition", "1", `unknown broker config "num.partition" (did you mean "num.partitions"?)`},
-		{ScopeBroker, "listeners", "9092", `invalid value "9092" for config listeners: must be a list of NAME://host:port; "9092" is none`},
+		{ScopeBroker, "listeners", "9092", `invalid value "9092" for config listeners: must be a list of NAME://host:port, such as PLAINTEXT://127.0.0.1:9092; "9092" is none`},
 		{ScopeBroker, "listeners", "A://:1,A://:2", `invalid value "A://:1,A://:2" for config listeners: must name each listener once; A is there twice`},
 		{ScopeBroker, "listener.security.protocol.map", "A:TLS", `invalid value "A:TLS" for config listener.security.protocol.map: must be a list of NAME:PROTOCOL with a protocol of PLAINTEXT, SSL, SASL_PLAINTEXT, SASL_SSL; "A:TLS" is none`},
 		{ScopeBroker, "http.listen", "9644", `invalid value "9644" for config http.listen: must be host:port`},

@@ -32,7 +32,7 @@ func TestServeRefusesBadSettings(t *testing.T) {
 	file := configFile(t, "morrow.yaml", "log.retenton.hours: 24\n")
 	refusesToServe(t, "morrow: "+file+`: unknown broker config "log.retenton.hours" (did you mean "log.retention.hours"?)`, "--config", file)
 	refusesToServe(t, "morrow: nope.yaml: no such file or directory", "--config", "nope.yaml")
-	refusesToServe(t, `morrow: flags: invalid value "9092" for config listeners: must be a list of NAME://host:port; "9092" is none`, "--listen", "9092")
+	refusesToServe(t, `morrow: flags: invalid value "9092" for config listeners: must be a list of NAME://host:port, such as PLAINTEXT://127.0.0.1:9092; "9092" is none`, "--listen", "9092")
 	refusesToServe(t, `morrow: --set: invalid config "x": must be key=value`, "--set", "x")
 	refusesToServe(t, "morrow: --data-dir and --set log.dir set the same config", "--set", "log.dir=x", "--data-dir", "y")
 	refusesToServe(t, `morrow: flags: invalid value "" for config log.dir: must not be empty`, "--data-dir", "")
