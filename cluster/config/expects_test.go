@@ -15,7 +15,7 @@ func TestExpectsIsWhatARefusalSays(t *testing.T) {
 		{ScopeTopic, "delay.levels", "durations such as 500ms, 10s, 5m, 1h or 2d separated by spaces"},
 		{ScopeTopic, "preallocate", "true or false"},
 		{ScopeBroker, "http.listen", "host:port"},
-		{ScopeBroker, "listeners", "a list of NAME://host:port"},
+		{ScopeBroker, "listeners", "a list of NAME://host:port, such as PLAINTEXT://127.0.0.1:9092"},
 		{ScopeBroker, "log.dir", "not empty"},
 		{ScopeBroker, "broker.rack", ""},
 	} {

@@ -17,14 +17,20 @@ import (
 )
 
 func newBench() *cobra.Command {
+	var output string
 	cmd := newFamily("bench", "Measure how fast a broker is, and the machine without one",
-		newBenchProduce(), newBenchConsume(), newBenchEndToEnd(), newBenchDelay(), newBenchBaseline(), newBenchSuite(), newBenchCompare())
+		newBenchProduce(&output), newBenchConsume(&output), newBenchEndToEnd(&output), newBenchDelay(&output), newBenchBaseline(&output),
+		newBenchSuite(&output), newBenchCompare(&output))
 	cmd.Long = `Measure how fast a broker is, Morrow or any other that speaks Kafka's protocol, and
 how fast the machine is without one.
 
-The result is one line of JSON on standard output, or a table of suite and compare unless
-they are told -o json; progress goes to standard error if that is a terminal. GB are 10^9
-bytes.`
+The result goes to standard output: a table, or with -o json one line of JSON, which has
+more. Progress goes to standard error. MB are 10^6 bytes, GB 10^9.`
+	cmd.Example = `  morrow bench produce --record-size 100 --rate 50000
+  morrow bench delay --records 100000 --delay 5s
+  morrow bench suite --quick`
+	addOutputFlag(cmd, &output)
+	cmd.PersistentPreRunE = func(*cobra.Command, []string) error { return checkOutput(output) }
 	return cmd
 }
 
@@ -39,11 +45,12 @@ type benchFlags struct {
 	keep              bool
 	serverPID         int
 	http              string
+	output            *string
 }
 
 func (f *benchFlags) addTo(cmd *cobra.Command) {
 	fl := cmd.Flags()
-	fl.StringSliceVarP(&f.load.Brokers, "bootstrap", "b", []string{"127.0.0.1:9092"}, "addresses of brokers")
+	fl.StringSliceVarP(&f.load.Brokers, "bootstrap", "b", defaultBootstrap(), "`addresses` of brokers, also as "+bootstrapEnv)
 	fl.StringVarP(&f.load.Topic, "topic", "t", "", "topic; created if missing, and then deleted afterwards (default: a new one)")
 	fl.Int32VarP(&f.partitions, "partitions", "p", 1, "partitions of a topic that is created")
 	fl.StringArrayVar(&f.configs, "set", nil, "config of a topic that is created, as key=value, may be repeated")
@@ -65,7 +72,7 @@ func (f *benchFlags) addTo(cmd *cobra.Command) {
 
 	fl.IntVar(&f.serverPID, "server-pid", 0, "process id of a broker on this machine, for its CPU time and memory")
 	fl.StringVar(&f.http, "http", "", "host:port where the broker serves /metrics, for its CPU time and memory")
-	cmd.MarkFlagsMutuallyExclusive("server-pid", "http")
+	excludeFlags(cmd, "server-pid", "http")
 	for flag, values := range map[string][]string{
 		"codec": {"none", "gzip", "snappy", "lz4", "zstd"}, "acks": {"all", "1", "0"}, "sync": {"always", "never", "default"},
 	} {
@@ -73,8 +80,8 @@ func (f *benchFlags) addTo(cmd *cobra.Command) {
 	}
 }
 
-func newBenchProduce() *cobra.Command {
-	var f benchFlags
+func newBenchProduce(output *string) *cobra.Command {
+	f := benchFlags{output: output}
 	var raw bool
 	var delay, spread time.Duration
 	cmd := &cobra.Command{
@@ -112,8 +119,8 @@ client is measured: latencies are then those of requests, and bytes those of bat
 	return cmd
 }
 
-func newBenchConsume() *cobra.Command {
-	var f benchFlags
+func newBenchConsume(output *string) *cobra.Command {
+	f := benchFlags{output: output}
 	var raw bool
 	var fill int64
 	cmd := &cobra.Command{
@@ -142,8 +149,8 @@ measured: latencies are then those of requests, and bytes those of batches.`,
 	return cmd
 }
 
-func newBenchEndToEnd() *cobra.Command {
-	var f benchFlags
+func newBenchEndToEnd(output *string) *cobra.Command {
+	f := benchFlags{output: output}
 	cmd := &cobra.Command{
 		Use:     "e2e",
 		Short:   "Produce and consume, and measure how long records take from one to the other",
@@ -188,7 +195,7 @@ func (f *benchFlags) run(cmd *cobra.Command, drive func(bench.Load) bench.Drive,
 		err = errors.New(r.LastError)
 	}
 	if r.Seconds > 0 {
-		err = errors.Join(err, printLine(cmd.OutOrStdout(), r))
+		err = errors.Join(err, printMeasured(cmd.OutOrStdout(), *f.output, r, func(w io.Writer) { printReport(w, r) }))
 	}
 	return err
 }
@@ -251,5 +258,10 @@ func (f *benchFlags) fill(ctx context.Context, stderr io.Writer, size int64) err
 	return err
 }
 
-// printLine writes v as one line of JSON.
-func printLine(w io.Writer, v any) error { return json.NewEncoder(w).Encode(v) }
+// printMeasured writes v as one line of JSON, or calls text with a writer that aligns columns separated by tabs.
+func printMeasured(w io.Writer, output string, v any, text func(io.Writer)) error {
+	if output == "json" {
+		return json.NewEncoder(w).Encode(v)
+	}
+	return printAs(w, output, v, text)
+}

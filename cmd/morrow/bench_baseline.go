@@ -5,7 +5,6 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -13,7 +12,7 @@ import (
 	"github.com/morrowmq/morrow/internal/bench"
 )
 
-func newBenchBaseline() *cobra.Command {
+func newBenchBaseline(output *string) *cobra.Command {
 	var dir, only string
 	var each time.Duration
 	var warm int64
@@ -23,10 +22,9 @@ func newBenchBaseline() *cobra.Command {
 		Long: `Measure what the machine does without a broker: syncs of a file, checksums, and the
 least that any broker must do for a produce request (receive, check, append, answer) and
 for a fetch (sendfile), over loopback, with the congestion controls cubic and bbr if the
-system has them.
-
-A table goes to standard error, one line of JSON to standard output.`,
-		Args: wantArgs(0, 0),
+system has them.`,
+		Example: "  morrow bench baseline --dir /var/lib/morrow",
+		Args:    wantArgs(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			probes := slices.DeleteFunc(bench.Probes(), func(p bench.Probe) bool { return !strings.Contains(p.Name, only) })
 			bar := newBar(cmd.ErrOrStderr(), "baseline", int64(len(probes)))
@@ -42,10 +40,7 @@ A table goes to standard error, one line of JSON to standard output.`,
 			if err != nil {
 				return err
 			}
-			if err := printBaseline(cmd.ErrOrStderr(), b); err != nil {
-				return err
-			}
-			return printLine(cmd.OutOrStdout(), b)
+			return printMeasured(cmd.OutOrStdout(), *output, b, func(w io.Writer) { printBaseline(w, b) })
 		},
 	}
 	cmd.Flags().StringVar(&dir, "dir", ".", "directory on the disk to measure")
@@ -55,12 +50,10 @@ A table goes to standard error, one line of JSON to standard output.`,
 	return cmd
 }
 
-func printBaseline(w io.Writer, b bench.Baseline) error {
-	tw := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
-	fmt.Fprintf(tw, "%d CPUs, congestion control %s\n\n", b.CPUs, b.Congestion)
-	fmt.Fprintln(tw, "WHAT\tGB/S\tP50 MS\tP99 MS\tCPU-S/GB")
+func printBaseline(w io.Writer, b bench.Baseline) {
+	fmt.Fprintf(w, "%d CPUs, congestion control %s\n\n", b.CPUs, b.Congestion)
+	fmt.Fprintln(w, "WHAT\tGB/S\tP50 MS\tP99 MS\tCPU-S/GB")
 	for _, r := range b.Rows {
-		fmt.Fprintf(tw, "%s\t%.2f\t%.3f\t%.3f\t%.2f\n", r.Name, r.BytesPerSecond/1e9, r.Latency.P50, r.Latency.P99, r.CPUSecondsPerGB)
+		fmt.Fprintf(w, "%s\t%.2f\t%.3f\t%.3f\t%.2f\n", r.Name, r.BytesPerSecond/1e9, r.Latency.P50, r.Latency.P99, r.CPUSecondsPerGB)
 	}
-	return tw.Flush()
 }

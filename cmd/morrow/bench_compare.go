@@ -7,7 +7,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,8 +14,8 @@ import (
 	"github.com/morrowmq/morrow/internal/bench"
 )
 
-func newBenchCompare() *cobra.Command {
-	var output, match string
+func newBenchCompare(output *string) *cobra.Command {
+	var match string
 	var c bench.Comparison
 	cmd := &cobra.Command{
 		Use:   "compare NAME=HOST:PORT[,PID] NAME=HOST:PORT[,PID]...",
@@ -31,9 +30,6 @@ created with one replica and deleted afterwards.`,
 		Example: "  morrow bench compare morrow=127.0.0.1:9092,$(pidof morrow) kafka=127.0.0.1:9192,$(pidof java)",
 		Args:    wantArgs(2, 8),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := checkOutput(output); err != nil {
-				return err
-			}
 			var err error
 			if c.Match, err = regexp.Compile(match); err != nil {
 				return fmt.Errorf("invalid value %q for --load: %w", match, err)
@@ -47,10 +43,7 @@ created with one replica and deleted afterwards.`,
 			}
 			c.Began = suiteProgress(cmd.ErrOrStderr())
 			rows, err := c.Run(cmd.Context())
-			if output == "text" {
-				return errors.Join(err, printCompared(cmd.OutOrStdout(), c.Peers, rows))
-			}
-			return errors.Join(err, printLine(cmd.OutOrStdout(), rows))
+			return errors.Join(err, printMeasured(cmd.OutOrStdout(), *output, rows, func(w io.Writer) { printCompared(w, c.Peers, rows) }))
 		},
 	}
 	fl := cmd.Flags()
@@ -58,7 +51,6 @@ created with one replica and deleted afterwards.`,
 	fl.IntVar(&c.Repetitions, "repetitions", 3, "how often everything is measured")
 	fl.DurationVar(&c.Step, "step", 3*time.Second, "how long each measurement takes")
 	fl.Int64Var(&c.FillBytes, "fill-bytes", 1<<30, "bytes in the topic that is consumed")
-	addOutputFlag(cmd, &output)
 	return cmd
 }
 
@@ -80,31 +72,29 @@ func parsePeer(arg string) (p bench.Peer, err error) {
 	return p, nil
 }
 
-func printCompared(w io.Writer, peers []bench.Peer, rows []bench.Compared) error {
-	tw := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
-	fmt.Fprint(tw, "WHAT\t")
+func printCompared(w io.Writer, peers []bench.Peer, rows []bench.Compared) {
+	fmt.Fprint(w, "WHAT\t")
 	for i, p := range peers {
-		fmt.Fprintf(tw, "%s\t", strings.ToUpper(p.Name))
+		fmt.Fprintf(w, "%s\t", strings.ToUpper(p.Name))
 		if i > 0 {
-			fmt.Fprint(tw, "×\t")
+			fmt.Fprint(w, "×\t")
 		}
 	}
-	fmt.Fprintln(tw)
+	fmt.Fprintln(w)
 	for _, r := range rows {
-		fmt.Fprintf(tw, "%s\t", r.Name)
+		fmt.Fprintf(w, "%s\t", r.Name)
 		for i, v := range r.Values {
 			if v == 0 {
-				fmt.Fprint(tw, "-\t")
+				fmt.Fprint(w, "-\t")
 			} else {
-				fmt.Fprintf(tw, "%.3g %s\t", v, r.Unit)
+				fmt.Fprintf(w, "%.3g %s\t", v, r.Unit)
 			}
 			if i > 0 {
-				fmt.Fprintf(tw, "%s\t", advantage(r, i))
+				fmt.Fprintf(w, "%s\t", advantage(r, i))
 			}
 		}
-		fmt.Fprintln(tw)
+		fmt.Fprintln(w)
 	}
-	return tw.Flush()
 }
 
 // advantage is by what factor the first peer is better than another.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"io"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -10,8 +11,8 @@ import (
 	"github.com/morrowmq/morrow/internal/bench"
 )
 
-func newBenchDelay() *cobra.Command {
-	var f benchFlags
+func newBenchDelay(output *string) *cobra.Command {
+	f := benchFlags{output: output}
 	var l bench.DelayLoad
 	cmd := &cobra.Command{
 		Use:   "delay",
@@ -76,7 +77,7 @@ func (f *benchFlags) runDelay(cmd *cobra.Command, l bench.DelayLoad) (err error)
 	r, err := bench.Delay(ctx, l, f.server(), m)
 	stop()
 	if r.Inserted > 0 {
-		err = errors.Join(err, printLine(cmd.OutOrStdout(), r))
+		err = errors.Join(err, printMeasured(cmd.OutOrStdout(), *f.output, r, func(w io.Writer) { printDelayReport(w, r) }))
 	}
 	return err
 }

@@ -19,7 +19,7 @@ func TestBenchDelaySaysThatABrokerWithoutDelaysIsEarly(t *testing.T) {
 	defer c.Close()
 	for _, shape := range []string{"--spread 1s", "--burst"} {
 		var stdout, stderr bytes.Buffer
-		args := append([]string{"bench", "delay", "-b", c.ListenAddrs()[0], "--records", "500", "--delay", "1m", "-p", "2"}, strings.Fields(shape)...)
+		args := append([]string{"bench", "delay", "-b", c.ListenAddrs()[0], "--records", "500", "--delay", "1m", "-p", "2", "-o", "json"}, strings.Fields(shape)...)
 		if code := run(t.Context(), args, &stdout, &stderr); code != 0 {
 			t.Fatalf("exit code %d: %s", code, &stderr)
 		}

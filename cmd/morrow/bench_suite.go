@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -14,9 +13,8 @@ import (
 	"github.com/morrowmq/morrow/internal/bench"
 )
 
-func newBenchSuite() *cobra.Command {
+func newBenchSuite(output *string) *cobra.Command {
 	var quick bool
-	var output string
 	s := bench.Suite{Delays: true, Tiers: true, IdlePartitions: 1000, WarmBytes: 2 << 30, FetchBytes: 1 << 30, Within: 2 * time.Minute}
 	cmd := &cobra.Command{
 		Use:   "suite",
@@ -27,11 +25,10 @@ Starts brokers of this very program on free ports of the loopback interface and 
 directory below --dir, measures them and the bare machine in turn, several times over,
 and removes everything. It needs a machine with nothing else to do and takes about five
 minutes, or less than two with --quick, and then says less.`,
+		Example: `  morrow bench suite --dir /var/lib/morrow
+  morrow bench suite --quick --only delayed -o json`,
 		Args: wantArgs(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := checkOutput(output); err != nil {
-				return err
-			}
 			if quick {
 				s.Repetitions, s.Step, s.RecoverBytes = min(s.Repetitions, 2), min(s.Step, 500*time.Millisecond), min(s.RecoverBytes, 1e9)
 				s.WarmBytes, s.FetchBytes, s.Within = 1<<30, 256<<20, 20*time.Second
@@ -50,10 +47,7 @@ minutes, or less than two with --quick, and then says less.`,
 			}
 			s.Began = suiteProgress(cmd.ErrOrStderr())
 			report, err := s.Run(cmd.Context())
-			if output == "text" {
-				return errors.Join(err, printSuite(cmd.OutOrStdout(), report))
-			}
-			return errors.Join(err, printLine(cmd.OutOrStdout(), report))
+			return errors.Join(err, printMeasured(cmd.OutOrStdout(), *output, report, func(w io.Writer) { printSuite(w, report) }))
 		},
 	}
 	fl := cmd.Flags()
@@ -65,7 +59,6 @@ minutes, or less than two with --quick, and then says less.`,
 	fl.Int64Var(&s.DueRecords, "due-records", 1_000_000, "how many delayed records are due at once")
 	fl.Int64Var(&s.PendingRecords, "pending-records", 10_000_000, "delayed records that are pending when a broker is killed and started again")
 	fl.StringVar(&s.Only, "only", "", "take only the steps that have this text in their name")
-	addOutputFlag(cmd, &output)
 	return cmd
 }
 
@@ -86,18 +79,16 @@ func suiteProgress(w io.Writer) func(what string, step, steps int) {
 	}
 }
 
-func printSuite(w io.Writer, r bench.SuiteReport) error {
-	tw := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(tw, "WHAT\tBROKER\tBARE\tREACHED\tRANGE\tGOAL\t")
+func printSuite(w io.Writer, r bench.SuiteReport) {
+	fmt.Fprintln(w, "WHAT\tBROKER\tBARE\tREACHED\tRANGE\tGOAL\t")
 	for _, row := range r.Rows {
 		bare, unit := "", " "+row.Unit
 		if row.Relative {
 			bare, unit = fmt.Sprintf("%.3g %s", row.Bare, row.Unit), " ×"
 		}
-		fmt.Fprintf(tw, "%s\t%.3g %s\t%s\t%.3g%s\t%.3g – %.3g\t%s\t%s\n",
+		fmt.Fprintf(w, "%s\t%.3g %s\t%s\t%.3g%s\t%.3g – %.3g\t%s\t%s\n",
 			row.Name, row.Broker, row.Unit, bare, row.Figure, unit, row.Low, row.High, goalText(row.Goal), row.Verdict)
 	}
-	return tw.Flush()
 }
 
 func goalText(g bench.Goal) string {

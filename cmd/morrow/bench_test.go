@@ -18,7 +18,7 @@ import (
 func benchAgainst(t *testing.T, addr string, args ...string) bench.Report {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
-	args = append([]string{"bench", args[0], "-b", addr, "--records", "100", "--warmup", "0s"}, args[1:]...)
+	args = append([]string{"bench", args[0], "-b", addr, "--records", "100", "--warmup", "0s", "-o", "json"}, args[1:]...)
 	if code := run(t.Context(), args, &stdout, &stderr); code != 0 || stderr.Len() > 0 {
 		t.Fatalf("morrow %s: exit code %d: %s", strings.Join(args, " "), code, &stderr)
 	}
@@ -65,6 +65,29 @@ func TestBenchDeletesOnlyTheTopicItCreated(t *testing.T) {
 	}
 }
 
+func TestBenchTellsPeopleWhatItMeasured(t *testing.T) {
+	c, err := kfake.NewCluster(kfake.NumBrokers(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	t.Setenv(bootstrapEnv, c.ListenAddrs()[0])
+	for args, want := range map[string][]string{
+		"produce --records 100 --warmup 0s": {"records:  ", "rate:     ", "latency:  p50 "},
+		"delay --records 10 --delay 1m":     {"inserted:        10 in ", "delivered:       10 in ", "lost:            0\n", "early:           10\n"},
+	} {
+		code, stdout, stderr := execute(t, append([]string{"bench"}, strings.Fields(args)...)...)
+		if code != 0 || stderr != "" {
+			t.Errorf("morrow bench %s: exit code %d: %s", args, code, stderr)
+		}
+		for _, w := range want {
+			if !strings.Contains(stdout, w) {
+				t.Errorf("morrow bench %s: no %q in\n%s", args, w, stdout)
+			}
+		}
+	}
+}
+
 func TestBenchRefusesBadFlags(t *testing.T) {
 	for _, c := range []struct{ args, want string }{
 		{"produce --acks 3", `invalid value "3" for --acks: must be all, 1 or 0`},
@@ -76,6 +99,7 @@ func TestBenchRefusesBadFlags(t *testing.T) {
 		{"produce --set x", `invalid config "x": must be key=value`},
 		{"compare one=127.0.0.1:1 two", `invalid broker "two": must be NAME=HOST:PORT or NAME=HOST:PORT,PID`},
 		{"compare one=127.0.0.1:1 two=127.0.0.1:2,me", `invalid process id "me" of two: must be a positive number`},
+		{"baseline -o xml", `invalid value "xml" for --output: must be text or json`},
 		{"suite -o xml", `invalid value "xml" for --output: must be text or json`},
 	} {
 		var stdout, stderr bytes.Buffer

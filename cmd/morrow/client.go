@@ -26,14 +26,17 @@ type client struct {
 // bootstrapEnv may name the brokers for those who do not want to say it each time.
 const bootstrapEnv = "MORROW_BOOTSTRAP"
 
+func defaultBootstrap() []string {
+	if env := os.Getenv(bootstrapEnv); env != "" {
+		return strings.Split(env, ",")
+	}
+	return []string{"127.0.0.1:9092"}
+}
+
 // addTo declares the flags on cmd and all its subcommands.
 func (c *client) addTo(cmd *cobra.Command) {
-	brokers := []string{"127.0.0.1:9092"}
-	if env := os.Getenv(bootstrapEnv); env != "" {
-		brokers = strings.Split(env, ",")
-	}
 	f := cmd.PersistentFlags()
-	f.StringSliceVarP(&c.bootstrap, "bootstrap", "b", brokers, "`addresses` of brokers, also as "+bootstrapEnv)
+	f.StringSliceVarP(&c.bootstrap, "bootstrap", "b", defaultBootstrap(), "`addresses` of brokers, also as "+bootstrapEnv)
 	f.DurationVar(&c.timeout, "timeout", 15*time.Second, "`time` to wait for the broker")
 	addOutputFlag(cmd, &c.output)
 	_ = cmd.RegisterFlagCompletionFunc("bootstrap", cobra.NoFileCompletions)

@@ -142,8 +142,7 @@ With -o json: an array of {name, result, error}; result is the offset, or failed
 	cmd.Flags().Int32SliceVar(&partitions, "partition", nil, "`numbers` of the partitions (default all)")
 	cmd.Flags().Lookup("partition").DefValue = ""
 	cmd.Flags().StringVar(&to, "to", "", "`place` to go to: earliest, latest, an offset, an RFC 3339 time, or a duration before now")
-	_ = cmd.MarkFlagRequired("topic")
-	_ = cmd.MarkFlagRequired("to")
+	needFlags(cmd, "topic", "to")
 	completeFlags(cmd, map[string]cobra.CompletionFunc{
 		"topic":     c.complete(0, -1, topicNames),
 		"partition": cobra.NoFileCompletions,

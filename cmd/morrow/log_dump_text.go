@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -45,9 +44,9 @@ func (t textDump) batch(b record.Batch, pos int64) error {
 	fmt.Fprintf(t.w, "offsets %d-%d  position %d  %d bytes  %s", b.BaseOffset(), b.LastOffset(), pos, len(b), plural(int64(b.Count()), "record"))
 	fmt.Fprintf(t.w, "  %s  epoch %d", b.Attributes().Codec(), b.LeaderEpoch())
 	if b.BaseTimestamp() == b.MaxTimestamp() {
-		fmt.Fprintf(t.w, "  %s", shownTime(b.MaxTimestamp()))
+		fmt.Fprintf(t.w, "  %s", rfc3339(b.MaxTimestamp()))
 	} else {
-		fmt.Fprintf(t.w, "  %s to %s", shownTime(b.BaseTimestamp()), shownTime(b.MaxTimestamp()))
+		fmt.Fprintf(t.w, "  %s to %s", rfc3339(b.BaseTimestamp()), rfc3339(b.MaxTimestamp()))
 	}
 	if b.ProducerID() >= 0 {
 		fmt.Fprintf(t.w, "  producer %d epoch %d", b.ProducerID(), b.ProducerEpoch())
@@ -62,7 +61,7 @@ func (t textDump) batch(b record.Batch, pos int64) error {
 }
 
 func (t textDump) record(b record.Batch, v *record.View) error {
-	fmt.Fprintf(t.w, "  %d  %s  key %s  value %s", b.BaseOffset()+int64(v.OffsetDelta), shownTime(v.CreateTime()), shownBytes(v.Key), shownBytes(v.Value))
+	fmt.Fprintf(t.w, "  %d  %s  key %s  value %s", b.BaseOffset()+int64(v.OffsetDelta), rfc3339(v.CreateTime()), shownBytes(v.Key), shownBytes(v.Value))
 	for k, val := range v.Headers {
 		name := string(k)
 		if !plainName(name) {
@@ -79,7 +78,7 @@ func (t textDump) index(e segment.IndexEntry) error {
 		fmt.Fprintf(t.w, "  position %d", e.BatchPos)
 	}
 	if e.Timestamp != segment.None {
-		fmt.Fprintf(t.w, "  %s", shownTime(e.Timestamp))
+		fmt.Fprintf(t.w, "  %s", rfc3339(e.Timestamp))
 	}
 	if a := e.Aborted; a != nil {
 		fmt.Fprintf(t.w, "  producer %d aborted offsets %d-%d  last stable offset %d", a.ProducerID, a.FirstOffset, a.LastOffset, a.LastStable)
@@ -90,15 +89,6 @@ func (t textDump) index(e segment.IndexEntry) error {
 func (t textDump) damage(p segment.Piece, reason error) error {
 	_, err := fmt.Fprintf(t.w, "damaged  position %d  %d bytes  %v\n", p.Pos, p.EndPos-p.Pos, reason)
 	return err
-}
-
-// shownTime is a time in UTC, and -1 where there is none.
-func shownTime(millis int64) string {
-	const year9999 = 253402300800000
-	if millis < 0 || millis >= year9999 {
-		return strconv.FormatInt(millis, 10)
-	}
-	return time.UnixMilli(millis).UTC().Format("2006-01-02T15:04:05.000Z")
 }
 
 // shownBytes is text in quotes, hex, or null.

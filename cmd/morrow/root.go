@@ -27,12 +27,16 @@ func newRoot(stdout, stderr io.Writer) *cobra.Command {
 message later (a header says when), and that tiers closed log segments to object
 storage with confirmed uploads.
 
-The exit code is 0, or 1 if anything went wrong: then standard error has a line for it.`
+The exit code is 0, or 1 if anything went wrong: then standard error has a line for it.
+Times are shown in UTC, and in milliseconds since 1970 by -o json.`
 	root.Example = `  morrow serve                                    start a broker
   echo hello | kcat -P -b 127.0.0.1:9092 -t orders -H morrow-delay=10s
   kcat -C -b 127.0.0.1:9092 -t orders             "hello" arrives ten seconds later
   morrow topic describe orders                    see what is in it`
 	root.SilenceUsage, root.SilenceErrors = true, true
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return fmt.Errorf("%w: see %s --help", err, cmd.CommandPath())
+	})
 	// What has subcommands does nothing itself: its help need not say how.
 	root.SetUsageTemplate(strings.Replace(root.UsageTemplate(), "{{if .Runnable}}", "{{if and .Runnable (not .HasAvailableSubCommands)}}", 1))
 	root.SetOut(stdout)
@@ -90,4 +94,60 @@ func wantArgs(min, max int) cobra.PositionalArgs {
 func usageError(cmd *cobra.Command, problem string) error {
 	usage := strings.TrimSuffix(cmd.UseLine(), " [flags]")
 	return errors.New(problem + "; usage: " + usage)
+}
+
+// needFlags refuses cmd without all of these flags.
+func needFlags(cmd *cobra.Command, names ...string) {
+	checkFlags(cmd, func() string {
+		for _, name := range names {
+			if !cmd.Flags().Changed(name) {
+				return "--" + name + " missing"
+			}
+		}
+		return ""
+	})
+	for _, name := range names {
+		_ = cmd.MarkFlagRequired(name) // for shells, which offer it
+	}
+}
+
+// needOneFlag refuses cmd without any of these flags, or with several.
+func needOneFlag(cmd *cobra.Command, names ...string) {
+	excludeFlags(cmd, names...)
+	checkFlags(cmd, func() string {
+		if !slices.ContainsFunc(names, cmd.Flags().Changed) {
+			return "--" + strings.Join(names, " or --") + " missing"
+		}
+		return ""
+	})
+}
+
+// excludeFlags refuses cmd with more than one of these flags.
+func excludeFlags(cmd *cobra.Command, names ...string) {
+	checkFlags(cmd, func() string {
+		var set []string
+		for _, name := range names {
+			if cmd.Flags().Changed(name) {
+				set = append(set, "--"+name)
+			}
+		}
+		if len(set) > 1 {
+			return strings.Join(set, " and ") + " exclude each other"
+		}
+		return ""
+	})
+}
+
+// checkFlags adds a look at the flags to that at the arguments, which comes before cobra's own: its words are about groups of flags.
+func checkFlags(cmd *cobra.Command, problem func() string) {
+	args := cmd.Args
+	cmd.Args = func(cmd *cobra.Command, given []string) error {
+		if err := args(cmd, given); err != nil {
+			return err
+		}
+		if p := problem(); p != "" {
+			return usageError(cmd, p)
+		}
+		return nil
+	}
 }

@@ -26,7 +26,7 @@ func TestEveryCommandExplainsItself(t *testing.T) {
 		if cmd.Short == "" || strings.HasSuffix(cmd.Short, ".") {
 			t.Errorf("%s: short help %q", cmd.CommandPath(), cmd.Short)
 		}
-		if cmd.Example == "" && !strings.HasPrefix(cmd.CommandPath(), "morrow bench") {
+		if cmd.Example == "" {
 			t.Errorf("%s has no example", cmd.CommandPath())
 		}
 		for line := range strings.Lines(cmd.Long) {
@@ -74,7 +74,12 @@ func TestUnknownCommands(t *testing.T) {
 		{"tpic", `morrow: unknown command "tpic" for "morrow": did you mean topic?`},
 		{"frobnicate", `morrow: unknown command "frobnicate" for "morrow": see morrow --help`},
 		{"topic descrbe x", `morrow: unknown command "descrbe" for "morrow topic": did you mean describe?`},
-		{"topic list --outptu json", `morrow: unknown flag: --outptu`},
+		{"topic list --outptu json", `morrow: unknown flag: --outptu: see morrow topic list --help`},
+		{"topic trim orders --before 3", `morrow: --partition missing; usage: morrow topic trim TOPIC --partition N --before OFFSET`},
+		{"schedule move orders 0 7", `morrow: --due or --delay missing; usage: morrow schedule move TOPIC PARTITION TICKET --due TIME | --delay DURATION`},
+		{"schedule move orders 0 7 --due 1 --delay 1s", `morrow: --due and --delay exclude each other; usage: morrow schedule move TOPIC PARTITION TICKET --due TIME | --delay DURATION`},
+		{"tier sweep --log --delete", `morrow: --log and --delete exclude each other; usage: morrow tier sweep`},
+		{"tier ls --url file:///nowhere/at/all", `morrow: there is no directory /nowhere/at/all`},
 		{"topic describe", `morrow: argument missing; usage: morrow topic describe TOPIC...`},
 		{"group list -o yaml", `morrow: invalid value "yaml" for --output: must be text or json`},
 		{"group list --timeout 0s", `morrow: invalid value "0s" for --timeout: must be a duration above zero, such as 5s`},
@@ -82,6 +87,20 @@ func TestUnknownCommands(t *testing.T) {
 		code, stdout, stderr := execute(t, strings.Fields(test.args)...)
 		if code != 1 || stderr != test.want+"\n" || stdout != "" {
 			t.Errorf("morrow %s: exit code %d: %s%s\nwant %s", test.args, code, stdout, stderr, test.want)
+		}
+	}
+}
+
+func TestTimesAreShownInUTC(t *testing.T) {
+	for ms, want := range map[int64]string{
+		0:               "-",
+		-1:              "-",
+		1:               "1970-01-01T00:00:00.001Z",
+		1795195980123:   "2026-11-20T17:33:00.123Z",
+		253402300800000: "253402300800000",
+	} {
+		if got := timestamp(ms); got != want {
+			t.Errorf("%d: %s, want %s", ms, got, want)
 		}
 	}
 }

@@ -112,9 +112,6 @@ func parseSpan(s string) (time.Duration, error) {
 	return time.ParseDuration(s)
 }
 
-// timestamp shows a time in milliseconds since the epoch.
-func timestamp(ms int64) string { return time.UnixMilli(ms).Format("2006-01-02T15:04:05.000Z07:00") }
-
 // dueIn says how far away a time is.
 func dueIn(ms int64, now time.Time) string {
 	d := time.UnixMilli(ms).Sub(now)

@@ -145,8 +145,7 @@ func newScheduleMove(c *scheduleClient) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&due, "due", "", "the new due time: an RFC 3339 time or epoch milliseconds; a past one means now")
 	cmd.Flags().StringVar(&delay, "delay", "", "how long from now: a duration like 90s or 2d, or milliseconds")
-	cmd.MarkFlagsOneRequired("due", "delay")
-	cmd.MarkFlagsMutuallyExclusive("due", "delay")
+	needOneFlag(cmd, "due", "delay")
 	return cmd
 }
 

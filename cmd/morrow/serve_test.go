@@ -37,7 +37,7 @@ func TestServeRefusesBadSettings(t *testing.T) {
 	refusesToServe(t, "morrow: --data-dir and --set log.dir set the same config", "--set", "log.dir=x", "--data-dir", "y")
 	refusesToServe(t, `morrow: flags: invalid value "" for config log.dir: must not be empty`, "--data-dir", "")
 	refusesToServe(t, `morrow: unexpected argument "now"; usage: morrow serve`, "now")
-	refusesToServe(t, "morrow: unknown flag: --loud", "--loud")
+	refusesToServe(t, "morrow: unknown flag: --loud: see morrow serve --help", "--loud")
 	t.Setenv(configEnv, "gone.yaml")
 	refusesToServe(t, "morrow: gone.yaml: no such file or directory")
 	t.Setenv(configEnv, "")

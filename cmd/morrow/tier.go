@@ -2,8 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
-	"time"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -18,7 +22,8 @@ func newTier() *cobra.Command {
 	cmd.Long = `See and look after what is tiered to object storage.
 
 status, explain and sweep ask the broker's HTTP address. The others talk to the bucket
-itself and need no broker; probe, ls, show and verify change nothing in it.
+itself and need no broker; ls, show and verify change nothing in it, and probe removes the
+objects that it tries the store with.
 
 With -o json, status, explain and sweep print what the HTTP API answers, as docs/openapi.yaml
 describes it; the others print the columns of their tables, and more.`
@@ -42,15 +47,25 @@ type tierClient struct {
 	url, output string
 }
 
-// open opens the bucket.
+// open opens the bucket. One that is a directory must exist: a broker makes it, and a look at a mistyped one must not find it empty, and well.
 func (c *tierClient) open(ctx context.Context) (tier.Bucket, error) {
-	url := c.url
+	url, hint := c.url, ""
 	if url == "" {
 		dir, err := filepath.Abs(filepath.Join("data", "tier"))
 		if err != nil {
 			return nil, err
 		}
-		url = "file://" + dir
+		url, hint = "file://"+dir, ": say with --url where the bucket is"
+	}
+	return openExisting(ctx, url, hint)
+}
+
+// openExisting opens a bucket. The hint ends the error for a directory that is not there.
+func openExisting(ctx context.Context, url, hint string) (tier.Bucket, error) {
+	if dir, ok := strings.CutPrefix(url, "file://"); ok {
+		if st, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) || err == nil && !st.IsDir() {
+			return nil, fmt.Errorf("there is no directory %s%s", dir, hint)
+		}
 	}
 	return tier.OpenBucket(ctx, url, vfs.OS{})
 }
@@ -69,12 +84,4 @@ func (c *tierClient) inventory(ctx context.Context) (tier.Bucket, []tier.RemoteT
 		}
 	}
 	return b, topics, err
-}
-
-// instant is a time as people read it, "-" if it is zero.
-func instant(ms int64) string {
-	if ms <= 0 {
-		return "-"
-	}
-	return time.UnixMilli(ms).UTC().Format(time.RFC3339)
 }

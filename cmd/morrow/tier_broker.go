@@ -68,10 +68,10 @@ func printTierStatus(w io.Writer, s remote.Status) {
 		if s.Owner.Ours {
 			whose = "this broker"
 		}
-		fmt.Fprintf(w, "owner: %s, %s, seen %s\n", s.Owner.Name, whose, instant(*s.Owner.SeenMs))
+		fmt.Fprintf(w, "owner: %s, %s, seen %s\n", s.Owner.Name, whose, timestamp(*s.Owner.SeenMs))
 	}
 	if s.Sweep != nil {
-		fmt.Fprintf(w, "last sweep: %s, %d orphans among %d objects\n", instant(s.Sweep.AtMs), s.Sweep.Orphans, s.Sweep.Objects)
+		fmt.Fprintf(w, "last sweep: %s, %d orphans among %d objects\n", timestamp(s.Sweep.AtMs), s.Sweep.Orphans, s.Sweep.Objects)
 	}
 	if s.DiskFullInMs != nil {
 		fmt.Fprintf(w, "disk full: in %s, if the store stays away\n", millis(*s.DiskFullInMs))
@@ -84,7 +84,7 @@ func printTierStatus(w io.Writer, s remote.Status) {
 	for _, p := range s.Partitions {
 		scrub := "-"
 		if p.Scrub != nil {
-			scrub = fmt.Sprintf("%s, %d damaged", instant(p.Scrub.AtMs), p.Scrub.Damaged-p.Scrub.Repaired)
+			scrub = fmt.Sprintf("%s, %d damaged", timestamp(p.Scrub.AtMs), p.Scrub.Damaged-p.Scrub.Repaired)
 		}
 		row(w, p.Topic, p.Partition, offsetText(p.Confirmed), p.LogEnd, rangeText(p.RemoteStart, p.RemoteEnd), p.Segments, p.Bytes,
 			p.Lag.Segments, p.Lag.Bytes, millis(p.Lag.Ms), millis(p.AtRiskMs), scrub)
@@ -185,8 +185,8 @@ stopped, and refuses while one is not.`,
 	cmd.Flags().StringVar(&clusterID, "cluster", "", "`id` of a cluster whose brokers are stopped")
 	cmd.Flags().BoolVar(&log, "log", false, "show what was deleted, by whom, when and why")
 	cmd.Flags().IntVar(&last, "last", last, "with --log: so many `sweeps` that deleted something")
-	cmd.MarkFlagsMutuallyExclusive("log", "delete")
-	cmd.MarkFlagsMutuallyExclusive("log", "grace")
+	excludeFlags(cmd, "log", "delete")
+	excludeFlags(cmd, "log", "grace")
 	return cmd
 }
 
@@ -215,10 +215,10 @@ func (c *tierClient) showSweeps(cmd *cobra.Command, clusterID string, last int) 
 		row(w, "SWEPT", "BY", "STORED", "BYTES", "KEY", "WHY")
 		for _, x := range s.Sweeps {
 			if x.Error != "" {
-				row(w, instant(x.AtMs), "?", "-", "-", "-", x.Error)
+				row(w, timestamp(x.AtMs), "?", "-", "-", "-", x.Error)
 			}
 			for _, d := range x.Deleted {
-				row(w, instant(x.AtMs), x.By, instant(d.StoredMs), d.Bytes, d.Key, d.Why)
+				row(w, timestamp(x.AtMs), x.By, timestamp(d.StoredMs), d.Bytes, d.Key, d.Why)
 			}
 		}
 	})
@@ -244,7 +244,7 @@ func printSwept(w io.Writer, s remote.Swept) {
 	if len(s.Found) > 0 {
 		row(w, "STORED", "BYTES", "KEY", "WHY")
 		for _, o := range s.Found {
-			row(w, instant(o.StoredMs), o.Bytes, o.Key, o.Why)
+			row(w, timestamp(o.StoredMs), o.Bytes, o.Key, o.Why)
 		}
 	}
 	done, ended := "found", "found"

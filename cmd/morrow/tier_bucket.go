@@ -57,15 +57,15 @@ func newTierProbe(c *tierClient) *cobra.Command {
 
 // tierRow is one partition in the bucket.
 type tierRow struct {
-	Cluster   string `json:"cluster"`
-	Topic     string `json:"topic"`
-	ID        string `json:"id"`
-	Partition int32  `json:"partition"`
-	Start     int64  `json:"start"`
-	End       int64  `json:"end"`
-	Segments  int    `json:"segments"`
-	Bytes     int64  `json:"bytes"`
-	Committed string `json:"committed"`
+	Cluster     string `json:"cluster"`
+	Topic       string `json:"topic"`
+	ID          string `json:"id"`
+	Partition   int32  `json:"partition"`
+	Start       int64  `json:"start"`
+	End         int64  `json:"end"`
+	Segments    int    `json:"segments"`
+	Bytes       int64  `json:"bytes"`
+	CommittedMs int64  `json:"committed_ms"`
 }
 
 func newTierList(c *tierClient) *cobra.Command {
@@ -86,14 +86,14 @@ func newTierList(c *tierClient) *cobra.Command {
 					s := m.Summary()
 					rows = append(rows, tierRow{
 						Cluster: t.Cluster, Topic: m.Name, ID: t.ID.Kafka(), Partition: m.PartitionID.Partition,
-						Start: m.Start, End: m.End, Segments: s.Segments, Bytes: s.Bytes, Committed: instant(m.Time),
+						Start: m.Start, End: m.End, Segments: s.Segments, Bytes: s.Bytes, CommittedMs: m.Time,
 					})
 				}
 			}
 			return printAs(cmd.OutOrStdout(), c.output, rows, func(w io.Writer) {
 				row(w, "TOPIC", "PARTITION", "OFFSETS", "SEGMENTS", "BYTES", "COMMITTED", "ID", "CLUSTER")
 				for _, r := range rows {
-					row(w, r.Topic, r.Partition, rangeText(r.Start, r.End), r.Segments, r.Bytes, r.Committed, r.ID, r.Cluster)
+					row(w, r.Topic, r.Partition, rangeText(r.Start, r.End), r.Segments, r.Bytes, timestamp(r.CommittedMs), r.ID, r.Cluster)
 				}
 			})
 		},
@@ -152,7 +152,7 @@ func newTierShow(c *tierClient) *cobra.Command {
 			return printAs(cmd.OutOrStdout(), c.output, rows, func(w io.Writer) {
 				row(w, "PARTITION", "BASE", "END", "BYTES", "NEWEST RECORD", "COMMITTED", "KEY")
 				for _, r := range rows {
-					row(w, r.Partition, r.Base, r.End, r.Bytes, instant(r.MaxTimestampMs), instant(r.CommittedMs), r.Key)
+					row(w, r.Partition, r.Base, r.End, r.Bytes, timestamp(r.MaxTimestampMs), timestamp(r.CommittedMs), r.Key)
 				}
 			})
 		},

@@ -41,13 +41,13 @@ type restored struct {
 }
 
 type restoredTopic struct {
-	Name       string            `json:"name"`
-	ID         string            `json:"id"`
-	Partitions int               `json:"partitions"`
-	Segments   int               `json:"segments"`
-	Bytes      int64             `json:"bytes"`
-	Committed  string            `json:"committed"`
-	Config     map[string]string `json:"config"`
+	Name        string            `json:"name"`
+	ID          string            `json:"id"`
+	Partitions  int               `json:"partitions"`
+	Segments    int               `json:"segments"`
+	Bytes       int64             `json:"bytes"`
+	CommittedMs int64             `json:"committed_ms"`
+	Config      map[string]string `json:"config"`
 }
 
 func newTierRestore(c *tierClient) *cobra.Command {
@@ -99,7 +99,7 @@ func (r *tierRestore) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	bucket, err := tier.OpenBucket(cmd.Context(), cmp.Or(r.client.url, layout.TierURL), vfs.OS{})
+	bucket, err := openExisting(cmd.Context(), cmp.Or(r.client.url, layout.TierURL), "")
 	if err != nil {
 		return err
 	}
@@ -169,7 +169,7 @@ func hostName() string {
 // explainOwner adds to an error what to do about another owner of the bucket: to wait, or else.
 func explainOwner(err error, orElse string) error {
 	if owned, ok := errors.AsType[*tier.OwnedError](err); ok {
-		free := time.UnixMilli(owned.Owner.Seen).Add(tier.OwnerTTL).UTC().Format(time.RFC3339)
+		free := rfc3339(owned.Owner.Seen + tier.OwnerTTL.Milliseconds())
 		return fmt.Errorf("%w; if that one is dead, wait until %s%s", err, free, orElse)
 	}
 	return err
@@ -182,7 +182,7 @@ func describePlan(p *restore.Plan) restored {
 	}
 	for i := range p.Topics {
 		t := &p.Topics[i]
-		row := restoredTopic{Name: t.Name, ID: t.ID.Kafka(), Partitions: int(t.Count), Config: t.Config, Committed: time.UnixMilli(t.Committed).UTC().Format(time.RFC3339)}
+		row := restoredTopic{Name: t.Name, ID: t.ID.Kafka(), Partitions: int(t.Count), Config: t.Config, CommittedMs: t.Committed}
 		for _, m := range t.Partitions {
 			s := m.Summary()
 			row.Segments += s.Segments
@@ -197,7 +197,7 @@ func printRestored(w io.Writer, out restored, dir string) {
 	if len(out.Partitions) == 0 {
 		row(w, "TOPIC", "ID", "PARTITIONS", "SEGMENTS", "BYTES", "LAST COMMIT")
 		for _, t := range out.Topics {
-			row(w, t.Name, t.ID, t.Partitions, t.Segments, t.Bytes, t.Committed)
+			row(w, t.Name, t.ID, t.Partitions, t.Segments, t.Bytes, timestamp(t.CommittedMs))
 		}
 	} else {
 		row(w, "TOPIC", "PARTITION", "START", "END", "GOES ON AT", "SEGMENTS", "BYTES", "ABORTED")
@@ -214,7 +214,7 @@ func printRestored(w io.Writer, out restored, dir string) {
 	case g.CopiedMs == 0:
 		fmt.Fprintln(w, "groups begin anew: the bucket has no copy of what they had committed")
 	default:
-		fmt.Fprintf(w, "groups: %d, with %d offsets committed by %s, %d of them beyond what came back\n", g.Groups, g.Offsets, instant(g.CopiedMs), g.Moved)
+		fmt.Fprintf(w, "groups: %d, with %d offsets committed by %s, %d of them beyond what came back\n", g.Groups, g.Offsets, timestamp(g.CopiedMs), g.Moved)
 	}
 	if len(out.Partitions) > 0 {
 		fmt.Fprintf(w, "%s is ready for a broker of cluster %s\n", dir, out.Cluster)

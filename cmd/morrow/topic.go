@@ -147,7 +147,7 @@ With -o json: an array of {name, result, error}; result is grown or failed.`,
 		}),
 	}
 	cmd.Flags().IntVar(&to, "to", 0, "new `number` of partitions")
-	_ = cmd.MarkFlagRequired("to")
+	needFlags(cmd, "to")
 	completeFlags(cmd, map[string]cobra.CompletionFunc{"to": cobra.NoFileCompletions})
 	return cmd
 }
@@ -228,8 +228,7 @@ With -o json: an array of {name, result, error}; result is the new first offset,
 	}
 	cmd.Flags().Int32Var(&partition, "partition", 0, "`number` of the partition")
 	cmd.Flags().StringVar(&before, "before", "", "first `offset` to keep, or end to keep nothing")
-	_ = cmd.MarkFlagRequired("partition")
-	_ = cmd.MarkFlagRequired("before")
+	needFlags(cmd, "partition", "before")
 	completeFlags(cmd, map[string]cobra.CompletionFunc{
 		"partition": cobra.NoFileCompletions,
 		"before":    cobra.FixedCompletions([]string{"end"}, cobra.ShellCompDirectiveNoFileComp),

@@ -88,7 +88,7 @@ func TestTopicErrors(t *testing.T) {
 		{"topic delete nope", `morrow: nope: no such topic or partition (UNKNOWN_TOPIC_OR_PARTITION)`},
 		{"topic grow orders --to 1", `morrow: orders: topic "orders" has 2 partitions, which cannot be reduced to 1 (INVALID_PARTITIONS)`},
 		{"topic grow nope --to 1", `morrow: nope: there is no topic "nope" (UNKNOWN_TOPIC_OR_PARTITION)`},
-		{"topic grow orders", `morrow: required flag(s) "to" not set`},
+		{"topic grow orders", `morrow: --to missing; usage: morrow topic grow TOPIC... --to N`},
 		{"topic trim orders --partition 7 --before 1", `morrow: topic orders has no partition 7`},
 		{"topic trim orders --partition 0 --before 9", `morrow: orders-0: the offset is beyond the end of the partition (OFFSET_OUT_OF_RANGE)`},
 		{"topic trim orders --partition 0 --before now", `morrow: invalid value "now" for --before: must be an offset or end`},

@@ -77,7 +77,7 @@ type transactionDescription struct {
 	ProducerID    int64              `json:"producer_id"`
 	ProducerEpoch int16              `json:"producer_epoch"`
 	TimeoutMs     int32              `json:"timeout_ms"`
-	Started       *time.Time         `json:"started"` // null: no transaction was begun
+	StartedMs     *int64             `json:"started_ms"` // null: no transaction was begun
 	Partitions    map[string][]int32 `json:"partitions"`
 }
 
@@ -88,7 +88,7 @@ func newTransactionDescribe(c *client) *cobra.Command {
 		Long: `Show the producer of transactional ids, how long their transactions may last, when the last
 one was begun, and the partitions it holds until it is complete.
 
-With -o json: an array of {id, state, producer_id, producer_epoch, timeout_ms, started,
+With -o json: an array of {id, state, producer_id, producer_epoch, timeout_ms, started_ms,
 partitions}; partitions is an object of topic to numbers.`,
 		Example:           `  morrow transaction describe shop`,
 		Args:              wantArgs(1, -1),
@@ -101,18 +101,18 @@ partitions}; partitions is an object of topic to numbers.`,
 			return printAs(cmd.OutOrStdout(), c.output, described, func(w io.Writer) {
 				row(w, "ID", "STATE", "PRODUCER", "EPOCH", "TIMEOUT", "STARTED", "PARTITIONS")
 				for _, d := range described {
-					row(w, d.ID, d.State, d.ProducerID, d.ProducerEpoch, time.Duration(d.TimeoutMs)*time.Millisecond, started(d.Started), d.places())
+					row(w, d.ID, d.State, d.ProducerID, d.ProducerEpoch, time.Duration(d.TimeoutMs)*time.Millisecond, started(d.StartedMs), d.places())
 				}
 			})
 		}),
 	}
 }
 
-func started(at *time.Time) string {
-	if at == nil {
+func started(ms *int64) string {
+	if ms == nil {
 		return ""
 	}
-	return at.Format(time.RFC3339)
+	return timestamp(*ms)
 }
 
 // places are the partitions as "orders-0 orders-3".
@@ -147,8 +147,7 @@ func describeTransactions(ctx context.Context, cl *cluster, ids []string) ([]tra
 			ID: id, State: t.State, ProducerID: t.ProducerID, ProducerEpoch: t.ProducerEpoch, TimeoutMs: t.TimeoutMillis, Partitions: map[string][]int32{},
 		}
 		if t.StartTimestamp >= 0 {
-			at := time.UnixMilli(t.StartTimestamp).UTC()
-			d.Started = &at
+			d.StartedMs = &t.StartTimestamp
 		}
 		for _, topic := range t.Topics.Sorted() {
 			d.Partitions[topic.Topic] = topic.Partitions

@@ -33,7 +33,7 @@ func TestTransactions(t *testing.T) {
 		t.Errorf("listed as %+v", got)
 	}
 	d := decode[[]transactionDescription](t, b, "transaction", "describe", "shop")[0]
-	if d.State != "Ongoing" || d.TimeoutMs != 60_000 || d.Started == nil || time.Since(*d.Started) > time.Hour || !slices.Equal(d.Partitions["orders"], []int32{0, 1}) {
+	if d.State != "Ongoing" || d.TimeoutMs != 60_000 || d.StartedMs == nil || time.Since(time.UnixMilli(*d.StartedMs)) > time.Hour || !slices.Equal(d.Partitions["orders"], []int32{0, 1}) {
 		t.Errorf("described as %+v", d)
 	}
 	if text := b.morrow(t, "transaction", "describe", "shop"); !strings.Contains(text, "orders-0 orders-1") {
