@@ -2,6 +2,7 @@ package log
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"slices"
 
@@ -184,8 +185,40 @@ func (l *Log) tidySnapshots() error {
 	return errors.Join(errs...)
 }
 
-// loadSnapshot reads the newest whole snapshot at or below offset; nil if there is none. One that cannot be read is passed over like one that
-// is damaged, but for the one at the local start: no batch has what that one tells.
+// checkStartSnapshot looks at the snapshot at the local start, which is no cache: no batch has what that one tells. If it is damaged, the
+// producers are found out from what remains, newer snapshots and the batches; what that does not tell is lost, which is said, once.
+func (l *Log) checkStartSnapshot() error {
+	name := l.snapshotName(l.local)
+	_, err := l.readSnapshot(l.local)
+	if !errors.Is(err, producer.ErrSnapshot) {
+		return err
+	}
+	l.set.metrics.damagedSnapshots.Inc()
+	l.set.logger.Error("producer snapshot is damaged: a retry of a batch below the local start may be stored twice", "log", l.name, "file", name, "localStart", l.local, "err", err)
+	return l.removeSnapshot(l.local)
+}
+
+// readSnapshot reads the snapshot of an offset; nil if there is none. The error wraps producer.ErrSnapshot if it is damaged.
+func (l *Log) readSnapshot(offset int64) (*producer.State, error) {
+	b, err := vfs.ReadFile(l.set.fsys, l.snapshotName(offset))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	s, err := producer.Decode(b)
+	if err == nil && s.End() != offset {
+		err = fmt.Errorf("%w: it is of offset %d", producer.ErrSnapshot, s.End())
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// loadSnapshot reads the newest whole snapshot at or below offset; nil if there is none. One that is damaged or cannot be read is passed over,
+// but for one at the local start that cannot be read.
 func (l *Log) loadSnapshot(offset int64) (*producer.State, error) {
 	offsets, err := l.snapshots()
 	if err != nil {
@@ -198,14 +231,11 @@ func (l *Log) loadSnapshot(offset int64) (*producer.State, error) {
 		if o > offset {
 			continue
 		}
-		b, err := vfs.ReadFile(l.set.fsys, l.snapshotName(o))
-		if err != nil && o <= local && !errors.Is(err, fs.ErrNotExist) {
+		s, err := l.readSnapshot(o)
+		if err != nil && o <= local && !errors.Is(err, producer.ErrSnapshot) {
 			return nil, err
 		}
-		if err != nil {
-			continue
-		}
-		if s, err := producer.Decode(b); err == nil && s.End() == o {
+		if err == nil && s != nil {
 			return s, nil
 		}
 	}

@@ -13,6 +13,8 @@ type metrics struct {
 	appendedBytes atomic.Int64
 	failures      prometheus.Counter
 
+	damagedSnapshots prometheus.Counter
+
 	compactions, compactRead, compactWritten, compactReclaimed prometheus.Counter
 }
 
@@ -36,6 +38,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	}
 	m.journalBytes = counter("morrow_log_journal_bytes_total", "Bytes written to the commit journal.")
 	m.failures = counter("morrow_log_failures_total", "Logs that went offline, or could not be opened, because of a failed write, a failed sync or corruption.")
+	m.damagedSnapshots = counter("morrow_log_damaged_snapshots_total", "Producer snapshots at the start of a log that were found damaged: what they told of producers was found out from the batches that remain.")
 	m.compactions = counter("morrow_log_compactions_total", "Times a log was cleaned, or that was tried.")
 	m.compactRead = counter("morrow_log_compaction_read_bytes_total", "Bytes of record batches read to clean logs.")
 	m.compactWritten = counter("morrow_log_compaction_written_bytes_total", "Bytes of record batches written to clean logs.")

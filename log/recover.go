@@ -51,6 +51,9 @@ func (l *Log) recover() error {
 	}
 	l.adopt(f)
 	l.loadCleaned()
+	if err := l.checkStartSnapshot(); err != nil {
+		return err
+	}
 	if l.producers, err = l.loadProducers(l.segments, unknown, l.hw); err != nil {
 		return err
 	}

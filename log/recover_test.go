@@ -3,6 +3,7 @@ package log
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 
@@ -309,6 +310,46 @@ func TestProducersComeBack(t *testing.T) {
 			t.Fatalf("without %s: %v", without, err)
 		}
 		check(t, s.Close())
+	}
+}
+
+// What the snapshot at the local start told is not in the log any more. If that is damaged, what remains is found out, and it is said what may be lost.
+func TestDamagedSnapshotAtLocalStart(t *testing.T) {
+	fsys := vfs.NewMem()
+	s := openSet(t, fsys, "data")
+	l := openLog(t, s, func(c *Config) { c.RetentionMs = -1 })
+	for id := range int64(2) {
+		var w record.Builder
+		w.Reset(0, now.UnixMilli())
+		w.SetProducer(id, 1, 0)
+		w.Add(0, now.UnixMilli(), nil, nil)
+		b, err := w.Finish()
+		check(t, err)
+		_, err = l.Append(1, now, plain(b))
+		check(t, err)
+		check(t, l.Roll())
+	}
+	s.Sync()
+	_, err := l.DeleteRecords(1)
+	check(t, err)
+	removed, err := l.Retain(now, Floor{Gate: forever})
+	check(t, err)
+	equal(t, removed, 1)
+	fsys = fsys.CrashProcess()
+	patch(t, fsys, l.snapshotName(1), 12, func(b []byte) { b[0] ^= 1 })
+	var said strings.Builder
+	for range 2 {
+		s = openSet(t, fsys, "data", func(c *SetConfig) { c.Logger = slog.New(slog.NewTextHandler(&said, nil)) })
+		l = openLog(t, s)
+		for id, known := range []bool{false, true} {
+			if _, stored, err := l.CheckProducer(int64(id), 1, 0, 0); err != nil || stored != known {
+				t.Errorf("batch of producer %d is stored: %t, %v", id, stored, err)
+			}
+		}
+		fsys = fsys.CrashProcess()
+	}
+	if strings.Count(said.String(), "level=ERROR") != 1 || !strings.Contains(said.String(), l.snapshotName(1)) {
+		t.Errorf("said was %q", said.String())
 	}
 }
 

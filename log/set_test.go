@@ -223,7 +223,7 @@ func TestMetrics(t *testing.T) {
 		}
 	}
 	equal(t, got, map[string]float64{
-		"morrow_log_appended_bytes_total": float64(l.Size()), "morrow_log_failures_total": 1,
+		"morrow_log_appended_bytes_total": float64(l.Size()), "morrow_log_failures_total": 1, "morrow_log_damaged_snapshots_total": 0,
 		"morrow_log_journal_bytes_total": 4096, "morrow_log_sync_seconds": 1,
 		"morrow_log_compactions_total": 0, "morrow_log_compaction_read_bytes_total": 0,
 		"morrow_log_compaction_written_bytes_total": 0, "morrow_log_compaction_reclaimed_bytes_total": 0,
