@@ -11,17 +11,16 @@ import (
 // that moves durably before. What is gone already is no error.
 func (l *Log) Drop(from, to int64) (removed int, err error) {
 	inRange := func(s *segment.Segment) bool { return s.Base() >= from && s.End() <= to }
-	return l.takeOut(inRange, func(first int64) {
-		if from > l.start {
+	return l.takeOut(inRange, func(f *facts, first, visibleEnd int64) {
+		if from > f.start {
 			return
 		}
 		start := min(to, first)
-		if l.confirmed <= start {
+		if f.deleteBound <= start {
 			start = first // nothing in between is in the tier, so it was dropped before
 		}
-		l.start = max(l.start, start)
-		l.reported = max(l.reported, min(l.start, l.visibleEndLocked()))
-		l.epochs = epochsFrom(l.epochs, l.start)
+		f.start = max(f.start, start)
+		f.reportedStart = max(f.reportedStart, min(f.start, visibleEnd))
 	})
 }
 
@@ -29,21 +28,19 @@ func (l *Log) Drop(from, to int64) (removed int, err error) {
 // a read that needs them returns a *TieredError. The delete bound is durable before any file goes.
 func (l *Log) Evict(confirmed int64, idle func(segment.Info) bool) (removed int, err error) {
 	evictable := func(s *segment.Segment) bool { return s.End() <= confirmed && idle(s.Info()) }
-	return l.takeOut(evictable, func(int64) { l.confirmed = max(l.confirmed, confirmed) })
+	return l.takeOut(evictable, func(f *facts, _, _ int64) { f.deleteBound = max(f.deleteBound, confirmed) })
 }
 
 // takeOut removes the closed and durable segments that goes says, of which it is asked once each, in order. Before the first file goes, the
-// facts are durable: with the new local start and holes, with what change, called under mu with the base of the first segment that stays,
-// makes of them, and with the synced end.
-func (l *Log) takeOut(goes func(*segment.Segment) bool, change func(first int64)) (removed int, err error) {
+// facts are durable: with the new local start and holes, with what change makes of them, given the base of the first segment that
+// stays and the visible end, and with the synced end. Appends go on.
+func (l *Log) takeOut(goes func(*segment.Segment) bool, change func(f *facts, first, visibleEnd int64)) (removed int, err error) {
 	if err := l.Failure(); err != nil {
 		return 0, err
 	}
-	l.appendMu.Lock()
 	l.cutMu.Lock()
 	defer l.cutMu.Unlock()
 	gone, err := l.unlist(goes, change)
-	l.appendMu.Unlock() // nobody needs to wait until the files have gone
 	if err != nil {
 		return 0, err
 	}
@@ -59,38 +56,32 @@ func (l *Log) takeOut(goes func(*segment.Segment) bool, change func(first int64)
 	return removed, nil
 }
 
-// unlist takes segments out of the log for takeOut, durably, under appendMu and cutMu.
-func (l *Log) unlist(goes func(*segment.Segment) bool, change func(first int64)) (gone []*segment.Segment, err error) {
+// unlist takes segments out of the log for takeOut, durably, under cutMu.
+func (l *Log) unlist(goes func(*segment.Segment) bool, change func(f *facts, first, visibleEnd int64)) (gone []*segment.Segment, err error) {
 	l.mu.Lock()
-	before, facts := l.segments, l.factsLocked()
+	segments, before, visibleEnd := l.segments, l.factsLocked(), l.visibleEndLocked()
 	l.mu.Unlock()
-	last := len(before) - 1
-	keep := make([]*segment.Segment, 0, len(before))
-	for i, s := range before {
-		if i < last && s.End() <= facts.synced && goes(s) {
+	last := len(segments) - 1
+	keep := make([]*segment.Segment, 0, len(segments))
+	for i, s := range segments {
+		if i < last && s.End() <= before.synced && goes(s) {
 			gone = append(gone, s)
 		} else {
 			keep = append(keep, s)
 		}
 	}
-	l.mu.Lock()
-	if len(gone) > 0 {
-		l.segments, l.local = keep, keep[0].Base()
-		l.passedLocked(gone)
-		l.removals++
-	}
-	change(keep[0].Base())
-	moved := len(gone) > 0 || l.start != facts.start
-	l.mu.Unlock()
-	if !moved {
+	first := keep[0].Base()
+	after := before
+	change(&after, first, visibleEnd)
+	if len(gone) == 0 && after.start == before.start {
 		return nil, nil
 	}
-	if err := l.storeFacts(true); err != nil {
-		l.mu.Lock()
-		l.segments = before
-		l.confirmed, l.local, l.start, l.reported = facts.deleteBound, facts.localStart, facts.start, facts.reportedStart
-		l.below, l.epochs = facts.visibleBelow, facts.epochs
-		l.mu.Unlock()
+	err = l.moveFacts(func(f *facts) {
+		change(f, first, visibleEnd)
+		f.localStart, f.holes = first, holesOf(keep)
+		f.passed(gone)
+	}, gone)
+	if err != nil {
 		return nil, err
 	}
 	l.mu.Lock()

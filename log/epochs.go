@@ -41,7 +41,7 @@ func (l *Log) startEpoch(epoch int32) error {
 	err := l.storeFacts(true)
 	if err != nil {
 		l.mu.Lock()
-		l.epochs = before
+		l.epochs = epochsFrom(before, l.start) // which may have moved meanwhile
 		l.mu.Unlock()
 	}
 	return err

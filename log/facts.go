@@ -257,31 +257,69 @@ func (w *factsFile) sync(slot int) error {
 func (l *Log) storeFacts(durable bool) error {
 	l.factsMu.Lock()
 	defer l.factsMu.Unlock()
-	if err := l.Failure(); err != nil {
+	_, err := l.storeChanged(durable, func(*facts) {})
+	return err
+}
+
+// moveFacts makes the facts durable as change makes them of what they are, and then takes the segments that are gone out of the log: with an error
+// nothing has moved. For those who hold cutMu: appends go on, so change may only move starts, the bounds and the holes, and the first of them only up.
+func (l *Log) moveFacts(change func(f *facts), gone []*segment.Segment) error {
+	l.factsMu.Lock()
+	defer l.factsMu.Unlock()
+	f, err := l.storeChanged(true, func(f *facts) {
+		change(f)
+		f.epochs = epochsFrom(f.epochs, f.start)
+	})
+	if err != nil {
 		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.local, l.confirmed, l.below = f.localStart, f.deleteBound, f.visibleBelow
+	l.start, l.reported = max(l.start, f.start), max(l.reported, f.reportedStart) // AdvanceStart or DeleteRecords may have come in between
+	l.epochs = epochsFrom(l.epochs, l.start)
+	if len(gone) > 0 {
+		l.segments = slices.DeleteFunc(slices.Clone(l.segments), func(s *segment.Segment) bool { return slices.Contains(gone, s) })
+		l.removals++
+	}
+	return nil
+}
+
+// storeChanged writes the facts as change makes them, under factsMu, and returns them.
+func (l *Log) storeChanged(durable bool, change func(f *facts)) (facts, error) {
+	if err := l.Failure(); err != nil {
+		return facts{}, err
 	}
 	l.mu.Lock()
 	f := l.factsLocked()
 	l.factsDirty = false
 	l.mu.Unlock()
+	change(&f)
 	if err := l.stored.store(f, durable); err != nil {
 		if !vfs.IsFull(err) {
-			return l.fail(err)
+			return f, l.fail(err)
 		}
 		l.mu.Lock()
 		l.factsDirty = true
 		l.mu.Unlock()
 		if durable {
-			return fmt.Errorf("%w: %w", ErrNoSpace, err)
+			return f, fmt.Errorf("%w: %w", ErrNoSpace, err)
 		}
-		return nil // another time
+		return f, nil // another time
 	}
 	if durable {
 		l.mu.Lock()
 		l.recovery.synced = max(l.recovery.synced, f.synced)
 		l.mu.Unlock()
 	}
-	return nil
+	return f, nil
+}
+
+// passed notes where the visible batches of segments end that are about to go.
+func (f *facts) passed(gone []*segment.Segment) {
+	for _, s := range gone {
+		f.visibleBelow = max(f.visibleBelow, s.Info().LastVisible)
+	}
 }
 
 // factsLocked are the facts as they are now. What is not durable yet is left out.

@@ -13,14 +13,19 @@ type hole struct {
 
 // holesLocked are the holes there are, and the one that a swap is about to leave.
 func (l *Log) holesLocked() []hole {
-	var holes []hole
-	for i := 1; i < len(l.segments); i++ {
-		if h := (hole{l.segments[i-1].End(), l.segments[i].Base()}); h.start < h.end {
-			holes = append(holes, h)
-		}
-	}
+	holes := holesOf(l.segments)
 	if l.swapping.start < l.swapping.end {
 		holes = append(holes, l.swapping)
+	}
+	return holes
+}
+
+func holesOf(segments []*segment.Segment) []hole {
+	var holes []hole
+	for i := 1; i < len(segments); i++ {
+		if h := (hole{segments[i-1].End(), segments[i].Base()}); h.start < h.end {
+			holes = append(holes, h)
+		}
 	}
 	return holes
 }

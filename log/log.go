@@ -97,11 +97,12 @@ type Log struct {
 
 	compacting atomic.Bool // the log is being cleaned
 
-	// appendMu is held over every change of the log's bytes: append, roll, truncation, and while it is settled which segments go.
+	// appendMu is held over every change of the log's bytes at its end: append, roll, truncation.
 	appendMu sync.Mutex
 	scratch  []record.Batch // guarded by appendMu
 
-	// cutMu is held over the removal, the cut and the replacement of segments, and over writing checkpoints of them. Appends go on.
+	// cutMu is held over the removal, the cut and the replacement of segments, while it is settled which of them go, and over writing checkpoints
+	// of them. Appends go on, and roll.
 	cutMu sync.Mutex
 
 	// factsMu is held while facts are written.

@@ -1,7 +1,6 @@
 package log
 
 import (
-	"slices"
 	"time"
 
 	"github.com/morrowmq/morrow/internal/vfs"
@@ -20,16 +19,19 @@ type Floor struct {
 
 // Retain removes the segments that retention, DeleteRecords or, in a tiered log, local retention have released, and returns how many
 // those were. The log start, the reported start and the delete bound are durable before any file goes. The active
-// segment is closed first if all of it has expired.
+// segment is closed first if all of it has expired. Appends go on.
 func (l *Log) Retain(now time.Time, f Floor) (removed int, err error) {
 	if err := l.Failure(); err != nil {
 		return 0, err
 	}
-	l.appendMu.Lock()
+	if l.planRetention(now, f).rollFirst {
+		if err := l.Roll(); err != nil {
+			return 0, err
+		}
+	}
 	l.cutMu.Lock()
 	defer l.cutMu.Unlock()
 	gone, err := l.expire(now, f)
-	l.appendMu.Unlock() // nobody needs to wait until the files have gone
 	if err != nil {
 		return 0, err
 	}
@@ -47,75 +49,34 @@ func (l *Log) Retain(now time.Time, f Floor) (removed int, err error) {
 	return removed, nil
 }
 
-// expire takes the segments out of the log that retention has released, under appendMu and cutMu.
+// expire takes the segments out of the log that retention has released, durably, under cutMu.
 func (l *Log) expire(now time.Time, f Floor) (gone []*segment.Segment, err error) {
-	cfg := l.config.Load()
-	p := l.planRetention(cfg, now, f)
-	if p.rollFirst {
-		if err := l.roll(); err != nil {
-			return nil, err
-		}
-		p = l.planRetention(cfg, now, f)
-	}
-	if p.local > 0 {
-		if err := l.keepProducers(p.local); err != nil {
-			return nil, err
-		}
-	}
-	if moved, err := l.moveStart(p, f); !moved || err != nil {
-		return nil, err
-	}
+	p := l.planRetention(now, f)
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	gone = l.segments[:p.local]
-	l.segments = slices.Clone(l.segments[p.local:])
-	l.removals++
-	return gone, nil
-}
-
-// moveStart makes the new starts and the delete bound durable, before anything below them goes. It reports
-// whether there was anything to move; with an error nothing has moved.
-func (l *Log) moveStart(p plan, f Floor) (moved bool, err error) {
-	l.mu.Lock()
-	before := l.factsLocked()
-	l.confirmed = max(l.confirmed, l.deleteBoundOf(f))
-	l.local = l.segments[p.local].Base()
-	l.passedLocked(l.segments[:p.local])
-	l.start = max(l.start, p.start)
-	l.reported = max(l.reported, p.reported) // DeleteRecords may have come in between
-	l.epochs = epochsFrom(l.epochs, l.start)
-	reported := l.reported
-	moved = p.local > 0 || l.confirmed != before.deleteBound
+	segments, confirmed := l.segments, max(l.confirmed, deleteBoundOf(f))
+	moved := p.local > 0 || confirmed != l.confirmed
 	l.mu.Unlock()
 	if !moved {
-		return false, nil
+		return nil, nil
 	}
-	if err := l.storeFacts(true); err != nil {
-		l.mu.Lock()
-		l.confirmed, l.local, l.start, l.epochs = before.deleteBound, before.localStart, before.start, before.epochs
-		l.below = before.visibleBelow
-		if l.reported == reported {
-			l.reported = before.reportedStart
+	if p.local > 0 {
+		if err := l.keepProducers(segments, p.local); err != nil {
+			return nil, err
 		}
-		l.mu.Unlock()
-		return false, err
 	}
-	return true, nil
-}
-
-// passedLocked notes where the visible batches of segments end that are about to go.
-func (l *Log) passedLocked(gone []*segment.Segment) {
-	for _, s := range gone {
-		l.below = max(l.below, s.Info().LastVisible)
-	}
+	gone = segments[:p.local]
+	return gone, l.moveFacts(func(f *facts) {
+		f.deleteBound = confirmed
+		f.localStart = segments[p.local].Base()
+		f.passed(gone)
+		f.start = max(f.start, p.start)
+		f.reportedStart = max(f.reportedStart, p.reported)
+	}, gone)
 }
 
 // keepProducers makes the snapshot durable that is taken where the log will begin. Until then snapshots are a
 // cache; this one will be all that is left of producers whose last batches go.
-func (l *Log) keepProducers(removed int) error {
-	l.mu.Lock()
-	segments := l.segments
-	l.mu.Unlock()
+func (l *Log) keepProducers(segments []*segment.Segment, removed int) error {
 	start := segments[removed].Base()
 	state, err := l.replay(segments, start, start, l.set.now().UnixMilli(), nil)
 	if err != nil || state.Empty() {
@@ -128,7 +89,7 @@ func (l *Log) keepProducers(removed int) error {
 	return err
 }
 
-func (l *Log) deleteBoundOf(f Floor) int64 {
+func deleteBoundOf(f Floor) int64 {
 	if f.Tiered {
 		return f.Confirmed
 	}
@@ -144,10 +105,10 @@ type plan struct {
 }
 
 // planRetention decides what may go.
-func (l *Log) planRetention(cfg *Config, now time.Time, f Floor) plan {
+func (l *Log) planRetention(now time.Time, f Floor) plan {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	in := retention{cfg: cfg, now: now.UnixMilli(), floor: f, hw: l.hw, reported: l.reported, start: l.start}
+	in := retention{cfg: l.config.Load(), now: now.UnixMilli(), floor: f, hw: l.hw, reported: l.reported, start: l.start}
 	_, in.stable = l.lastStableLocked(Offsets{HighWatermark: l.hw})
 	for _, s := range l.segments {
 		in.segments = append(in.segments, s.Info())

@@ -277,3 +277,64 @@ func TestIdleSegmentIsClosedAfterACrash(t *testing.T) {
 	s.Keep(at.Add(6 * time.Second))
 	equal(t, len(l.Segments()), 2)
 }
+
+// Producers do not wait for the syncs of retention, however slow the disk is.
+func TestAppendsGoOnDuringRetention(t *testing.T) {
+	for _, take := range []struct {
+		name string
+		out  func(l *Log) (int, error)
+	}{
+		{"retain", func(l *Log) (int, error) { return l.Retain(now, Floor{Gate: forever}) }},
+		{"drop", func(l *Log) (int, error) { return l.Drop(0, 2) }},
+		{"evict", func(l *Log) (int, error) {
+			return l.Evict(2, func(segment.Info) bool { return true })
+		}},
+	} {
+		t.Run(take.name, func(t *testing.T) {
+			mem := vfs.NewMem()
+			fsys := vfs.NewFault(mem)
+			s := openSet(t, fsys, "data")
+			l := openLog(t, s, func(c *Config) { c.RetentionMs = -1 })
+			for i := range int32(3) {
+				var w record.Builder
+				w.Reset(0, now.UnixMilli())
+				w.SetProducer(5, 1, i)
+				w.Add(0, now.UnixMilli(), nil, nil)
+				b, err := w.Finish()
+				check(t, err)
+				_, err = l.Append(1, now, plain(b))
+				check(t, err)
+				check(t, l.Roll())
+			}
+			s.Sync()
+			_, err := l.DeleteRecords(2)
+			check(t, err)
+			syncs, within := 0, false
+			rule := fsys.Add(vfs.Rule{Ops: vfs.OpSync, Times: vfs.Forever, Do: func() {
+				if within {
+					return
+				}
+				within = true
+				syncs++
+				appendValue(t, l, "meanwhile")
+				check(t, l.Roll())
+				within = false
+			}})
+			removed, err := take.out(l)
+			fsys.End(rule)
+			check(t, err)
+			equal(t, removed, 2)
+			if syncs == 0 {
+				t.Fatal("nothing was synced")
+			}
+			s.Sync()
+			end := l.Offsets().LogEnd
+			equal(t, end, int64(3+syncs))
+			for _, after := range []*vfs.Mem{mem.CrashProcess(), mem.Crash(nil)} {
+				l := openLog(t, openSet(t, after, "data"))
+				equal(t, l.Offsets().LocalStart, int64(2))
+				equal(t, l.Offsets().LogEnd, end)
+			}
+		})
+	}
+}
