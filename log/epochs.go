@@ -7,18 +7,7 @@ import (
 	"github.com/morrowmq/morrow/log/segment"
 )
 
-// StartEpoch notes that a leader epoch begins at the log end, durably. Append does the same for an epoch it meets for the first
-// time; a new leader calls this before its first append, so that EpochEnd knows of it.
-func (l *Log) StartEpoch(epoch int32) error {
-	l.appendMu.Lock()
-	defer l.appendMu.Unlock()
-	if err := l.Failure(); err != nil {
-		return err
-	}
-	return l.startEpoch(epoch)
-}
-
-// startEpoch is StartEpoch under appendMu.
+// startEpoch notes that a leader epoch begins at the log end, durably, under appendMu: before its first batch.
 func (l *Log) startEpoch(epoch int32) error {
 	l.mu.Lock()
 	if n := len(l.epochs); n > 0 {
@@ -69,16 +58,6 @@ func epochEnd(epochs []segment.Epoch, epoch int32, logEnd int64) (int32, int64) 
 		return epoch, epochs[0].Start
 	}
 	return epochs[i-1].Epoch, epochs[i].Start
-}
-
-// LeaderEpoch is the latest epoch, -1 if there was none.
-func (l *Log) LeaderEpoch() int32 {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if n := len(l.epochs); n > 0 {
-		return l.epochs[n-1].Epoch
-	}
-	return -1
 }
 
 // Epochs lists the leader epochs and where they begin.

@@ -118,6 +118,29 @@ func TestFullFilesAreReplayed(t *testing.T) {
 	equal(t, len(recovered(t, mem.Crash(nil))), framesPerFile+1)
 }
 
+// However many segments have something in the journal, few files are open at once.
+func TestReplayOpensFewFiles(t *testing.T) {
+	mem := vfs.NewMem()
+	large := func(c *SetConfig) { c.JournalSegmentBytes, c.JournalMaxBytes = 1<<20, 2<<20 }
+	s := openSet(t, mem, "data", large)
+	prepare(t, s)
+	logs := openLogs(t, s, 2*replayFiles+10)
+	for range 2 {
+		for _, l := range logs {
+			appendValue(t, l, "x")
+		}
+		s.Sync()
+	}
+	fsys := &openFiles{FS: mem.Crash(nil)}
+	s = openSet(t, fsys, "data", large)
+	if fsys.most > replayFiles+10 {
+		t.Errorf("%d files were open", fsys.most)
+	}
+	for _, l := range openLogs(t, s, len(logs)) {
+		equal(t, l.Offsets().LogEnd, int64(2))
+	}
+}
+
 // The replay may be interrupted anywhere.
 func TestReplayIsInterrupted(t *testing.T) {
 	for n, failed := 0, true; failed; n++ {

@@ -124,6 +124,8 @@ type replay struct {
 	files []*replayFile
 	floor uint64
 
+	open int // segments that are open
+
 	mu   sync.Mutex
 	logs map[ID]*replayed
 }
@@ -150,8 +152,11 @@ type replayed struct {
 	lineage  uint64
 	gone     bool // the log is not there any more
 	err      error
-	segments map[int64]vfs.File // nil: deleted
+	segments map[int64]vfs.File // that are open; nil: deleted
 }
+
+// replayFiles is how many segments are open at once. Beyond, they are synced and closed.
+const replayFiles = 256
 
 // read looks through the files: which frames count.
 func (r *replay) read(dir string) error {
@@ -248,7 +253,8 @@ func (r *replay) run() error {
 			return err
 		}
 	}
-	return r.sync()
+	r.sync()
+	return nil
 }
 
 func (r *replay) runFile(f *replayFile) error {
@@ -291,10 +297,7 @@ func (r *replay) apply(e entry) {
 	f, known := l.segments[e.base]
 	name := vfs.Join(r.set.dir, e.id.String(), segment.FileName(e.base, segment.LogSuffix))
 	if !known {
-		var err error
-		f, err = r.set.fsys.Open(name)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			l.err = err
+		if f, l.err = r.openSegment(name); l.err != nil {
 			return
 		}
 		l.segments[e.base] = f
@@ -312,6 +315,21 @@ func (r *replay) apply(e entry) {
 	l.err = err
 }
 
+// openSegment opens a segment's file, nil if it was deleted.
+func (r *replay) openSegment(name string) (vfs.File, error) {
+	if r.open == replayFiles {
+		r.sync()
+	}
+	f, err := r.set.fsys.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err == nil {
+		r.open++
+	}
+	return f, err
+}
+
 func (r *replay) load(id ID) *replayed {
 	l := &replayed{segments: make(map[int64]vfs.File)}
 	w := factsFile{fsys: r.set.fsys, dir: vfs.Join(r.set.dir, id.String())}
@@ -324,15 +342,16 @@ func (r *replay) load(id ID) *replayed {
 	return l
 }
 
-// sync makes the segments durable.
-func (r *replay) sync() error {
+// sync makes what was written to the segments durable, and closes them.
+func (r *replay) sync() {
 	var g errgroup.Group
 	g.SetLimit(syncWorkers)
 	for _, l := range r.logs {
-		for _, f := range l.segments {
+		for base, f := range l.segments {
 			if f == nil {
 				continue
 			}
+			delete(l.segments, base)
 			g.Go(func() error {
 				if err := errors.Join(f.Sync(), f.Close()); err != nil {
 					r.mu.Lock()
@@ -343,7 +362,8 @@ func (r *replay) sync() error {
 			})
 		}
 	}
-	return g.Wait()
+	_ = g.Wait() // errors are kept per log
+	r.open = 0
 }
 
 // broken are the logs that could not be restored.

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -155,7 +156,8 @@ func TestOpenFiles(t *testing.T) {
 // openFiles counts the files that are open.
 type openFiles struct {
 	vfs.FS
-	open int
+	mu         sync.Mutex
+	open, most int
 }
 
 type openFile struct {
@@ -167,7 +169,10 @@ func (o *openFiles) count(f vfs.File, err error) (vfs.File, error) {
 	if err != nil {
 		return nil, err
 	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	o.open++
+	o.most = max(o.most, o.open)
 	return openFile{File: f, fsys: o}, nil
 }
 
@@ -175,7 +180,9 @@ func (o *openFiles) Open(name string) (vfs.File, error)   { return o.count(o.FS.
 func (o *openFiles) Create(name string) (vfs.File, error) { return o.count(o.FS.Create(name)) }
 
 func (f openFile) Close() error {
+	f.fsys.mu.Lock()
 	f.fsys.open--
+	f.fsys.mu.Unlock()
 	return f.File.Close()
 }
 
@@ -240,7 +247,7 @@ func TestEpochs(t *testing.T) {
 		check(t, err)
 	}
 	equal(t, epochOf(l, 0), "-1 -1")
-	check(t, l.StartEpoch(1)) // writes nothing, leaves no trace
+	check(t, l.startEpoch(1)) // whose append was refused: it leaves no trace
 	add(2)
 	add(2)
 	add(5)
@@ -251,7 +258,6 @@ func TestEpochs(t *testing.T) {
 				t.Errorf("end of epoch %d: got %s, want %s", epoch, got, want)
 			}
 		}
-		equal(t, l.LeaderEpoch(), int32(5))
 		var fenced *FencedEpochError
 		if _, err := l.Append(4, now, plain(batch(0, 0, "x"))); !errors.As(err, &fenced) || fenced.Current != 5 {
 			t.Fatal(err)
@@ -262,8 +268,6 @@ func TestEpochs(t *testing.T) {
 	}
 	check(t, l.TruncateTo(2))
 	equal(t, fmt.Sprint(l.Epochs()), "[{2 0}]")
-	check(t, l.StartEpoch(7))
-	equal(t, openLog(t, openSet(t, fsys.Crash(nil), "data")).LeaderEpoch(), int32(7))
 	equal(t, fmt.Sprint(epochsFrom([]segment.Epoch{{Epoch: 1, Start: 0}, {Epoch: 2, Start: 10}, {Epoch: 3, Start: 20}}, 15)), "[{2 15} {3 20}]")
 }
 
