@@ -40,7 +40,7 @@ func (t *Tier) sweepOnce(ctx context.Context) {
 		t.logger.Warn("tier: the sweep ended early", "err", err)
 		return
 	}
-	t.logger.Info("tier: swept the bucket", "objects", s.Objects, "orphans", s.Orphans, "bytes", s.OrphanBytes, "uploads", s.Uploads)
+	t.logger.Info("tier: swept the bucket", "objects", s.Objects, "orphans", s.Orphans, "bytes", s.OrphanBytes, "uploads", s.Uploads, "records", s.Records)
 }
 
 // sweptAt is a sweep that has ended.

@@ -184,6 +184,99 @@ func TestTopicIsDeletedForGood(t *testing.T) {
 	}
 }
 
+// TestTopicThatWasNeverSentLeavesNothing: no tombstone, whatever request fails, and across restarts.
+func TestTopicThatWasNeverSentLeavesNothing(t *testing.T) {
+	for n, fired := 0, true; fired; n++ {
+		inWorld(t, func(w *world) {
+			w.configure(tier.Config{RetentionMs: -1, RetentionBytes: -1})
+			w.log.fill(5)
+			w.start()
+			w.settle()
+			rule := w.bucket.Add(tiertest.Rule{After: n, Fault: tiertest.Refuse})
+			w.must(w.p.Stop(w.t.Context()))
+			w.must(w.tier.DeleteTopic(orders.Topic, orders.Name))
+			if n%2 == 1 {
+				w.stop()
+				orders.Topic[0]++
+				defer func() { orders.Topic[0]-- }()
+				w.start()
+			}
+			w.settle()
+			fired = w.bucket.Fired(rule) > 0
+			topic := fmt.Sprintf("%s/%s/", cluster, tier.TopicID{1, 2, 3})
+			for _, r := range w.bucket.Requests() {
+				if strings.HasPrefix(r, "put "+topic) {
+					w.t.Errorf("failing request %d: %s", n, r)
+				}
+			}
+			if names, err := w.disk.List("/tier/deletions"); err != nil || len(names) != 0 {
+				w.t.Errorf("failing request %d: still to be deleted: %v, %v", n, names, err)
+			}
+		})
+		fired = fired && !t.Failed()
+	}
+}
+
+// TestTopicIsDeletedDuringItsFirstRequest: the step that is under way has not written down yet that it is going to send something. The deletion waits for it, and
+// nothing stays. (Scenario 53)
+func TestTopicIsDeletedDuringItsFirstRequest(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.log.fill(5)
+		deleted := false
+		w.before = func(op, key string) {
+			if op == "get" && key == dir+"manifest" && !deleted {
+				deleted = true
+				w.must(w.tier.DeleteTopic(orders.Topic, orders.Name))
+				time.Sleep(time.Minute)
+			}
+		}
+		w.start()
+		time.Sleep(10 * time.Minute)
+		if keys := w.bucket.Keys(dir); !deleted || len(keys) != 0 {
+			w.t.Errorf("deleted: %t, left: %v", deleted, keys)
+		}
+		if names, err := w.disk.List("/tier/deletions"); err != nil || len(names) != 0 {
+			w.t.Errorf("still to be deleted: %v, %v", names, err)
+		}
+	})
+}
+
+// TestFirstRequestOfADeletedTopicLandsLate: an earlier life sent it, and the bucket has nothing of the topic when that is deleted. What lands afterwards
+// is swept. (Scenario 53)
+func TestFirstRequestOfADeletedTopicLandsLate(t *testing.T) {
+	inWorld(t, func(w *world) {
+		late := w.bucket.Add(tiertest.Rule{Ops: tiertest.OpPut, Under: dir, Fault: tiertest.Late})
+		w.before = func(op, key string) {
+			if w.bucket.Fired(late) > 0 {
+				w.crash(nil)
+			}
+		}
+		w.start()
+		time.Sleep(time.Second)
+		w.stop()
+		old := orders
+		orders = tier.PartitionID{Topic: tier.TopicID{9}, Name: orders.Name, Partition: 3}
+		defer func() { orders = old }()
+		w.before = nil
+		w.start()
+		w.must(w.tier.DeleteTopic(old.Topic, old.Name))
+		time.Sleep(10 * time.Minute)
+		w.bucket.DeliverLate()
+		topic := fmt.Sprintf("%s/%s/", cluster, old.Topic)
+		if keys := w.bucket.Keys(topic + "3/"); len(keys) != 1 {
+			w.t.Fatalf("landed: %v", keys)
+		}
+		for range 3 {
+			time.Sleep(30 * time.Minute)
+			_, err := w.tier.Sweep(w.t.Context(), tier.SweepOptions{})
+			w.must(err)
+		}
+		if keys := w.bucket.Keys(topic); len(keys) != 0 {
+			w.t.Errorf("left: %v", keys)
+		}
+	})
+}
+
 // TestSweepDryRunAndGrace: only what is old enough and named by nobody; a dry run removes nothing. (Rule R10)
 func TestSweepDryRunAndGrace(t *testing.T) {
 	inWorld(t, func(w *world) {

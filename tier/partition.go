@@ -38,6 +38,7 @@ type Partition struct {
 	turn      chan struct{}
 	catalog   catalog
 	state     *state
+	stopped   bool
 	epoch     int32
 	sealed    map[Token]sealed // of the last attempt, so that the next need not read the segments again
 	failures  int              // consecutive, for the back-off
@@ -113,13 +114,20 @@ func (p *Partition) Notify() {
 // Stop ends all work on the partition and returns when none is under way. Reads fail from then on.
 func (p *Partition) Stop(ctx context.Context) error {
 	p.tier.forget(p)
-	return p.inTurn(ctx, func() error {
+	err := p.inTurn(ctx, func() error {
+		p.stopped = true
 		p.state.close()
 		return nil
 	})
+	if errors.Is(err, errStopped) {
+		return nil
+	}
+	return err
 }
 
-// inTurn runs do while no other step of the partition runs.
+var errStopped = errors.New("this broker does not look after the partition any more")
+
+// inTurn runs do while no other step of the partition runs. After Stop it fails.
 func (p *Partition) inTurn(ctx context.Context, do func() error) error {
 	select {
 	case p.turn <- struct{}{}:
@@ -127,6 +135,9 @@ func (p *Partition) inTurn(ctx context.Context, do func() error) error {
 		return ctx.Err()
 	}
 	defer func() { <-p.turn }()
+	if p.stopped {
+		return fmt.Errorf("%s: %w", p.id, errStopped)
+	}
 	return do()
 }
 

@@ -52,7 +52,7 @@ func (p *Partition) work(ctx context.Context) (delay time.Duration) {
 		return nil
 	})
 	if err != nil {
-		return stepInterval // ctx has ended
+		return stepInterval // ctx has ended, or nothing is to be done any more
 	}
 	return delay
 }

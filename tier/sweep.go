@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -30,6 +30,7 @@ type Swept struct {
 	Objects, Orphans int
 	OrphanBytes      int64
 	Uploads          int // unfinished multipart uploads that are, or with DryRun would be, ended
+	Records          int // records of earlier sweeps that are, or with DryRun would be, deleted for their age
 }
 
 // Sweep looks through everything below the cluster id and deletes what nobody names and nobody can be about to name (R10):
@@ -39,7 +40,8 @@ type Swept struct {
 // Nothing is deleted before it is in a [SweepRecord].
 //
 // An object that is older than the grace period cannot become part of a manifest any more, since an upload is begun anew under another key when it
-// is older than Options.PrepareTTL. The manifest is read after the listing, so what was listed and committed since is in it.
+// is older than Options.PrepareTTL. Objects are looked at as they are listed, so many at a time, and the manifest is read after each of these lists: what was
+// listed and committed since is in it. So memory does not grow with the bucket.
 func (t *Tier) Sweep(ctx context.Context, o SweepOptions) (Swept, error) {
 	if err := t.Admitted(); err != nil {
 		return Swept{}, err
@@ -49,9 +51,9 @@ func (t *Tier) Sweep(ctx context.Context, o SweepOptions) (Swept, error) {
 	}
 	o.Grace = max(o.Grace, 2*t.prepareTTL)
 	s := &sweep{bucket: t.bucket, cluster: t.cluster, o: o, before: t.now().Add(-o.Grace), now: t.now, by: t.name}
-	s.named = func(ctx context.Context, topic TopicID, partition int32) (map[Token]bool, error) {
+	s.named = func(ctx context.Context, topic TopicID, partition int32, bases offsets) (map[Token]bool, error) {
 		if p := t.Lookup(topic, partition); p != nil {
-			return p.named(ctx)
+			return p.named(ctx, bases)
 		}
 		return nil, nil
 	}
@@ -86,7 +88,7 @@ func SweepOffline(ctx context.Context, b Bucket, cluster, name string, o SweepOp
 
 func sweepOffline(b Bucket, cluster, name string, o SweepOptions) *sweep {
 	s := &sweep{bucket: b, cluster: cluster, o: o, before: time.Now().Add(-o.Grace), deleted: func(Orphan) {}, now: time.Now, by: name}
-	s.named = func(ctx context.Context, topic TopicID, partition int32) (map[Token]bool, error) {
+	s.named = func(ctx context.Context, topic TopicID, partition int32, bases offsets) (map[Token]bool, error) {
 		m, _, err := readManifest(ctx, b, partitionDir(cluster, topic, partition))
 		if errors.Is(err, ErrNotFound) {
 			return nil, nil
@@ -94,21 +96,23 @@ func sweepOffline(b Bucket, cluster, name string, o SweepOptions) *sweep {
 		if err != nil {
 			return nil, err
 		}
-		named := map[Token]bool{}
-		return named, eachObject(ctx, m, pagesOf(b, m), func(t Token) { named[t] = true })
+		return tokens(ctx, m, pagesOf(b, m), bases)
 	}
 	return s
 }
 
-// sweep is one run. Objects arrive in key order: topic by topic, within one partition by partition, the tombstone last.
+// sweptAtOnce is how many objects of a partition are compared with its manifest at a time. Tests make it smaller.
+var sweptAtOnce = 1000
+
+// sweep is one run. Objects arrive in key order: topic by topic, within one partition by partition, and in these by offset, the tombstone last.
 type sweep struct {
 	bucket  Bucket
 	cluster string
 	o       SweepOptions
 	before  time.Time // what is younger is left alone
 	result  Swept
-	// named returns the tokens of all objects that a partition names; nil: do not touch the partition.
-	named     func(ctx context.Context, topic TopicID, partition int32) (map[Token]bool, error)
+	// named returns the tokens of the objects that a partition names, of those at least whose base offset is in bases; nil: do not touch the partition.
+	named     func(ctx context.Context, topic TopicID, partition int32, bases offsets) (map[Token]bool, error)
 	deleted   func(Orphan)
 	now       func() time.Time
 	by        string // who sweeps
@@ -120,12 +124,16 @@ type sweep struct {
 	left      int     // objects of topic beside the tombstone
 	dir       string  // of the partition that batch is of
 	batch     []Object
+	outdated  []string // records of sweeps
 }
 
 func (s *sweep) run(ctx context.Context) (Swept, error) {
 	err := s.topics(ctx)
 	if err == nil {
 		err = s.execute(ctx)
+	}
+	if err == nil {
+		err = s.forget(ctx)
 	}
 	if err == nil {
 		err = s.uploads(ctx)
@@ -142,8 +150,11 @@ func (s *sweep) topics(ctx context.Context) error {
 		if strings.HasPrefix(parts[0], probePrefix) && o.Modified.Before(s.before) {
 			return s.doom(ctx, Orphan{Object: o, Why: "left behind by a probe"})
 		}
+		if parts[0] == sweepsName {
+			return s.record(ctx, o)
+		}
 		if err != nil || len(parts) < 2 {
-			return nil // the owner marker, records of sweeps, not ours
+			return nil // the owner marker, copies of groups, not ours
 		}
 		if topic != s.topic {
 			if err := s.enter(ctx, topic); err != nil {
@@ -153,7 +164,7 @@ func (s *sweep) topics(ctx context.Context) error {
 		if o.Key == tombstoneKey(s.cluster, topic) {
 			return nil
 		}
-		if dir := topicDir(s.cluster, topic) + parts[1] + "/"; dir != s.dir {
+		if dir := topicDir(s.cluster, topic) + parts[1] + "/"; dir != s.dir || len(s.batch) == sweptAtOnce {
 			if err := s.flush(ctx); err != nil {
 				return err
 			}
@@ -196,7 +207,7 @@ func (s *sweep) leave(ctx context.Context) error {
 	return nil
 }
 
-// flush looks through the objects of one partition.
+// flush looks through the objects of one partition that have been listed.
 func (s *sweep) flush(ctx context.Context) error {
 	objects, dir := s.batch, s.dir
 	s.batch, s.dir = nil, ""
@@ -219,100 +230,37 @@ func (s *sweep) flush(ctx context.Context) error {
 	return s.partition(ctx, int32(n), objects)
 }
 
-// partition removes the orphans of one partition.
+// partition removes the orphans among objects of one partition.
 func (s *sweep) partition(ctx context.Context, partition int32, objects []Object) error {
-	old := slices.DeleteFunc(objects, func(o Object) bool { return !o.Modified.Before(s.before) })
+	type candidate struct {
+		Object
+		id     ObjectID
+		suffix string
+	}
+	var old []candidate
+	bases := offsets{math.MaxInt64, -1}
+	for _, o := range objects {
+		id, suffix, ok := parseObjectKey(partitionDir(s.cluster, s.topic, partition), o.Key)
+		if ok && o.Modified.Before(s.before) {
+			old = append(old, candidate{o, id, suffix})
+			bases = offsets{min(bases.first, id.Base), max(bases.last, id.Base)}
+		}
+	}
 	if len(old) == 0 {
 		return nil
 	}
-	named, err := s.named(ctx, s.topic, partition)
+	named, err := s.named(ctx, s.topic, partition, bases)
 	if err != nil || named == nil {
 		return err
 	}
 	for _, o := range old {
-		id, suffix, ok := parseObjectKey(partitionDir(s.cluster, s.topic, partition), o.Key)
-		if !ok || named[id.Token] {
+		if named[o.id.Token] {
 			continue
 		}
-		why := fmt.Sprintf("no manifest names this %s", strings.TrimPrefix(suffix, "."))
-		if err := s.doom(ctx, Orphan{Object: o, Why: why}); err != nil {
+		why := fmt.Sprintf("no manifest names this %s", strings.TrimPrefix(o.suffix, "."))
+		if err := s.doom(ctx, Orphan{Object: o.Object, Why: why}); err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-// named returns the tokens of all objects that the partition's manifest names or that are being uploaded. The manifest is read from the
-// bucket; if it is not ours to change, the result is nil.
-func (p *Partition) named(ctx context.Context) (map[Token]bool, error) {
-	var named map[Token]bool
-	err := p.inTurn(ctx, func() error {
-		if p.catalog.current == nil {
-			return nil
-		}
-		m, etag, err := readManifest(ctx, p.tier.bucket, p.catalog.dir)
-		if errors.Is(err, ErrNotFound) || err == nil && etag != p.catalog.etag {
-			p.catalog.current = nil // somebody else's; the next step finds out more
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		tokens := map[Token]bool{}
-		for i := range p.state.pending {
-			tokens[p.state.pending[i].Entry.Token] = true
-		}
-		pages := func(ctx context.Context, id ObjectID, size int64, sum Checksum) ([]Entry, error) {
-			return p.tier.decoded.page(ctx, p.tier.bucket, p.catalog.dir, id, size, sum)
-		}
-		err = eachObject(ctx, m, pages, func(t Token) { tokens[t] = true })
-		if err == nil {
-			named = tokens
-		}
-		return err
-	})
-	return named, err
-}
-
-// pageReader reads the entries of a page.
-type pageReader func(ctx context.Context, id ObjectID, size int64, sum Checksum) ([]Entry, error)
-
-// pagesOf reads the pages of a manifest from the bucket.
-func pagesOf(b Bucket, m *Manifest) pageReader {
-	dir := partitionDir(m.Cluster, m.Topic, m.PartitionID.Partition)
-	return func(ctx context.Context, id ObjectID, size int64, sum Checksum) ([]Entry, error) {
-		return readPage(ctx, b, dir, id, size, sum)
-	}
-}
-
-// eachObject visits the token of every object of a partition, garbage included.
-func eachObject(ctx context.Context, m *Manifest, pages pageReader, visit func(Token)) error {
-	entries := func(entries []Entry) {
-		for i := range entries {
-			visit(entries[i].Token)
-		}
-	}
-	for i := range m.Pages {
-		p := &m.Pages[i]
-		visit(p.Token)
-		page, err := pages(ctx, p.id(), p.Size, p.Sum)
-		if err != nil {
-			return err
-		}
-		entries(page)
-	}
-	entries(m.Tail)
-	for i := range m.Garbage {
-		g := &m.Garbage[i]
-		visit(g.Token)
-		if g.Kind != garbagePageAll {
-			continue
-		}
-		page, err := pages(ctx, g.ObjectID, g.Size, g.Sum)
-		if err != nil && !errors.Is(err, ErrNotFound) {
-			return err
-		}
-		entries(page)
 	}
 	return nil
 }

@@ -80,6 +80,68 @@ func TestSweepRecordsWhatItDeletes(t *testing.T) {
 	})
 }
 
+// TestSweepForgetsWhatIsOld: records of sweeps stay for a year, whatever else is under their prefix stays for ever.
+func TestSweepForgetsWhatIsOld(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.start()
+		w.log.fill(1)
+		w.settle()
+		w.stop()
+		w.orphan(1)
+		w.replaceObject(cluster+"/sweeps/notes.txt", []byte("not ours"))
+		const day = 24 * time.Hour
+		for _, c := range []struct {
+			after   time.Duration
+			dry     bool
+			records int
+			left    int
+		}{{3 * day, false, 0, 2}, {364 * day, false, 0, 2}, {2 * day, true, 1, 2}, {0, false, 1, 1}, {0, false, 0, 1}} {
+			time.Sleep(c.after)
+			s, err := tier.SweepOffline(w.t.Context(), w.bucket, cluster, "test", tier.SweepOptions{DryRun: c.dry})
+			if left := w.bucket.Keys(cluster + "/sweeps/"); err != nil || s.Records != c.records || len(left) != c.left {
+				w.t.Errorf("%+v: %+v, %v, left %v", c, s, err, left)
+			}
+		}
+	})
+}
+
+// TestSweepTellsOrphansApart: where the lists that are compared with the manifest begin and end makes no difference, pages or not, garbage or not.
+func TestSweepTellsOrphansApart(t *testing.T) {
+	for _, n := range []int{1, 2, 3, 7, 1000} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				tier.SetPageEntries(t, 3)
+				tier.SetSweptAtOnce(t, n)
+				w.start()
+				w.settle()
+				w.log.fill(20) // offsets 0 to 99
+				w.p.Notify()
+				w.settle()
+				var want []string
+				for base := -1; base < 105; base += 4 {
+					want = append(want, w.orphan(max(0, base)))
+				}
+				time.Sleep(30 * time.Minute)
+				w.bucket.Add(tiertest.Rule{Ops: tiertest.OpDelete, Fault: tiertest.Refuse, Times: tiertest.Forever}) // garbage stays
+				w.log.deleteRecords(42)
+				w.p.Notify()
+				w.wait(2 * time.Minute)
+				if s := w.p.Status(); s.Start != 40 || s.Garbage != 8 {
+					w.t.Fatalf("%+v", s)
+				}
+				var found []string
+				_, err := w.tier.Sweep(w.t.Context(), tier.SweepOptions{DryRun: true, Found: func(o tier.Orphan) { found = append(found, o.Key) }})
+				w.must(err)
+				slices.Sort(want)
+				if !slices.Equal(found, want) {
+					w.t.Errorf("found %v, want %v", found, want)
+				}
+				w.bucket.Heal()
+			})
+		})
+	}
+}
+
 // TestSweepDeletesNothingItHasNotRecorded fails each request of a sweep in every way. What is gone is in the log; once the store works, all is.
 func TestSweepDeletesNothingItHasNotRecorded(t *testing.T) {
 	for _, f := range []tiertest.Fault{tiertest.Refuse, tiertest.LoseReply, tiertest.Late, tiertest.Truncate, tiertest.Vanish} {
@@ -133,6 +195,7 @@ func TestSweepAndScrubBesideUploadsAndRetention(t *testing.T) {
 
 func besides(w *world, rnd *rand.Rand) {
 	tier.SetPageEntries(w.t, 3)
+	tier.SetSweptAtOnce(w.t, 1+rnd.IntN(7))
 	w.log.fill(10)
 	w.start()
 	w.settle()

@@ -10,9 +10,12 @@ import (
 	"time"
 )
 
+// sweepRecordsKept is how long records of sweeps stay.
+const sweepRecordsKept = 365 * 24 * time.Hour
+
 // SweepRecord says what a sweep was about to delete. It is an object of its own in the bucket, stored and confirmed before the first of these
 // deletions, and never changed: whatever a sweep deleted is in a record, and what is in a record was deleted, unless the sweep ended
-// early; then a later one has it again.
+// early; then a later one has it again. Sweeps delete records that are older than a year.
 type SweepRecord struct {
 	Time    int64        `json:"time"` // ms since the epoch
 	By      string       `json:"by"`   // who swept, for people
@@ -113,6 +116,29 @@ func (s *sweep) doom(ctx context.Context, o Orphan) error {
 		return nil
 	}
 	return s.execute(ctx)
+}
+
+// record has a record of an earlier sweep deleted, soon, if it is old enough. That is not recorded.
+func (s *sweep) record(ctx context.Context, o Object) error {
+	if !strings.HasSuffix(o.Key, sweepSuffix) || s.now().Sub(o.Modified) <= sweepRecordsKept {
+		return nil
+	}
+	s.outdated = append(s.outdated, o.Key)
+	if len(s.outdated) < sweptPerRecord {
+		return nil
+	}
+	return s.forget(ctx)
+}
+
+// forget deletes records of earlier sweeps.
+func (s *sweep) forget(ctx context.Context) error {
+	keys := s.outdated
+	s.outdated = nil
+	s.result.Records += len(keys)
+	if s.o.DryRun || len(keys) == 0 {
+		return nil
+	}
+	return s.bucket.Delete(ctx, keys...)
 }
 
 // execute records what is doomed, and then deletes it.

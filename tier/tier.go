@@ -147,6 +147,7 @@ type Tier struct {
 
 	mu         sync.Mutex
 	partitions map[partitionKey]*Partition // guarded by mu
+	ending     map[TopicID][]*Partition    // of topics to be deleted, that may still be at work; guarded by mu
 }
 
 type partitionKey struct {
@@ -163,7 +164,7 @@ func Open(o Options) (*Tier, error) {
 		sweepEvery: o.SweepEvery, sweepGrace: o.SweepGrace, scrubEvery: o.ScrubEvery, scrubRate: o.ScrubRate,
 		uploads: semaphore.NewWeighted(int64(o.Uploads)), fetches: semaphore.NewWeighted(int64(o.Fetches)),
 		copyLimit: pace.NewLimiter(o.CopyRate), fetchLimit: pace.NewLimiter(o.FetchRate),
-		queue: newQueue(), life: newLifetime(), deletion: make(chan struct{}, 1), partitions: map[partitionKey]*Partition{},
+		queue: newQueue(), life: newLifetime(), deletion: make(chan struct{}, 1), partitions: map[partitionKey]*Partition{}, ending: map[TopicID][]*Partition{},
 	}
 	t.courtesy = newCourtesy(o.Spread, o.Appended, t.waitingBytes)
 	t.admitted.Store(&admission{err: ErrNotAdmitted})

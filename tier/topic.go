@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,7 +15,7 @@ import (
 
 // A topic is deleted in steps that anyone can finish: the intention is recorded locally; a tombstone in the bucket makes everything of the
 // topic meaningless; manifests go, then the rest. The tombstone stays until the sweeper has found nothing below it for a grace
-// period, since a request that was under way may still land.
+// period, since a request that was under way may still land. A topic of which nothing was ever sent needs none of this, nor leaves a tombstone.
 
 // Tombstone marks a deleted topic in the bucket.
 type Tombstone struct {
@@ -40,6 +41,9 @@ func (t *Tier) DeleteTopic(topic TopicID, name string) error {
 	for _, p := range t.all() {
 		if p.id.Topic == topic {
 			t.forget(p)
+			t.mu.Lock()
+			t.ending[topic] = append(t.ending[topic], p)
+			t.mu.Unlock()
 		}
 	}
 	select {
@@ -111,7 +115,50 @@ func (t *Tier) deletePending(ctx context.Context) error {
 }
 
 func (t *Tier) deleteRecorded(ctx context.Context, topic TopicID) error {
+	never, err := t.neverSent(ctx, topic)
+	if err != nil {
+		return err
+	}
 	record := vfs.Join(t.deletionsDir(), topic.String())
+	if !never {
+		if err := t.deleteSent(ctx, topic, record); err != nil {
+			return err
+		}
+	}
+	if err := t.fs.Remove(record); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return t.fs.SyncDir(t.deletionsDir())
+}
+
+// neverSent reports whether nothing of a topic is in the bucket, nor can arrive there. Whoever sends something has a file about it before (R2), and
+// the other way round: without a file, and with nobody at work who could make one, no request of this broker is under way. Other brokers, which may have sent
+// something too, know of that and delete the topic themselves.
+func (t *Tier) neverSent(ctx context.Context, topic TopicID) (bool, error) {
+	t.mu.Lock()
+	ending := t.ending[topic]
+	t.mu.Unlock()
+	for _, p := range ending {
+		if err := p.Stop(ctx); err != nil {
+			return false, err
+		}
+	}
+	t.mu.Lock()
+	delete(t.ending, topic)
+	t.mu.Unlock()
+	if states, err := t.states(topic); err != nil || len(states) > 0 {
+		return false, err
+	}
+	found := errors.New("there is something")
+	err := t.bucket.List(ctx, topicDir(t.cluster, topic), func(Object) error { return found })
+	if errors.Is(err, found) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// deleteSent deletes what was sent of a topic, and what is known here of that.
+func (t *Tier) deleteSent(ctx context.Context, topic TopicID, record string) error {
 	data, err := vfs.ReadFile(t.fs, record)
 	if err != nil {
 		return err
@@ -127,49 +174,60 @@ func (t *Tier) deleteRecorded(ctx context.Context, topic TopicID) error {
 	if err := t.removeStates(topic); err != nil {
 		return err
 	}
-	if err := t.fs.Remove(record); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
 	if objects > 0 {
 		t.logger.Info("tier: remote data of a deleted topic is gone", "topic", topic.String(), "objects", objects)
 	}
-	return t.fs.SyncDir(t.deletionsDir())
+	return nil
 }
 
-// emptyTopic deletes everything of a topic but its tombstone, manifests first. It returns how many objects there were.
+// emptiedAtOnce is how many keys of a deleted topic are held in memory.
+const emptiedAtOnce = 1000
+
+// emptyTopic deletes everything of a topic but its tombstone, manifests first, while it is listed. It returns how many objects there were.
 func emptyTopic(ctx context.Context, b Bucket, cluster string, topic TopicID) (int, error) {
 	dir := topicDir(cluster, topic)
 	n := 0
 	for _, manifests := range []bool{true, false} {
 		var keys []string
+		remove := func() error {
+			n += len(keys)
+			defer func() { keys = nil }()
+			return b.Delete(ctx, keys...)
+		}
 		err := b.List(ctx, dir, func(o Object) error {
-			if o.Key != dir+tombstoneName && (!manifests || strings.HasSuffix(o.Key, "/"+manifestName)) {
-				keys = append(keys, o.Key)
+			if o.Key == dir+tombstoneName || manifests && !strings.HasSuffix(o.Key, "/"+manifestName) {
+				return nil
+			}
+			if keys = append(keys, o.Key); len(keys) == emptiedAtOnce {
+				return remove()
 			}
 			return nil
 		})
+		if err == nil {
+			err = remove()
+		}
 		if err != nil {
 			return n, err
 		}
-		if err := b.Delete(ctx, keys...); err != nil {
-			return n, err
-		}
-		n += len(keys)
 	}
 	return n, nil
 }
 
+// states are the names of the files about uploads of a topic.
+func (t *Tier) states(topic TopicID) ([]string, error) {
+	names, err := t.fs.List(t.dir)
+	return slices.DeleteFunc(names, func(name string) bool { return !strings.HasPrefix(name, topic.String()+"-") }), err
+}
+
 // removeStates removes the upload states of a topic.
 func (t *Tier) removeStates(topic TopicID) error {
-	names, err := t.fs.List(t.dir)
+	names, err := t.states(topic)
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
-		if strings.HasPrefix(name, topic.String()+"-") {
-			if err := t.fs.Remove(vfs.Join(t.dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return err
-			}
+		if err := t.fs.Remove(vfs.Join(t.dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
 		}
 	}
 	return t.fs.SyncDir(t.dir)

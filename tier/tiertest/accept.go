@@ -32,6 +32,7 @@ func TestBucket(t *testing.T, large int64, open func(t *testing.T) tier.Bucket) 
 		{"list is in key order and by prefix", testList},
 		{"list stops when told", testListStop},
 		{"delete is final and can be repeated", testDelete},
+		{"what is listed can be deleted meanwhile", testDeleteWhileListing},
 		{"a cancelled request ends", testCancelled},
 		{"an object can be read where it lies", testInPlace},
 	} {
@@ -279,6 +280,24 @@ func testListStop(t *testing.T, b tier.Bucket) {
 	err := b.List(t.Context(), "s/", func(tier.Object) error { seen++; return stop })
 	if !errors.Is(err, stop) || seen != 1 {
 		t.Fatalf("saw %d objects, %v", seen, err)
+	}
+}
+
+// testDeleteWhileListing: what is deleted as it is listed hides nothing behind it.
+func testDeleteWhileListing(t *testing.T, b tier.Bucket) {
+	for i := range 30 {
+		put(t, b, fmt.Sprintf("dl/%d/%02d", i/10, i), []byte("x"))
+	}
+	seen := 0
+	err := b.List(t.Context(), "dl/", func(o tier.Object) error {
+		seen++
+		return b.Delete(t.Context(), o.Key)
+	})
+	if err != nil || seen != 30 {
+		t.Fatalf("saw %d objects, %v", seen, err)
+	}
+	if err := b.List(t.Context(), "dl/", func(o tier.Object) error { return fmt.Errorf("%s is left", o.Key) }); err != nil {
+		t.Fatal(err)
 	}
 }
 
