@@ -85,13 +85,13 @@ type cache struct {
 	ahead time.Duration
 }
 
-// horizon returns the time up to which it is worth keeping what is due, given the time now. It differs from call to call, so that
+// horizon returns the time up to which it is worth keeping what is due from a time on, at most some milliseconds later. It differs from call to call, so that
 // batches read together do not have to be read again together.
-func (c *cache) horizon(now int64) int64 {
+func (c *cache) horizon(from, most int64) int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	ahead := c.reach().Milliseconds()
-	return now + ahead/2 + rand.Int64N(ahead/2)
+	half := max(1, min(c.reach().Milliseconds(), most)/2)
+	return from + half + rand.Int64N(half)
 }
 
 // shelf is one line's part of the cache, by base offset.

@@ -54,8 +54,87 @@ func BenchmarkDelivery(b *testing.B) {
 	}
 }
 
+// BenchmarkBurstBegins takes the first records of a burst, which lie in all of its batches, to the encoded batch; first for who comes upon it, and
+// then for who was told half a second before.
+func BenchmarkBurstBegins(b *testing.B) {
+	for _, ahead := range []time.Duration{0, warmAhead} {
+		b.Run("ahead="+ahead.String(), func(b *testing.B) {
+			rng := rand.New(rand.NewPCG(1, 2))
+			var warming time.Duration
+			for range b.N {
+				b.StopTimer()
+				p, now := scheduled(b, 1_000_000, 10_000, 1000, record.None, rng)
+				p.now = func() time.Time { return now }
+				d := NewDispatcher(DispatcherConfig{Now: p.now})
+				l := d.Attach("bench-0", p.schedule, p)
+				d.queue = nil
+				var w workspace
+				began := time.Now()
+				if now = now.Add(-ahead); ahead > 0 {
+					deliverAll(b, l, &w, minWindow)
+				}
+				warming += time.Since(began)
+				now = now.Add(ahead + 2*time.Millisecond)
+				b.StartTimer()
+				if _, err := l.deliver(context.Background(), &w, minWindow); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(warming.Seconds()*1e3/float64(b.N), "warming-ms")
+		})
+	}
+}
+
+// deliverAll delivers window by window until nothing is left to do.
+func deliverAll(t testing.TB, l *Line, w *workspace, window int) {
+	for more := true; more; {
+		var err error
+		if more, err = l.deliver(context.Background(), w, window); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// The first of a burst lie in all of its batches: to read those takes longer than the first may wait.
+func TestBatchesOfABurstAreReadBeforeItBegins(t *testing.T) {
+	const batches, perBatch = 50, 1000
+	p, now := scheduled(t, batches*perBatch, perBatch, 100, record.None, rand.New(rand.NewPCG(1, 2)))
+	p.now = func() time.Time { return now }
+	d := NewDispatcher(DispatcherConfig{Now: p.now})
+	l := d.Attach("orders-0", p.schedule, p)
+	d.queue = nil
+	var w workspace
+	now = now.Add(-warmAhead)
+	turns := 0
+	for more := true; more; turns++ {
+		before := p.reads.Load()
+		var err error
+		if more, err = l.deliver(t.Context(), &w, minWindow); err != nil {
+			t.Fatal(err)
+		}
+		if n := p.reads.Load() - before; n > warmBatches {
+			t.Errorf("%d batches were read in one turn, while others may have something due", n)
+		}
+	}
+	if n := p.reads.Load(); n != batches {
+		t.Errorf("%d batches were read of %d, in %d turns", n, batches, turns)
+	}
+	now = now.Add(warmAhead + 2*time.Millisecond)
+	if _, err := l.deliver(t.Context(), &w, minWindow); err != nil {
+		t.Fatal(err)
+	}
+	if n := p.reads.Load() - batches; n != 0 || len(p.visible()) < minWindow/2 {
+		t.Errorf("%d were delivered at first, and for these %d batches read again", len(p.visible()), n)
+	}
+	now = now.Add(time.Second)
+	deliverAll(t, l, &w, maxWindow)
+	if n := len(p.visible()); n != batches*perBatch {
+		t.Errorf("%d were delivered of %d", n, batches*perBatch)
+	}
+}
+
 // scheduled returns a partition whose records are due within spread milliseconds of a time, at random.
-func scheduled(b *testing.B, records, perSend, spread int, codec record.Codec, rng *rand.Rand) (*partition, time.Time) {
+func scheduled(b testing.TB, records, perSend, spread int, codec record.Codec, rng *rand.Rand) (*partition, time.Time) {
 	p := newPartition(testRules(b, nil))
 	at := time.UnixMilli(testNow)
 	p.now = func() time.Time { return at }

@@ -174,6 +174,8 @@ type Line struct {
 	appended []appended
 	shelf    shelf
 	lateness latenessRecorder
+	// warmed is where [Line.warm] goes on in its next turn; 0 if it has nothing to do.
+	warmed int64
 }
 
 // Attach begins to deliver what is due in a schedule, which must have been applied to the end of the log. Name is for the logs.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/morrowmq/morrow/log/record"
@@ -126,7 +127,7 @@ func (w *workspace) gatherBatch(ctx context.Context, src Source, shelf *shelf, e
 	if w.burst || wanted > int(b.Count())/2 || len(b) < minCached {
 		return w.copyFrom(b, entries, order[:wanted])
 	}
-	d, err := w.soon(b, entries, order[:wanted], shelf.cache.horizon(w.now))
+	d, err := soon(b, wanted, func(i int) int64 { return entries[order[i]].Ticket }, w.now, shelf.cache.horizon(w.now, math.MaxInt64))
 	if err != nil {
 		return 0, err
 	}
@@ -139,18 +140,18 @@ func (w *workspace) gatherBatch(ctx context.Context, src Source, shelf *shelf, e
 	return w.pick(d, entries, order)
 }
 
-// soon takes out of a batch what is wanted, and what else will be due until a time.
-func (w *workspace) soon(b record.Batch, entries []Entry, order []int32, until int64) (*decoded, error) {
-	n := 0
+// soon takes out of a batch the n records that are wanted, whose tickets ascend, and what else will be due until a time.
+func soon(b record.Batch, n int, wanted func(i int) (ticket int64), now, until int64) (*decoded, error) {
+	i := 0
 	return decode(b, func(v *record.View, offset int64) (bool, error) {
-		for n < len(order) && entries[order[n]].Ticket < offset {
-			n++
+		for i < n && wanted(i) < offset {
+			i++
 		}
-		if n < len(order) && entries[order[n]].Ticket == offset {
+		if i < n && wanted(i) == offset {
 			return true, nil
 		}
 		r, err := readStored(v, b.MaxTimestamp())
-		return r.scheduled && w.now < r.due && r.due <= until, err
+		return r.scheduled && now < r.due && r.due <= until, err
 	})
 }
 

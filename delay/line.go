@@ -1,10 +1,12 @@
 package delay
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math"
 	"slices"
+	"sort"
 	"sync"
 	"time"
 )
@@ -49,7 +51,9 @@ func (l *Line) run(ctx context.Context) {
 		if !more {
 			return
 		}
-		window = min(4*window, maxWindow)
+		if l.warmed == 0 {
+			window = min(4*window, maxWindow)
+		}
 	}
 }
 
@@ -154,10 +158,11 @@ func (l *Line) deliver(ctx context.Context, w *workspace, window int) (more bool
 	defer l.schedule.settle(l.readers)
 	if f == nil {
 		if near {
-			l.warm(ctx, w, now)
+			more = l.warm(ctx, w, now) || more
 		}
 		return more, nil
 	}
+	l.warmed = 0
 	defer w.forget()
 	reading, cancel := context.WithTimeout(ctx, patience) // the log may lie anywhere, too
 	missing := w.gather(reading, l.target, &l.shelf, f, now)
@@ -271,36 +276,63 @@ func (l *Line) resumed(s *stop) {
 
 const (
 	// warmAhead is how long before something is due, after nothing was, its batch is read for the first time.
-	warmAhead = 250 * time.Millisecond
-	// warmRecords is how many records are looked at then.
-	warmRecords = 4 << 10
+	warmAhead = time.Second
+	// warmRecords is how many records are looked for then: the first windows of a burst.
+	warmRecords = 4 * minWindow
+	// warmBatches is how many batches are read in a turn.
+	warmBatches = 8
+	// warmShare is the part of the cache that may be filled with what is due after those.
+	warmShare = 4
 )
 
-// warm reads the large batches of what will be due next, so that a line does not begin with reading all of them at once. What cannot
-// be read is left to the delivery to complain about.
-func (l *Line) warm(ctx context.Context, w *workspace, now int64) {
-	tickets := l.schedule.upcoming(now+2*warmAhead.Milliseconds(), warmRecords)
-	slices.Sort(tickets)
-	w.now = now
-	for next := int64(0); len(tickets) > 0 && ctx.Err() == nil; tickets = tickets[1:] {
-		ticket := tickets[0]
-		if d := l.shelf.find(ticket); ticket < next || d != nil && d.record(ticket) != nil {
+// warm keeps of large batches what will be due next, so that a burst does not begin with reading all of them at once. What cannot
+// be read is left to the delivery to complain about. It reports whether another turn is needed.
+func (l *Line) warm(ctx context.Context, w *workspace, now int64) (more bool) {
+	entries := l.schedule.upcoming(now+2*warmAhead.Milliseconds(), warmRecords)
+	from := l.warmed
+	l.warmed = 0
+	if len(entries) == 0 {
+		return false
+	}
+	first, most := entries[0].Due, l.warmReach(entries)
+	slices.SortFunc(entries, func(e, f Entry) int { return cmp.Compare(e.Ticket, f.Ticket) })
+	for read := 0; len(entries) > 0 && ctx.Err() == nil; {
+		ticket := entries[0].Ticket
+		if d := l.shelf.find(ticket); ticket < from || d != nil && d.record(ticket) != nil {
+			entries = entries[1:]
 			continue
+		}
+		if read++; read > warmBatches {
+			l.warmed = ticket
+			return true
 		}
 		b, err := l.target.BatchAt(ctx, ticket, w.batch)
 		if err != nil {
-			return
+			return false
 		}
-		w.batch, next = b[:0], b.EndOffset()
-		if len(b) < minCached || !b.Hidden() {
-			continue
+		w.batch = b[:0]
+		n := sort.Search(len(entries), func(i int) bool { return entries[i].Ticket >= b.EndOffset() })
+		if len(b) >= minCached && b.Hidden() {
+			d, err := soon(b, n, func(i int) int64 { return entries[i].Ticket }, now, l.shelf.cache.horizon(first, most))
+			if err != nil {
+				return false
+			}
+			l.shelf.add(d)
 		}
-		d, err := w.soon(b, nil, nil, l.shelf.cache.horizon(now))
-		if err != nil {
-			return
-		}
-		l.shelf.add(d)
+		entries = entries[n:]
 	}
+	return false
+}
+
+// warmReach is for how many milliseconds, from the first of what is due next on, more is kept than that: until it would take too much of the cache, if it comes
+// on as dense as it begins.
+func (l *Line) warmReach(entries []Entry) int64 {
+	bytes := int64(1)
+	for i := range entries {
+		bytes += int64(entries[i].Size)
+	}
+	span := 1 + entries[len(entries)-1].Due - entries[0].Due
+	return span * int64(l.shelf.cache.maxBytes/warmShare) / bytes
 }
 
 // next is when the line has to be looked at again, in milliseconds since the epoch.

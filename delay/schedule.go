@@ -135,19 +135,19 @@ func (s *Schedule) committed() int64 {
 	return s.highWatermark
 }
 
-// upcoming returns the tickets of what is due next in the near index, up to a time and a number.
-func (s *Schedule) upcoming(until int64, limit int) (tickets []int64) {
+// upcoming returns what is due next in the near index, up to a time and a number.
+func (s *Schedule) upcoming(until int64, limit int) (entries []Entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.earliest > until {
 		return nil
 	}
 	s.near.ascend(firstEntry, func(e Entry) bool {
-		if e.Due > until || len(tickets) == limit {
+		if e.Due > until || len(entries) == limit {
 			return false
 		}
-		tickets = append(tickets, e.Ticket)
+		entries = append(entries, e)
 		return true
 	})
-	return tickets
+	return entries
 }
