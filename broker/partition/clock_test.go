@@ -162,6 +162,7 @@ func (s *stepped) finish() {
 	time.Sleep(time.Minute) // nothing is noticed at a start
 	before := strings.Count(s.lines.String(), "the wall clock jumped")
 	s.produce()
+	synctest.Wait() // the clock is watched while something is pending
 	s.clock.step(24 * time.Hour)
 	s.settle()
 	if n := strings.Count(s.lines.String(), "the wall clock jumped"); n != before+1 {
