@@ -43,6 +43,10 @@ type resolution struct {
 	dropped int
 }
 
+// Grows reports, once the plan is prepared, whether more records will be pending with the batch than without it. One that moves records, or
+// replaces them, does not.
+func (p *Plan) Grows() bool { return p.scheduled > p.dropped+len(p.targets) }
+
 const nothingBeyond = int64(1<<63 - 1)
 
 func (r *resolution) reset() {

@@ -75,9 +75,6 @@ const maxKeptBuffer = 4 << 20
 // Plain reports whether the batch is stored untouched and visible.
 func (p *Plan) Plain() bool { return len(p.splitter.items) == 0 }
 
-// Schedules reports whether a record of the batch is delayed.
-func (p *Plan) Schedules() bool { return p.scheduled > 0 }
-
 // Free reports, once the plan is prepared, whether it may be appended whatever the schedule holds: nothing is cancelled or replaced, and no
 // delay.max.pending bounds what is added.
 func (p *Plan) Free() bool {

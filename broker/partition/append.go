@@ -17,7 +17,7 @@ var (
 	ErrTooLarge = errors.New("batch is larger than max.message.bytes")
 	// ErrLoading means that the batch concerns the partition's schedule, and that is still being read from the log.
 	ErrLoading = errors.New("the partition's schedule is still loading")
-	// ErrCrowded means that the batch holds delayed records, and those in memory take more of it than they may, though it has waited. It passes: they are moved to runs.
+	// ErrCrowded means that with the batch more delayed records would be pending, and those in memory take more of it than they may, though it has waited. It passes: they are moved to runs.
 	ErrCrowded = errors.New("pending records take more memory than delay.index.memory; they are being moved out of it")
 )
 
@@ -172,7 +172,7 @@ func (p *Partition) appendPlan(b record.Batch, plan *delay.Plan, v *log.Verifica
 	if err != nil || isDup {
 		return p.pending(dup), err
 	}
-	if plan.Schedules() && p.room.crowded() {
+	if plan.Grows() && p.room.crowded() {
 		return Pending{}, ErrCrowded
 	}
 	if !plan.Free() {

@@ -286,6 +286,34 @@ func TestDelayedRecordsAreRefusedIfTheirMemoryStaysFull(t *testing.T) {
 	})
 }
 
+// A batch after which no more records are pending than before takes no memory: an operator's cancels and moves, and those of clients.
+func TestCancelsAndMovesNeedNoMemory(t *testing.T) {
+	w := newWorld(t)
+	w.create("orders", 1)
+	p := w.partition("orders")
+	first := w.append(p, delayed("a", "1h"), delayed("b", "1h"), delayed("c", "1h"))
+	w.commit()
+	p.room.set(true)
+	defer p.room.set(false)
+	send := func(how func() (Pending, error), want error) {
+		t.Helper()
+		if _, err := how(); !errors.Is(err, want) {
+			t.Errorf("%v, want %v", err, want)
+		}
+	}
+	send(func() (Pending, error) { return p.Steer(t.Context(), batch(epoch, cancelOf(first)), epoch) }, nil)
+	send(func() (Pending, error) {
+		return p.Steer(t.Context(), batch(epoch, cancelOf(first+1), delayed("b", "2h")), epoch)
+	}, nil)
+	send(func() (Pending, error) {
+		return p.Append(t.Context(), batch(epoch, cancelOf(first+2), delayed("c", "2h")), nil, epoch)
+	}, nil)
+	send(func() (Pending, error) { return p.Steer(t.Context(), batch(epoch, delayed("d", "2h")), epoch) }, ErrCrowded)
+	if s := w.stats(p); s.Pending != 2 {
+		t.Errorf("%d are pending", s.Pending)
+	}
+}
+
 // TestRefusedBatchStoresNothing also covers the records of the batch that are not delayed, and the producer's sequence.
 func TestRefusedBatchStoresNothing(t *testing.T) {
 	w := newWorld(t)
