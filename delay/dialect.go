@@ -110,10 +110,10 @@ func (r *Rules) read(m meaning, key, value []byte) (timing, error) {
 		return timing{relative: true, value: ms, rewrite: true}, expect(ok && ms/1000 == s, key, value, "seconds")
 	case meansDeliverAt:
 		at, ok := parseTime(value)
-		return timing{value: at}, expect(ok, key, value, "a time like 2030-01-31T15:04:05Z, or milliseconds since 1970")
+		return timing{value: dueAt(at)}, expect(ok, key, value, "a time like 2030-01-31T15:04:05Z, or milliseconds since 1970")
 	case meansDeliverMs:
 		at, ok := parseInt(value)
-		return timing{value: at, rewrite: true}, expect(ok, key, value, "milliseconds since 1970")
+		return timing{value: dueAt(at), rewrite: true}, expect(ok, key, value, "milliseconds since 1970")
 	default:
 		return r.readLevel(key, value)
 	}

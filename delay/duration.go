@@ -136,8 +136,11 @@ func dueAfter(receive, delay int64) int64 {
 	if delay > LastDue-receive {
 		return LastDue
 	}
-	return receive + delay
+	return dueAt(receive + delay)
 }
+
+// dueAt is a due time as it counts: what is long past is due since 1970.
+func dueAt(t int64) int64 { return max(t, 0) }
 
 // appendFinishes writes the value of HeaderFinishes.
 func appendFinishes(b []byte, e Entry) []byte {
@@ -153,5 +156,5 @@ func parseFinishes(b []byte) (ticket, due int64, ok bool) {
 	}
 	ticket, ok = parseInt(t)
 	due, ok2 := parseInt(d)
-	return ticket, due, ok && ok2
+	return ticket, dueAt(due), ok && ok2
 }

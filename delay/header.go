@@ -81,8 +81,9 @@ func readStored(v *record.View, receive int64) (stored, error) {
 			d, ok = parseDelay(value)
 			s.scheduled, s.due = true, dueAfter(receive, d)
 		case HeaderDeliverAt:
-			s.due, ok = parseTime(value)
-			s.scheduled = true
+			var at int64
+			at, ok = parseTime(value)
+			s.scheduled, s.due = true, dueAt(at)
 		case HeaderKey:
 			s.key = value
 		case HeaderCancel:
@@ -115,6 +116,7 @@ func delivered(v *record.View) (Entry, error) {
 			e.Ticket, ticket = parseInt(value)
 		case HeaderDue:
 			e.Due, due = parseInt(value)
+			e.Due = dueAt(e.Due)
 		}
 	}
 	if !ticket || !due {
