@@ -18,7 +18,7 @@ import (
 
 func testRules(t testing.TB, change func(*RulesConfig)) *Rules {
 	t.Helper()
-	c := RulesConfig{Enable: true, Dialects: []string{"morrow"}, MaxMs: yearMs, MaxPending: -1, Levels: defaultLevels, MaxMessageBytes: 1 << 20}
+	c := RulesConfig{Enable: true, Dialects: []string{"morrow"}, MaxMs: yearMs, MaxPending: -1, Levels: levels, MaxMessageBytes: 1 << 20}
 	if change != nil {
 		change(&c)
 	}

@@ -1,11 +1,12 @@
 package delay
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"slices"
-	"strings"
 	"sync"
+	"time"
 )
 
 // Dialect names whose delay headers are understood.
@@ -20,9 +21,6 @@ const (
 	RabbitMQ Dialect = "rabbitmq"
 )
 
-// defaultLevels is the table of RocketMQ, and what delay.levels is unless it is set.
-const defaultLevels = "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h"
-
 // RulesConfig is a topic's delay configuration as it is written. The zero value means: not enabled.
 type RulesConfig struct {
 	// Enable is delay.enable.
@@ -35,8 +33,8 @@ type RulesConfig struct {
 	MaxMs int64
 	// MaxPending is delay.max.pending: how many records may be pending in a partition; -1 for any number.
 	MaxPending int64
-	// Levels is delay.levels: durations between spaces, for level 1 and up.
-	Levels string
+	// Levels is delay.levels: the delays of level 1 and up.
+	Levels []time.Duration
 	// MaxMessageBytes is max.message.bytes.
 	MaxMessageBytes int32
 }
@@ -69,7 +67,7 @@ func ParseRules(c RulesConfig) (*Rules, error) {
 		r.maxPending = math.MaxInt64
 	}
 	var err error
-	if r.levels, err = parseLevels(c.Levels); err != nil {
+	if r.levels, err = checkLevels(c.Levels); err != nil {
 		return nil, err
 	}
 	if r.headers, err = parseDialects(c.Dialects); err != nil {
@@ -79,18 +77,16 @@ func ParseRules(c RulesConfig) (*Rules, error) {
 	return r, nil
 }
 
-// parseLevels does not ask for delay.max.ms: who lowers that need not change the table. A record with a level beyond it is refused.
-func parseLevels(s string) ([]int64, error) {
-	var levels []int64
-	for field := range strings.FieldsSeq(s) {
-		ms, ok := parseDelay([]byte(field))
-		if !ok || ms <= 0 {
-			return nil, fmt.Errorf("delay.levels has the entry %q, expected durations like 10s or 1h between spaces", field)
+// checkLevels does not ask for delay.max.ms: who lowers that need not change the table. A record with a level beyond it is refused.
+func checkLevels(ds []time.Duration) ([]int64, error) {
+	levels := make([]int64, len(ds))
+	for i, d := range ds {
+		if levels[i] = d.Milliseconds(); levels[i] <= 0 {
+			return nil, fmt.Errorf("delay.levels has the entry %v, expected at least a millisecond", d)
 		}
-		levels = append(levels, ms)
 	}
 	if len(levels) == 0 {
-		return nil, fmt.Errorf("delay.levels is empty, expected durations like %q", defaultLevels)
+		return nil, errors.New("delay.levels is empty, expected at least one duration")
 	}
 	return levels, nil
 }

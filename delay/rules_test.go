@@ -4,7 +4,14 @@ import (
 	"math"
 	"strings"
 	"testing"
+	"time"
 )
+
+// levels are what delay.levels is unless it is set.
+var levels = []time.Duration{
+	time.Second, 5 * time.Second, 10 * time.Second, 30 * time.Second, time.Minute, 2 * time.Minute, 3 * time.Minute, 4 * time.Minute, 5 * time.Minute,
+	6 * time.Minute, 7 * time.Minute, 8 * time.Minute, 9 * time.Minute, 10 * time.Minute, 20 * time.Minute, 30 * time.Minute, time.Hour, 2 * time.Hour,
+}
 
 // yearMs is what delay.max.ms is unless it is set.
 const yearMs = 365 * 24 * 60 * 60 * 1000
@@ -18,12 +25,11 @@ func TestRulesAreCheckedAsAWhole(t *testing.T) {
 		{func(c *RulesConfig) { c.DefaultMs = -1 }, "delay.default.ms is -1, expected 0 to delay.max.ms"},
 		{func(c *RulesConfig) { c.DefaultMs = yearMs + 1 }, "expected 0 to delay.max.ms, which is 31536000000"},
 		{func(c *RulesConfig) { c.MaxPending = -2 }, "delay.max.pending is -2, expected -1 (no limit) or more"},
-		{func(c *RulesConfig) { c.Levels = "1s soon" }, `delay.levels has the entry "soon", expected durations`},
-		{func(c *RulesConfig) { c.Levels = "1s 0" }, `delay.levels has the entry "0"`},
-		{func(c *RulesConfig) { c.Levels = " " }, "delay.levels is empty"},
+		{func(c *RulesConfig) { c.Levels = []time.Duration{time.Second, time.Microsecond} }, "delay.levels has the entry 1µs"},
+		{func(c *RulesConfig) { c.Levels = nil }, "delay.levels is empty"},
 		{func(c *RulesConfig) { c.Dialects = []string{"morrow", "pulsar"} }, `delay.dialects has the entry "pulsar", expected a list of morrow, rocketmq, rabbitmq`},
 	} {
-		rules := RulesConfig{Enable: true, Dialects: []string{"morrow"}, MaxMs: yearMs, MaxPending: -1, Levels: defaultLevels, MaxMessageBytes: 1 << 20}
+		rules := RulesConfig{Enable: true, Dialects: []string{"morrow"}, MaxMs: yearMs, MaxPending: -1, Levels: levels, MaxMessageBytes: 1 << 20}
 		c.change(&rules)
 		if _, err := ParseRules(rules); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%+v: %v, want %q", rules, err, c.want)

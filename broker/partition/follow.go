@@ -64,28 +64,19 @@ func (t *Table) reconfigure(old, img *cluster.Image) {
 		return
 	}
 	for p := range t.All {
-		topic, ok := img.TopicByID(p.Topic().ID)
-		if !ok {
-			continue
-		}
-		if settings, err := t.settings(topic); err == nil {
-			p.setTopic(settings)
+		if topic, ok := img.TopicByID(p.Topic().ID); ok {
+			p.setTopic(t.settings(topic))
 		}
 	}
 }
 
-// settings works out what partitions need to know of a topic. Configs are validated before they are stored, so an
-// error means they come from another version; the topic then keeps what it had.
-func (t *Table) settings(topic *cluster.Topic) (*Topic, error) {
-	s, err := newTopic(topic, t.cfg.Store.Image().BrokerConfig().Int("producer.id.expiration.ms"))
-	if err != nil {
-		t.cfg.Logger.Error("topic has configs that cannot be used", "topic", topic.Name, "err", err)
-	}
-	return s, err
+// settings works out what partitions need to know of a topic.
+func (t *Table) settings(topic *cluster.Topic) *Topic {
+	return newTopic(topic, t.cfg.Store.Image().BrokerConfig().Int("producer.id.expiration.ms"))
 }
 
 func (t *Table) put(g *errgroup.Group, topic *cluster.Topic) {
-	settings, err := t.settings(topic)
+	settings := t.settings(topic)
 	for n := range topic.Partitions {
 		p := &topic.Partitions[n]
 		if !hosts(p, t.cfg.NodeID) {
@@ -96,12 +87,6 @@ func (t *Table) put(g *errgroup.Group, topic *cluster.Topic) {
 		have, failed := t.partitions[k], t.failed[k]
 		t.mu.RUnlock()
 		switch {
-		case err != nil && have == nil:
-			t.mu.Lock()
-			t.failed[k] = err
-			t.mu.Unlock()
-		case err != nil:
-			have.setEpoch(p.LeaderEpoch)
 		case have != nil:
 			have.setTopic(settings)
 			have.setEpoch(p.LeaderEpoch)
@@ -131,7 +116,7 @@ func (t *Table) open(k key, settings *Topic, epoch int32) {
 		}
 		return p
 	}
-	p, err := openPartition(t.cfg, k, settings, epoch, find)
+	p, err := openPartition(t.cfg, k, settings, epoch, &t.room, find)
 	if err != nil {
 		t.cfg.Logger.Error("partition cannot be opened and stays offline", "topic", settings.Name, "partition", k.number, "err", err)
 		t.mu.Lock()
@@ -139,7 +124,6 @@ func (t *Table) open(k key, settings *Topic, epoch int32) {
 		t.mu.Unlock()
 		return
 	}
-	p.room = &t.room
 	t.cfg.Opened(p)
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -64,8 +64,8 @@ type Partition struct {
 }
 
 // openPartition opens a partition's log, or makes it if the partition is new here.
-func openPartition(cfg Config, k key, topic *Topic, epoch int32, find func(cluster.TopicID) *Partition) (*Partition, error) {
-	p := &Partition{number: k.number, now: cfg.Now, logger: cfg.Logger, dispatcher: cfg.Dispatcher, tier: cfg.Tier, fs: cfg.FS, find: find, room: new(room), turn: newTurn()}
+func openPartition(cfg Config, k key, topic *Topic, epoch int32, room *room, find func(cluster.TopicID) *Partition) (*Partition, error) {
+	p := &Partition{number: k.number, now: cfg.Now, logger: cfg.Logger, dispatcher: cfg.Dispatcher, tier: cfg.Tier, fs: cfg.FS, find: find, room: room, turn: newTurn()}
 	p.scratch = scratchDir(cfg, log.ID{Topic: k.topic, Partition: k.number})
 	p.topic.Store(topic)
 	p.epoch.Store(epoch)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -215,4 +216,39 @@ func TestTableLoadsInTheBackground(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// Configs are checked before they are stored, so those that cannot be used come from another version. They count as not set.
+func TestConfigsThatCannotBeUsed(t *testing.T) {
+	w := newWorld(t)
+	bad := config.Values{"delay.max.ms": "0", "delay.default.ms": "-1", "delay.levels": "soon", "delay.dialects": "none", "delay.max.pending": "-2", "max.message.bytes": "-1"}
+	good := w.create("orders", 1)
+	w.append(w.partition("orders"), plain("a"))
+	w.commit()
+	damaged := *good
+	damaged.Config = bad
+	w.store.Publish(w.store.Image().With(cluster.Change{Topics: []*cluster.Topic{&damaged}, ClusterConfig: &bad}))
+	w.follow()
+	if err := w.logs.Close(); err != nil {
+		t.Fatal(err)
+	}
+	w.restart(w.mem)
+	w.append(w.partition("orders"), delayed("b", "364d"))
+	w.wantContent(w.partition("orders"), "0:a", "1h:b")
+}
+
+// What is accepted one by one can be used together.
+func TestConfigsAtTheirLimits(t *testing.T) {
+	w := newWorld(t)
+	for i, configs := range [][]string{
+		{"delay.max.ms", "1", "delay.levels", "100d 1ms"},
+		{"delay.max.ms", "9223372036854775807", "delay.default.ms", "9223372036854775807"},
+		{"delay.max.pending", "0", "delay.dialects", "rabbitmq,morrow,rocketmq"},
+		{"delay.enable", "false", "max.message.bytes", "0"},
+	} {
+		w.create("orders"+strconv.Itoa(i), 1, configs...)
+	}
+	if offline := w.table.Offline(); len(offline) > 0 {
+		t.Errorf("offline are %v", offline)
+	}
 }

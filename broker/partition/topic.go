@@ -1,10 +1,8 @@
 package partition
 
 import (
+	"fmt"
 	"math"
-	"strconv"
-	"strings"
-	"time"
 
 	"github.com/morrowmq/morrow/cluster"
 	"github.com/morrowmq/morrow/cluster/config"
@@ -34,41 +32,38 @@ type Topic struct {
 	producerExpirationMs int64
 }
 
-func newTopic(t *cluster.Topic, producerExpirationMs int64) (*Topic, error) {
+// newTopic takes configs that cannot be used for a bug: what their definitions refuse counts as not set.
+func newTopic(t *cluster.Topic, producerExpirationMs int64) *Topic {
 	c := t.Resolved()
 	topic := &Topic{
 		Name: t.Name, ID: t.ID, Internal: t.Internal, Schedule: t.IsSchedule(), ScheduleID: t.Schedule, ScheduleOf: t.ScheduleOf, Partitions: int32(len(t.Partitions)),
 		Config: c, Overrides: t.Config, producerExpirationMs: producerExpirationMs,
 	}
 	if t.Internal {
-		return topic, nil
+		return topic
 	}
-	rules, err := delay.ParseRules(delay.RulesConfig{
+	topic.Rules = mustParse(delay.RulesConfig{
 		Enable:          c.DelayEnable,
 		Dialects:        c.DelayDialects,
 		DefaultMs:       min(c.DelayDefaultMs, c.DelayMaxMs), // they can be set one by one
 		MaxMs:           c.DelayMaxMs,
 		MaxPending:      c.DelayMaxPending,
-		Levels:          levels(c.DelayLevels),
+		Levels:          c.DelayLevels,
 		MaxMessageBytes: int32(c.MaxMessageBytes),
 	})
-	if err != nil {
-		return nil, err
-	}
-	topic.Rules = rules
-	topic.steering, err = delay.ParseRules(delay.RulesConfig{
-		Enable: true, Dialects: []string{string(delay.Morrow)}, Levels: "1ms",
+	topic.steering = mustParse(delay.RulesConfig{
+		Enable: true, Dialects: []string{string(delay.Morrow)}, Levels: c.DelayLevels,
 		MaxMs: c.DelayMaxMs, MaxPending: -1, MaxMessageBytes: math.MaxInt32,
 	})
-	return topic, err
+	return topic
 }
 
-func levels(ds []time.Duration) string {
-	parts := make([]string, len(ds))
-	for i, d := range ds {
-		parts[i] = strconv.FormatInt(d.Milliseconds(), 10) + "ms" // d.String() may have a fraction
+func mustParse(c delay.RulesConfig) *delay.Rules {
+	r, err := delay.ParseRules(c)
+	if err != nil {
+		panic(fmt.Sprintf("partition: config was accepted and cannot be used: %v", err))
 	}
-	return strings.Join(parts, " ")
+	return r
 }
 
 func (t *Topic) logConfig() log.Config {

@@ -39,7 +39,7 @@ var brokerDelayDefs = []Def{
 		Doc: "Whose delay headers are understood in topics that do not say."},
 	{Name: "delay.default.ms", Type: Long, Default: "0", Mode: ClusterWide, Valid: atLeast(0),
 		Doc: "Delay of records without a delay header in topics that do not say, in milliseconds."},
-	{Name: "delay.max.ms", Type: Long, Default: "31536000000", Mode: ClusterWide, Valid: atLeast(1),
+	{Name: "delay.max.ms", Type: Long, Default: DefaultDelayMaxMs, Mode: ClusterWide, Valid: atLeast(1),
 		Doc: "Longest delay accepted in topics that do not say, in milliseconds."},
 	{Name: "delay.max.pending", Type: Long, Default: "-1", Mode: ClusterWide, Valid: atLeast(-1),
 		Doc: "Pending records one partition may hold, for topics that do not say; -1 sets no bound."},
