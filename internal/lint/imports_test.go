@@ -30,6 +30,7 @@ var importMap = []edges{
 
 	{"tier", []string{"log", "log/segment", "log/record", "internal/vfs", "internal/pace"}},
 	{"tier/tiertest", []string{"tier"}},
+	{"tier/proxytest", nil},
 	{"delay", []string{"log", "log/record", "internal/vfs"}},
 
 	{"protocol", nil},
@@ -80,7 +81,7 @@ var importMap = []edges{
 }
 
 // testOnly are packages for tests: any test file may import them, and nothing else may.
-var testOnly = []string{"internal/testnet", "internal/script", "log/record/recordtest", "tier/tiertest", "broker/coord/coordtest"}
+var testOnly = []string{"internal/testnet", "internal/script", "log/record/recordtest", "tier/tiertest", "tier/proxytest", "broker/coord/coordtest"}
 
 // testImports are what the tests of a package may import beyond the rule of mayImport.
 var testImports = map[string][]string{

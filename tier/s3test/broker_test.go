@@ -22,6 +22,7 @@ import (
 	"github.com/morrowmq/morrow/internal/testnet"
 	"github.com/morrowmq/morrow/internal/vfs"
 	"github.com/morrowmq/morrow/tier"
+	"github.com/morrowmq/morrow/tier/proxytest"
 )
 
 // binary builds the broker once.
@@ -47,7 +48,7 @@ var binary = sync.OnceValues(func() (string, error) {
 type installation struct {
 	*testing.T
 	*testnet.Broker
-	proxy  *proxy
+	proxy  *proxytest.Proxy
 	bucket *tier.S3Bucket // without the proxy
 	prefix string         // of the bucket
 	config string

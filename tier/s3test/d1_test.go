@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/morrowmq/morrow/tier"
+	"github.com/morrowmq/morrow/tier/proxytest"
 )
 
 // This file is the short form of D1: delays that are longer than local retention, with a real process and a real store. The long form, in virtual
@@ -171,7 +172,7 @@ func TestD1DelayLongerThanLocalRetention(t *testing.T) {
 	// The store is away across the due time. Ten seconds before it comes back, something without the tier falls due.
 	plain.schedule(50, time.Until(began.Add(95*time.Second)))
 	time.Sleep(time.Until(began.Add(50 * time.Second))) // before anything is brought back
-	i.proxy.inject(refuse, 1<<30, func(*http.Request) bool { return true })
+	i.proxy.Inject(proxytest.Refuse, 1<<30, func(*http.Request) bool { return true })
 	time.Sleep(time.Until(began.Add(97 * time.Second)))
 	plain.delivered(20 * time.Second)
 	if n := orders.waiting() + short.waiting(); n == 0 {
@@ -182,7 +183,7 @@ func TestD1DelayLongerThanLocalRetention(t *testing.T) {
 			t.Errorf("%s: %d wait for the store, and no metric says so", p.topic, p.waiting())
 		}
 	}
-	i.proxy.heal()
+	i.proxy.Heal()
 	healed := time.Now()
 	orders.delivered(time.Minute)
 	short.delivered(time.Minute)

@@ -5,6 +5,8 @@ import (
 	"io"
 	"net/http"
 	"testing"
+
+	"github.com/morrowmq/morrow/tier/proxytest"
 )
 
 // This file is D2 for segments that are sent in parts.
@@ -42,20 +44,20 @@ var (
 )
 
 func d2MultipartCases() (all []d2Case) {
-	add := func(x request, times int, faults ...fault) {
+	add := func(x request, times int, faults ...proxytest.Fault) {
 		for _, f := range faults {
 			all = append(all, d2Case{f, times, x, 0})
 		}
 	}
-	add(beginParts, 1, internal, loseReply)
-	add(putPart(1), 1, loseReply, truncate)
-	add(putPart(2), 1, breakBody, truncate)
-	add(putPart(d2Parts), 1, internal, keepMum, loseReply, breakBody, truncate, stall)
-	add(putPart(d2Parts), 20, internal)
-	add(completeParts, 1, internal, keepMum, loseReply, failAfter, errorBody, stall)
-	add(completeParts, 20, internal, errorBody)
-	add(completeParts, 3, loseReply, failAfter) // each try of one call
-	add(headSegment, 2, notFound)
+	add(beginParts, 1, proxytest.Internal, proxytest.LoseReply)
+	add(putPart(1), 1, proxytest.LoseReply, proxytest.Truncate)
+	add(putPart(2), 1, proxytest.BreakBody, proxytest.Truncate)
+	add(putPart(d2Parts), 1, proxytest.Internal, proxytest.KeepMum, proxytest.LoseReply, proxytest.BreakBody, proxytest.Truncate, proxytest.Stall)
+	add(putPart(d2Parts), 20, proxytest.Internal)
+	add(completeParts, 1, proxytest.Internal, proxytest.KeepMum, proxytest.LoseReply, proxytest.FailAfter, proxytest.ErrorBody, proxytest.Stall)
+	add(completeParts, 20, proxytest.Internal, proxytest.ErrorBody)
+	add(completeParts, 3, proxytest.LoseReply, proxytest.FailAfter) // each try of one call
+	add(headSegment, 2, proxytest.NotFound)
 	return all
 }
 
@@ -64,9 +66,9 @@ func d2MultipartCases() (all []d2Case) {
 func TestD2PartsOfALargeSegment(t *testing.T) {
 	t.Parallel()
 	// The last case is an upload that fails and cannot be given up either.
-	cases := append(d2MultipartCases(), d2Case{internal, 3, putPart(2), 0})
+	cases := append(d2MultipartCases(), d2Case{proxytest.Internal, 3, putPart(2), 0})
 	d := newD2Multipart(t, cases)
-	d.proxy.inject(internal, 3, func(r *http.Request) bool { return abortParts.is(r) && d.topicIn(r) == topicOf(len(cases)-1) })
+	d.proxy.Inject(proxytest.Internal, 3, func(r *http.Request) bool { return abortParts.is(r) && d.topicIn(r) == topicOf(len(cases)-1) })
 	d.run()
 	if n, ok := d.metric("morrow_tier_abort_errors_total", ""); !ok || n != 1 {
 		t.Errorf("%v uploads could not be given up", n)
@@ -83,7 +85,7 @@ func TestD2KilledBetweenParts(t *testing.T) {
 		cases = append(cases, d2Case{request: x}, d2Case{request: x})
 	}
 	d := newD2Multipart(t, cases)
-	d.proxy.watch = d.killOnce
+	d.proxy.Watch = d.killOnce
 	d.run()
 	if len(d.killed) != len(cases) {
 		t.Errorf("killed at %d points of %d", len(d.killed), len(cases))

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/morrowmq/morrow/tier"
+	"github.com/morrowmq/morrow/tier/proxytest"
 )
 
 // This file is D2 with real processes: whatever happens to the last part of a file on its way to the bucket, and whenever the broker is killed,
@@ -20,7 +21,7 @@ import (
 
 // d2Case is a fault, and the request it happens to.
 type d2Case struct {
-	fault   fault
+	fault   proxytest.Fault
 	times   int
 	request request
 	skip    int // so many such requests go well first
@@ -58,12 +59,12 @@ func (c d2Case) String() string {
 func d2Cases() (all []d2Case) {
 	for _, x := range []struct{ put, head request }{{putSegment, headSegment}, {putManifest, headManifest}} {
 		for _, f := range []struct {
-			fault fault
+			fault proxytest.Fault
 			times int
-		}{{internal, 1}, {internal, 20}, {keepMum, 1}, {loseReply, 1}, {breakBody, 1}, {truncate, 1}, {stall, 1}} {
+		}{{proxytest.Internal, 1}, {proxytest.Internal, 20}, {proxytest.KeepMum, 1}, {proxytest.LoseReply, 1}, {proxytest.BreakBody, 1}, {proxytest.Truncate, 1}, {proxytest.Stall, 1}} {
 			all = append(all, d2Case{f.fault, f.times, x.put, 2}) // of the manifest, the claim and the first commit go well
 		}
-		all = append(all, d2Case{notFound, 2, x.head, 0})
+		all = append(all, d2Case{proxytest.NotFound, 2, x.head, 0})
 	}
 	return all
 }
@@ -97,7 +98,7 @@ func TestD2LastPartOfASegment(t *testing.T) {
 			// Three segments and a part of a fourth.
 			d := newD2(install(t), d2Cases(), 3500, "segment.bytes", "1048576")
 			if kills != "no kill" {
-				d.proxy.watch = func(r *http.Request, done bool) bool { return d.watch(r, done, kills == "kill after the manifest") }
+				d.proxy.Watch = func(r *http.Request, done bool) bool { return d.watch(r, done, kills == "kill after the manifest") }
 			}
 			d.run()
 			if kills != "no kill" && len(d.killed) < len(d.cases)/2 {
@@ -116,7 +117,7 @@ func (d *d2) run() {
 	happened := make([]func() int, len(d.cases))
 	for n, c := range d.cases {
 		dir, skip := "/"+d.id(topicOf(n))+"/", c.skip
-		happened[n] = d.proxy.inject(c.fault, c.times, func(r *http.Request) bool {
+		happened[n] = d.proxy.Inject(c.fault, c.times, func(r *http.Request) bool {
 			if !strings.Contains(r.URL.Path, dir) || !c.request.is(r) {
 				return false
 			}
@@ -205,7 +206,7 @@ func (d *d2) sample() (stop func()) {
 			start := d.localStart(topic) // first, since the bucket only gets more
 			if start > 0 {
 				m := d.manifest(topic)
-				if m == nil && c.fault == truncate && c.request.name == putManifest.name {
+				if m == nil && c.fault == proxytest.Truncate && c.request.name == putManifest.name {
 					continue // the store has just spoilt it, and is given the local copy
 				}
 				if m == nil || m.End < start {
@@ -221,7 +222,7 @@ func (d *d2) sample() (stop func()) {
 // noOrphans ages everything in the bucket, has it swept, and makes sure that only what is named is left, and no unfinished upload.
 func (d *d2) noOrphans() {
 	d.Helper()
-	d.proxy.heal()
+	d.proxy.Heal()
 	age(d.T, d.prefix)
 	old := time.Now().Add(-48 * time.Hour)
 	err := filepath.WalkDir(filepath.Join(gatewayDir, bucketName, d.prefix), func(path string, e fs.DirEntry, err error) error {
@@ -270,7 +271,7 @@ func TestD2bStoreDownForThreeTimesLocalRetention(t *testing.T) {
 		v, _ := i.metric("morrow_tier_store_usable", "")
 		return v == 1 || i.manifest("orders") != nil
 	})
-	i.proxy.inject(refuse, 1<<30, func(*http.Request) bool { return true })
+	i.proxy.Inject(proxytest.Refuse, 1<<30, func(*http.Request) bool { return true })
 	i.produce("orders", 5000)
 	time.Sleep(9 * time.Second)
 	if start := i.localStart("orders"); start != 0 {
@@ -279,7 +280,7 @@ func TestD2bStoreDownForThreeTimesLocalRetention(t *testing.T) {
 	if lag, ok := i.metric("morrow_tier_copy_lag_bytes", `topic="orders"`); !ok || lag < 4<<20 {
 		t.Errorf("lag is said to be %v bytes", lag)
 	}
-	i.proxy.heal()
+	i.proxy.Heal()
 	i.await("everything is in the bucket", time.Minute, func() bool { m := i.manifest("orders"); return m != nil && m.End == 5000 })
 	i.await("the local copy is gone", time.Minute, func() bool { return i.localStart("orders") == 5000 })
 	i.readAll("orders", 5000)

@@ -5,9 +5,12 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -118,4 +121,19 @@ func age(t *testing.T, prefix string) {
 			}
 		}
 	}
+}
+
+// storeHalf stores half of the body of a request.
+func storeHalf(r *http.Request) (etag string) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return ""
+	}
+	half := body[:len(body)/2]
+	key := strings.TrimPrefix(r.URL.Path, "/"+bucketName+"/")
+	if q := r.URL.Query(); q.Has("uploadId") {
+		return putPartDirectly(key, q.Get("uploadId"), q.Get("partNumber"), half)
+	}
+	putDirectly(key, half, r.Header.Get("If-None-Match"), r.Header.Get("If-Match"))
+	return `"0123"`
 }

@@ -1,23 +1,17 @@
 package s3test
 
 import (
-	"context"
 	"flag"
 	"fmt"
-	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"sync"
 	"testing"
-	"time"
-
-	"github.com/versity/versitygw/backend/meta"
-	"github.com/versity/versitygw/backend/posix"
-	"github.com/versity/versitygw/embedgw"
 
 	"github.com/morrowmq/morrow/internal/vfs"
 	"github.com/morrowmq/morrow/tier"
+	"github.com/morrowmq/morrow/tier/proxytest"
+	"github.com/morrowmq/morrow/tier/s3test/s3gateway"
 )
 
 const (
@@ -33,27 +27,8 @@ var gateway = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	gatewayDir = dir
-	if err := os.Mkdir(dir+"/"+bucketName, 0o755); err != nil {
-		return "", err
-	}
-	be, err := posix.New(dir, meta.XattrMeta{}, posix.PosixOpts{SideCarDir: "", NewDirPerm: 0o755})
-	if err != nil {
-		return "", err
-	}
-	addr, err := freePort()
-	if err != nil {
-		return "", err
-	}
-	failed := make(chan error, 1)
-	go func() {
-		failed <- embedgw.RunVersityGW(context.Background(), be, &embedgw.Config{
-			RootUserAccess: accessKey, RootUserSecret: secretKey, Ports: []string{addr},
-			MaxConnections: 1000, MaxRequests: 1000, MultipartMaxParts: 10_000,
-			HealthPath: "/health", Quiet: true, KeepAlive: true, DisableACLs: true,
-		})
-	}()
 	cleanup = append(cleanup, func() { os.RemoveAll(dir) })
-	return addr, waitHealthy("http://"+addr+"/health", failed)
+	return s3gateway.Start(dir, bucketName, accessKey, secretKey)
 })
 
 var (
@@ -82,33 +57,6 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-func freePort() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
-}
-
-func waitHealthy(url string, failed <-chan error) error {
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
-		select {
-		case err := <-failed:
-			return fmt.Errorf("the gateway ended: %w", err)
-		default:
-		}
-		if r, err := http.Get(url); err == nil {
-			r.Body.Close()
-			if r.StatusCode == http.StatusOK {
-				return nil
-			}
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	return fmt.Errorf("the gateway is not healthy after 20 s")
-}
-
 // openBucket opens the gateway's bucket with a prefix of the test's own.
 func openBucket(t *testing.T, addr, parameters string) *tier.S3Bucket {
 	t.Helper()
@@ -127,4 +75,11 @@ func startGateway(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return addr
+}
+
+func startProxy(t *testing.T, addr string) *proxytest.Proxy {
+	t.Helper()
+	p := proxytest.Start(t, addr)
+	p.StoreHalf = storeHalf
+	return p
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/morrowmq/morrow/internal/vfs"
 	"github.com/morrowmq/morrow/log/record"
 	"github.com/morrowmq/morrow/tier"
+	"github.com/morrowmq/morrow/tier/proxytest"
 )
 
 // source is a log of closed segments in memory.
@@ -188,33 +189,33 @@ func TestUploadThroughFaults(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		size    int
-		fault   fault
+		fault   proxytest.Fault
 		times   int
 		matches func(*http.Request) bool
 	}{
-		{"segment", 100_000, internal, 1, isPut(".segment")},
-		{"segment", 100_000, internal, 8, isPut(".segment")},
-		{"segment", 100_000, refuse, 4, isPut(".segment")},
-		{"segment", 100_000, loseReply, 1, isPut(".segment")},
-		{"segment", 100_000, loseReply, 5, isPut(".segment")},
-		{"segment", 100_000, breakBody, 4, isPut(".segment")},
-		{"segment", 100_000, truncate, 1, isPut(".segment")},
-		{"head", 100_000, notFound, 3, head},
-		{"manifest", 100_000, internal, 8, isPut("/manifest")},
-		{"manifest", 100_000, loseReply, 1, isPut("/manifest")},
-		{"manifest", 100_000, loseReply, 4, isPut("/manifest")},
-		{"manifest", 100_000, breakBody, 4, isPut("/manifest")},
-		{"manifest", 100_000, truncate, 1, isPut("/manifest")},
-		{"last part", 6 << 20, internal, 5, lastPart},
-		{"last part", 6 << 20, loseReply, 1, lastPart},
-		{"last part", 6 << 20, loseReply, 4, lastPart},
-		{"last part", 6 << 20, breakBody, 2, lastPart},
+		{"segment", 100_000, proxytest.Internal, 1, isPut(".segment")},
+		{"segment", 100_000, proxytest.Internal, 8, isPut(".segment")},
+		{"segment", 100_000, proxytest.Refuse, 4, isPut(".segment")},
+		{"segment", 100_000, proxytest.LoseReply, 1, isPut(".segment")},
+		{"segment", 100_000, proxytest.LoseReply, 5, isPut(".segment")},
+		{"segment", 100_000, proxytest.BreakBody, 4, isPut(".segment")},
+		{"segment", 100_000, proxytest.Truncate, 1, isPut(".segment")},
+		{"head", 100_000, proxytest.NotFound, 3, head},
+		{"manifest", 100_000, proxytest.Internal, 8, isPut("/manifest")},
+		{"manifest", 100_000, proxytest.LoseReply, 1, isPut("/manifest")},
+		{"manifest", 100_000, proxytest.LoseReply, 4, isPut("/manifest")},
+		{"manifest", 100_000, proxytest.BreakBody, 4, isPut("/manifest")},
+		{"manifest", 100_000, proxytest.Truncate, 1, isPut("/manifest")},
+		{"last part", 6 << 20, proxytest.Internal, 5, lastPart},
+		{"last part", 6 << 20, proxytest.LoseReply, 1, lastPart},
+		{"last part", 6 << 20, proxytest.LoseReply, 4, lastPart},
+		{"last part", 6 << 20, proxytest.BreakBody, 2, lastPart},
 	} {
 		t.Run(fmt.Sprintf("%s: %d times %s", c.name, c.times, c.fault), func(t *testing.T) {
 			t.Parallel()
 			proxy := startProxy(t, addr)
 			b := openBucket(t, strings.TrimPrefix(proxy.URL, "http://"), "&part_size=5242880")
-			happened := proxy.inject(c.fault, c.times, c.matches)
+			happened := proxy.Inject(c.fault, c.times, c.matches)
 			s := newSource(3, c.size)
 			p := start(t, b, s)
 			waitConfirmed(t, p, 3)
