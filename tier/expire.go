@@ -24,7 +24,7 @@ type horizon struct {
 
 // newHorizon combines configuration, time, and where the log and the tier stand. remoteBytes is what is remote below the local start.
 func newHorizon(c Config, now time.Time, o LocalOffsets, remoteBytes int64) horizon {
-	h := horizon{logStart: o.Start, gate: o.Gate, before: math.MinInt64, localStart: o.LocalStart, all: c.Discard}
+	h := horizon{logStart: o.Start, gate: o.Gate, before: math.MinInt64, localStart: o.LocalStart}
 	if c.RetentionMs >= 0 {
 		h.before = now.UnixMilli() - c.RetentionMs
 	}
@@ -125,6 +125,9 @@ func (p *Partition) expireStep(ctx context.Context) error {
 		return nil
 	}
 	cfg := p.config()
+	if cfg.Discard {
+		return p.discardStep(ctx)
+	}
 	remote := int64(0)
 	var err error
 	if cfg.RetentionBytes >= 0 {
@@ -146,19 +149,20 @@ func (p *Partition) expireStep(ctx context.Context) error {
 	if gone.End == gone.Base && o.Start <= m.End {
 		return nil
 	}
-	start := gone.End
-	if cfg.Discard && (gone.End == m.End || start > o.LocalStart) {
-		start = o.LocalStart // what is local stays readable
-	}
-	if start > o.Start {
-		if err := p.source.Advance(start, gone.VisibleEnd); err != nil {
+	if gone.End > o.Start {
+		if err := p.source.Advance(gone.End, gone.VisibleEnd); err != nil {
 			return err
 		}
 	}
-	next := m.clone()
-	now := p.tier.now().UnixMilli()
-	if gone.End == m.End && (cfg.Discard || o.Start > m.End) {
-		next.discardAll(now) // what is uploaded next need not join on
+	// What is uploaded next need not join on if the log start has passed everything.
+	return p.commitWithout(ctx, gone, o.Start > m.End)
+}
+
+// commitWithout commits a manifest without what has gone from its front; with anew, and if that is all, one in which nothing was ever remote.
+func (p *Partition) commitWithout(ctx context.Context, gone Span, anew bool) error {
+	next, now := p.catalog.current.clone(), p.tier.now().UnixMilli()
+	if anew && gone.End == next.End {
+		next.discardAll(now)
 	} else if err := p.catalog.cutFront(ctx, next, gone.End, now); err != nil {
 		return err
 	}

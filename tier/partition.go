@@ -43,6 +43,7 @@ type Partition struct {
 	sealed    map[Token]sealed // of the last attempt, so that the next need not read the segments again
 	failures  int              // consecutive, for the back-off
 	expireDue time.Time        // when retention is looked at again
+	withdrawn bool             // the bound is unknown until the next settle
 
 	view     atomic.Pointer[view]
 	stats    stats
@@ -260,6 +261,7 @@ func (p *Partition) settle(done []Token) error {
 	if err := p.state.settle(done, b); err != nil {
 		return err
 	}
+	p.withdrawn = false
 	p.publish(func(v *view) { v.manifest, v.confirmed = m, b.End })
 	p.moved.Store(true)
 	return nil

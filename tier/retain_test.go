@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -61,6 +63,40 @@ func TestRetentionByTime(t *testing.T) {
 		w.confirmedAll()
 		w.expectStart(100)
 		w.noOrphans()
+	})
+}
+
+// What a restore must know of the topic reaches the bucket although nothing is written.
+func TestTopicThatChangesWhileNothingIsWritten(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.log.timed(time.Now(), false)
+		w.configure(tier.Config{Copy: true, RetentionMs: 30_000, RetentionBytes: -1, Topic: map[string]string{"retention.ms": "30000"}, Partitions: 1})
+		w.start()
+		w.wait(time.Second)
+		w.confirmedAll()
+		before, _ := w.manifest()
+		w.configure(tier.Config{Copy: true, RetentionMs: -1, RetentionBytes: -1, Topic: map[string]string{"retention.ms": "-1"}, Partitions: 2, Schedule: tier.TopicID{9}})
+		w.p.Notify()
+		w.wait(time.Second)
+		m, _ := w.manifest()
+		if m.Config["retention.ms"] != "-1" || m.Partitions != 2 || m.Schedule != (tier.TopicID{9}) {
+			t.Errorf("the bucket has configs %v, %d partitions, schedule %v", m.Config, m.Partitions, m.Schedule)
+		}
+		if m.Version != before.Version+1 {
+			t.Errorf("%d commits for one change", m.Version-before.Version)
+		}
+		if err := w.log.Advance(0, 5); err != nil { // DeleteRecords in the middle of a segment
+			t.Fatal(err)
+		}
+		w.settle()
+		if m, _ = w.manifest(); m.ReportedStart != 5 {
+			t.Errorf("the bucket says that the log starts at %d", m.ReportedStart)
+		}
+		before = m
+		w.settle()
+		if m, _ = w.manifest(); m.Version != before.Version {
+			t.Errorf("%d commits although nothing changed", m.Version-before.Version)
+		}
 	})
 }
 
@@ -309,8 +345,8 @@ func TestSwitchedOffAndOn(t *testing.T) {
 		if m, _ := w.manifest(); !m.Empty() || m.End != tier.NoOffset || len(w.segmentKeys()) != 0 {
 			w.t.Fatalf("manifest %+v, objects %v", m, w.segmentKeys())
 		}
-		if got := w.log.Offsets().Start; got != 15 {
-			w.t.Fatalf("log start %d, local start 15", got)
+		if o := w.log.Offsets(); o.Start != 15 || o.Reported > 15 {
+			w.t.Fatalf("log start %d, reported %d, local start 15", o.Start, o.Reported)
 		}
 		if got := w.p.Confirmed(); got > 15 {
 			w.t.Fatalf("confirmed %d of which nothing is remote", got)
@@ -332,6 +368,64 @@ func TestSwitchedOffAndOn(t *testing.T) {
 		w.settle()
 		w.confirmedAll()
 		w.noOrphans()
+	})
+}
+
+// TestSwitchedOffWhileTheGateHolds: what is above the local start goes as a whole, so that the manifest never begins above the log.
+func TestSwitchedOffWhileTheGateHolds(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.log.fill(6)
+		w.start()
+		w.settle()
+		w.log.evict(15)
+		w.log.gate = 20
+		w.configure(tier.Config{Discard: true, RetentionMs: -1, RetentionBytes: -1})
+		w.settle()
+		w.expectStart(15)
+		if got := w.p.Confirmed(); got != 30 {
+			w.t.Fatalf("confirmed %d, remote to 30", got)
+		}
+		w.log.gate = math.MaxInt64
+		w.p.Notify()
+		w.settle()
+		if m, _ := w.manifest(); !m.Empty() || m.End != tier.NoOffset {
+			w.t.Fatalf("manifest %+v", m)
+		}
+		w.configure(tier.Config{Copy: true, RetentionMs: -1, RetentionBytes: -1})
+		w.p.Notify()
+		w.settle()
+		w.expectStart(15)
+		w.confirmedAll()
+	})
+}
+
+// TestNothingIsEvictedWhileItIsDiscarded: while the manifest is on its way, which may take as long as the store likes, the local copies
+// are all there is. They are not evicted then, whatever became of the configuration meanwhile.
+func TestNothingIsEvictedWhileItIsDiscarded(t *testing.T) {
+	inWorld(t, func(w *world) {
+		puts, discard := 0, false
+		w.before = func(op, key string) {
+			if op != "put" || !strings.HasSuffix(key, "/manifest") || !discard {
+				return
+			}
+			if puts++; w.p.Confirmed() > 15 {
+				w.t.Errorf("confirmed %d while that is discarded", w.p.Confirmed())
+			}
+		}
+		w.log.fill(6)
+		w.start()
+		w.settle()
+		w.log.evict(15)
+		discard = true
+		w.configure(tier.Config{Discard: true, RetentionMs: -1, RetentionBytes: -1})
+		w.p.Notify()
+		w.settle()
+		if puts == 0 {
+			w.t.Fatal("void: no manifest was on its way")
+		}
+		if m, _ := w.manifest(); !m.Empty() {
+			w.t.Fatalf("manifest %+v", m)
+		}
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"runtime/debug"
 	"time"
@@ -93,13 +94,35 @@ func (p *Partition) step(ctx context.Context) (more bool, due time.Duration, err
 		more = more || again
 		return err
 	})
+	do(func() error { return p.describeStep(ctx) })
 	return more, due, err
+}
+
+// describeStep sees to it that the bucket knows the topic as it is, when nothing else is committed: a restore would otherwise apply a retention
+// that was raised since, forget partitions, or bring back what DeleteRecords has removed.
+func (p *Partition) describeStep(ctx context.Context) error {
+	m, cfg := p.catalog.current, p.config()
+	same := maps.Equal(m.Config, cfg.Topic) && m.Partitions == cfg.Partitions && m.Schedule == cfg.Schedule
+	// Some clients delete records all the time.
+	started := p.source.Offsets().Reported > m.ReportedStart && p.tier.now().UnixMilli() >= m.Time+stepInterval.Milliseconds()
+	if same && !started {
+		return nil
+	}
+	if err := p.commit(ctx, m.clone()); err != nil {
+		return err
+	}
+	return p.settle(nil)
 }
 
 // expireIfDue looks at retention now and then, and at once when the log start has moved.
 func (p *Partition) expireIfDue(ctx context.Context) error {
-	now, m := p.tier.now(), p.catalog.current
-	if now.Before(p.expireDue) && p.source.Offsets().Start <= m.Start && !p.config().Discard {
+	now, m, discard := p.tier.now(), p.catalog.current, p.config().Discard
+	if p.withdrawn && !discard { // it was not carried through, and is not wanted any more
+		if err := p.settle(nil); err != nil {
+			return err
+		}
+	}
+	if now.Before(p.expireDue) && p.source.Offsets().Start <= m.Start && !discard {
 		return nil
 	}
 	if err := p.expireStep(ctx); err != nil {

@@ -1,10 +1,14 @@
 package partition
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/morrowmq/morrow/cluster"
+	"github.com/morrowmq/morrow/cluster/config"
 	"github.com/morrowmq/morrow/tier/tiertest"
 )
 
@@ -104,6 +108,42 @@ func TestMergeOfEvictedRunsWaitsForTheStore(t *testing.T) {
 		l.settled()
 		if n := l.waiting(); n != 0 {
 			t.Errorf("%d wait", n)
+		}
+	})
+}
+
+// TestTopicTakenOutOfTheTierKeepsWhatIsLocal: what lies in both places is read on from the disk, and goes to the tier again later.
+func TestTopicTakenOutOfTheTierKeepsWhatIsLocal(t *testing.T) {
+	tiered(t, func(t *testing.T, w *world) {
+		w.d1("orders")
+		w.start()
+		p := w.partition("orders")
+		var want []string
+		for n := range 10 {
+			if n == 5 {
+				sleepMinutes(120) // those before are in the tier only
+			}
+			value := fmt.Sprint("value ", n)
+			if w.rolled(p, plain(value)); n >= 5 {
+				want = append(want, fmt.Sprint(n, ":", value))
+			}
+		}
+		sleepMinutes(10)
+		if o := p.log.Offsets(); p.confirmed() < 9 || o.LocalStart == 0 || o.LocalStart > 5 {
+			t.Fatalf("confirmed to %d, local from %d: the test is void", p.confirmed(), o.LocalStart)
+		}
+		for _, on := range []string{"false", "true"} {
+			w.store.must(cluster.SetTopicConfig{Topic: "orders", Edit: cluster.ConfigEdit{Replace: config.Values{
+				"remote.storage.enable": on, "remote.log.delete.on.disable": "true", "local.retention.ms": "3600000", "retention.ms": "-1",
+			}}})
+			w.follow()
+			sleepMinutes(10)
+			if got := w.visible(p, p.log.Offsets().LogStart); !slices.Equal(got, want) {
+				t.Errorf("with tiering switched to %s %q can be read, expected %q", on, got, want)
+			}
+		}
+		if _, isTiered := p.RemoteSize(); !isTiered || p.confirmed() < 9 {
+			t.Errorf("confirmed to %d when tiering is on again", p.confirmed())
 		}
 	})
 }

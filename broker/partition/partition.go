@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -56,6 +57,8 @@ type Partition struct {
 	untended, untidy, unrelieved setbacks
 
 	cleaner compaction
+	// evicting is held from when the tier is asked what is confirmed until what is has been removed, so that the tier can take its word back.
+	evicting sync.Mutex
 
 	// mu is the append section of whatever concerns the schedule. It guards the following.
 	mu     section

@@ -52,6 +52,8 @@ func (p *Partition) retain(now time.Time) {
 }
 
 func (p *Partition) retainLog(now time.Time) (removed int, err error) {
+	p.evicting.Lock()
+	defer p.evicting.Unlock()
 	return p.log.Retain(now, p.floor())
 }
 
@@ -68,6 +70,8 @@ func (p *Partition) evictRuns(now time.Time) (removed int, err error) {
 	}
 	late := schedule.ReadLate(now.Add(2*prefetchAhead).UnixMilli(), min(c.SegmentBytes/2, smallRun))
 	size := p.log.Size()
+	p.evicting.Lock()
+	defer p.evicting.Unlock()
 	return p.log.Evict(p.confirmed(), func(s segment.Info) bool {
 		old := s.OlderThan(c.LocalRetentionMs, now.UnixMilli())
 		large := c.LocalRetentionBytes >= 0 && size-s.Size >= c.LocalRetentionBytes

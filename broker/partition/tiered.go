@@ -214,6 +214,8 @@ func (s localSource) schedule() *delay.Schedule {
 
 // Advance implements tier.Source.
 func (s localSource) Advance(start, reported int64) error {
+	s.p.evicting.Lock()
+	defer s.p.evicting.Unlock()
 	return s.p.log.AdvanceStart(start, reported)
 }
 
