@@ -86,6 +86,64 @@ func TestNoDeliveryIsLostOrRepeatedByCrashesOfOneBroker(t *testing.T) {
 	}
 }
 
+// TestNoDeliveryIsLostOrRepeatedByALongDowntime is D3's broker that is down while everything falls due: when it is back each record is delivered
+// once, in each partition in order of due time.
+func TestNoDeliveryIsLostOrRepeatedByALongDowntime(t *testing.T) {
+	t.Parallel()
+	const partitions = 4
+	records, instant := 20_000, 2_000 // instant of them are due at once
+	if *delayFull {
+		records = 200_000
+	}
+	b := start(t)
+	createTopic(t, b, "timers", partitions, nil)
+	cl := client(t, b, kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(2*time.Millisecond))
+	ctx := deadline(t, 3*time.Minute)
+	l := newLedger()
+	// Until the records are produced none may be due. They are not produced in the order in which they are.
+	begin, length := time.Now().Add(15*time.Second), 4*time.Second
+	for i := range records {
+		due := begin.Add(length * time.Duration(i*7919%records) / time.Duration(records)).UnixMilli()
+		if i < instant {
+			due = begin.Add(length / 2).UnixMilli()
+		}
+		id := fmt.Sprintf("t%06d", i)
+		cl.Produce(ctx, l.record("timers", id, int32(i%partitions), due), func(r *kgo.Record, err error) {
+			if err != nil {
+				l.complain("produce %s: %v", id, err)
+				return
+			}
+			l.promise(id, r, due)
+		})
+	}
+	if err := cl.Flush(ctx); err != nil {
+		t.Fatal(err)
+	}
+	b.Kill9()
+	if late := time.Since(begin); late > 0 {
+		t.Fatalf("the broker was down %v after the first record was due: the test is void", late)
+	}
+	time.Sleep(time.Until(begin.Add(length)))
+	type front struct{ due, ticket int64 }
+	fronts := make([]front, partitions)
+	l.order = append(l.order, func(r *kgo.Record) error {
+		due, _ := strconv.ParseInt(header(r, "morrow-due"), 10, 64) // the ledger has judged it
+		ticket, _ := strconv.ParseInt(header(r, "morrow-ticket"), 10, 64)
+		f := &fronts[r.Partition]
+		if due < f.due || due == f.due && ticket < f.ticket {
+			return fmt.Errorf("ticket %d, due at %d, is delivered after ticket %d, due at %d", ticket, due, f.ticket, f.due)
+		}
+		*f = front{due, ticket}
+		return nil
+	})
+	b.Restart()
+	l.consume(t, b, "timers")
+	l.await(t, b, "timers")
+	if counts := l.verify(t); counts[pending] != records {
+		t.Errorf("%d records were acknowledged", counts[pending])
+	}
+}
+
 // TestNoDeliveryIsLostOrRepeatedByCachesThatWereCut is the end of D3: the broker is killed, all indexes, summaries and snapshots of its logs are
 // cut at the next 512 bytes, and it goes on, while records fall due, until every cut was made. Runs are spilled all the time.
 func TestNoDeliveryIsLostOrRepeatedByCachesThatWereCut(t *testing.T) {
