@@ -59,19 +59,11 @@ func TestLargeFramesThatTrickleDoNotKeepOthersWaiting(t *testing.T) {
 		const large = 5 << 19
 		b := start(t, Config{RequestMaxBytes: 4 << 20, QueuedMaxBytes: 4 << 20}, routeFor(kmsg.Produce, empty))
 		var ended sync.WaitGroup
-		trickle := func(c *client) { // a MiB in 21 s
-			for at, frame := 0, frameOf(produce(large), 1); at < len(frame); at += 50_000 {
-				if _, err := c.Write(frame[at:min(at+50_000, len(frame))]); err != nil {
-					return
-				}
-				time.Sleep(time.Second)
-			}
-		}
 		alone, slow := b.connect(), b.connect()
-		ended.Go(func() { trickle(alone) })
+		ended.Go(func() { alone.trickle(produce(large)) })
 		alone.receive(produce(0), 1) // it takes most of a minute, and nobody minds
 
-		ended.Go(func() { trickle(slow) })
+		ended.Go(func() { slow.trickle(produce(large)) })
 		time.Sleep(10 * time.Second)
 		began := time.Now()
 		b.connect().call(produce(large))
@@ -80,6 +72,49 @@ func TestLargeFramesThatTrickleDoNotKeepOthersWaiting(t *testing.T) {
 		}
 		ended.Wait()
 		b.wantLine("level=WARN", "Produce", "other requests wait for memory")
+	})
+}
+
+// trickle sends a request at a MiB in 21 s, until it is sent or the connection closed.
+func (c *client) trickle(req kmsg.Request) {
+	for at, frame := 0, frameOf(req, 1); at < len(frame); at += 50_000 {
+		if _, err := c.Write(frame[at:min(at+50_000, len(frame))]); err != nil {
+			return
+		}
+		time.Sleep(time.Second)
+	}
+}
+
+// Of several clients that send large frames slowly only as many lose their memory as another client needs.
+func TestOnlyAsManySlowFramesAreGivenUpAsOthersNeed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const large = 3 << 19 // four of which are what large frames may have
+		b := start(t, Config{RequestMaxBytes: 4 << 20, QueuedMaxBytes: 9 << 20}, routeFor(kmsg.Produce, empty))
+		var ended sync.WaitGroup
+		var slow []*client
+		for range 4 {
+			c := b.connect()
+			slow = append(slow, c)
+			ended.Go(func() { c.trickle(produce(large)) })
+		}
+		time.Sleep(10 * time.Second)
+		for range 2 {
+			began := time.Now()
+			b.connect().call(produce(large))
+			if waited := time.Since(began); waited > 2*hurryCheck {
+				t.Errorf("a large request waited %s", waited)
+			}
+		}
+		served := 0
+		for _, c := range slow {
+			if _, _, err := c.tryRead(); err == nil {
+				served++
+			}
+		}
+		ended.Wait()
+		if served != 3 {
+			t.Errorf("%d of 4 slow requests were served, want all but the one whose memory was needed", served)
+		}
 	})
 }
 

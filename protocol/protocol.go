@@ -22,9 +22,9 @@
 // have at most a million elements together. All frames of all connections together
 // hold at most Config.QueuedMaxBytes, taken before the memory is allocated, first
 // come, first served, except that frames above a MiB leave a quarter to the
-// others: few connections that send them slowly stop each other, not everyone. A
-// peer that sends a frame too slowly, or does not read its answers, is
-// disconnected.
+// others: few connections that send them slowly stop each other, not everyone, and
+// when memory is short as many of them are disconnected as must be. A peer that
+// sends a frame too slowly, or does not read its answers, is disconnected anyway.
 package protocol
 
 import (

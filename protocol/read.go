@@ -53,7 +53,7 @@ func (s *session) next(ctx context.Context) (*call, error) {
 		return nil, err
 	}
 	c.frame = &c.memory
-	if err = s.readFrame(pre, c.frame.buf); err == nil {
+	if err = s.readFrame(pre, c.frame); err == nil {
 		err = s.decode(c)
 	}
 	if err != nil {
@@ -150,10 +150,11 @@ func (s *session) peek(n int) ([]byte, error) {
 }
 
 // readFrame reads a frame, of which the preamble is in the buffer.
-func (s *session) readFrame(pre preamble, buf []byte) error {
+func (s *session) readFrame(pre preamble, f *frame) error {
+	buf := f.buf
 	_, _ = s.in.Discard(sizeBytes) // buffered
 	if len(buf) > largeFrame {
-		if err := s.readLarge(pre, buf); err != nil {
+		if err := s.readLarge(pre, f); err != nil {
 			return err
 		}
 	} else {
@@ -170,8 +171,8 @@ func (s *session) readFrame(pre preamble, buf []byte) error {
 	return nil
 }
 
-// A large frame may arrive as slowly as FrameTimeout allows, but not at the cost of others: while any waits for memory, it
-// must have come with hurryPace, after hurryGrace. It looks every hurryCheck.
+// A large frame may arrive as slowly as FrameTimeout allows, but not at the cost of others: one that has not come with
+// hurryPace, after hurryGrace, is given up if others wait for its memory. It looks every hurryCheck.
 const (
 	hurryPace  = 1 << 20 // bytes a second
 	hurryGrace = 5 * time.Second
@@ -179,8 +180,8 @@ const (
 )
 
 // readLarge reads a large frame.
-func (s *session) readLarge(pre preamble, buf []byte) error {
-	began := time.Now()
+func (s *session) readLarge(pre preamble, f *frame) error {
+	buf, began := f.buf, time.Now()
 	stepDue, step := began.Add(s.srv.cfg.FrameTimeout), 0
 	for at := 0; at < len(buf); {
 		now := time.Now()
@@ -195,7 +196,7 @@ func (s *session) readLarge(pre preamble, buf []byte) error {
 		switch passed := errors.Is(err, os.ErrDeadlineExceeded) && !s.stopping.Load(); {
 		case err != nil && !passed, !now.Before(stepDue):
 			return s.frameError(pre, cmp.Or(err, os.ErrDeadlineExceeded))
-		case at < len(buf) && hurried(at, now.Sub(began)) && s.srv.memory.wanted():
+		case at < len(buf) && hurried(at, now.Sub(began)) && s.srv.memory.giveUp(f):
 			return pre.reject("slow", fmt.Errorf("other requests wait for memory, and %d of its %d bytes arrived in %s", at, len(buf), now.Sub(began).Round(time.Millisecond)))
 		}
 	}
