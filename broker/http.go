@@ -19,6 +19,9 @@ import (
 	"github.com/morrowmq/morrow/broker/schedules"
 )
 
+// httpReadTimeout is how long a request may take to arrive with its body. What it asks for may take longer.
+const httpReadTimeout = 30 * time.Second
+
 // adminServer serves metrics, health, profiles and the APIs over HTTP.
 type adminServer struct {
 	server *http.Server
@@ -32,6 +35,7 @@ func newAdminServer(logger *slog.Logger, routes []rest.Route) *adminServer {
 			// A page of another origin that an operator's browser shows must not cancel anything.
 			Handler:           http.NewCrossOriginProtection().Handler(rest.Handler(routes)),
 			ReadHeaderTimeout: 10 * time.Second,
+			ReadTimeout:       httpReadTimeout,
 			IdleTimeout:       2 * time.Minute,
 			ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
 		},

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"reflect"
 	"strings"
 )
@@ -113,6 +114,9 @@ func Decode(r *http.Request, v any) error {
 	if err := d.Decode(v); err != nil {
 		if large, ok := errors.AsType[*http.MaxBytesError](err); ok {
 			return Refuse(http.StatusRequestEntityTooLarge, "too_large", "the body has more than %d bytes", large.Limit)
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return Refuse(http.StatusRequestTimeout, "too_slow", "the body did not arrive in time")
 		}
 		if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 			return BadRequest("the body cannot be read: %s is a JSON %s, expected %s", cmp.Or(wrong.Field, "it"), wrong.Value, jsonKind(wrong.Type.Kind()))
