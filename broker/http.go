@@ -64,7 +64,7 @@ func (b *broker) routes() []rest.Route {
 		get("/debug/pprof/profile", pprof.Profile),
 		get("/debug/pprof/symbol", pprof.Symbol),
 		get("/debug/pprof/trace", pprof.Trace),
-	}, slices.Concat(schedules.New(b.store, b.partitions, b.cfg.Now).Routes(), remote.New(b.tier, b.cfg.Now).Routes(), inflight.New(b.store, b.shares, b.coordinates).Routes())...)
+	}, slices.Concat(schedules.New(b.store, b.partitions, b.cfg.Now).Routes(), remote.New(b.tier, b.cfg.Now).Routes(), inflight.New(b.store.Image, b.shares.Statuses, b.coordinates).Routes())...)
 }
 
 // coordinates reports whether this broker is the coordinator of a share group.

@@ -16,14 +16,15 @@ import (
 
 // API answers requests. Its handlers are safe for concurrent use.
 type API struct {
-	store  cluster.Store
-	shares *share.Coordinator
-	known  func(group string) bool
+	image    func() *cluster.Image
+	statuses func(group string) []share.Status
+	known    func(group string) bool
 }
 
-// New returns the API of a broker's share groups. known reports whether the broker coordinates a share group.
-func New(store cluster.Store, shares *share.Coordinator, known func(group string) bool) *API {
-	return &API{store, shares, known}
+// New returns the API of a broker's share groups: image is the metadata that names topics, statuses what a group has in flight, and
+// known reports whether the broker coordinates a share group.
+func New(image func() *cluster.Image, statuses func(group string) []share.Status, known func(group string) bool) *API {
+	return &API{image, statuses, known}
 }
 
 // Partition is one partition as one share group sees it. Counts are of records.
@@ -52,9 +53,9 @@ func (a *API) Routes() []rest.Route {
 // list tells of the partitions of a group that have begun, by topic and number.
 func (a *API) list(r *http.Request) (any, error) {
 	out := []Partition{}
-	img := a.store.Image()
+	img := a.image()
 	group := r.PathValue("group")
-	statuses := a.shares.Statuses(group)
+	statuses := a.statuses(group)
 	if len(statuses) == 0 && !a.known(group) {
 		return nil, rest.Refuse(http.StatusNotFound, "not_found", "this broker knows no share group %q", group)
 	}
