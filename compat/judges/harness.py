@@ -1,8 +1,10 @@
 """What the judges written in Python share: checks that report one JSON line each, and programs of Java.
 
-A check is a function that raises to fail. Names are those of the allow list; main runs what COMPAT_TESTS asks for.
+A check is a function that raises to fail. Names are those of the allow list; main runs what COMPAT_TESTS asks for, two at a
+time: most of a check is waiting.
 """
 
+import concurrent.futures
 import contextlib
 import json
 import os
@@ -18,16 +20,28 @@ MAX_DETAIL = 1500
 # The package of Kafka's tools.
 TOOLS = "org.apache.kafka.tools."
 
-# Small programs that end at once: no second compiler, no second collector.
-JAVA = ["java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+# Small programs that end at once: no second compiler, no second collector, nothing said of the archive of classes.
+JAVA = ["java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xlog:disable"]
 
-_checks = {}
+AT_ONCE = 2
+
+_checks, _alone = {}, set()
 
 
 def check(function):
     """Makes a function a check of the same name, with - for _."""
-    _checks[function.__name__.replace("_", "-")] = function
+    add(function.__name__.replace("_", "-"), function)
     return function
+
+
+def add(name: str, function) -> None:
+    _checks[name] = function
+
+
+def alone(function):
+    """Makes a function a check that looks at more than its own topics and groups, and runs when no other does."""
+    _alone.add(function)
+    return check(function)
 
 
 def report(**line) -> None:
@@ -38,14 +52,22 @@ def main(client: str, version: str) -> None:
     """Runs the checks that are asked for, in the order in which they are written."""
     report(client=client, version=version)
     asked = os.environ["COMPAT_TESTS"].split()
-    for name, function in _checks.items():
-        if name not in asked:
-            continue
-        try:
-            function()
-            report(check=name, result="pass")
-        except Exception as e:  # whatever went wrong, the other checks still run
-            report(check=name, result="fail", detail=f"{type(e).__name__}: {e}"[-MAX_DETAIL:])
+    run = [name for name in _checks if name in asked]
+    for at_once, names in (
+        (AT_ONCE, [name for name in run if _checks[name] not in _alone]),
+        (1, [name for name in run if _checks[name] in _alone]),
+    ):
+        with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
+            for done in concurrent.futures.as_completed([pool.submit(outcome, name) for name in names]):
+                report(**done.result())
+
+
+def outcome(name: str) -> dict:
+    try:
+        _checks[name]()
+    except Exception as e:  # whatever went wrong, the other checks still run
+        return {"check": name, "result": "fail", "detail": f"{type(e).__name__}: {e}"[-MAX_DETAIL:]}
+    return {"check": name, "result": "pass"}
 
 
 def bootstrap() -> str:
@@ -71,7 +93,26 @@ def matches(text: str, *patterns: str) -> None:
 
 def java_command(main_class: str, *args, options=(), home: str = "java") -> list[str]:
     """How to run a class of the Kafka that the install of a judge put together, judges/java unless told."""
-    return [*JAVA, *options, "-cp", f"{CACHE}/{home}/classes:{CACHE}/{home}/lib/*", main_class, *map(str, args)]
+    return _java_command(f"-XX:SharedArchiveFile={archive(home)}", *options, home=home) + [main_class, *map(str, args)]
+
+
+def _java_command(*options, home: str) -> list[str]:
+    return [*JAVA, *options, "-cp", f"{CACHE}/{home}/lib/*"]
+
+
+def archive(home: str) -> pathlib.Path:
+    """Where classes lie as Java has them in memory, which spares a tool half of its time; Java goes without if they do not fit."""
+    return CACHE / home / "classes.jsa"
+
+
+def share_classes(main_class: str, *args) -> None:
+    """Makes the archive of judges/java, unless there is one, of what a class loads that does a little of everything."""
+    made = archive("java").with_suffix(f".{os.getpid()}")  # judges run at the same time
+    if archive("java").exists():
+        return
+    command = _java_command(f"-XX:ArchiveClassesAtExit={made}", home="java") + [main_class, *map(str, args)]
+    subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=90, check=True)
+    made.rename(archive("java"))
 
 
 def java(main_class: str, *args, stdin: str = "", timeout: float = 90, fails: bool | None = False) -> str:

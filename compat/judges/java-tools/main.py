@@ -9,8 +9,9 @@ import tempfile
 
 import share  # for its checks
 import transactions  # for its checks
-from harness import TOOLS, await_that, bootstrap, check, equal, events, java, java_version, main, matches, running, tool, topic
+from harness import TOOLS, alone, await_that, bootstrap, check, equal, events, java, java_version, main, matches, running, share_classes, tool, topic
 from topics import consume, create, produce
+
 
 def json_file(content) -> str:
     with tempfile.NamedTemporaryFile("w", suffix=".json", delete=False) as f:
@@ -227,7 +228,7 @@ def features():
     matches(lower, "Could not downgrade group.version to 0")
 
 
-@check
+@alone
 def leader_election():
     t = create("leader-election")
     equal("elections", tool("LeaderElectionCommand", "--election-type", "preferred", "--all-topic-partitions").strip(), "")
@@ -287,4 +288,6 @@ def dump_log():
 
 
 if __name__ == "__main__":
+    latency = ["--topic", topic("classes"), "--num-records", 2, "--producer-acks", "all", "--record-size", 10]
+    share_classes(TOOLS + "EndToEndLatency", "--bootstrap-server", bootstrap(), *latency)
     main("Kafka's tools", java_version())

@@ -1,6 +1,6 @@
 """Transactions with Kafka's tools: those that end, and one that stays open."""
 
-from harness import TOOLS, await_that, bootstrap, check, equal, java, matches, running, tool, topic
+from harness import TOOLS, alone, await_that, bootstrap, check, equal, java, matches, running, tool, topic
 from topics import consume, create
 
 
@@ -19,7 +19,7 @@ def transactions():
     matches(tool("TransactionsCommand", "describe", "--transactional-id", topic("copier")), rf"^1\s+{topic('copier')}\s.*CompleteCommit")
 
 
-@check
+@alone
 def transactions_open():
     t, tid = create("open-transaction"), topic("stays-open")
     on_partition, on_id = ["--topic", t, "--partition", 0], ["--transactional-id", tid]
