@@ -50,7 +50,7 @@ func writeJudges(b *strings.Builder, all []judged) {
 
 Suites that others wrote for their own clients, and the tools that come with Kafka, each pinned and each with a broker of its own. A test
 that is neither on its suite's allow list nor passes fails the run; what is not applicable, and why, is in the suite's folder.
-Not here: aiokafka, whose source distribution leaves its tests out, and clients in Rust, for which nothing here installs a compiler.
+Not here: the tests of aiokafka, which its source distribution leaves out.
 
 | suite | version | passed | known failures | not applicable |
 |---|---|--:|--:|--:|

@@ -12,7 +12,8 @@ import (
 
 // judges are the directories of the suites that others wrote, or wrote the programs of, in the order of the report card.
 var judges = []string{
-	"judges/kgo", "judges/confluent-kafka-go", "judges/sarama", "judges/kafka-go", "judges/java-tools", "judges/streams", "judges/connect",
+	"judges/kgo", "judges/confluent-kafka-go", "judges/sarama", "judges/kafka-go", "judges/rskafka", "judges/java-tools",
+	"judges/streams", "judges/connect",
 }
 
 // expectation says how the tests of a judge that match a pattern end.

@@ -18,7 +18,7 @@ import (
 
 // suites are the directories of the clients, in the order of the report card.
 var suites = []string{
-	"kcat", "java", "python/confluent-kafka", "python/kafka-python", "python/aiokafka", "kafkajs", "go/franz-go", "go/sarama", "go/kafka-go",
+	"kcat", "java", "python/confluent-kafka", "python/kafka-python", "python/aiokafka", "kafkajs", "go/franz-go", "go/sarama", "go/kafka-go", "rust/rskafka",
 }
 
 // suiteTimeout bounds one suite. The checks have deadlines of their own; this is for a suite that hangs for all that.

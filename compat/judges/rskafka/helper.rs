@@ -1,0 +1,12 @@
+// Stands for a client that is not here.
+
+use rskafka::{client::partition::Compression, record::{Record, RecordAndOffset}};
+
+pub async fn produce(_: &[String], _: Vec<(String, i32, Record)>, _: Compression) -> Vec<i64> {
+    unimplemented!()
+}
+
+pub async fn consume(_: &[String], _: &str, _: i32, _: usize) -> Vec<RecordAndOffset> {
+    unimplemented!()
+}
+
