@@ -1,11 +1,12 @@
 // Gotest runs the tests of somebody else's package, compiled by go test -c, and prints one JSON line for each, as the
 // suites of compat do. Which ones it runs is in COMPAT_TESTS.
 //
-// What failed, or did not end because another test took the process with it, is run a second time, alone. A test that
-// passes then counts as passed, with the first failure as its detail: these suites count on time, and their own projects
-// run them the same way.
+// What failed, or did not end because another test took the process with it, is run a second time, alone, unless the allow
+// list expects that. A test that passes then counts as passed, with the first failure as its detail: these suites count on
+// time, and their own projects run them the same way.
 //
-// A subtest that the allow list names, as TestA/sub, is not run as a part of its test, but by itself or not at all.
+// A subtest that the allow list names, as TestA/sub, is not run as a part of its test, but by itself or not at all. If the
+// list names only subtests of a test, all of them, the test is run with them together, and a line printed for each.
 package main
 
 import (
@@ -42,7 +43,31 @@ type suite struct {
 	dir     string // the package's directory, which its tests expect to be in
 	timeout time.Duration
 	flags   []string
-	listed  []string // names and patterns of the allow list
+	listed  allowList
+}
+
+// allowList is the names and patterns of the tests that somebody knows of, with what is expected of them: pass, fail or na.
+type allowList []struct{ pattern, outcome string }
+
+// covers reports whether a line names the test, with one of the outcomes if there are any.
+func (l allowList) covers(name string, outcomes ...string) bool {
+	for _, e := range l {
+		ok, err := path.Match(e.pattern, name)
+		if ok && err == nil && (len(outcomes) == 0 || slices.Contains(outcomes, e.outcome)) {
+			return true
+		}
+	}
+	return false
+}
+
+// spelledOut reports whether the list names a test by nothing but its subtests.
+func (l allowList) spelledOut(test string) bool {
+	for _, e := range l {
+		if strings.HasPrefix(e.pattern, test+"/") {
+			return !l.covers(test)
+		}
+	}
+	return false
 }
 
 // result is how a test ended.
@@ -76,19 +101,23 @@ func main() {
 	}
 }
 
-// readAllow reads the names and patterns of an allow list.
-func readAllow(file string) ([]string, error) {
+// readAllow reads an allow list.
+func readAllow(file string) (allowList, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
 	}
-	var listed []string
-	for l := range strings.Lines(string(text)) {
-		if fields := strings.Fields(l); len(fields) > 0 && !strings.HasPrefix(fields[0], "#") {
-			listed = append(listed, fields[0])
+	return parseAllow(string(text)), nil
+}
+
+func parseAllow(text string) allowList {
+	var listed allowList
+	for l := range strings.Lines(text) {
+		if fields := strings.Fields(l); len(fields) > 1 && !strings.HasPrefix(fields[0], "#") {
+			listed = append(listed, struct{ pattern, outcome string }{fields[0], fields[1]})
 		}
 	}
-	return listed, nil
+	return listed
 }
 
 // report runs the tests with the given names and prints a line for each, and one for every test that is not listed.
@@ -97,17 +126,16 @@ func (s *suite) report(out *json.Encoder, names []string) error {
 	if err != nil {
 		return err
 	}
-	for _, name := range unlisted {
-		_ = out.Encode(line(name, result{"fail", "the allow list does not name it"}))
-	}
-	whole := slices.DeleteFunc(slices.Clone(names), isSub)
-	results, err := s.run(s.timeout, "^("+strings.Join(whole, "|")+")$", skipPattern(s.listed))
+	results, err := s.run(s.timeout, "^("+strings.Join(s.listed.together(names), "|")+")$", s.listed.skipPattern())
 	if err != nil {
 		return err
 	}
+	for _, name := range append(unlisted, s.listed.unknownSubs(results)...) {
+		_ = out.Encode(line(name, result{"fail", "the allow list does not name it"}))
+	}
 	for _, name := range names {
 		first := results[name]
-		if first.outcome == "pass" || first.outcome == "na" {
+		if first.outcome == "pass" || first.outcome == "na" || first.outcome == "fail" && s.listed.covers(name, "fail") {
 			_ = out.Encode(line(name, first))
 			continue
 		}
@@ -121,6 +149,31 @@ func (s *suite) report(out *json.Encoder, names []string) error {
 		_ = out.Encode(line(name, second))
 	}
 	return nil
+}
+
+// together are the tests that are run in one process, so that those with the given names are.
+func (l allowList) together(names []string) []string {
+	var tests []string
+	for _, name := range names {
+		test := testOf(name)
+		if (name == test || l.spelledOut(test)) && !slices.Contains(tests, test) {
+			tests = append(tests, test)
+		}
+	}
+	return tests
+}
+
+// unknownSubs are the subtests that were run although the list, which spells their test out, does not name them.
+func (l allowList) unknownSubs(results map[string]result) []string {
+	var names []string
+	for name := range results {
+		test, sub, _ := strings.Cut(name, "/")
+		if sub != "" && !strings.Contains(sub, "/") && l.spelledOut(test) && !l.covers(name) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 func line(name string, r result) map[string]string {
@@ -141,11 +194,7 @@ func (s *suite) unlisted() ([]string, error) {
 	}
 	var names []string
 	for _, name := range strings.Fields(string(list)) {
-		listed := slices.ContainsFunc(s.listed, func(p string) bool {
-			ok, err := path.Match(p, name)
-			return ok && err == nil
-		})
-		if strings.HasPrefix(name, "Test") && !listed {
+		if strings.HasPrefix(name, "Test") && !s.listed.covers(name) && !s.listed.spelledOut(name) {
 			names = append(names, name)
 		}
 	}
@@ -163,7 +212,7 @@ type event struct {
 func (s *suite) runAlone(name string) (result, error) {
 	skip := ""
 	if !isSub(name) {
-		skip = skipPattern(s.listed)
+		skip = s.listed.skipPattern()
 	}
 	results, err := s.run(againTimeout, runPattern(name), skip)
 	return results[name], err
@@ -171,6 +220,12 @@ func (s *suite) runAlone(name string) (result, error) {
 
 // isSub reports whether a name is that of a subtest.
 func isSub(name string) bool { return strings.Contains(name, "/") }
+
+// testOf is the test that a subtest is of, or the test itself.
+func testOf(name string) string {
+	test, _, _ := strings.Cut(name, "/")
+	return test
+}
 
 // runPattern is the -test.run for one test or subtest.
 func runPattern(name string) string {
@@ -181,12 +236,12 @@ func runPattern(name string) string {
 	return strings.Join(levels, "/")
 }
 
-// skipPattern is the -test.skip that keeps listed subtests out of their tests.
-func skipPattern(listed []string) string {
+// skipPattern is the -test.skip that keeps listed subtests out of their tests: all but those of a test that is spelled out.
+func (l allowList) skipPattern() string {
 	var patterns []string
-	for _, name := range listed {
-		if isSub(name) {
-			patterns = append(patterns, runPattern(name))
+	for _, e := range l {
+		if isSub(e.pattern) && (e.outcome == "na" || !l.spelledOut(testOf(e.pattern))) {
+			patterns = append(patterns, runPattern(e.pattern))
 		}
 	}
 	return strings.Join(patterns, "|")

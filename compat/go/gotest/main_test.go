@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"testing"
 )
@@ -34,14 +35,38 @@ not JSON
 }
 
 func TestListedSubtestsAreKeptOutOfTheirTests(t *testing.T) {
-	listed := []string{"TestA", "TestA/a(b)", "TestB*", "TestC/verify*"}
-	if got, want := skipPattern(listed), `^TestA$/^a\(b\)$|^TestC$/^verify.*$`; got != want {
+	listed := parseAllow("TestA pass\nTestA/a(b) fail known\nTestB* pass\nTestC* pass\nTestC/verify* na never\n")
+	if got, want := listed.skipPattern(), `^TestA$/^a\(b\)$|^TestC$/^verify.*$`; got != want {
 		t.Errorf("skip %s, want %s", got, want)
 	}
 	if got, want := runPattern("TestA"), "^TestA$"; got != want {
 		t.Errorf("run %s, want %s", got, want)
 	}
-	if got := skipPattern([]string{"TestA"}); got != "" {
+	if got := parseAllow("# TestB/sub\nTestA pass\n").skipPattern(); got != "" {
 		t.Errorf("skip %q of a list without subtests", got)
+	}
+	if got, want := listed.together([]string{"TestA", "TestA/a(b)", "TestB1"}), []string{"TestA", "TestB1"}; !slices.Equal(got, want) {
+		t.Errorf("together %v, want %v", got, want)
+	}
+}
+
+// A suite is a test whose subtests are what somebody wants to know of.
+func TestSubtestsThatSpellTheirTestOutAreRunTogether(t *testing.T) {
+	listed := parseAllow("TestSuite/One pass\nTestSuite/Two fail known\nTestSuite/No* na never\nTestA pass\n")
+	if !listed.spelledOut("TestSuite") || listed.spelledOut("TestA") || listed.spelledOut("TestSuit") {
+		t.Error("not TestSuite alone is spelled out")
+	}
+	if got, want := listed.skipPattern(), `^TestSuite$/^No.*$`; got != want {
+		t.Errorf("skip %s, want %s", got, want)
+	}
+	if got, want := listed.together([]string{"TestSuite/One", "TestA", "TestSuite/Two"}), []string{"TestSuite", "TestA"}; !slices.Equal(got, want) {
+		t.Errorf("together %v, want %v", got, want)
+	}
+	results := map[string]result{"TestSuite": {}, "TestSuite/One": {}, "TestSuite/One/part": {}, "TestSuite/New": {}, "TestA/sub": {}}
+	if got, want := listed.unknownSubs(results), []string{"TestSuite/New"}; !slices.Equal(got, want) {
+		t.Errorf("unknown %v, want %v", got, want)
+	}
+	if !listed.covers("TestSuite/Two", "fail") || listed.covers("TestSuite/One", "fail") || listed.covers("TestSuite/New") {
+		t.Error("what the list says of the subtests is not what it covers")
 	}
 }
