@@ -132,6 +132,12 @@ def tool(name: str, *args, **options) -> str:
     return java(TOOLS + name, "--bootstrap-server", bootstrap(), *args, **options)
 
 
+def consume(t: str, count: int, *args, timeout_ms: int = 30000) -> list[str]:
+    """What a console consumer prints of the first records of a topic."""
+    out = tool("consumer.ConsoleConsumer", "--topic", t, "--from-beginning", "--max-messages", count, "--timeout-ms", timeout_ms, *args)
+    return [line for line in out.splitlines() if not line.startswith(("Processed a total", "The consumer rebalance"))]
+
+
 @contextlib.contextmanager
 def running(name: str, *args):
     """A tool that runs beside the block, which is given its process, and is killed at its end."""

@@ -9,8 +9,8 @@ import tempfile
 
 import share  # for its checks
 import transactions  # for its checks
-from harness import TOOLS, alone, await_that, bootstrap, check, equal, events, java, java_version, main, matches, running, share_classes, tool, topic
-from topics import consume, create, produce
+from harness import TOOLS, alone, await_that, bootstrap, check, consume, equal, events, java, java_version, main, matches, running, share_classes, tool, topic
+from topics import create, produce
 
 
 def json_file(content) -> str:

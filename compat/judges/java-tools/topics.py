@@ -1,4 +1,4 @@
-"""Topics that the checks make, write and read with the tools themselves."""
+"""Topics that the checks make and write with the tools themselves."""
 
 from harness import tool, topic
 
@@ -16,8 +16,3 @@ def create(name: str, partitions: int = 1, **configs) -> str:
 
 def produce(t: str, *lines: str) -> None:
     tool("ConsoleProducer", "--topic", t, stdin="".join(f"{line}\n" for line in lines))
-
-
-def consume(t: str, count: int, *args, timeout_ms: int = 30000) -> list[str]:
-    out = tool("consumer.ConsoleConsumer", "--topic", t, "--from-beginning", "--max-messages", count, "--timeout-ms", timeout_ms, *args)
-    return [line for line in out.splitlines() if not line.startswith(("Processed a total", "The consumer rebalance"))]

@@ -1,7 +1,7 @@
 """Transactions with Kafka's tools: those that end, and one that stays open."""
 
-from harness import TOOLS, alone, await_that, bootstrap, check, equal, java, matches, running, tool, topic
-from topics import consume, create
+from harness import TOOLS, alone, await_that, bootstrap, check, consume, equal, java, matches, running, tool, topic
+from topics import create
 
 
 @check
@@ -41,7 +41,7 @@ def transactions_open():
     matches(described(), r"^\d+\s+0\s+0\s+\d+\s+\d+\s+None\s*$")
     again = tool("TransactionsCommand", "abort", *on_partition, "--start-offset", 0, fails=True)
     matches(again, f"Could not find any open transactions starting at offset 0 on partition {t}-0")
-    equal("what was committed", consume(t, 1, "--isolation-level", "read_committed", timeout_ms=3000), [])
+    equal("what was committed", consume(t, 1, "--partition", 0, "--isolation-level", "read_committed", timeout_ms=5000), [])
     tool("TransactionsCommand", "forceTerminateTransaction", "--transactionalId", tid)
     matches(tool("TransactionsCommand", "describe", *on_id), rf"^1\s+{tid}\s+\d+\s+[1-9]\d*\s+Empty\s")
 
