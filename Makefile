@@ -77,6 +77,10 @@ crash: ## Kill a loaded broker ROUNDS=1000 times, and one with delayed records a
 history: ## Disturb a broker ROUNDS=1000 times and have everything its clients were told checked
 	$(GO) test ./e2e -count=1 -timeout 0 -v -run ClientsSeeNothing -args -history-rounds $(ROUNDS)
 
+.PHONY: soak
+soak: ## Run everything at once on one broker, disturb it ROUNDS=1000 times, and compare everything with everything
+	$(GO) test ./e2e -count=1 -timeout 0 -v -run EverythingAtOnce -args -soak.rounds $(ROUNDS)
+
 .PHONY: fuzz-short
 fuzz-short: ## Fuzz the protocol for five minutes in all, on every core: what continuous integration does
 	$(MAKE) fuzz PKG='./protocol/...' FUZZTIME=75s

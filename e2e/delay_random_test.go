@@ -47,7 +47,7 @@ func TestDelayedRecordsSurviveRandomKill9(t *testing.T) {
 	defer stop()
 	var group sync.WaitGroup
 	for w := range workers {
-		steerer := newSteerer(t, b, l, w, int32(w%partitions))
+		steerer := newSteerer(t, b, l, "random", w, int32(w%partitions))
 		group.Go(func() { steerer.run(ctx, working) })
 	}
 	adm := kadm.NewClient(client(t, b))
@@ -126,6 +126,7 @@ type steerer struct {
 	b         *testnet.Broker
 	l         *ledger
 	rng       *rand.Rand
+	topic     string
 	name      int
 	partition int32
 	produce   *kgo.Client
@@ -133,6 +134,10 @@ type steerer struct {
 	cancel *kgo.Client
 	made   int
 	live   []live
+	// delay is how long, in milliseconds, a record is to wait; pace is between two steps.
+	delay func(*rand.Rand) int64
+	level bool // whether some ask for the first of delay.levels, a second
+	pace  time.Duration
 }
 
 // live is a record that may still be pending.
@@ -142,21 +147,23 @@ type live struct {
 	r   *kgo.Record
 }
 
-func newSteerer(t *testing.T, b *testnet.Broker, l *ledger, name int, partition int32) *steerer {
+func newSteerer(t *testing.T, b *testnet.Broker, l *ledger, topic string, name int, partition int32) *steerer {
 	options := []kgo.Opt{
 		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(3 * time.Millisecond),
 		kgo.RetryBackoffFn(func(int) time.Duration { return 20 * time.Millisecond }),
 		kgo.ProducerBatchCompression([]kgo.CompressionCodec{kgo.NoCompression(), kgo.ZstdCompression(), kgo.Lz4Compression()}[name%3]),
 	}
 	return &steerer{
-		b: b, l: l, name: name, partition: partition, rng: rand.New(rand.NewPCG(uint64(*seed), uint64(100+name))),
+		b: b, l: l, topic: topic, name: name, partition: partition, rng: rand.New(rand.NewPCG(uint64(*seed), uint64(100+name))),
+		delay:   func(rng *rand.Rand) int64 { return 100 + rng.Int64N(4000) },
+		level:   true,
 		produce: client(t, b, options...), cancel: client(t, b, options...),
 	}
 }
 
 // run works until working ends; what was begun is carried to its end.
 func (s *steerer) run(ctx, working context.Context) {
-	for working.Err() == nil {
+	for ; working.Err() == nil; time.Sleep(s.pace) {
 		switch n := s.rng.IntN(10); {
 		case n < 6 || len(s.live) == 0:
 			s.send(ctx)
@@ -177,7 +184,7 @@ func (s *steerer) send(ctx context.Context) {
 	for range 1 + s.rng.IntN(20) {
 		if s.rng.IntN(4) == 0 {
 			key := fmt.Appendf(nil, "other %d", s.rng.IntN(10))
-			records = append(records, &kgo.Record{Topic: "random", Partition: s.partition, Key: key, Value: make([]byte, s.rng.IntN(2000))})
+			records = append(records, &kgo.Record{Topic: s.topic, Partition: s.partition, Key: key, Value: make([]byte, s.rng.IntN(2000))})
 			continue
 		}
 		next := s.next()
@@ -210,8 +217,11 @@ func (s *steerer) send(ctx context.Context) {
 func (s *steerer) next() live {
 	s.made++
 	id := fmt.Sprintf("w%d-%05d", s.name, s.made)
-	r := s.l.record("random", id, s.partition, 0)
-	r.Headers[1] = kgo.RecordHeader{Key: "morrow-delay", Value: strconv.AppendInt(nil, 100+s.rng.Int64N(4000), 10)}
+	r := s.l.record(s.topic, id, s.partition, 0)
+	r.Headers[1] = kgo.RecordHeader{Key: "morrow-delay", Value: strconv.AppendInt(nil, s.delay(s.rng), 10)}
+	if s.level && s.rng.IntN(8) == 0 {
+		r.Headers[1] = kgo.RecordHeader{Key: "morrow-delay-level", Value: []byte("1")}
+	}
 	return live{id: id, r: r}
 }
 
@@ -288,7 +298,7 @@ func lost(err error) bool {
 // steerOne cancels or moves a record over the API.
 func (s *steerer) steerOne(ctx context.Context) {
 	one := s.take()
-	path := "/random/" + strconv.Itoa(int(s.partition)) + "/" + strconv.FormatInt(one.r.Offset, 10)
+	path := "/" + s.topic + "/" + strconv.Itoa(int(s.partition)) + "/" + strconv.FormatInt(one.r.Offset, 10)
 	var moved struct {
 		Ticket int64
 		Due    int64 `json:"due_ms"`
@@ -298,7 +308,7 @@ func (s *steerer) steerOne(ctx context.Context) {
 	if s.rng.IntN(2) == 0 {
 		err = api(ctx, s.b, http.MethodDelete, path, nil, nil)
 	} else {
-		err = api(ctx, s.b, http.MethodPost, path+"/move", map[string]int{"delay_ms": s.rng.IntN(1500)}, &moved)
+		err = api(ctx, s.b, http.MethodPost, path+"/move", map[string]int64{"delay_ms": s.delay(s.rng)}, &moved)
 		f, ticket, due = pending, moved.Ticket, moved.Due
 	}
 	switch {

@@ -35,13 +35,17 @@ type historian struct {
 	t   *testing.T
 	b   *testnet.Broker
 	rec *history.Recorder
+	// partitions is how many the topic has; it may grow.
+	partitions atomic.Int32
 
 	mu     sync.Mutex
 	errors map[string]int // guarded by mu: what producers were told, how often
 }
 
 func newHistorian(t *testing.T, b *testnet.Broker) *historian {
-	return &historian{t: t, b: b, rec: new(history.Recorder), errors: map[string]int{}}
+	h := &historian{t: t, b: b, rec: new(history.Recorder), errors: map[string]int{}}
+	h.partitions.Store(historyPartitions)
+	return h
 }
 
 func (h *historian) client(opts ...kgo.Opt) *kgo.Client {
@@ -50,6 +54,7 @@ func (h *historian) client(opts ...kgo.Opt) *kgo.Client {
 		kgo.DefaultProduceTopic(historyTopic),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.ProducerLinger(2 * time.Millisecond),
+		kgo.MetadataMaxAge(time.Second), // partitions that are added are seen
 		kgo.MaxBufferedRecords(200),
 		kgo.RetryBackoffFn(func(int) time.Duration { return 20 * time.Millisecond }),
 		kgo.FetchMaxWait(100 * time.Millisecond),
@@ -96,7 +101,7 @@ func (h *historian) produce(ctx, working context.Context, name string, g history
 	}
 	cl, rng := h.client(opts...), rand.New(rand.NewPCG(seed, 1))
 	for seq := 1; working.Err() == nil; seq++ {
-		h.send(ctx, cl, history.Send{Producer: name, Seq: seq, Partition: rng.Int32N(historyPartitions), Guarantee: g}, nil)
+		h.send(ctx, cl, history.Send{Producer: name, Seq: seq, Partition: rng.Int32N(h.partitions.Load()), Guarantee: g}, nil)
 		time.Sleep(time.Duration(rng.IntN(6)) * time.Millisecond)
 	}
 	_ = cl.Flush(ctx) // what has no answer then is unknown
@@ -110,7 +115,7 @@ func (h *historian) delay(ctx, working context.Context, name string, seed uint64
 		cancel, wait := rng.IntN(4) == 0, time.Duration(rng.IntN(1500))*time.Millisecond
 		cancels.Add(1)
 		h.send(ctx, cl, history.Send{
-			Producer: name, Seq: seq, Partition: rng.Int32N(historyPartitions), Guarantee: history.Idempotent,
+			Producer: name, Seq: seq, Partition: rng.Int32N(h.partitions.Load()), Guarantee: history.Idempotent,
 			Delay: time.Duration(50+rng.IntN(2500)) * time.Millisecond,
 		}, func(r *kgo.Record, err error) {
 			if err != nil || !cancel {
@@ -156,7 +161,7 @@ func (h *historian) transaction(ctx context.Context, cl *kgo.Client, id, name st
 	var failed atomic.Pointer[error]
 	for range 1 + rng.IntN(8) {
 		*seq++
-		s := history.Send{Producer: name, Seq: *seq, Partition: rng.Int32N(historyPartitions), Guarantee: history.Transactional, Txn: id}
+		s := history.Send{Producer: name, Seq: *seq, Partition: rng.Int32N(h.partitions.Load()), Guarantee: history.Transactional, Txn: id}
 		if rng.IntN(6) == 0 {
 			s.Delay = time.Duration(50+rng.IntN(1000)) * time.Millisecond
 		}
@@ -172,8 +177,10 @@ func (h *historian) transaction(ctx context.Context, cl *kgo.Client, id, name st
 	}
 	time.Sleep(time.Duration(rng.IntN(30)) * time.Millisecond)
 	offsets := map[int32]int64{}
-	if err == nil && rng.IntN(2) == 0 && commitInTransaction(ctx, cl, name, offset) == nil {
-		offsets[0] = offset
+	if err == nil && rng.IntN(2) == 0 {
+		if err = commitInTransaction(ctx, cl, name, offset); err == nil { // else nobody knows whether it is part of the transaction
+			offsets[0] = offset
+		}
 	}
 	commit := err == nil && rng.IntN(4) > 0
 	ending(commit, "of-"+name, offsets)
@@ -320,7 +327,7 @@ func (h *historian) ask(working context.Context, groups ...string) {
 func (h *historian) positions(ctx context.Context, cl *kgo.Client, group string) {
 	begin := time.Now()
 	topic := kmsg.NewOffsetFetchRequestGroupTopic()
-	for p := range int32(historyPartitions) {
+	for p := range h.partitions.Load() {
 		topic.Partitions = append(topic.Partitions, p)
 	}
 	topic.Topic = historyTopic

@@ -84,7 +84,13 @@ func record(t *testing.T, binary string, during func(*testnet.Broker)) *history.
 	t.Helper()
 	b := testnet.Start(t, binary, "--set", "group.initial.rebalance.delay.ms=0")
 	createTopic(t, b, historyTopic, historyPartitions, map[string]string{"segment.bytes": "1048576"})
-	h := newHistorian(t, b)
+	return newHistorian(t, b).record(func() { during(b) })
+}
+
+// record writes down what clients see of the topic while something is done to the broker.
+func (h *historian) record(during func()) *history.History {
+	t := h.t
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	watching, stopWatching := context.WithCancel(ctx)
@@ -105,14 +111,14 @@ func record(t *testing.T, binary string, during func(*testnet.Broker)) *history.
 	watch.Go(func() { h.join(ctx, watching, "m1", 7) })
 	watch.Go(func() { h.ask(watching, "group", "of-t0", "of-t1") })
 
-	during(b)
+	during()
 	stopWorking()
 	stuck := time.AfterFunc(2*time.Minute, cancel)
 	work.Wait()
 	if !stuck.Stop() {
 		t.Error("the producers got no answers within two minutes of the last disturbance")
 	}
-	awaitQuiet(t, b)
+	awaitQuiet(t, h.b)
 	quiet := deadline(t, 2*time.Minute)
 	log, visible := h.everything(quiet, false), h.everything(quiet, true)
 	stopWatching()

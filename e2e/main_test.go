@@ -21,11 +21,17 @@ var (
 	seed   = flag.Int64("seed", 0, "seed of random tests; 0 takes one from the clock and prints it")
 
 	bin string
+
+	cleanups []func() // when all tests are over
 )
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	os.Exit(run(m))
+	code := run(m)
+	for _, f := range cleanups {
+		f()
+	}
+	os.Exit(code)
 }
 
 func run(m *testing.M) int {

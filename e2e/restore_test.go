@@ -111,10 +111,12 @@ func produceMixed(ctx context.Context, t *testing.T, cl *kgo.Client, due time.Ti
 // awaitConfirmed returns when nothing of the topics would be lost with the disk.
 func awaitConfirmed(ctx context.Context, t *testing.T, b *testnet.Broker, topics ...string) {
 	t.Helper()
+	var waiting []string
 	for {
 		var s struct {
 			Partitions []struct {
 				Topic     string `json:"topic"`
+				Partition int32  `json:"partition"`
 				Confirmed int64  `json:"confirmed"`
 				LogEnd    int64  `json:"log_end"`
 			} `json:"partitions"`
@@ -125,22 +127,21 @@ func awaitConfirmed(ctx context.Context, t *testing.T, b *testnet.Broker, topics
 		}
 		resp, err := http.DefaultClient.Do(req)
 		if err != nil {
-			t.Fatal(err)
+			t.Fatalf("%v; not confirmed were %q", err, waiting)
 		}
 		err = json.NewDecoder(resp.Body).Decode(&s)
 		resp.Body.Close()
 		if err != nil {
 			t.Fatal(err)
 		}
-		waiting := false
+		waiting = waiting[:0]
 		for _, p := range s.Partitions {
-			waiting = waiting || slices.Contains(topics, p.Topic) && p.Confirmed < p.LogEnd
+			if slices.Contains(topics, p.Topic) && p.Confirmed < p.LogEnd {
+				waiting = append(waiting, fmt.Sprintf("%s-%d from %d to %d", p.Topic, p.Partition, p.Confirmed, p.LogEnd))
+			}
 		}
-		if !waiting {
+		if len(waiting) == 0 {
 			return
-		}
-		if ctx.Err() != nil {
-			t.Fatalf("not confirmed: %+v", s)
 		}
 		time.Sleep(100 * time.Millisecond)
 	}

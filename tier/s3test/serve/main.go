@@ -16,7 +16,7 @@ func main() {
 		os.Exit(2)
 	}
 	output := os.Stdout
-	os.Stdout = os.Stderr // the server has something to say, too
+	os.Stdout = nil // the server has something to say, too
 	addr, err := s3gateway.Start(os.Args[1], os.Args[2], os.Getenv("AWS_ACCESS_KEY_ID"), os.Getenv("AWS_SECRET_ACCESS_KEY"))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
