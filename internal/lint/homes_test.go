@@ -28,7 +28,6 @@ var soleHomes = []home{
 	{"github.com/minio/crc64nvme", []string{"tier"}, "it is the checksum of an object"},
 	{"github.com/maypok86/otter", []string{"tier"}, "it is the chunk cache"},
 	{"go.etcd.io/bbolt", []string{"cluster/local"}, "cluster.Store is the seam"},
-	{"go.etcd.io/etcd", []string{"cluster/etcd"}, "cluster.Store is the seam"},
 	{"golang.org/x/sys", []string{"internal/vfs", "protocol", "cmd", "internal/bench"}, "system calls are files (vfs), sockets (protocol, bench) or the process (cmd)"},
 	{"os/exec", []string{"internal/testnet", "cmd"}, "the broker starts no processes"},
 	{"testing", []string{"internal/testnet", "internal/script", "tier/tiertest", "tier/proxytest"}, "production code links no test code"},
@@ -37,7 +36,7 @@ var soleHomes = []home{
 }
 
 // notEvenInTests are the libraries of soleHomes whose homes bind test files too.
-var notEvenInTests = []string{"log", "github.com/spf13/viper", "github.com/google/btree", "github.com/aws", "go.etcd.io/bbolt", "go.etcd.io/etcd"}
+var notEvenInTests = []string{"log", "github.com/spf13/viper", "github.com/google/btree", "github.com/aws", "go.etcd.io/bbolt"}
 
 // home is one line of soleHomes.
 type home struct {

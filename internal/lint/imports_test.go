@@ -14,40 +14,36 @@ import (
 //
 // Test files may import more; see mayImport.
 var importMap = []edges{
-	{"internal/assert", nil},
 	{"internal/vfs", nil},
 	{"internal/pace", nil},
 	{"internal/testnet", nil},
 	{"internal/script", nil},
 	{"internal/lint", nil},
 
-	{"log/record", []string{"internal/assert"}},
+	{"log/record", nil},
 	{"log/record/recordtest", []string{"log/record"}},
-	{"log/segment", []string{"log/record", "internal/vfs", "internal/assert"}},
-	{"log/producer", []string{"log/record", "internal/vfs"}},
-	{"log/compact", []string{"log/segment", "log/record", "internal/vfs"}},
-	{"log", []string{"log/record", "log/segment", "log/producer", "log/compact", "internal/vfs", "internal/assert"}},
+	{"log/segment", []string{"log/record", "internal/vfs"}},
+	{"log/producer", []string{"log/record"}},
+	{"log/compact", []string{"log/segment", "log/record"}},
+	{"log", []string{"log/record", "log/segment", "log/producer", "log/compact", "internal/vfs"}},
 
-	{"tier", []string{"log", "log/segment", "log/record", "internal/vfs", "internal/pace"}},
+	{"tier", []string{"log/record", "internal/vfs", "internal/pace"}},
 	{"tier/tiertest", []string{"tier"}},
 	{"tier/proxytest", nil},
-	{"delay", []string{"log", "log/record", "internal/vfs"}},
+	{"delay", []string{"log/record", "internal/vfs"}},
 
 	{"protocol", nil},
 	{"cluster/config", nil},
 	{"cluster", []string{"cluster/config"}},
 	{"cluster/local", []string{"cluster", "cluster/config", "internal/vfs"}},
-	{"cluster/etcd", []string{"cluster"}},
-	{"cluster/replica", []string{"cluster", "protocol", "log/record"}},
 
-	{"broker/auth", nil},
-	{"broker/coord", []string{"log/record"}},
+	{"broker/coord", nil},
 	{"broker/coord/coordtest", []string{"broker/coord"}},
-	{"broker/group", []string{"broker/coord", "log/record"}},
-	{"broker/txn", []string{"broker/coord", "log/record"}},
+	{"broker/group", []string{"broker/coord"}},
+	{"broker/txn", []string{"broker/coord"}},
 	{"broker/share", []string{"broker/coord"}},
 	{"broker/partition", []string{
-		"log", "log/segment", "log/record", "delay", "tier", "cluster", "cluster/config", "cluster/replica",
+		"log", "log/segment", "log/record", "delay", "tier", "cluster", "cluster/config",
 		"log/compact",  // it picks which partition is cleaned next
 		"broker/coord", // a partition is the journal of a coordinator's shard
 		"internal/vfs", "internal/pace",
@@ -60,23 +56,23 @@ var importMap = []edges{
 	{"broker/offsetcopy", []string{"broker/group", "cluster", "tier"}},
 	{"broker/restore", []string{"broker/coord", "broker/group", "cluster", "cluster/config", "cluster/local", "log", "log/producer", "log/record", "log/segment", "tier", "internal/vfs"}},
 	{"protocol/api", []string{
-		"protocol", "broker/auth", "broker/partition", "broker/group", "broker/share", "broker/txn",
+		"protocol", "broker/partition", "broker/group", "broker/share", "broker/txn",
 		"cluster", "cluster/config", "delay", "log", "log/record", "tier",
 	}},
 	{"broker", []string{
-		"broker/auth", "broker/coord", "broker/group", "broker/share", "broker/txn", "broker/partition", "broker/deadletter", "broker/inflight", "broker/offsetcopy", "broker/rest", "broker/remote", "broker/restore", "broker/schedules",
+		"broker/coord", "broker/group", "broker/share", "broker/txn", "broker/partition", "broker/deadletter", "broker/inflight", "broker/offsetcopy", "broker/rest", "broker/remote", "broker/restore", "broker/schedules",
 		"protocol", "protocol/api",
-		"cluster", "cluster/config", "cluster/local", "cluster/replica", "delay", "tier",
-		"log", "log/record", "log/segment", "log/producer", "internal/vfs", "internal/assert",
+		"cluster", "cluster/config", "cluster/local", "delay", "tier",
+		"log", "internal/vfs",
 	}},
 
 	{"internal/bench", []string{"log/record", "internal/vfs"}},
 	{"cmd/morrow", []string{
-		"broker", "broker/inflight", "broker/rest", "broker/remote", "broker/restore", "broker/schedules", "cluster/config", "cluster/local", "cluster/etcd", "tier", "log", "log/segment", "log/record", "internal/vfs",
+		"broker", "broker/inflight", "broker/rest", "broker/remote", "broker/restore", "broker/schedules", "cluster/config", "tier", "log", "log/segment", "log/record", "internal/vfs",
 		"internal/bench",
 	}},
 	{"e2e/history", nil},
-	{"e2e", []string{"e2e/history", "internal/testnet", "log/record"}},
+	{"e2e", []string{"e2e/history", "internal/testnet"}},
 	{"compat", []string{"internal/testnet"}},
 }
 
@@ -117,6 +113,30 @@ func TestImportMapIsOrdered(t *testing.T) {
 	for _, pkg := range slices.Concat(testOnly, slices.Collect(maps.Keys(testImports))) {
 		if !seen[pkg] {
 			t.Errorf("%s is not in the map", pkg)
+		}
+	}
+}
+
+// The map tells a reader what there is: no package that is only planned, and no edge that nobody needs any more.
+func TestImportMapHasNothingThatIsNotThere(t *testing.T) {
+	packages, edges := map[string]bool{}, map[[2]string]bool{}
+	for _, f := range sources(t) {
+		packages[f.pkg] = true
+		f.imports(func(importPath, _ string, _ *ast.ImportSpec) {
+			if to, local := strings.CutPrefix(importPath, modulePath+"/"); local {
+				edges[[2]string{f.pkg, to}] = true
+			}
+		})
+	}
+	for _, e := range importMap {
+		if !packages[e.pkg] {
+			t.Errorf("there is no package %s", e.pkg)
+			continue
+		}
+		for _, to := range e.to {
+			if !edges[[2]string{e.pkg, to}] {
+				t.Errorf("%s does not import %s", e.pkg, to)
+			}
 		}
 	}
 }

@@ -81,16 +81,21 @@ var moduleFiles = sync.OnceValues(func() ([]*file, error) {
 // eachFile calls do for every file of the module whose name ends so, with its path relative to the module. Nested modules
 // and the directories the go command ignores are not part of it.
 func eachFile(suffix string, do func(name string, text []byte) error) error {
+	return eachFileIn(".", suffix, do)
+}
+
+// eachFileIn does so for the files of a directory, which may be a nested module.
+func eachFileIn(dir, suffix string, do func(name string, text []byte) error) error {
 	root, err := filepath.Abs("../..")
 	if err != nil {
 		return err
 	}
-	return filepath.WalkDir(root, func(full string, d fs.DirEntry, err error) error {
+	return filepath.WalkDir(filepath.Join(root, dir), func(full string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
 		if d.IsDir() {
-			if full != root && skipped(full, d.Name()) {
+			if full != filepath.Join(root, dir) && skipped(full, d.Name()) {
 				return filepath.SkipDir
 			}
 			return nil
@@ -123,6 +128,23 @@ func sources(t *testing.T) []*file {
 	files, err := moduleFiles()
 	if err != nil {
 		t.Fatal(err)
+	}
+	return files
+}
+
+// nestedSources parses the modules below this one, whose tests documents name.
+func nestedSources(t *testing.T) []*file {
+	t.Helper()
+	var files []*file
+	for _, dir := range []string{"tier/s3test", "compat/go"} {
+		err := eachFileIn(dir, ".go", func(name string, src []byte) error {
+			f, err := parse(name, src)
+			files = append(files, f)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 	return files
 }
