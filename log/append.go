@@ -274,7 +274,7 @@ func aborted(c producer.Completed) segment.AbortedTxn {
 func (l *Log) writeFailed(err error) error {
 	var w *segment.WriteError
 	if errors.As(err, &w) && w.Undone && vfs.IsFull(err) {
-		return fmt.Errorf("%w: %w", ErrNoSpace, err)
+		return l.set.noSpace(err)
 	}
 	return l.fail(err)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"syscall"
@@ -365,6 +366,32 @@ func TestReserve(t *testing.T) {
 	check(t, err)
 	if !errors.Is(refused, ErrNoSpace) || u.Free < 60<<10 {
 		t.Fatalf("%d bytes are free: %v", u.Free, refused)
+	}
+}
+
+// Producers try again many times a second; whoever reads the log is told of a full disk once a minute.
+func TestAFullDiskIsSaid(t *testing.T) {
+	at := now
+	mem := vfs.NewMem()
+	var said strings.Builder
+	s := openSet(t, mem, "data", func(c *SetConfig) {
+		c.Logger, c.Now = slog.New(slog.NewTextHandler(&said, nil)), func() time.Time { return at }
+	})
+	defer s.Close()
+	l := openLog(t, s)
+	appendValue(t, l, "a")
+	mem.SetCapacity(1)
+	large := strings.Repeat("x", 64<<10)
+	for range 3 {
+		for range 10 {
+			if _, err := l.Append(1, at, plain(batch(0, 0, large))); !errors.Is(err, ErrNoSpace) {
+				t.Fatal(err)
+			}
+		}
+		at = at.Add(time.Minute)
+	}
+	if n := strings.Count(said.String(), "the disk is full"); n != 3 {
+		t.Errorf("said %d times: %s", n, &said)
 	}
 }
 

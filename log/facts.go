@@ -303,7 +303,7 @@ func (l *Log) storeChanged(durable bool, change func(f *facts)) (facts, error) {
 		l.factsDirty = true
 		l.mu.Unlock()
 		if durable {
-			return f, fmt.Errorf("%w: %w", ErrNoSpace, err)
+			return f, l.set.noSpace(err)
 		}
 		return f, nil // another time
 	}

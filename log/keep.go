@@ -2,6 +2,7 @@ package log
 
 import (
 	"context"
+	"fmt"
 	"time"
 )
 
@@ -86,8 +87,20 @@ func (s *Set) watchSpace() {
 		return
 	}
 	if full {
-		s.logger.Warn("disk is nearly full, appends of clients are refused", "dir", s.dir, "free", u.Free, "reserve", s.reserve)
+		s.logger.Warn("disk is nearly full, appends of clients are refused: less is free than disk.reserve.bytes", "dir", s.dir, "free", u.Free, "reserve", s.reserve)
 	} else {
 		s.logger.Info("disk has space again", "dir", s.dir, "free", u.Free)
 	}
+}
+
+// fullInterval is how often the log says that the disk is full: producers try again many times a second.
+const fullInterval = time.Minute
+
+// noSpace is the error for a write that the file system had no room for.
+func (s *Set) noSpace(err error) error {
+	now := s.now().UnixMilli()
+	if last := s.saidFull.Load(); (last == 0 || now-last >= fullInterval.Milliseconds() || now < last) && s.saidFull.CompareAndSwap(last, now) {
+		s.logger.Warn("the disk is full, an append was refused", "dir", s.dir, "err", err)
+	}
+	return fmt.Errorf("%w: %w", ErrNoSpace, err)
 }

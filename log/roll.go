@@ -77,7 +77,7 @@ func (l *Log) roll() error {
 	s, err := segment.Create(l.segmentOptions(), end, preallocated(cfg))
 	if err != nil {
 		if vfs.IsFull(err) {
-			return fmt.Errorf("%w: %w", ErrNoSpace, err)
+			return l.set.noSpace(err)
 		}
 		return l.fail(err)
 	}

@@ -21,7 +21,7 @@ import (
 // SetConfig is what a set of logs works with.
 type SetConfig struct {
 	FS         vfs.FS
-	Dir        string // made if it is missing; nothing else may use it
+	Dir        string // made if it is missing; files of other names in it are left alone
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer // may be nil
 	Now        func() time.Time      // nil: time.Now
@@ -47,8 +47,9 @@ type Set struct {
 	metrics *metrics
 	commits committer
 
-	full  atomic.Bool  // less than the reserve is free
-	spent atomic.Int64 // bytes written since that was looked at
+	full     atomic.Bool  // less than the reserve is free
+	spent    atomic.Int64 // bytes written since that was looked at
+	saidFull atomic.Int64 // when noSpace logged last, in milliseconds; 0: never
 
 	// waiters are *waiter to be used again. The pool is the set's own because a channel that was made in a synctest bubble
 	// must not leave it.

@@ -112,13 +112,6 @@ func (s shape) check(body []byte, version int16, flexible bool) (elements int, e
 	return w.elements, w.err
 }
 
-// walk is check and returns what follows the body.
-func (s shape) walk(body []byte, version int16, flexible bool) ([]byte, error) {
-	w := walker{p: body, version: version, flexible: flexible}
-	w.structure(s)
-	return w.p, w.err
-}
-
 // walker is a position in a body. After an error it stays where it is.
 type walker struct {
 	p        []byte

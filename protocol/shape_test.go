@@ -12,6 +12,13 @@ import (
 
 // Every request kmsg can encode, in every version and with random content, is
 // walked over exactly.
+// walk is check and returns what follows the body.
+func (s shape) walk(body []byte, version int16, flexible bool) ([]byte, error) {
+	w := walker{p: body, version: version, flexible: flexible}
+	w.structure(s)
+	return w.p, w.err
+}
+
 func TestShapesMatchWhatKmsgEncodes(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	for key, text := range shapes {
