@@ -72,9 +72,9 @@ func (img *Image) putGroups(c Change) {
 	if len(c.GroupConfigs) == 0 {
 		return
 	}
-	img.groups = maps.Clone(img.groups)
+	img.groups, img.resolvedGroup = maps.Clone(img.groups), maps.Clone(img.resolvedGroup)
 	putOverrides(img.groups, c.GroupConfigs)
-	img.resolveGroups()
+	img.resolveGroups(maps.Keys(c.GroupConfigs))
 }
 
 // putBrokerConfigs reports whether the configuration in force on this broker

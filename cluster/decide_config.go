@@ -143,11 +143,19 @@ func (op ConfigOp) applyList(scope config.Scope, values config.Values, below con
 		current = config.Inherited(scope, below).String(op.Name)
 	}
 	items, changed := config.SplitList(current), config.SplitList(op.Value)
+	there := make(map[string]bool, len(items)+len(changed)) // a request has room for millions
 	if op.Kind == OpSubtract {
-		items = slices.DeleteFunc(items, func(item string) bool { return slices.Contains(changed, item) })
-	} else {
 		for _, item := range changed {
-			if !slices.Contains(items, item) {
+			there[item] = true
+		}
+		items = slices.DeleteFunc(items, func(item string) bool { return there[item] })
+	} else {
+		for _, item := range items {
+			there[item] = true
+		}
+		for _, item := range changed {
+			if !there[item] {
+				there[item] = true
 				items = append(items, item)
 			}
 		}

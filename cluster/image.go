@@ -3,6 +3,7 @@ package cluster
 import (
 	"bytes"
 	"cmp"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -122,16 +123,20 @@ func (img *Image) resolveBroker() {
 	plain := config.ResolveTopic(img.Layers(img.node), nil)
 	img.plain = &plain
 	img.plainSchedule = img.resolveTopic(config.ScheduleValues(img.plain))
-	img.resolveGroups()
+	img.plainGroup = config.ResolveGroup(img.Layers(img.node), nil)
+	img.resolvedGroup = make(map[string]*config.Resolved, len(img.groups))
+	img.resolveGroups(maps.Keys(img.groups))
 }
 
-// resolveGroups works out the configs of groups, which share groups ask for with every request.
-func (img *Image) resolveGroups() {
+// resolveGroups works out the configs of these groups, which share groups ask for with every request.
+func (img *Image) resolveGroups(groups iter.Seq[string]) {
 	layers := img.Layers(img.node)
-	img.plainGroup = config.ResolveGroup(layers, nil)
-	img.resolvedGroup = make(map[string]*config.Resolved, len(img.groups))
-	for group, values := range img.groups {
-		img.resolvedGroup[group] = config.ResolveGroup(layers, values)
+	for group := range groups {
+		if values, ok := img.groups[group]; ok {
+			img.resolvedGroup[group] = config.ResolveGroup(layers, values)
+		} else {
+			delete(img.resolvedGroup, group)
+		}
 	}
 }
 
