@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -104,7 +105,7 @@ func (c *apiClient) explain(err error) error {
 		return fmt.Errorf("no answer from %s within %s", c.http, c.timeout)
 	case errors.As(err, &op) && op.Op == "dial":
 		return unreachable(op)
-	case errors.Is(err, io.EOF), strings.Contains(err.Error(), "malformed HTTP"):
+	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET), strings.Contains(err.Error(), "malformed HTTP"):
 		return fmt.Errorf("%s does not speak HTTP", c.http)
 	}
 	return err

@@ -173,7 +173,7 @@ func (f *benchFlags) run(cmd *cobra.Command, drive func(bench.Load) bench.Drive,
 	ctx := cmd.Context()
 	topic, err := bench.OpenTopic(ctx, f.load.Brokers, f.load.Topic, f.partitions, configs)
 	if err != nil {
-		return err
+		return f.explain(err)
 	}
 	if !f.keep {
 		defer func() {
@@ -198,6 +198,12 @@ func (f *benchFlags) run(cmd *cobra.Command, drive func(bench.Load) bench.Drive,
 		err = errors.Join(err, printMeasured(cmd.OutOrStdout(), *f.output, r, func(w io.Writer) { printReport(w, r) }))
 	}
 	return err
+}
+
+// explain says in one line what keeps the load from the brokers.
+func (f *benchFlags) explain(err error) error {
+	c := client{bootstrap: f.load.Brokers}
+	return c.explain(err)
 }
 
 // resolve turns the flags that are names into what they mean, and returns the configs of the topic.

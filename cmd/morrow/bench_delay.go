@@ -60,7 +60,7 @@ func (f *benchFlags) runDelay(cmd *cobra.Command, l bench.DelayLoad) (err error)
 	ctx := cmd.Context()
 	topic, err := bench.OpenTopic(ctx, l.Brokers, l.Topic, f.partitions, configs)
 	if err != nil {
-		return err
+		return f.explain(err)
 	}
 	if !f.keep {
 		defer func() {

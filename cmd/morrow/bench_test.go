@@ -88,6 +88,15 @@ func TestBenchTellsPeopleWhatItMeasured(t *testing.T) {
 	}
 }
 
+func TestBenchSaysThatThereIsNoBroker(t *testing.T) {
+	for _, args := range []string{"produce", "consume", "e2e", "delay"} {
+		code, stdout, stderr := execute(t, "bench", args, "-b", "127.0.0.1:1")
+		if want := "morrow: no broker at 127.0.0.1:1: connection refused\n"; code != 1 || stdout != "" || stderr != want {
+			t.Errorf("morrow bench %s: exit code %d: %s%s", args, code, stdout, stderr)
+		}
+	}
+}
+
 func TestBenchRefusesBadFlags(t *testing.T) {
 	for _, c := range []struct{ args, want string }{
 		{"produce --acks 3", `invalid value "3" for --acks: must be all, 1 or 0`},

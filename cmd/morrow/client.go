@@ -45,6 +45,9 @@ func (c *client) addTo(cmd *cobra.Command) {
 }
 
 func (c *client) check() error {
+	if len(c.bootstrap) == 0 || slices.Contains(c.bootstrap, "") {
+		return fmt.Errorf("invalid value %q for --bootstrap: must be host:port, or several with commas between", strings.Join(c.bootstrap, ","))
+	}
 	if c.timeout <= 0 {
 		return fmt.Errorf("invalid value %q for --timeout: must be a duration above zero, such as 5s", c.timeout)
 	}

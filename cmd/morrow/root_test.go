@@ -79,12 +79,17 @@ func TestUnknownCommands(t *testing.T) {
 		{"schedule move orders 0 7", `morrow: --due or --delay missing; usage: morrow schedule move TOPIC PARTITION TICKET --due TIME | --delay DURATION`},
 		{"schedule move orders 0 7 --due 1 --delay 1s", `morrow: --due and --delay exclude each other; usage: morrow schedule move TOPIC PARTITION TICKET --due TIME | --delay DURATION`},
 		{"tier sweep --log --delete", `morrow: --log and --delete exclude each other; usage: morrow tier sweep`},
+		{"topic list -b", `morrow: invalid value "" for --bootstrap: must be host:port, or several with commas between`},
 		{"tier ls --url file:///nowhere/at/all", `morrow: there is no directory /nowhere/at/all`},
 		{"topic describe", `morrow: argument missing; usage: morrow topic describe TOPIC...`},
 		{"group list -o yaml", `morrow: invalid value "yaml" for --output: must be text or json`},
 		{"group list --timeout 0s", `morrow: invalid value "0s" for --timeout: must be a duration above zero, such as 5s`},
 	} {
-		code, stdout, stderr := execute(t, strings.Fields(test.args)...)
+		args := strings.Fields(test.args)
+		if strings.HasSuffix(test.args, " -b") {
+			args = append(args, "")
+		}
+		code, stdout, stderr := execute(t, args...)
 		if code != 1 || stderr != test.want+"\n" || stdout != "" {
 			t.Errorf("morrow %s: exit code %d: %s%s\nwant %s", test.args, code, stdout, stderr, test.want)
 		}
