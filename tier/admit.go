@@ -26,16 +26,35 @@ func (t *Tier) Admitted() error {
 	return nil
 }
 
+// saidError is what the log said last about something that is tried again and again.
+type saidError struct {
+	text string
+	at   time.Time
+}
+
+// sayAgain is how often the log repeats an error that has not changed.
+const sayAgain = time.Minute
+
+// isNews reports whether err is to be said at this moment, and remembers it then.
+func (s *saidError) isNews(err error, now time.Time) bool {
+	if s.text == err.Error() && now.Sub(s.at) < sayAgain {
+		return false
+	}
+	s.text, s.at = err.Error(), now
+	return true
+}
+
 // admit probes the store until it passes, and then stays the owner, until ctx ends.
 func (t *Tier) admit(ctx context.Context) error {
 	probed := false
+	var said saidError
 	for failures := 0; ; {
 		me, err := t.admitOnce(ctx, &probed)
 		var owned *OwnedError
 		was := t.admitted.Load()
 		switch {
 		case err == nil:
-			failures = 0
+			failures, said = 0, saidError{}
 			t.admitted.Store(&admission{ok: true, owner: me})
 			if !was.ok {
 				t.logger.Info("tier: the store is in use", "bucket", t.bucket.String())
@@ -51,7 +70,9 @@ func (t *Tier) admit(ctx context.Context) error {
 				now.owner = owned.Owner
 			}
 			t.admitted.Store(&now)
-			t.logger.Warn("tier: the store cannot be used", "bucket", t.bucket.String(), "err", err)
+			if said.isNews(err, time.Now()) {
+				t.logger.Warn("tier: the store cannot be used, and is tried again", "bucket", t.bucket.String(), "err", err)
+			}
 		}
 		wait := ownerInterval
 		if failures > 0 {

@@ -1,15 +1,18 @@
 package main
 
 import (
+	"bytes"
 	"io"
 	"net/http"
 	"os"
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 )
 
-// Rules about metrics that do not exist never fire. And every metric of the tier is explained, with its help and one type.
+// Metrics are named as Prometheus asks for, which `promtool check metrics` would say too. Rules about metrics that do not exist never fire. And every metric of the tier is explained, with its help and one type.
 func TestMonitoringIsAboutMetricsThatExist(t *testing.T) {
 	b, _, _ := tieredBroker(t)
 	resp, err := http.Get("http://" + b.http + "/metrics")
@@ -24,6 +27,15 @@ func TestMonitoringIsAboutMetricsThatExist(t *testing.T) {
 	exists := map[string]bool{}
 	for _, m := range regexp.MustCompile(`(?m)^# HELP (morrow_\w+) \S`).FindAllStringSubmatch(string(text), -1) {
 		exists[m[1]] = true
+	}
+	problems, err := promlint.New(bytes.NewReader(text)).Lint()
+	if err != nil {
+		t.Error(err)
+	}
+	for _, p := range problems {
+		if strings.HasPrefix(p.Metric, "morrow_") {
+			t.Errorf("%s: %s", p.Metric, p.Text)
+		}
 	}
 	named := regexp.MustCompile(`morrow_\w+`)
 	rules, err := os.ReadFile("../../docs/monitoring/alerts.yml")
