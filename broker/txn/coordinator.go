@@ -45,6 +45,17 @@ type Config struct {
 	VerifyPartition bool          // transaction.partition.verification.enable
 }
 
+// DefaultConfig returns Kafka's defaults.
+func DefaultConfig() Config {
+	return Config{
+		MaxTimeout:      15 * time.Minute,
+		AbortInterval:   10 * time.Second,
+		IDExpiration:    7 * 24 * time.Hour,
+		ExpireInterval:  time.Hour,
+		VerifyPartition: true,
+	}
+}
+
 // Partition is a partition that a transaction holds. The id tells a topic from
 // another that has the name later.
 type Partition struct {

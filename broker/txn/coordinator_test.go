@@ -109,7 +109,7 @@ func start(t *testing.T) *running {
 
 func (r *running) run() {
 	r.registry = prometheus.NewRegistry()
-	r.Coordinator = New(kafkaDefaults, r.cluster, 2, slog.New(slog.DiscardHandler), r.registry, nil)
+	r.Coordinator = New(DefaultConfig, r.cluster, 2, slog.New(slog.DiscardHandler), r.registry, nil)
 	ctx, cancel := context.WithCancel(r.t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- r.Run(ctx) }()

@@ -31,7 +31,7 @@ type world struct {
 var started = time.UnixMilli(1_700_000_000_000).UTC()
 
 func newWorld() *world {
-	w := &world{cfg: kafkaDefaults(), journal: &coordtest.Journal{}, now: started, nextID: 1000}
+	w := &world{cfg: DefaultConfig(), journal: &coordtest.Journal{}, now: started, nextID: 1000}
 	w.load()
 	return w
 }
@@ -280,15 +280,4 @@ func partitions(a script.Args) []Partition {
 		ps = append(ps, p)
 	}
 	return ps
-}
-
-// kafkaDefaults are the defaults of the configs.
-func kafkaDefaults() Config {
-	return Config{
-		MaxTimeout:      15 * time.Minute,
-		AbortInterval:   10 * time.Second,
-		IDExpiration:    7 * 24 * time.Hour,
-		ExpireInterval:  time.Hour,
-		VerifyPartition: true,
-	}
 }
