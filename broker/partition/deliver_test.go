@@ -217,7 +217,7 @@ func TestLoadTakesAsMuchMemoryAsTheIndex(t *testing.T) {
 	if s := w.stats(w.partition("orders")); s.Pending != records {
 		t.Fatalf("%d are pending", s.Pending)
 	}
-	if bytes := (after.TotalAlloc - before.TotalAlloc) / records; bytes > 80 {
+	if bytes := (after.TotalAlloc - before.TotalAlloc) / records; bytes > 80 && !raceDetector {
 		t.Errorf("%d bytes were allocated per pending record", bytes)
 	}
 }

@@ -1,0 +1,6 @@
+//go:build race
+
+package partition
+
+// raceDetector says that allocations are not what they are without it.
+const raceDetector = true
