@@ -192,23 +192,17 @@ func (w *runWriter) finish() (runInfo, error) {
 }
 
 func (w *runWriter) writeKeys() error {
-	// Keys are few or many: counting them first costs a pass over what is sorted anyway.
-	n := 0
-	err := w.keys.each(func(_, _ []byte) error {
-		n++
+	if w.keys.count == 0 {
 		return nil
-	})
-	if err != nil || n == 0 {
-		return err
 	}
-	w.info.filter = newFilter(n)
+	w.info.filter = newFilter(w.keys.count)
 	var table encoder
 	flush := func() (err error) {
 		w.info.keys[len(w.info.keys)-1].offset, err = w.appendHidden(false, kindKeys, table)
 		table = table[:0]
 		return err
 	}
-	err = w.keys.each(func(name, value []byte) error {
+	err := w.keys.each(func(name, value []byte) error {
 		w.info.filter.add(string(name))
 		if len(table) == 0 {
 			w.info.keys = append(w.info.keys, keyFence{key: string(name)})

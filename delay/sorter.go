@@ -24,6 +24,7 @@ type sorter struct {
 	// maxBytes is how much is sorted in memory.
 	maxBytes int
 
+	count int // of all items
 	arena []byte
 	items []sorted
 	files []vfs.File
@@ -52,6 +53,7 @@ func (s *sorter) add(key, value []byte) error {
 			return err
 		}
 	}
+	s.count++
 	from := len(s.arena)
 	s.arena = append(s.arena, key...)
 	s.arena = append(s.arena, value...)
