@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/morrowmq/morrow/cluster/config"
+	"github.com/morrowmq/morrow/log"
 )
 
 const (
@@ -86,10 +87,10 @@ func (p *Partition) burden(distance int64) burden {
 	b := burden{p: p, near: p.near()}
 	segments := p.log.Segments()
 	from, _ := p.schedule.Replay()
-	b.replay = between(segments, from, math.MaxInt64)
+	b.replay = log.Between(segments, from, math.MaxInt64)
 	if b.replay > distance {
-		b.far = behind(segments, distance)
-		b.beyond = between(segments, from, b.far)
+		b.far = log.Behind(segments, distance)
+		b.beyond = log.Between(segments, from, b.far)
 	}
 	return b
 }

@@ -75,7 +75,7 @@ func (p *Partition) tend(ctx context.Context) error {
 	p.schedule.Copied(copied)
 	p.caughtUp()
 	from, to := p.schedule.Replay()
-	if p.schedule.CopyGate(math.MaxInt64) < expired || between(segments, from, to) > progressBytes {
+	if p.schedule.CopyGate(math.MaxInt64) < expired || log.Between(segments, from, to) > progressBytes {
 		if err := p.keeper.Progress(ctx, o.LogStart); err != nil {
 			return err
 		}
@@ -173,28 +173,6 @@ func (p *Partition) expired(o log.Offsets, segments []segment.Info) int64 {
 		end, total = s.End, total-s.Size
 	}
 	return end
-}
-
-// behind is about the offset that lies so many bytes before the end of the log.
-func behind(segments []segment.Info, bytes int64) int64 {
-	for i := len(segments) - 1; i >= 0; i-- {
-		s := segments[i]
-		if s.Size >= bytes && s.Size > 0 {
-			return s.End - int64(float64(s.End-s.Base)*float64(bytes)/float64(s.Size))
-		}
-		bytes -= s.Size
-	}
-	return 0
-}
-
-// between is about how many bytes lie between two offsets.
-func between(segments []segment.Info, from, to int64) (bytes int64) {
-	for _, s := range segments {
-		if low, high := max(from, s.Base), min(to, s.End); low < high {
-			bytes += int64(float64(s.Size) * float64(high-low) / float64(s.End-s.Base))
-		}
-	}
-	return bytes
 }
 
 // openKeeper reads what the schedule log knows.
