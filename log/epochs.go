@@ -19,13 +19,8 @@ func (l *Log) startEpoch(epoch int32) error {
 			return nil
 		}
 	}
-	// An epoch in which nothing was written leaves no trace.
 	before := l.epochs
-	kept := before
-	for len(kept) > 0 && kept[len(kept)-1].Start == l.end {
-		kept = kept[:len(kept)-1]
-	}
-	l.epochs = append(slices.Clip(kept), segment.Epoch{Epoch: epoch, Start: l.end})
+	l.epochs = begun(before, epoch, l.end)
 	l.mu.Unlock()
 	err := l.storeFacts(true)
 	if err != nil {
@@ -36,13 +31,36 @@ func (l *Log) startEpoch(epoch int32) error {
 	return err
 }
 
-// EpochEnd answers OffsetForLeaderEpoch (KIP-101, 279, 320): the largest epoch of this log that is not above
-// the one asked for, and the end of its batches, hidden ones included. Both are -1 if the epoch asked for is
-// above all, or undefined.
-func (l *Log) EpochEnd(epoch int32) (found int32, end int64) {
+// begun is what epochs become when another begins at the log end. One in which nothing was written leaves no trace.
+func begun(epochs []segment.Epoch, epoch int32, logEnd int64) []segment.Epoch {
+	for len(epochs) > 0 && epochs[len(epochs)-1].Start == logEnd {
+		epochs = epochs[:len(epochs)-1]
+	}
+	return append(slices.Clip(epochs), segment.Epoch{Epoch: epoch, Start: logEnd})
+}
+
+// EpochsIn are the epochs of the log, and the current one, which begins at the log end if nothing was written in it yet. The
+// caller must not change them.
+func (l *Log) EpochsIn(current int32) []segment.Epoch {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return epochEnd(l.epochs, epoch, l.end)
+	return l.epochsInLocked(current)
+}
+
+func (l *Log) epochsInLocked(current int32) []segment.Epoch {
+	if n := len(l.epochs); current < 0 || n > 0 && l.epochs[n-1].Epoch >= current {
+		return l.epochs
+	}
+	return begun(l.epochs, current, l.end)
+}
+
+// EpochEnd answers OffsetForLeaderEpoch (KIP-101, 279, 320) in the current epoch: the largest epoch of this log that is not above
+// the one asked for, and the end of its batches, hidden ones included. Both are -1 if the epoch asked for is
+// above all, or undefined.
+func (l *Log) EpochEnd(epoch, current int32) (found int32, end int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return epochEnd(l.epochsInLocked(current), epoch, l.end)
 }
 
 func epochEnd(epochs []segment.Epoch, epoch int32, logEnd int64) (int32, int64) {
@@ -58,13 +76,6 @@ func epochEnd(epochs []segment.Epoch, epoch int32, logEnd int64) (int32, int64) 
 		return epoch, epochs[0].Start
 	}
 	return epochs[i-1].Epoch, epochs[i].Start
-}
-
-// Epochs lists the leader epochs and where they begin.
-func (l *Log) Epochs() []segment.Epoch {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return slices.Clone(l.epochs)
 }
 
 // epochsFrom drops the epochs that end below start. The one start lies in begins there.

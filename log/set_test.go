@@ -267,7 +267,7 @@ func TestEpochs(t *testing.T) {
 		l = openLog(t, s)
 	}
 	check(t, l.TruncateTo(2))
-	equal(t, fmt.Sprint(l.Epochs()), "[{2 0}]")
+	equal(t, fmt.Sprint(l.EpochsIn(-1)), "[{2 0}]")
 	equal(t, fmt.Sprint(epochsFrom([]segment.Epoch{{Epoch: 1, Start: 0}, {Epoch: 2, Start: 10}, {Epoch: 3, Start: 20}}, 15)), "[{2 15} {3 20}]")
 }
 

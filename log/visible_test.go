@@ -73,7 +73,7 @@ func TestHiddenTail(t *testing.T) {
 }
 
 func epochOf(l *Log, epoch int32) string {
-	found, end := l.EpochEnd(epoch)
+	found, end := l.EpochEnd(epoch, -1)
 	return fmt.Sprint(found, " ", end)
 }
 

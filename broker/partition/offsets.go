@@ -90,9 +90,9 @@ func (p *Partition) at(offset int64) FoundOffset {
 	return FoundOffset{offset, -1, p.epochAt(offset)}
 }
 
-// epochAt is the leader epoch in which an offset was written, -1 if that is not known any more.
+// epochAt is the leader epoch in which an offset was written, or will be, -1 if that is not known any more.
 func (p *Partition) epochAt(offset int64) int32 {
-	epochs := p.log.Epochs()
+	epochs := p.log.EpochsIn(p.epoch.Load())
 	i := sort.Search(len(epochs), func(i int) bool { return epochs[i].Start > offset })
 	if i == 0 {
 		return -1

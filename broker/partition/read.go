@@ -132,7 +132,7 @@ func (p *Partition) diverging(r ReadRequest) (EpochEnd, error) {
 	if r.LastFetchedEpoch < 0 {
 		return none, nil
 	}
-	epoch, end := p.log.EpochEnd(r.LastFetchedEpoch)
+	epoch, end := p.EpochEnd(r.LastFetchedEpoch)
 	if o := p.log.Offsets(); epoch < 0 || r.Offset < o.LogStart {
 		return none, &log.OutOfRangeError{Offset: r.Offset, Start: o.LogStart, End: o.LogEnd}
 	}
@@ -144,7 +144,9 @@ func (p *Partition) diverging(r ReadRequest) (EpochEnd, error) {
 
 // EpochEnd returns the largest epoch not above the one asked for and the end of its
 // records, hidden ones included; -1, -1 if there is none.
-func (p *Partition) EpochEnd(epoch int32) (found int32, end int64) { return p.log.EpochEnd(epoch) }
+func (p *Partition) EpochEnd(epoch int32) (found int32, end int64) {
+	return p.log.EpochEnd(epoch, p.epoch.Load())
+}
 
 // Subscribe has wake, which should be 1-buffered, receive whenever there may be more to read.
 func (p *Partition) Subscribe(wake chan<- struct{}) { p.log.Subscribe(wake) }

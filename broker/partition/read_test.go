@@ -52,6 +52,58 @@ func TestReadChecksEpochs(t *testing.T) {
 	}
 }
 
+// A consumer is told the leader's epoch with the end of a log, and asks what became of it later, whether or not anything was
+// written in that epoch.
+func TestEpochInWhichNothingWasWritten(t *testing.T) {
+	w := newWorld(t)
+	topic := w.create("orders", 1)
+	p := w.partition("orders")
+	begun := func(end int64) {
+		t.Helper()
+		latest, err := p.ListOffset(context.Background(), Latest, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if latest.Offset != end || latest.LeaderEpoch != p.LeaderEpoch() {
+			t.Fatalf("latest is %+v, want %d in epoch %d", latest, end, p.LeaderEpoch())
+		}
+		r, err := p.Read(ReadRequest{Offset: latest.Offset, MaxBytes: 1000, LeaderEpoch: -1, LastFetchedEpoch: latest.LeaderEpoch})
+		if err != nil || r.Diverged() {
+			t.Fatalf("read at the end: %+v, %v", r, err)
+		}
+		r.Release()
+	}
+	ends := func(epoch, wantEpoch int32, wantEnd int64) {
+		t.Helper()
+		if found, end := p.EpochEnd(epoch); found != wantEpoch || end != wantEnd {
+			t.Errorf("epoch %d: %d ends at %d, want %d at %d", epoch, found, end, wantEpoch, wantEnd)
+		}
+	}
+
+	begun(0)
+	ends(0, 0, 0)
+	ends(1, -1, -1)
+	if earliest, err := p.ListOffset(context.Background(), Earliest, false); err != nil || earliest.LeaderEpoch != 0 {
+		t.Errorf("earliest is %+v, %v", earliest, err)
+	}
+
+	w.elect(topic.ID)
+	begun(0)
+	ends(0, 0, 0)
+	ends(1, 1, 0)
+	w.append(p, plain("a"))
+	w.commit()
+	ends(0, 0, 0)
+	ends(1, 1, 1)
+
+	w.elect(topic.ID)
+	w.elect(topic.ID)
+	begun(1)
+	ends(1, 1, 1)
+	ends(2, 1, 1)
+	ends(3, 3, 1)
+}
+
 // elect begins a new leader epoch of partition 0.
 func (w *world) elect(id cluster.TopicID) {
 	w.Helper()

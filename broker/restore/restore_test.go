@@ -85,7 +85,7 @@ func restoredOrders(t testing.TB, dir string, repeated int64) {
 		t.Fatalf("goes on at %d", o.LogEnd)
 	}
 	equal(t, []int64{o.LogStart, o.RealStart, o.VisibleEnd, o.LocalStart, o.DeleteBound}, []int64{0, 0, 4, o.LogEnd, o.LogEnd})
-	epoch, end := l.EpochEnd(7)
+	epoch, end := l.EpochEnd(7, 7)
 	if epoch != 7 || end < 1005 || end > o.LogEnd {
 		t.Fatalf("epoch %d ends at %d", epoch, end)
 	}

@@ -60,7 +60,7 @@ func TestListOffsets(t *testing.T) {
 		{topic: "orders", timestamp: 3001, offset: 4, time: now, epoch: 1, timestampIsRecent: true},
 		{topic: "orders", timestamp: now + 1e9, offset: -1, time: -1, epoch: -1},
 		{topic: "empty", timestamp: partition.Latest, offset: 0, time: -1, epoch: 0},
-		{topic: "empty", timestamp: partition.Earliest, offset: 0, time: -1, epoch: -1},
+		{topic: "empty", timestamp: partition.Earliest, offset: 0, time: -1, epoch: 0},
 		{topic: "empty", timestamp: partition.MaxTimestamp, offset: -1, time: -1, epoch: -1, since: 7},
 		{topic: "empty", timestamp: 0, offset: -1, time: -1, epoch: -1},
 	} {
