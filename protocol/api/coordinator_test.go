@@ -60,6 +60,15 @@ func TestFindCoordinatorOfWhatHasNone(t *testing.T) {
 			}
 		}
 	}
+	for v := int16(1); v <= 5; v++ {
+		req := groupRequest("g:AAAAAAAAAAAAAAAAAAAAAQ:0")
+		req.CoordinatorType, req.CoordinatorKeys = shareCoordinator, []string{req.CoordinatorKey}
+		resp := ask[*kmsg.FindCoordinatorResponse](c, v, req)
+		for _, found := range resp.Coordinators {
+			resp.ErrorCode = found.ErrorCode
+		}
+		wantCode(t, fmt.Sprintf("a share group before version 6, in %d", v), resp.ErrorCode, kerr.InvalidRequest)
+	}
 	if n := len(w.store.Image().Topics()); n != 0 {
 		t.Errorf("%d topics were made for nothing", n)
 	}

@@ -14,9 +14,10 @@ import (
 // FindCoordinator, key 10, versions 0-6.
 //
 // The first question for a coordinator creates the topic it keeps its state in and, unlike in Kafka, is answered at once. The coordinator of
-// a share-partition (type 2) is asked for by group:topic-id:partition.
+// a share-partition (type 2, since version 6) is asked for by group:topic-id:partition.
 
 const (
+	noCoordinator          = int8(-1)
 	groupCoordinator       = int8(0)
 	transactionCoordinator = int8(1)
 	shareCoordinator       = int8(2)
@@ -26,13 +27,17 @@ func (a *API) findCoordinator(_ context.Context, r *protocol.Request) protocol.R
 	req := r.Message.(*kmsg.FindCoordinatorRequest)
 	return func(ctx context.Context) (protocol.Answer, error) {
 		resp := req.ResponseKind().(*kmsg.FindCoordinatorResponse)
+		kind := req.CoordinatorType
+		if kind == shareCoordinator && req.Version < 6 {
+			kind = noCoordinator
+		}
 		if req.Version < 4 {
-			c := a.coordinator(ctx, req.CoordinatorType, req.CoordinatorKey, r.Conn.Listener)
+			c := a.coordinator(ctx, kind, req.CoordinatorKey, r.Conn.Listener)
 			resp.ErrorCode, resp.ErrorMessage, resp.NodeID, resp.Host, resp.Port = c.ErrorCode, c.ErrorMessage, c.NodeID, c.Host, c.Port
 			return protocol.Answer{Message: resp}, nil
 		}
 		for _, key := range req.CoordinatorKeys {
-			resp.Coordinators = append(resp.Coordinators, a.coordinator(ctx, req.CoordinatorType, key, r.Conn.Listener))
+			resp.Coordinators = append(resp.Coordinators, a.coordinator(ctx, kind, key, r.Conn.Listener))
 		}
 		return protocol.Answer{Message: resp}, nil
 	}
@@ -60,7 +65,7 @@ func (a *API) locateCoordinator(ctx context.Context, kind int8, key, listener st
 	case transactionCoordinator:
 		p, err = a.statePartition(ctx, cluster.TransactionsTopic, a.transactions.FindShard(key))
 	default:
-		err = coded(kerr.InvalidRequest, "there are no coordinators of type %d, expected 0 (group), 1 (transaction) or 2 (share group)", kind)
+		err = coded(kerr.InvalidRequest, "there are no coordinators of this type, expected 0 (group), 1 (transaction) or, since version 6, 2 (share group)")
 	}
 	if err != nil {
 		return "", -1, -1, err
