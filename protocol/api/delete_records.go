@@ -53,8 +53,8 @@ func (a *API) deleteBelow(ctx context.Context, topic string, number int32, offse
 	switch {
 	case err != nil:
 		return -1, err
-	case !p.Topic().Config.Delete:
-		return -1, kerr.PolicyViolation // only compaction removes records here
+	case p.Topic().Config.Compact && !p.Topic().Config.Delete:
+		return -1, kerr.PolicyViolation // only compaction removes records here; where nothing does, a client may (KIP-1161)
 	case offset < partition.Latest:
 		return -1, kerr.OffsetOutOfRange
 	}

@@ -129,6 +129,7 @@ func TestDeleteRecords(t *testing.T) {
 	w.create("orders", 1)
 	w.create("compacted", 1, "cleanup.policy", "compact")
 	w.create("both", 1, "cleanup.policy", "compact,delete")
+	w.create("kept", 1, "cleanup.policy", "")
 	w.elsewhere("moved")
 	c := w.connect()
 	c.produce("orders", values("a", "b", "c")...)
@@ -148,6 +149,7 @@ func TestDeleteRecords(t *testing.T) {
 		{name: "at the end", topic: "orders", offset: 3, low: 3},
 		{name: "compacted", topic: "compacted", offset: -1, low: -1, want: kerr.PolicyViolation},
 		{name: "compacted and deleted", topic: "both", offset: -1, low: 0},
+		{name: "without a policy", topic: "kept", offset: -1, low: 0},
 		{name: "internal", topic: cluster.OffsetsTopic, offset: -1, low: -1, want: kerr.InvalidTopicException},
 		{name: "schedule", topic: cluster.SchedulePrefix + "orders", offset: -1, low: -1, want: kerr.InvalidTopicException},
 		{name: "unknown", topic: "nowhere", offset: -1, low: -1, want: kerr.UnknownTopicOrPartition},
