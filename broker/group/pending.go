@@ -32,7 +32,7 @@ type verification struct {
 	own bool
 }
 
-// TxnOffsetCommit serves key 28, versions 0 to 5. The positions that name existing
+// TxnOffsetCommit serves key 28, versions 0 to 6. The positions that name existing
 // partitions and fit are pending together or not at all. verify asks the transaction
 // coordinator whether, or makes sure that, the journal's partition is part of the
 // transaction; its error is Kafka's.
@@ -43,9 +43,9 @@ func (c *Coordinator) TxnOffsetCommit(ctx context.Context, req *kmsg.TxnOffsetCo
 	for i := range req.Topics {
 		t, rt := &req.Topics[i], &resp.Topics[i]
 		*rt = kmsg.NewTxnOffsetCommitResponseTopic()
-		rt.Topic = t.Topic
+		rt.Topic, rt.TopicID = t.Topic, t.TopicID
 		rt.Partitions = make([]kmsg.TxnOffsetCommitResponseTopicPartition, len(t.Partitions))
-		topic := c.resolve(false, t.Topic, [16]byte{})
+		topic := c.resolve(req.Version >= 6, t.Topic, t.TopicID)
 		for j := range t.Partitions {
 			p, rp := &t.Partitions[j], &rt.Partitions[j]
 			rp.Partition = p.Partition

@@ -29,7 +29,7 @@ func (a *API) Routes() []protocol.Route {
 		{Key: 25, Min: 0, Max: 4, Start: from(t.AddOffsetsToTxn)},
 		{Key: 26, Min: 0, Max: 5, Start: from(t.EndTxn)},
 		{Key: 27, Min: 1, Max: 2, Start: from(t.WriteTxnMarkers)},
-		{Key: 28, Min: 0, Max: 5, Start: a.txnOffsetCommit},
+		{Key: 28, Min: 0, Max: 6, Start: a.txnOffsetCommit},
 		{Key: 32, Min: 1, Max: 4, Start: a.describeConfigs},
 		{Key: 33, Min: 0, Max: 2, Start: a.alterConfigs},
 		{Key: 34, Min: 1, Max: 2, Start: a.alterReplicaLogDirs},

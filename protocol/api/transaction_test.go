@@ -67,7 +67,8 @@ func (c *shop) commitOffset(version int16, offset int64) int16 {
 	req.TransactionalID, req.Group, req.ProducerID, req.ProducerEpoch, req.Generation = shopID, "g", c.id, c.epoch, -1
 	p := kmsg.NewTxnOffsetCommitRequestTopicPartition()
 	p.Offset = offset
-	req.Topics = []kmsg.TxnOffsetCommitRequestTopic{{Topic: "orders", Partitions: []kmsg.TxnOffsetCommitRequestTopicPartition{p}}}
+	topic, _ := c.w.store.Image().Topic("orders")
+	req.Topics = []kmsg.TxnOffsetCommitRequestTopic{{Topic: "orders", TopicID: topic.ID, Partitions: []kmsg.TxnOffsetCommitRequestTopicPartition{p}}}
 	return ask[*kmsg.TxnOffsetCommitResponse](c.client, version, req).Topics[0].Partitions[0].ErrorCode
 }
 
@@ -155,20 +156,20 @@ func TestTransactionsOfVersion2NameNoPartitions(t *testing.T) {
 	w := newWorld(t)
 	w.create("orders", 1)
 	c := w.open(t)
-	for i, commit := range []bool{true, false, true} {
+	for i, commit := range []bool{true, false, true, true} {
 		epoch := c.epoch
 		wantCode(t, "write", c.write(12, "orders", "a"), nil)
 		wantCode(t, "write more", c.write(12, "orders", "b"), nil)
-		wantCode(t, "offset", c.commitOffset(5, int64(10*i)), nil)
+		wantCode(t, "offset", c.commitOffset(5+int16(i%2), int64(10*i)), nil)
 		c.end(5, commit)
 		if c.epoch != epoch+1 {
 			t.Errorf("goes on in epoch %d after %d", c.epoch, epoch)
 		}
 	}
-	if o := c.settledOffset(); o != 20 {
+	if o := c.settledOffset(); o != 30 {
 		t.Errorf("committed offset is %d", o)
 	}
-	if end, aborted := c.stable("orders"); end != 9 || aborted != 1 {
+	if end, aborted := c.stable("orders"); end != 12 || aborted != 1 {
 		t.Errorf("the end is %d, %d aborted", end, aborted)
 	}
 	c.epoch--

@@ -11,10 +11,10 @@ import (
 	"github.com/morrowmq/morrow/protocol"
 )
 
-// TxnOffsetCommit, key 28, versions 0-5 (KIP-98, KIP-447, KIP-890).
+// TxnOffsetCommit, key 28, versions 0-6 (KIP-98, KIP-447, KIP-890).
 //
 // From version 5 on the partition that keeps the group's offsets becomes part of the transaction by this request; clients of older
-// versions have added it before.
+// versions have added it before. Version 6 names topics by id.
 
 func (a *API) txnOffsetCommit(_ context.Context, r *protocol.Request) protocol.Reply {
 	req := r.Message.(*kmsg.TxnOffsetCommitRequest)
