@@ -109,8 +109,8 @@ func distinct[T comparable](list []T) []T {
 }
 
 // groupOperations is the bit field of KIP-430 with what everybody may do to a
-// group: READ, DELETE and DESCRIBE.
-const groupOperations = int32(1<<3 | 1<<6 | 1<<8)
+// group: READ, DELETE, DESCRIBE and, as groups have configs, DESCRIBE_CONFIGS and ALTER_CONFIGS.
+const groupOperations = int32(1<<3 | 1<<6 | 1<<8 | 1<<10 | 1<<11)
 
 func (s *machine) describeClassic(id string, version int16) kmsg.DescribeGroupsResponseGroup {
 	d := kmsg.NewDescribeGroupsResponseGroup()

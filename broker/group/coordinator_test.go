@@ -352,6 +352,11 @@ func TestRequestsAreRefusedBeforeTheyReachAShard(t *testing.T) {
 		leave := kmsg.NewPtrLeaveGroupRequest()
 		leave.Version, leave.Group, leave.MemberID = 1, b.groupIn(0), "m"
 		del := kmsg.NewPtrOffsetDeleteRequest()
+		b.topics.set("t", 2)
+		pending := kmsg.NewPtrTxnOffsetCommitRequest()
+		pending.Version, pending.Generation = 5, -1
+		pending.Topics = []kmsg.TxnOffsetCommitRequestTopic{{Topic: "t", Partitions: []kmsg.TxnOffsetCommitRequestTopicPartition{{Partition: 0}}}}
+		verified := func(context.Context) error { return nil }
 		for what, got := range map[string][2]int16{
 			"session too short":  {b.JoinGroup(ctx, Client{}, join).ErrorCode, kerr.InvalidSessionTimeout.Code},
 			"join no group":      {b.JoinGroup(ctx, Client{}, joinRequest("", "")).ErrorCode, kerr.InvalidGroupID.Code},
@@ -361,6 +366,7 @@ func TestRequestsAreRefusedBeforeTheyReachAShard(t *testing.T) {
 			"leave no group":     {b.LeaveGroup(ctx, kmsg.NewPtrLeaveGroupRequest()).ErrorCode, kerr.InvalidGroupID.Code},
 			"leave unknown":      {b.LeaveGroup(ctx, leave).ErrorCode, kerr.UnknownMemberID.Code},
 			"delete no group":    {b.OffsetDelete(ctx, del).ErrorCode, kerr.InvalidGroupID.Code},
+			"pending, no group":  {b.TxnOffsetCommit(ctx, pending, verified).Topics[0].Partitions[0].ErrorCode, kerr.InvalidGroupID.Code},
 		} {
 			if got[0] != got[1] {
 				t.Errorf("%s: %s, want %s", what, codeName(got[0]), codeName(got[1]))

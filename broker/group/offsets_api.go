@@ -298,9 +298,9 @@ func (s *machine) deleteSome(tx *coord.Tx, req *kmsg.OffsetDeleteRequest) ([]kms
 		for _, p := range t.Partitions {
 			rp := kmsg.NewOffsetDeleteResponseTopicPartition()
 			rp.Partition = p.Partition
-			_, _, exists := s.topics.Partitions(t.Topic)
+			n, _, exists := s.topics.Partitions(t.Topic)
 			switch {
-			case !exists:
+			case !exists || p.Partition < 0 || p.Partition >= n:
 				rp.ErrorCode = kerr.UnknownTopicOrPartition.Code
 			case subscribed:
 				rp.ErrorCode = kerr.GroupSubscribedToTopic.Code

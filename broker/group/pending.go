@@ -58,6 +58,9 @@ func (c *Coordinator) TxnOffsetCommit(ctx context.Context, req *kmsg.TxnOffsetCo
 
 // commitPending verifies the transaction, if it is not open here already, and stores what it commits.
 func (c *Coordinator) commitPending(ctx context.Context, req *kmsg.TxnOffsetCommitRequest, positions []position, verify func(context.Context) error) error {
+	if req.Group == "" {
+		return kerr.InvalidGroupID
+	}
 	shard, p := c.shards.Of(req.Group), coord.Producer{ID: req.ProducerID, Epoch: req.ProducerEpoch}
 	v, err := coord.Do(ctx, shard, func(m *machine, _ *coord.Tx) (*verification, error) {
 		return m.expect(p, req.Version >= 5), nil
