@@ -48,7 +48,7 @@ func writeJudges(b *strings.Builder, all []judged) {
 	b.WriteString(`
 ## Judges
 
-Suites that others wrote for their own clients, and the tools that come with Kafka, each pinned and each with a broker of its own. A test
+Suites that others wrote for their own clients, the tools that come with Kafka, and Kafka itself, each pinned and each with a broker of its own. A test
 that is neither on its suite's allow list nor passes fails the run; what is not applicable, and why, is in the suite's folder.
 Not here: the tests of aiokafka, which its source distribution leaves out.
 

@@ -13,7 +13,7 @@
 // topic and group it makes, so that suites can share a broker).
 //
 // The directories in judges hold suites that others wrote: the tests of client libraries, the tools of Kafka, an
-// application of Kafka Streams. They have the same files; there allow names every test of the suite with what is expected
+// application of Kafka Streams; and one that compares with Kafka itself. They have the same files; there allow names every test of the suite with what is expected
 // of it, pass, fail or na (not applicable), and the reason if that is not pass, and run does those in COMPAT_TESTS. A
 // subtest that it names, as TestA/sub, is judged apart from its test, or in its place if that is not named. A judge gets a
 // broker of its own, with the flags in its file broker if it has one; COMPAT_DATA is its directory and COMPAT_MORROW the

@@ -13,7 +13,7 @@ import (
 // judges are the directories of the suites that others wrote, or wrote the programs of, in the order of the report card.
 var judges = []string{
 	"judges/kgo", "judges/confluent-kafka-go", "judges/sarama", "judges/kafka-go", "judges/rskafka", "judges/java-tools",
-	"judges/streams", "judges/connect",
+	"judges/streams", "judges/connect", "judges/kafka",
 }
 
 // expectation says how the tests of a judge that match a pattern end.
