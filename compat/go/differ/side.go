@@ -204,11 +204,14 @@ func (s *side) quietly(v int16, req kmsg.Request) (kmsg.Response, error) {
 	return nil, fmt.Errorf("the coordinator does not become available")
 }
 
+// notReady are the codes of what passes. Kafka refuses to append with the last one while a transaction is being ended.
+var notReady = []*kerr.Error{kerr.CoordinatorLoadInProgress, kerr.CoordinatorNotAvailable, kerr.ConcurrentTransactions, kerr.NotEnoughReplicas}
+
 // passing reports whether a response says that something is not ready yet.
 func passing(resp kmsg.Response) bool {
 	lines := flatten(resp, false, symbols{})
 	return slices.ContainsFunc(lines, func(l string) bool {
-		for _, e := range []*kerr.Error{kerr.CoordinatorLoadInProgress, kerr.CoordinatorNotAvailable, kerr.ConcurrentTransactions} {
+		for _, e := range notReady {
 			if strings.HasSuffix(l, "="+e.Message) {
 				return true
 			}
