@@ -21,7 +21,7 @@ type Lag struct {
 // Lag measures the partition.
 func (p *Partition) Lag() (Lag, error) {
 	var l Lag
-	end, from := int64(NoOffset), p.copiedEnd()
+	end, from := NoOffset, p.copiedEnd()
 	err := p.eachClosed(from, func(s LocalSegment) {
 		if l.Segments == 0 {
 			end = s.End
