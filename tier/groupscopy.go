@@ -38,6 +38,7 @@ type groupsCopy struct {
 // only the time has changed. It is for one goroutine at a time. *OwnedError: the cluster id has been taken over, and what its owner has stored or
 // claimed stays.
 func (t *Tier) PutGroupOffsets(ctx context.Context, g *GroupOffsets) error {
+	t.groupsTried.CompareAndSwap(0, t.now().UnixMilli())
 	if err := t.Admitted(); err != nil {
 		return err
 	}

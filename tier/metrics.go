@@ -1,6 +1,7 @@
 package tier
 
 import (
+	"cmp"
 	"maps"
 	"math"
 	"slices"
@@ -97,7 +98,9 @@ var (
 	cacheBytesDesc = prometheus.NewDesc("morrow_tier_cache_bytes", "Bytes in the chunk cache.", []string{"where"}, nil)
 	sweptDesc      = prometheus.NewDesc("morrow_tier_swept_objects_total", "Orphaned objects deleted.", nil, nil)
 	abortsDesc     = prometheus.NewDesc("morrow_tier_abort_errors_total", "Multipart uploads that failed and could not be given up at once. A later sweep ends them.", nil, nil)
-	groupsDesc     = prometheus.NewDesc("morrow_tier_group_offsets_seconds", "Age of the copy of what groups have committed: how far back a restore would set them. Infinite until there is one since the start.", nil, nil)
+	groupsDesc     = prometheus.NewDesc("morrow_tier_group_offsets_seconds", "Age of the copy of what groups have committed: how far back a restore would set them. Without one since the start: how long that has been tried; infinite until there is something to copy.", nil, nil)
+	sweepAgeDesc   = prometheus.NewDesc("morrow_tier_sweep_age_seconds", "Time since the bucket was last looked through for orphans, to the end; if it never was, since this data directory has had a tier.", nil, nil)
+	scrubAgeDesc   = prometheus.NewDesc("morrow_tier_scrub_age_seconds", "Time since all remote segments were last looked at for damage, to the end; if they never were, since this data directory has had a tier.", nil, nil)
 	sweptBytesDesc = prometheus.NewDesc("morrow_tier_swept_bytes_total", "Bytes of orphaned objects deleted.", nil, nil)
 )
 
@@ -109,7 +112,7 @@ func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, m := range gauges {
 		ch <- m.desc
 	}
-	for _, d := range []*prometheus.Desc{lagSecondsDesc, atRiskDesc, diskFullDesc, admittedDesc, cacheDesc, cacheBytesDesc, sweptDesc, sweptBytesDesc, abortsDesc, groupsDesc} {
+	for _, d := range []*prometheus.Desc{lagSecondsDesc, atRiskDesc, diskFullDesc, admittedDesc, cacheDesc, cacheBytesDesc, sweptDesc, sweptBytesDesc, abortsDesc, groupsDesc, sweepAgeDesc, scrubAgeDesc} {
 		ch <- d
 	}
 }
@@ -147,10 +150,12 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(cacheBytesDesc, prometheus.GaugeValue, float64(disk), "disk")
 	ch <- prometheus.MustNewConstMetric(sweptDesc, prometheus.CounterValue, float64(c.t.sweptOrphans.Load()))
 	groups := math.Inf(1)
-	if at := c.t.GroupsCopied(); !at.IsZero() {
-		groups = c.t.since(at).Seconds()
+	if at := cmp.Or(c.t.groupsAt.Load(), c.t.groupsTried.Load()); at > 0 {
+		groups = c.t.since(time.UnixMilli(at)).Seconds()
 	}
 	ch <- prometheus.MustNewConstMetric(groupsDesc, prometheus.GaugeValue, groups)
+	ch <- prometheus.MustNewConstMetric(sweepAgeDesc, prometheus.GaugeValue, c.t.since(time.UnixMilli(c.t.chores.swept.Load())).Seconds())
+	ch <- prometheus.MustNewConstMetric(scrubAgeDesc, prometheus.GaugeValue, c.t.since(time.UnixMilli(c.t.chores.scrubbed.Load())).Seconds())
 	ch <- prometheus.MustNewConstMetric(sweptBytesDesc, prometheus.CounterValue, float64(c.t.sweptBytes.Load()))
 	aborts := int64(0) // a directory has none
 	if b, ok := underlying(c.t.bucket).(interface{ AbortErrors() int64 }); ok {

@@ -62,7 +62,11 @@ func (t *Tier) Sweep(ctx context.Context, o SweepOptions) (Swept, error) {
 		t.sweptBytes.Add(o.Size)
 		t.logger.Info("tier: swept", "key", o.Key, "bytes", o.Size, "stored", o.Modified, "why", o.Why)
 	}
-	return s.run(ctx)
+	result, err := s.run(ctx)
+	if err == nil && !o.DryRun {
+		err = t.chores.done(&t.chores.swept, t.now())
+	}
+	return result, err
 }
 
 // SweepOffline is Sweep for a cluster whose brokers are stopped. It looks after all partitions that have a manifest. Unless it is a dry run

@@ -141,9 +141,12 @@ type Tier struct {
 
 	sweptOrphans, sweptBytes atomic.Int64
 	swept                    atomic.Pointer[sweptAt] // the last sweep of Run; nil: none yet
+	chores                   *chores
 
 	groups   groupsCopy
 	groupsAt atomic.Int64 // ms since the epoch; 0: not yet
+	// groupsTried is when it was first tried to replace the copy, ms since the epoch; 0: not yet.
+	groupsTried atomic.Int64
 
 	mu         sync.Mutex
 	partitions map[partitionKey]*Partition // guarded by mu
@@ -182,6 +185,9 @@ func Open(o Options) (*Tier, error) {
 		if t.instance, err = LoadInstance(t.fs, t.dir); err != nil {
 			return nil, fmt.Errorf("open tier: %w", err)
 		}
+	}
+	if t.chores, err = openChores(t.fs, vfs.Join(t.dir, "chores"), t.now()); err != nil {
+		return nil, fmt.Errorf("open tier: %w", err)
 	}
 	if t.chunks, err = openChunkCache(t.fs, vfs.Join(t.dir, "cache"), o.CacheMemory, o.CacheBytes, o.CacheReserve, t.life); err != nil {
 		return nil, fmt.Errorf("open tier: %w", err)
