@@ -5,6 +5,7 @@ package partition
 import (
 	"bytes"
 	"encoding/binary"
+	"hash/crc32"
 	"os"
 	"sync/atomic"
 	"time"
@@ -35,7 +36,7 @@ func (p *Partition) plantedAppend(b record.Batch, now time.Time) (a log.Appended
 	case plantedBug == "duplicate" && idempotent && plantedAppends.Add(1)%plantedEvery == 0:
 		again := record.Batch(bytes.Clone(b))
 		binary.BigEndian.PutUint64(again[43:], ^uint64(0)) // no producer id
-		again.Stamp(again.Attributes(), again.MaxTimestamp())
+		binary.BigEndian.PutUint32(again[17:], crc32.Checksum(again[21:], crc32.MakeTable(crc32.Castagnoli)))
 		_, _ = p.log.Append(p.epoch.Load(), now, group(again, again))
 	}
 	return a, false
