@@ -10,7 +10,7 @@ import (
 )
 
 // CreatePartitions, key 37, versions 0-3. Schedule topics grow with their topics; __consumer_offsets does not grow, because a group's
-// partition depends on their number.
+// partition depends on their number. More than 10,000 partitions in all are refused.
 
 func (a *API) createPartitions(_ context.Context, r *protocol.Request) protocol.Reply {
 	req := r.Message.(*kmsg.CreatePartitionsRequest)
@@ -22,7 +22,10 @@ func (a *API) createPartitions(_ context.Context, r *protocol.Request) protocol.
 		for _, t := range wanted {
 			cmd.Topics = append(cmd.Topics, growth(t))
 		}
-		_, err := a.apply(ctx, cmd)
+		err := manyPartitions(a.growthOf(cmd))
+		if err == nil {
+			_, err = a.apply(ctx, cmd)
+		}
 		resp := req.ResponseKind().(*kmsg.CreatePartitionsResponse)
 		for i, t := range wanted {
 			resp.Topics = append(resp.Topics, grownTopic(t.Topic, cluster.ItemError(err, i)))
@@ -32,6 +35,16 @@ func (a *API) createPartitions(_ context.Context, r *protocol.Request) protocol.
 		}
 		return protocol.Answer{Message: resp}, nil
 	}
+}
+
+// growthOf is how many partitions topics are asked to have more of.
+func (a *API) growthOf(cmd cluster.CreatePartitions) (n int64) {
+	for _, g := range cmd.Topics {
+		if t, ok := a.store.Image().Topic(g.Name); ok {
+			n += max(0, int64(g.Count)-int64(len(t.Partitions)))
+		}
+	}
+	return n
 }
 
 func growth(t *kmsg.CreatePartitionsRequestTopic) cluster.Growth {

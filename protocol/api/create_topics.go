@@ -17,7 +17,7 @@ import (
 //
 // When the answer arrives the topic can be produced to. Its schedule topic is made in the same transaction. As in Kafka, the
 // topics answered come in the order of the request, those named more than once last and once each, and validate_only
-// answers with the id and configs the topic would have.
+// answers with the id and configs the topic would have. More than 10,000 partitions in all are refused.
 
 func (a *API) createTopics(_ context.Context, r *protocol.Request) protocol.Reply {
 	req := r.Message.(*kmsg.CreateTopicsRequest)
@@ -36,7 +36,10 @@ func (a *API) createTopics(_ context.Context, r *protocol.Request) protocol.Repl
 				asked = append(asked, i)
 			}
 		}
-		img, err := a.apply(ctx, cmd)
+		img, err := a.store.Image(), manyPartitions(a.partitionsOf(cmd))
+		if err == nil {
+			img, err = a.apply(ctx, cmd)
+		}
 		for j, i := range asked {
 			errs[i] = cluster.ItemError(err, j)
 		}
@@ -51,6 +54,32 @@ func (a *API) createTopics(_ context.Context, r *protocol.Request) protocol.Repl
 }
 
 var errRepeatedTopic = coded(kerr.InvalidRequest, "the request names the topic more than once")
+
+// maxRequestPartitions is how many partitions a request may ask for, as in Kafka: each is a directory, and others wait meanwhile.
+const maxRequestPartitions = 10_000
+
+// manyPartitions refuses a request that would add so many partitions.
+func manyPartitions(added int64) error {
+	if added > maxRequestPartitions {
+		return coded(kerr.PolicyViolation, "%d partitions in one request are too many, expected at most %d: send several", added, maxRequestPartitions)
+	}
+	return nil
+}
+
+// partitionsOf is how many partitions topics are asked to have.
+func (a *API) partitionsOf(cmd cluster.CreateTopics) (n int64) {
+	for _, t := range cmd.Topics {
+		switch {
+		case t.Assignment != nil:
+			n += int64(len(t.Assignment))
+		case t.Partitions > 0:
+			n += int64(t.Partitions)
+		default:
+			n += a.store.Image().BrokerConfig().Int("num.partitions")
+		}
+	}
+	return n
+}
 
 // once divides the items of a request into those whose name occurs once, in order, and the names that occur more than once.
 func once[T any](items []T, name func(*T) string) (single []*T, repeated []string) {

@@ -161,6 +161,26 @@ func TestCreateTopicsValidateOnly(t *testing.T) {
 	}
 }
 
+// A slip of the finger, or somebody who means no good, must not keep all others waiting while directories are made.
+func TestTooManyPartitionsInOneRequestMakeNone(t *testing.T) {
+	w := newWorld(t)
+	c := w.connect()
+	many := func(t *kmsg.CreateTopicsRequestTopic) {
+		t.NumPartitions = maxRequestPartitions
+	}
+	req := createRequest(newTopicRequest("orders", many), newTopicRequest("more", assigned(0, node)), newTopicRequest("bad name"))
+	resp := ask[*kmsg.CreateTopicsResponse](c, 7, req)
+	for i, want := range []*kerr.Error{kerr.PolicyViolation, kerr.PolicyViolation, kerr.PolicyViolation} {
+		wantCode(t, resp.Topics[i].Topic, resp.Topics[i].ErrorCode, want)
+		if deref(resp.Topics[i].ErrorMessage) == "" {
+			t.Error("there is no message")
+		}
+	}
+	if n := len(w.store.Image().Topics()); n != 0 {
+		t.Errorf("%d topics were made", n)
+	}
+}
+
 func TestCreatePartitions(t *testing.T) {
 	w := newWorld(t)
 	w.create("orders", 2)
@@ -191,6 +211,7 @@ func TestCreatePartitions(t *testing.T) {
 		{"too few assignments", grow("orders", 4, []int32{node}), kerr.InvalidReplicaAssignment},
 		{"no assignments", empty, kerr.InvalidReplicaAssignment},
 		{"stranger", grow("orders", 3, []int32{99}), kerr.InvalidReplicaAssignment},
+		{"too many for one request", grow("orders", 2+maxRequestPartitions+1), kerr.PolicyViolation},
 		{"internal", grow(cluster.OffsetsTopic, 99), kerr.InvalidRequest},
 		{"schedule", grow("__schedule.orders", 3), kerr.InvalidRequest},
 	} {
