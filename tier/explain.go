@@ -14,7 +14,7 @@ type SegmentState struct {
 	Why       string
 }
 
-// Explain says for every segment, remote or local, why it is where it is.
+// Explain says for every closed segment, remote or local, why it is where it is.
 func (p *Partition) Explain(ctx context.Context) ([]SegmentState, error) {
 	m, err := p.manifest(ctx)
 	if err != nil {

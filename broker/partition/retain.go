@@ -2,6 +2,7 @@ package partition
 
 import (
 	"context"
+	"errors"
 	"math"
 	"slices"
 	"time"
@@ -42,6 +43,9 @@ func (p *Partition) retain(now time.Time) {
 		remove = p.evictRuns
 	}
 	removed, err := remove(now)
+	if errors.Is(err, log.ErrClosed) {
+		return // its topic was deleted meanwhile
+	}
 	if err != nil {
 		p.logger.Error("retention failed", "partition", p, "err", err)
 		return
