@@ -27,9 +27,9 @@ func clusterRequests(s *side) {
 			s.ask(fmt.Sprintf("config resources of kind %d", kind), v, req)
 		}
 	})
-	update := func(name string, level int16, kind int8, validate bool) *kmsg.UpdateFeaturesRequest {
+	update := func(name string, level int16, kind int8) *kmsg.UpdateFeaturesRequest {
 		req := kmsg.NewPtrUpdateFeaturesRequest()
-		req.TimeoutMillis, req.ValidateOnly = 5000, validate
+		req.TimeoutMillis, req.ValidateOnly = 5000, true
 		u := kmsg.NewUpdateFeaturesRequestFeatureUpdate()
 		u.Feature, u.MaxVersionLevel, u.UpgradeType, u.AllowDowngrade = name, level, kind, kind != 1
 		req.FeatureUpdates = append(req.FeatureUpdates, u)
@@ -37,12 +37,12 @@ func clusterRequests(s *side) {
 	}
 	s.versions(kmsg.UpdateFeatures, func(v int16) {
 		s.ask("no features", v, kmsg.NewPtrUpdateFeaturesRequest())
-		s.ask("an unknown feature", v, update("no.such", 1, 1, true))
-		s.ask("too high", v, update("transaction.version", 99, 1, true))
-		s.ask("below 0", v, update("transaction.version", -1, 1, true))
-		s.ask("an empty name", v, update("", 1, 1, true))
-		s.ask("as it is", v, update("transaction.version", 2, 1, true))
-		s.ask("an unknown kind of upgrade", v, update("transaction.version", 2, 9, true))
+		s.ask("an unknown feature", v, update("no.such", 1, 1))
+		s.ask("too high", v, update("transaction.version", 99, 1))
+		s.ask("below 0", v, update("transaction.version", -1, 1))
+		s.ask("an empty name", v, update("", 1, 1))
+		s.ask("as it is", v, update("transaction.version", 2, 1))
+		s.ask("an unknown kind of upgrade", v, update("transaction.version", 2, 9))
 	})
 }
 

@@ -196,12 +196,12 @@ func shareFetching(s *side) {
 	s.ask("set where it begins", 1, alter(groupResource, "taking", set("share.auto.offset.reset", "earliest")))
 	want[*kmsg.ProduceResponse](s, 9, s.produce("taken", 0, batch("a", "b", "c", "d")))
 	s.versions(kmsg.ShareFetch, func(v int16) {
-		fetch := func(group, member *string, epoch int32, topic string, partition int32, acks ...kmsg.ShareFetchRequestTopicPartitionAcknowledgementBatch) *kmsg.ShareFetchRequest {
+		fetch := func(group, member *string, epoch int32, topic string, partition int32) *kmsg.ShareFetchRequest {
 			req := kmsg.NewPtrShareFetchRequest()
 			req.GroupID, req.MemberID, req.ShareSessionEpoch = group, member, epoch
 			req.MaxWaitMillis, req.MinBytes, req.MaxBytes, req.MaxRecords, req.BatchSize = 100, 0, 1<<20, 500, 500
 			t, p := kmsg.NewShareFetchRequestTopic(), kmsg.NewShareFetchRequestTopicPartition()
-			p.Partition, p.PartitionMaxBytes, p.AcknowledgementBatches = partition, 1<<20, acks
+			p.Partition, p.PartitionMaxBytes = partition, 1<<20
 			t.TopicID, t.Partitions = s.idOf(topic), append(t.Partitions, p)
 			req.Topics = append(req.Topics, t)
 			return req
@@ -218,23 +218,23 @@ func shareFetching(s *side) {
 		s.ask("fetch no partition", v, fetch(group, ptr("CCCCCCCCCCCCCCCCCCCCCQ"), 0, "taken", 9))
 	})
 	s.versions(kmsg.ShareAcknowledge, func(v int16) {
-		ack := func(group, member *string, epoch int32, topic string, partition int32, first, last int64, kinds ...int8) *kmsg.ShareAcknowledgeRequest {
+		ack := func(group, member *string, epoch int32, first int64, kinds ...int8) *kmsg.ShareAcknowledgeRequest {
 			req := kmsg.NewPtrShareAcknowledgeRequest()
 			req.GroupID, req.MemberID, req.ShareSessionEpoch = group, member, epoch
 			t, p := kmsg.NewShareAcknowledgeRequestTopic(), kmsg.NewShareAcknowledgeRequestTopicPartition()
 			b := kmsg.NewShareAcknowledgeRequestTopicPartitionAcknowledgementBatch()
-			b.FirstOffset, b.LastOffset, b.AcknowledgeTypes = first, last, kinds
-			p.Partition, p.AcknowledgementBatches = partition, append(p.AcknowledgementBatches, b)
-			t.TopicID, t.Partitions = s.idOf(topic), append(t.Partitions, p)
+			b.FirstOffset, b.LastOffset, b.AcknowledgeTypes = first, 0, kinds
+			p.AcknowledgementBatches = append(p.AcknowledgementBatches, b)
+			t.TopicID, t.Partitions = s.idOf("taken"), append(t.Partitions, p)
 			req.Topics = append(req.Topics, t)
 			return req
 		}
 		group, member := ptr("taking"), ptr(shareMember)
-		s.ask("acknowledge without group", v, ack(nil, member, 1, "taken", 0, 0, 0, 1))
-		s.ask("acknowledge without member", v, ack(group, nil, 1, "taken", 0, 0, 0, 1))
-		s.ask("acknowledge at the start of a session", v, ack(group, member, 0, "taken", 0, 0, 0, 1))
-		s.ask("acknowledge in no session", v, ack(group, member, 1, "taken", 0, 0, 0, 1))
-		s.ask("acknowledge a bad range", v, ack(group, member, 1, "taken", 0, 5, 0, 1))
-		s.ask("acknowledge a bad type", v, ack(group, member, 1, "taken", 0, 0, 0, 9))
+		s.ask("acknowledge without group", v, ack(nil, member, 1, 0, 1))
+		s.ask("acknowledge without member", v, ack(group, nil, 1, 0, 1))
+		s.ask("acknowledge at the start of a session", v, ack(group, member, 0, 0, 1))
+		s.ask("acknowledge in no session", v, ack(group, member, 1, 0, 1))
+		s.ask("acknowledge a bad range", v, ack(group, member, 1, 5, 1))
+		s.ask("acknowledge a bad type", v, ack(group, member, 1, 0, 9))
 	})
 }

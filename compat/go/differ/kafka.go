@@ -44,7 +44,8 @@ type kafkaProcess struct {
 	addr string
 	dir  string
 	cmd  *exec.Cmd
-	done chan error // of Wait
+	done chan struct{} // closed once it has ended, with err
+	err  error
 }
 
 // startKafka formats a directory and starts a Kafka on loopback; it returns once that answers.
@@ -57,7 +58,7 @@ func startKafka(ctx context.Context, classpathFile string) (*kafkaProcess, error
 	if err != nil {
 		return nil, err
 	}
-	k := &kafkaProcess{dir: dir, done: make(chan error, 1)}
+	k := &kafkaProcess{dir: dir, done: make(chan struct{})}
 	if err := k.start(ctx, strings.TrimSpace(string(classpath))); err != nil {
 		k.stop()
 		return nil, fmt.Errorf("start Kafka: %w", err)
@@ -88,7 +89,10 @@ func (k *kafkaProcess) start(ctx context.Context, classpath string) error {
 		return err
 	}
 	k.cmd = cmd
-	go func() { k.done <- cmd.Wait() }()
+	go func() {
+		k.err = cmd.Wait()
+		close(k.done)
+	}()
 	return k.await(ctx)
 }
 
@@ -105,10 +109,9 @@ func (k *kafkaProcess) await(ctx context.Context) error {
 			}
 		}
 		select {
-		case err := <-k.done:
-			k.done <- err
+		case <-k.done:
 			log, _ := os.ReadFile(filepath.Join(k.dir, "log"))
-			return fmt.Errorf("it ended: %w\n%s", err, log)
+			return fmt.Errorf("it ended: %w\n%s", k.err, log)
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-time.After(100 * time.Millisecond):
@@ -142,6 +145,6 @@ func freeAddr() string {
 	if err != nil {
 		return "127.0.0.1:0" // what is started there says why it cannot
 	}
-	defer l.Close() //nolint:errcheck // nothing was done with it
+	defer func() { _ = l.Close() }() // nothing was done with it
 	return l.Addr().String()
 }

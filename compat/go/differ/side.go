@@ -152,8 +152,8 @@ func (s *side) ask(name string, v int16, req kmsg.Request) kmsg.Response {
 }
 
 // askOrdered is ask where the order of lists matters.
-func (s *side) askOrdered(name string, v int16, req kmsg.Request) kmsg.Response {
-	return s.askAnd(name, v, req, true)
+func (s *side) askOrdered(name string, v int16, req kmsg.Request) {
+	s.askAnd(name, v, req, true)
 }
 
 func (s *side) askAnd(name string, v int16, req kmsg.Request, ordered bool) kmsg.Response {
