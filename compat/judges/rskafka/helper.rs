@@ -3,10 +3,10 @@
 use rskafka::{client::partition::Compression, record::{Record, RecordAndOffset}};
 
 pub async fn produce(_: &[String], _: Vec<(String, i32, Record)>, _: Compression) -> Vec<i64> {
-    unimplemented!()
+    unreachable!("tests against the client for Java are not built")
 }
 
 pub async fn consume(_: &[String], _: &str, _: i32, _: usize) -> Vec<RecordAndOffset> {
-    unimplemented!()
+    unreachable!("tests against the client for Java are not built")
 }
 
