@@ -39,13 +39,7 @@ func TestAnswersToCancelsThatRaceDeliveriesMatchWhatConsumersSee(t *testing.T) {
 		due := begin.Add(length * time.Duration(i) / records)
 		id := fmt.Sprintf("r%05d", i)
 		targets[i] = target{id, l.record("race", id, int32(i%2), due.UnixMilli()), due}
-		cl.Produce(ctx, targets[i].record, func(r *kgo.Record, err error) {
-			if err != nil {
-				l.complain("produce %s: %v", id, err)
-				return
-			}
-			l.promise(id, r, due.UnixMilli())
-		})
+		cl.Produce(ctx, targets[i].record, l.produced(id, due.UnixMilli()))
 	}
 	if err := cl.Flush(ctx); err != nil {
 		t.Fatal(err)

@@ -48,13 +48,7 @@ func TestNoDeliveryIsLostOrRepeatedByCrashesOfOneBroker(t *testing.T) {
 			due = begin.Add(c.length / 3).UnixMilli()
 		}
 		id := fmt.Sprintf("t%06d", i)
-		cl.Produce(ctx, l.record("timers", id, int32(i%partitions), due), func(r *kgo.Record, err error) {
-			if err != nil {
-				l.complain("produce %s: %v", id, err)
-				return
-			}
-			l.promise(id, r, due)
-		})
+		cl.Produce(ctx, l.record("timers", id, int32(i%partitions), due), l.produced(id, due))
 	}
 	if err := cl.Flush(ctx); err != nil {
 		t.Fatal(err)
@@ -108,13 +102,7 @@ func TestNoDeliveryIsLostOrRepeatedByALongDowntime(t *testing.T) {
 			due = begin.Add(length / 2).UnixMilli()
 		}
 		id := fmt.Sprintf("t%06d", i)
-		cl.Produce(ctx, l.record("timers", id, int32(i%partitions), due), func(r *kgo.Record, err error) {
-			if err != nil {
-				l.complain("produce %s: %v", id, err)
-				return
-			}
-			l.promise(id, r, due)
-		})
+		cl.Produce(ctx, l.record("timers", id, int32(i%partitions), due), l.produced(id, due))
 	}
 	if err := cl.Flush(ctx); err != nil {
 		t.Fatal(err)
@@ -163,13 +151,7 @@ func TestNoDeliveryIsLostOrRepeatedByCachesThatWereCut(t *testing.T) {
 	for i := range records {
 		due := begin.Add(10 * time.Second * time.Duration(i%1000) / 1000).UnixMilli()
 		id := fmt.Sprintf("t%06d", i)
-		cl.Produce(ctx, l.record("timers", id, int32(i%partitions), due), func(r *kgo.Record, err error) {
-			if err != nil {
-				l.complain("produce %s: %v", id, err)
-				return
-			}
-			l.promise(id, r, due)
-		})
+		cl.Produce(ctx, l.record("timers", id, int32(i%partitions), due), l.produced(id, due))
 	}
 	if err := cl.Flush(ctx); err != nil {
 		t.Fatal(err)

@@ -77,6 +77,17 @@ func (l *ledger) record(topic, id string, partition int32, due int64) *kgo.Recor
 func keyOf(id string) []byte   { return []byte("key of " + id) }
 func valueOf(id string) []byte { return bytes.Repeat([]byte(id+";"), 1+len(id)*int(id[len(id)-1])%40) }
 
+// produced is for who produces a record: it notes the promise, or that there is none.
+func (l *ledger) produced(id string, due int64) func(*kgo.Record, error) {
+	return func(r *kgo.Record, err error) {
+		if err != nil {
+			l.complain("produce %s: %v", id, err)
+			return
+		}
+		l.promise(id, r, due)
+	}
+}
+
 // promise notes that a record was acknowledged at an offset.
 func (l *ledger) promise(id string, r *kgo.Record, due int64) {
 	l.mu.Lock()
