@@ -187,8 +187,10 @@ func (p *Partition) appendPlan(b record.Batch, plan *delay.Plan, v *log.Verifica
 		return Pending{}, err
 	}
 	in.written()
-	changes, err := plan.Changes(a.BaseOffset)
-	if a.ReceiveTime != receive {
+	var changes delay.Changes
+	if a.ReceiveTime == receive {
+		changes, err = plan.Changes(a.BaseOffset)
+	} else {
 		// The log remembers a later one, of records that are not applied yet, or that retention has removed since. What it stamped is what counts.
 		changes, err = delay.Read(g.Pieces...)
 	}
