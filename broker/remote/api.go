@@ -46,11 +46,11 @@ func (a *API) Routes() []rest.Route {
 		}
 	}
 	return []rest.Route{
-		kinds.Route(http.MethodGet, path, on(a.status)),
-		kinds.Route(http.MethodGet, path+"/{topic}/segments", on(a.segments)),
+		kinds.Route(http.MethodGet, path, on(a.status), "topic"),
+		kinds.Route(http.MethodGet, path+"/{topic}/segments", on(a.segments), "partition"),
 		kinds.Route(http.MethodPost, path+"/{topic}/{partition}/verify", on(a.verify)),
 		kinds.Route(http.MethodPost, path+"/sweep", on(a.sweep)),
-		kinds.Route(http.MethodGet, path+"/sweeps", on(a.sweepLog)),
+		kinds.Route(http.MethodGet, path+"/sweeps", on(a.sweepLog), "last"),
 	}
 }
 

@@ -8,9 +8,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
+	"net/url"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 )
 
@@ -74,9 +77,35 @@ func (ks Kinds) Classify(err error) *Error {
 	return &Error{http.StatusInternalServerError, "internal", err.Error()}
 }
 
-// Route makes a route of a function that returns what is sent as JSON.
-func (ks Kinds) Route(method, path string, f func(*http.Request) (any, error)) Route {
-	return Route{method, path, ks.answer(f)}
+// Route makes a route of a function that returns what is sent as JSON. It is called with no other query parameters than these.
+func (ks Kinds) Route(method, path string, f func(*http.Request) (any, error), parameters ...string) Route {
+	return Route{method, path, ks.answer(func(r *http.Request) (any, error) {
+		if err := checkQuery(r.URL.RawQuery, parameters); err != nil {
+			return nil, err
+		}
+		return f(r)
+	})}
+}
+
+// checkQuery refuses a query with what would not count: what is no parameter, or a second value of one.
+func checkQuery(query string, known []string) error {
+	q, err := url.ParseQuery(query)
+	if err != nil {
+		return BadRequest("the query cannot be read: %v", err)
+	}
+	for _, name := range slices.Sorted(maps.Keys(q)) {
+		switch {
+		case len(known) == 0:
+			return BadRequest("unknown parameter %q, expected none", name)
+		case len(known) == 1 && name != known[0]:
+			return BadRequest("unknown parameter %q, expected %s", name, known[0])
+		case !slices.Contains(known, name):
+			return BadRequest("unknown parameter %q, expected one of %s", name, strings.Join(known, ", "))
+		case len(q[name]) > 1:
+			return BadRequest("%s is given %d times, expected once", name, len(q[name]))
+		}
+	}
+	return nil
 }
 
 func (ks Kinds) answer(f func(*http.Request) (any, error)) http.HandlerFunc {

@@ -104,3 +104,35 @@ func TestBodiesAreReadStrictly(t *testing.T) {
 		t.Errorf("a large body: %d %s", r.Code, got)
 	}
 }
+
+func TestQueriesAreReadStrictly(t *testing.T) {
+	for _, c := range []struct {
+		query string
+		known []string
+		want  string // of the refusal
+	}{
+		{"", nil, ""},
+		{"", []string{"limit"}, ""},
+		{"limit=1", []string{"limit", "from"}, ""},
+		{"limit=", []string{"limit"}, ""},
+		{"from=1&limit=1", []string{"limit", "from"}, ""},
+		{"limt=1", []string{"limit", "from"}, `unknown parameter "limt", expected one of limit, from`},
+		{"LIMIT=1", []string{"limit"}, `unknown parameter "LIMIT", expected limit`},
+		{"x=1", nil, `unknown parameter "x", expected none`},
+		{"limit=1&limit=2", []string{"limit"}, "limit is given 2 times, expected once"},
+		{"limit=%zz", []string{"limit"}, `the query cannot be read: invalid URL escape "%zz"`},
+		{"limit=1;from=2", []string{"limit", "from"}, "the query cannot be read: invalid semicolon separator in query"},
+	} {
+		asked := false
+		route := kinds.Route(http.MethodGet, "/x", func(*http.Request) (any, error) { asked = true; return 1, nil }, c.known...)
+		w := httptest.NewRecorder()
+		route.Handler(w, httptest.NewRequest(http.MethodGet, "/x?"+c.query, nil))
+		want, status := "1", http.StatusOK
+		if c.want != "" {
+			want, status = `{"error":"bad_request","message":"`+strings.ReplaceAll(c.want, `"`, `\"`)+`"}`, http.StatusBadRequest
+		}
+		if got := strings.TrimSpace(w.Body.String()); w.Code != status || got != want || asked != (c.want == "") {
+			t.Errorf("%q with %v: %d %s, want %s", c.query, c.known, w.Code, got, want)
+		}
+	}
+}

@@ -33,9 +33,9 @@ func (a *API) Routes() []rest.Route {
 	const topic = "/api/v1/schedules/{topic}"
 	return []rest.Route{
 		kinds.Route(http.MethodGet, "/api/v1/schedules", a.topics),
-		kinds.Route(http.MethodGet, topic, a.list),
-		kinds.Route(http.MethodGet, topic+"/timeline", a.timeline),
-		kinds.Route(http.MethodGet, topic+"/sources", a.sources),
+		kinds.Route(http.MethodGet, topic, a.list, "partition", "from", "until", "prefix", "limit", "cursor"),
+		kinds.Route(http.MethodGet, topic+"/timeline", a.timeline, "partition", "from", "until", "buckets"),
+		kinds.Route(http.MethodGet, topic+"/sources", a.sources, "partition"),
 		kinds.Route(http.MethodPost, topic+"/cancel", a.cancelMany),
 		kinds.Route(http.MethodGet, topic+"/{partition}/{ticket}", a.show),
 		kinds.Route(http.MethodDelete, topic+"/{partition}/{ticket}", a.cancel),

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -10,6 +11,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/morrowmq/morrow/broker/rest"
 )
 
 // apiRequest is a request for an operation of docs/openapi.yaml.
@@ -90,6 +93,39 @@ func TestAnswersAreAsDocumented(t *testing.T) {
 	for name, op := range operations {
 		if !asked[name] {
 			t.Errorf("%s %s is documented and not asked for here", op.method, op.path)
+		}
+	}
+}
+
+// Whoever misspells a parameter is told which there are, and these are the ones that are documented.
+func TestUnknownParametersAreRefusedWithTheDocumentedOnes(t *testing.T) {
+	b := startBroker(t)
+	for name, op := range readAPIDocument(t).operations() {
+		if !strings.HasPrefix(op.path, "/api/") {
+			continue
+		}
+		expected := strings.Join(op.query, ", ")
+		switch len(op.query) {
+		case 0:
+			expected = "none"
+		case 1:
+		default:
+			expected = "one of " + expected
+		}
+		req, err := http.NewRequestWithContext(t.Context(), op.method, "http://"+b.http+op.path+"?no_such=1", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var refused rest.Error
+		err = json.NewDecoder(answer.Body).Decode(&refused)
+		answer.Body.Close()
+		want := `unknown parameter "no_such", expected ` + expected
+		if err != nil || answer.StatusCode != http.StatusBadRequest || refused.Message != want {
+			t.Errorf("%s: %s %q, %v; want %q", name, answer.Status, refused.Message, err, want)
 		}
 	}
 }

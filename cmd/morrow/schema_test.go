@@ -48,6 +48,7 @@ func (d apiDocument) follow(v any) map[string]any {
 // operation is one method of one path.
 type operation struct {
 	method, path string
+	query        []string // names of its query parameters
 	answers      map[string]any
 }
 
@@ -56,9 +57,18 @@ func (d apiDocument) operations() map[string]operation {
 	all := map[string]operation{}
 	for path, item := range d.root["paths"].(map[string]any) {
 		for method, v := range item.(map[string]any) {
-			if op, ok := v.(map[string]any); ok && method != "parameters" {
-				all[op["operationId"].(string)] = operation{strings.ToUpper(method), path, op["responses"].(map[string]any)}
+			op, ok := v.(map[string]any)
+			if !ok || method == "parameters" {
+				continue
 			}
+			described := operation{strings.ToUpper(method), path, nil, op["responses"].(map[string]any)}
+			parameters, _ := op["parameters"].([]any)
+			for _, p := range parameters {
+				if p := d.follow(p); p["in"] == "query" {
+					described.query = append(described.query, p["name"].(string))
+				}
+			}
+			all[op["operationId"].(string)] = described
 		}
 	}
 	return all
