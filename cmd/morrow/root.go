@@ -41,7 +41,25 @@ Times are shown in UTC, and in milliseconds since 1970 by -o json.`
 	root.SetUsageTemplate(strings.Replace(root.UsageTemplate(), "{{if .Runnable}}", "{{if and .Runnable (not .HasAvailableSubCommands)}}", 1))
 	root.SetOut(stdout)
 	root.SetErr(stderr)
+	checkHelp(root)
 	return root
+}
+
+// checkHelp has the help command refuse what is no command, where cobra shows the help of the last that is one.
+func checkHelp(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	help, _, err := root.Find([]string{"help"})
+	if err != nil {
+		return // there are no commands to help with
+	}
+	help.Example = "  morrow help topic create"
+	help.Args = func(_ *cobra.Command, args []string) error {
+		cmd, left, err := root.Find(args)
+		if err != nil {
+			return err
+		}
+		return unknownSubcommand(cmd, left)
+	}
 }
 
 // newFamily makes a command that only has subcommands. A shell completes arguments of those that say how, and no files for the others.

@@ -73,6 +73,9 @@ func TestUnknownCommands(t *testing.T) {
 	for _, test := range []struct{ args, want string }{
 		{"tpic", `morrow: unknown command "tpic" for "morrow": did you mean topic?`},
 		{"frobnicate", `morrow: unknown command "frobnicate" for "morrow": see morrow --help`},
+		{"help tpic", `morrow: unknown command "tpic" for "morrow": did you mean topic?`},
+		{"help topic frobnicate", `morrow: unknown command "frobnicate" for "morrow topic": see morrow topic --help`},
+		{"help version x", `morrow: unknown command "x" for "morrow version": see morrow version --help`},
 		{"topic descrbe x", `morrow: unknown command "descrbe" for "morrow topic": did you mean describe?`},
 		{"topic list --outptu json", `morrow: unknown flag: --outptu: see morrow topic list --help`},
 		{"topic trim orders --before 3", `morrow: --partition missing; usage: morrow topic trim TOPIC --partition N --before OFFSET`},
