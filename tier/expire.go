@@ -68,10 +68,9 @@ func (c *catalog) expiry(ctx context.Context, m *Manifest, h horizon) (gone Span
 		if err != nil {
 			return gone, err
 		}
-		if gone, ok := h.walk(gone, entries); !ok {
+		var all bool
+		if gone, all = h.walk(gone, entries); !all {
 			return gone, nil
-		} else if gone.End == p.End {
-			continue
 		}
 	}
 	gone, _ = h.walk(gone, m.Tail)
