@@ -125,6 +125,33 @@ func TestRetentionBySizeCountsOverlapOnce(t *testing.T) { // scenarios 22, 23; r
 	})
 }
 
+// TestRetentionBySizeAndTimeWithinAPage: neither time nor size takes the first page as a whole, but together they do.
+func TestRetentionBySizeAndTimeWithinAPage(t *testing.T) {
+	tier.SetPageEntries(t, 8)
+	inWorld(t, func(w *world) {
+		for i := range 40 {
+			at := time.Now()
+			if i < 4 {
+				at = at.Add(-time.Hour)
+			}
+			w.log.timed(at, false)
+		}
+		w.start()
+		w.settle()
+		w.confirmedAll()
+		m, _ := w.manifest()
+		if len(m.Pages) == 0 || m.Pages[0].Segments < 6 {
+			t.Fatalf("%d pages: the test is void", len(m.Pages))
+		}
+		w.log.evict(400)
+		kept := 40 - m.Pages[0].Segments
+		w.configure(tier.Config{Copy: true, RetentionMs: 30 * 60_000, RetentionBytes: int64(2*kept+7) * m.Tail[0].Bytes / 2})
+		w.settle()
+		w.expectStart(10 * int64(40-kept))
+		w.noOrphans()
+	})
+}
+
 func TestGateHoldsRetention(t *testing.T) { // the schedule still needs what has expired
 	inWorld(t, func(w *world) {
 		for range 5 {
@@ -304,6 +331,38 @@ func TestRecordedDropsKeepTheRangeContiguous(t *testing.T) {
 		if err := w.p.Drop(w.t.Context(), 5, 15, nothing); err != nil { // again, after a crash say
 			w.t.Fatal(err)
 		}
+		w.noOrphans()
+	})
+}
+
+// TestLogStartBehindADropWhileTheGateHolds: the schedule log begins anew at a segment behind what was dropped, before it is copied,
+// and until it is, a restore needs the old beginning. The upload joins on with the drop, and does not go round and round.
+func TestLogStartBehindADropWhileTheGateHolds(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.log.fill(2)
+		w.start()
+		w.settle()
+		w.log.mu.Lock()
+		w.log.gate = 0
+		w.log.mu.Unlock()
+		w.log.fill(12)
+		w.log.mu.Lock()
+		w.log.dropped = [][2]int64{{10, 15}}
+		w.log.segments = w.log.segments[3:]
+		w.log.start = 15
+		w.log.mu.Unlock()
+		before := len(w.bucket.Requests())
+		w.p.Notify()
+		w.settle()
+		w.confirmedAll()
+		if n := len(w.bucket.Requests()) - before; n > 50 {
+			t.Errorf("%d requests for 11 segments", n)
+		}
+		w.log.mu.Lock()
+		w.log.gate = math.MaxInt64
+		w.log.mu.Unlock()
+		w.settle()
+		w.expectStart(15)
 		w.noOrphans()
 	})
 }

@@ -51,12 +51,12 @@ func (p *Partition) uploadStep(ctx context.Context) (more bool, err error) {
 		return false, err
 	}
 	sent, sendErr := p.send(ctx, ready)
-	if len(sent) > 0 {
-		if err := p.commitUploads(ctx, sent); err != nil {
-			return false, errors.Join(sendErr, err)
-		}
+	wanted, err := p.stillWanted(sent)
+	if err == nil {
+		err = p.commitUploads(ctx, wanted)
 	}
-	return more && sendErr == nil, sendErr
+	// Without progress there is time until the next look: nothing would be different at once.
+	return more && len(wanted) > 0 && sendErr == nil && err == nil, errors.Join(sendErr, err)
 }
 
 // next decides what to upload. It opens and changes nothing.
@@ -322,9 +322,8 @@ func (p *Partition) sendOne(ctx context.Context, u *upload) error {
 
 // commitUploads makes stored objects part of the partition.
 func (p *Partition) commitUploads(ctx context.Context, sent []upload) error {
-	sent, err := p.stillWanted(sent)
-	if err != nil || len(sent) == 0 {
-		return err
+	if len(sent) == 0 {
+		return nil
 	}
 	next := p.catalog.current.clone()
 	if first := sent[0].from; next.Empty() && next.End < first {
@@ -354,8 +353,12 @@ func (p *Partition) commitUploads(ctx context.Context, sent []upload) error {
 	return p.settle(tokens)
 }
 
-// stillWanted drops the first segment that the log has truncated, rewritten or expired since it was sealed, and all after it.
+// stillWanted drops the first segment that the log has truncated, rewritten or expired since it was sealed, and all after it. What
+// was dropped from the log stays wanted below the log start too: what follows joins on to it as long as the gate holds what precedes it.
 func (p *Partition) stillWanted(sent []upload) ([]upload, error) {
+	if len(sent) == 0 {
+		return nil, nil
+	}
 	closed, err := p.source.Closed(sent[0].from)
 	if err != nil {
 		return nil, err
@@ -367,7 +370,8 @@ func (p *Partition) stillWanted(sent []upload) ([]upload, error) {
 	start := p.source.Offsets().Start
 	stale := p.stale()
 	for i := range sent {
-		if sent[i].to <= start || !sent[i].drop && (!have[sent[i].segment] || stale[sent[i].sealed.entry.Token]) {
+		u := &sent[i]
+		if !u.drop && (u.to <= start || !have[u.segment] || stale[u.sealed.entry.Token]) {
 			return sent[:i], nil
 		}
 	}
