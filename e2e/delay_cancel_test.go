@@ -50,9 +50,10 @@ func TestAnswersToCancelsThatRaceDeliveriesMatchWhatConsumersSee(t *testing.T) {
 		own := client(t, b, kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0))
 		rng := rand.New(rand.NewPCG(uint64(*seed), uint64(w)))
 		group.Go(func() {
+			took := time.Duration(0) // by the last cancel
 			for i := next.Add(1) - 1; i < records; i = next.Add(1) - 1 {
 				target := &targets[i]
-				early := time.Duration(rng.IntN(10)-1) * time.Millisecond
+				early := time.Duration(rng.Int64N(int64(10*time.Millisecond+2*took))) - time.Millisecond
 				if time.Until(target.due) < early {
 					continue // this machine cannot cancel as fast as records fall due
 				}
@@ -63,7 +64,10 @@ func TestAnswersToCancelsThatRaceDeliveriesMatchWhatConsumersSee(t *testing.T) {
 						return api(ctx, b, http.MethodDelete, fmt.Sprintf("/race/%d/%d", target.record.Partition, target.record.Offset), nil, nil)
 					}
 				}
-				switch err := cancel(); {
+				began := time.Now()
+				err := cancel()
+				took = time.Since(began)
+				switch {
 				case err == nil:
 					won.Add(1)
 					l.settle(target.id, cancelled, target.record.Offset, target.due.UnixMilli())
@@ -79,7 +83,7 @@ func TestAnswersToCancelsThatRaceDeliveriesMatchWhatConsumersSee(t *testing.T) {
 	l.await(t, b, "race")
 	l.verify(t)
 	t.Logf("%d cancelled in time, %d too late", won.Load(), lost.Load())
-	if won.Load() < 100 || lost.Load() < 100 {
+	if won.Load() < 30 || lost.Load() < 30 {
 		t.Errorf("%d cancelled in time, %d too late: there was no race", won.Load(), lost.Load())
 	}
 }

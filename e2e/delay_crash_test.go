@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/morrowmq/morrow/internal/testnet"
 )
 
 var delayFull = flag.Bool("delay.full", false, "run the scenarios of crashes and of levels at their full size, a few minutes")
@@ -36,27 +38,19 @@ func TestNoDeliveryIsLostOrRepeatedByCrashesOfOneBroker(t *testing.T) {
 		c = crashes{uniform: 100_000, instant: 10_000, length: time.Minute, lead: 5 * time.Second, down: 3 * time.Second, paused: 30 * time.Second}
 	}
 	b := start(t)
-	createTopic(t, b, "timers", partitions, nil)
-	cl := client(t, b, kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(2*time.Millisecond))
-	ctx := deadline(t, 3*time.Minute)
-
-	l := newLedger()
-	begin := time.Now().Add(4*time.Second + 4*c.lead)
-	for i := range c.uniform + c.instant {
-		due := begin.Add(c.length * time.Duration(i) / time.Duration(c.uniform)).UnixMilli()
-		if i >= c.uniform {
-			due = begin.Add(c.length / 3).UnixMilli()
-		}
-		id := fmt.Sprintf("t%06d", i)
-		cl.Produce(ctx, l.record("timers", id, int32(i%partitions), due), l.produced(id, due))
-	}
-	if err := cl.Flush(ctx); err != nil {
-		t.Fatal(err)
-	}
-	if late := time.Since(begin); late > -c.lead {
-		t.Fatalf("the records were produced %v after the first was to be due", late)
-	}
-	l.consume(t, b, "timers")
+	var l *ledger
+	var topic string
+	begin := ahead(t, 4*time.Second+3*c.lead, func(produced time.Time) error {
+		topic, l = fmt.Sprint("timers-", produced.UnixMilli()), newLedger()
+		createTopic(t, b, topic, partitions, nil)
+		return l.produceAll(t, b, topic, c.uniform+c.instant, partitions, func(i int) time.Time {
+			if i >= c.uniform {
+				return produced.Add(c.lead + c.length/3)
+			}
+			return produced.Add(c.lead + c.length*time.Duration(i)/time.Duration(c.uniform))
+		})
+	}).Add(c.lead)
+	l.consume(t, b, topic)
 
 	at := func(d time.Duration) { time.Sleep(time.Until(begin.Add(d))) }
 	at(-c.lead)
@@ -74,10 +68,23 @@ func TestNoDeliveryIsLostOrRepeatedByCrashesOfOneBroker(t *testing.T) {
 	at(c.length - time.Second)
 	b.Kill9()
 	b.Restart()
-	l.await(t, b, "timers")
+	l.await(t, b, topic)
 	if counts := l.verify(t); counts[pending] != c.uniform+c.instant {
 		t.Errorf("%d records were acknowledged", counts[pending])
 	}
+}
+
+// produceAll produces n records to a topic, each due at a time, from a client of its own.
+func (l *ledger) produceAll(t *testing.T, b *testnet.Broker, topic string, n, partitions int, due func(i int) time.Time, opts ...kgo.Opt) error {
+	t.Helper()
+	cl := client(t, b, append([]kgo.Opt{kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(2 * time.Millisecond)}, opts...)...)
+	defer cl.Close()
+	ctx := deadline(t, 2*time.Minute)
+	for i := range n {
+		id, at := fmt.Sprintf("t%06d", i), due(i).UnixMilli()
+		cl.Produce(ctx, l.record(topic, id, int32(i%partitions), at), l.produced(id, at))
+	}
+	return cl.Flush(ctx)
 }
 
 // TestNoDeliveryIsLostOrRepeatedByALongDowntime is D3's broker that is down while everything falls due: when it is back each record is delivered
@@ -90,27 +97,23 @@ func TestNoDeliveryIsLostOrRepeatedByALongDowntime(t *testing.T) {
 		records = 200_000
 	}
 	b := start(t)
-	createTopic(t, b, "timers", partitions, nil)
-	cl := client(t, b, kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(2*time.Millisecond))
-	ctx := deadline(t, 3*time.Minute)
-	l := newLedger()
+	const length = 4 * time.Second
+	var l *ledger
+	var topic string
 	// Until the records are produced none may be due. They are not produced in the order in which they are.
-	begin, length := time.Now().Add(15*time.Second), 4*time.Second
-	for i := range records {
-		due := begin.Add(length * time.Duration(i*7919%records) / time.Duration(records)).UnixMilli()
-		if i < instant {
-			due = begin.Add(length / 2).UnixMilli()
-		}
-		id := fmt.Sprintf("t%06d", i)
-		cl.Produce(ctx, l.record("timers", id, int32(i%partitions), due), l.produced(id, due))
-	}
-	if err := cl.Flush(ctx); err != nil {
-		t.Fatal(err)
-	}
-	b.Kill9()
-	if late := time.Since(begin); late > 0 {
-		t.Fatalf("the broker was down %v after the first record was due: the test is void", late)
-	}
+	begin := ahead(t, 15*time.Second, func(begin time.Time) error {
+		topic, l = fmt.Sprint("timers-", begin.UnixMilli()), newLedger()
+		b.Restart() // it is down if this is not the first time
+		createTopic(t, b, topic, partitions, nil)
+		err := l.produceAll(t, b, topic, records, partitions, func(i int) time.Time {
+			if i < instant {
+				return begin.Add(length / 2)
+			}
+			return begin.Add(length * time.Duration(i*7919%records) / time.Duration(records))
+		})
+		b.Kill9()
+		return err
+	})
 	time.Sleep(time.Until(begin.Add(length)))
 	type front struct{ due, ticket int64 }
 	fronts := make([]front, partitions)
@@ -125,8 +128,8 @@ func TestNoDeliveryIsLostOrRepeatedByALongDowntime(t *testing.T) {
 		return nil
 	})
 	b.Restart()
-	l.consume(t, b, "timers")
-	l.await(t, b, "timers")
+	l.consume(t, b, topic)
+	l.await(t, b, topic)
 	if counts := l.verify(t); counts[pending] != records {
 		t.Errorf("%d records were acknowledged", counts[pending])
 	}
@@ -142,24 +145,16 @@ func TestNoDeliveryIsLostOrRepeatedByCachesThatWereCut(t *testing.T) {
 		records, segment, lead = 40_000, 1<<20, 40*time.Second
 	}
 	b := start(t, "--config", writeFile(t, "morrow.yaml", "delay.spill.distance.bytes: 1048576\n"))
-	createTopic(t, b, "timers", partitions, map[string]string{"index.interval.bytes": "256", "segment.bytes": strconv.Itoa(segment)})
-	cl := client(t, b, kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(2*time.Millisecond), kgo.ProducerBatchMaxBytes(700),
-		kgo.ProducerBatchCompression(kgo.NoCompression()))
-	ctx := deadline(t, 3*time.Minute)
-	l := newLedger()
-	begin := time.Now().Add(lead)
-	for i := range records {
-		due := begin.Add(10 * time.Second * time.Duration(i%1000) / 1000).UnixMilli()
-		id := fmt.Sprintf("t%06d", i)
-		cl.Produce(ctx, l.record("timers", id, int32(i%partitions), due), l.produced(id, due))
-	}
-	if err := cl.Flush(ctx); err != nil {
-		t.Fatal(err)
-	}
-	if late := time.Since(begin); late > 0 {
-		t.Fatalf("the records were produced %v after the first was to be due", late)
-	}
-	l.consume(t, b, "timers")
+	var l *ledger
+	var topic string
+	ahead(t, lead, func(begin time.Time) error {
+		topic, l = fmt.Sprint("timers-", begin.UnixMilli()), newLedger()
+		createTopic(t, b, topic, partitions, map[string]string{"index.interval.bytes": "256", "segment.bytes": strconv.Itoa(segment)})
+		return l.produceAll(t, b, topic, records, partitions, func(i int) time.Time {
+			return begin.Add(10 * time.Second * time.Duration(i%1000) / 1000)
+		}, kgo.ProducerBatchMaxBytes(700), kgo.ProducerBatchCompression(kgo.NoCompression()))
+	})
+	l.consume(t, b, topic)
 	cuts, files := 0, 0
 	b.Kill9()
 	for at := (largestCache(t, b.DataDir()) - 1) / block * block; at >= 0; at -= block {
@@ -170,7 +165,7 @@ func TestNoDeliveryIsLostOrRepeatedByCachesThatWereCut(t *testing.T) {
 		cuts++
 	}
 	b.Restart()
-	l.await(t, b, "timers")
+	l.await(t, b, topic)
 	counts := l.verify(t)
 	t.Logf("%d cuts of %d files, %d records", cuts, files, counts[pending])
 	if counts[pending] != records || cuts < 3 || files < 2*cuts {

@@ -25,48 +25,18 @@ import (
 // of that name, and cancels that fail move no gauge.
 func TestDelayMetricsDieWithTheirTopic(t *testing.T) {
 	const each = 1000
-	b := start(t)
+	var b *testnet.Broker
+	var served map[string]bool
+	ahead(t, 9*time.Second, func(due time.Time) (err error) {
+		if b != nil {
+			b.Stop()
+		}
+		b = start(t)
+		served, err = deleteWhatIsPending(t, b, each, due)
+		return err
+	})
+
 	ctx := deadline(t, time.Minute)
-	adm := kadm.NewClient(client(t, b))
-	due := time.Now().Add(9 * time.Second)
-	for _, topic := range []string{"a", "b", "anew"} {
-		createTopic(t, b, topic, 2, nil)
-		delay(ctx, t, b, topic, each, due)
-	}
-	wantGauge(ctx, t, b, "a", each)
-	wantGauge(ctx, t, b, "b", each)
-
-	var done struct{ Cancelled int }
-	if err := api(ctx, b, http.MethodPost, "/a/cancel", map[string]any{"all": true, "limit": 100}, &done); err != nil || done.Cancelled != 100 {
-		t.Fatalf("cancelled %d: %v", done.Cancelled, err)
-	}
-	wantGauge(ctx, t, b, "a", each-100)
-	// D4e: a ticket that was never given, and one that was cancelled already.
-	for _, ticket := range []int{123_456, 0} {
-		if err := api(ctx, b, http.MethodDelete, fmt.Sprintf("/a/0/%d", ticket), nil, nil); !errors.Is(err, errRefused) {
-			t.Errorf("cancel of ticket %d: %v", ticket, err)
-		}
-	}
-	wantGauge(ctx, t, b, "a", each-100)
-
-	if _, err := adm.DeleteTopics(ctx, "a", "anew"); err != nil {
-		t.Fatal(err)
-	}
-	served := delayMetrics(ctx, t, b)
-	gone := time.Now().Add(5 * time.Second)
-	for len(seriesOf(ctx, t, b, "a")) > 0 {
-		if time.Now().After(gone) {
-			t.Fatalf("5 s after its deletion topic a has %v", seriesOf(ctx, t, b, "a"))
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	createTopic(t, b, "anew", 2, nil)
-	wantGauge(ctx, t, b, "anew", 0)
-	wantGauge(ctx, t, b, "b", each)
-	if time.Now().After(due) {
-		t.Fatal("the records fell due before their topics were deleted: the test is void")
-	}
-
 	if got := consume(t, b, "b", each); len(got) != each {
 		t.Errorf("%d records of b were delivered", len(got))
 	}
@@ -81,6 +51,7 @@ func TestDelayMetricsDieWithTheirTopic(t *testing.T) {
 			t.Errorf("negative: %s", line)
 		}
 	}
+	adm := kadm.NewClient(client(t, b))
 	topics, err := adm.ListTopics(ctx)
 	if err != nil || topics.Has("a") {
 		t.Errorf("topic a is back: %v", err)
@@ -94,6 +65,39 @@ func TestDelayMetricsDieWithTheirTopic(t *testing.T) {
 			t.Errorf("partition %d of the new topic has got %d records", o.Partition, o.Offset)
 		}
 	})
+}
+
+// deleteWhatIsPending deletes the topics a and anew, and makes anew again, with so many records pending in each, and as many in b. It returns the
+// names of the metrics served meanwhile.
+func deleteWhatIsPending(t *testing.T, b *testnet.Broker, each int, due time.Time) (served map[string]bool, err error) {
+	t.Helper()
+	ctx := deadline(t, time.Minute)
+	for _, topic := range []string{"a", "b", "anew"} {
+		createTopic(t, b, topic, 2, nil)
+		delay(ctx, t, b, topic, each, due)
+	}
+	err = errors.Join(awaitGauge(ctx, t, b, "a", each), awaitGauge(ctx, t, b, "b", each))
+	var done struct{ Cancelled int }
+	refused := api(ctx, b, http.MethodPost, "/a/cancel", map[string]any{"all": true, "limit": 100}, &done)
+	if refused == nil && done.Cancelled != 100 {
+		refused = fmt.Errorf("cancelled %d", done.Cancelled)
+	}
+	err = errors.Join(err, refused, awaitGauge(ctx, t, b, "a", each-100))
+	// D4e: a ticket that was never given, and one that was cancelled already.
+	for _, ticket := range []int{123_456, 0} {
+		if answer := api(ctx, b, http.MethodDelete, fmt.Sprintf("/a/0/%d", ticket), nil, nil); !errors.Is(answer, errRefused) {
+			t.Errorf("cancel of ticket %d: %v", ticket, answer)
+		}
+	}
+	err = errors.Join(err, awaitGauge(ctx, t, b, "a", each-100))
+
+	if _, err := kadm.NewClient(client(t, b)).DeleteTopics(ctx, "a", "anew"); err != nil {
+		t.Fatal(err)
+	}
+	served = delayMetrics(ctx, t, b)
+	awaitNoSeries(ctx, t, b, "a")
+	createTopic(t, b, "anew", 2, nil)
+	return served, errors.Join(err, awaitGauge(ctx, t, b, "anew", 0), awaitGauge(ctx, t, b, "b", each))
 }
 
 var delayMetric = regexp.MustCompile("morrow_(schedule|delay)_[a-z_]+")
@@ -143,17 +147,33 @@ func delay(ctx context.Context, t *testing.T, b *testnet.Broker, topic string, n
 // wantGauge waits until a topic has so many records pending: a new one has no gauge before its schedule is loaded.
 func wantGauge(ctx context.Context, t *testing.T, b *testnet.Broker, topic string, want int) {
 	t.Helper()
+	if err := awaitGauge(ctx, t, b, topic, want); err != nil {
+		t.Error(err)
+	}
+}
+
+func awaitGauge(ctx context.Context, t *testing.T, b *testnet.Broker, topic string, want int) error {
+	t.Helper()
 	line := fmt.Sprintf("morrow_schedule_pending_records{topic=%q} %d", topic, want)
-	for end := time.Now().Add(3 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		series := seriesOf(ctx, t, b, topic)
-		if slices.Contains(series, line) {
-			return
+	var series []string
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if series = seriesOf(ctx, t, b, topic); slices.Contains(series, line) {
+			return nil
 		}
-		if time.Now().After(end) {
-			t.Errorf("topic %s has %v, expected %s", topic, series, line)
+	}
+	return fmt.Errorf("topic %s has %v, expected %s", topic, series, line)
+}
+
+// awaitNoSeries waits until a deleted topic has no series.
+func awaitNoSeries(ctx context.Context, t *testing.T, b *testnet.Broker, topic string) {
+	t.Helper()
+	var series []string
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if series = seriesOf(ctx, t, b, topic); len(series) == 0 {
 			return
 		}
 	}
+	t.Fatalf("after its deletion topic %s has %v", topic, series)
 }
 
 // seriesOf lists the series with a topic's name in any label.

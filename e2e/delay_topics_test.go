@@ -58,7 +58,7 @@ func TestTopicsWithPendingRecordsLeaveNothing(t *testing.T) {
 		t.Errorf("the heap has grown from %.1f to %.1f MiB", heap, heapAfter)
 	}
 	dirs := topicDirectories(t, b)
-	for end := time.Now().Add(10 * time.Second); len(dirs) > 0 && time.Now().Before(end); dirs = topicDirectories(t, b) {
+	for end := time.Now().Add(time.Minute); len(dirs) > 0 && time.Now().Before(end); dirs = topicDirectories(t, b) {
 		time.Sleep(50 * time.Millisecond)
 	}
 	if len(dirs) > 0 {
@@ -138,7 +138,9 @@ func footprint(ctx context.Context, t *testing.T, b *testnet.Broker) (series int
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
-	collect(ctx, t, b)
+	for range 3 { // what pools hold goes with the second
+		collect(ctx, t, b)
+	}
 	lines := scrape(ctx, t, b)
 	for _, line := range lines {
 		if v, ok := strings.CutPrefix(line, "go_memstats_heap_alloc_bytes "); ok {
@@ -172,11 +174,7 @@ func TestTopicIsDeletedWithDelaysSwitchedOff(t *testing.T) {
 	if _, err := adm.DeleteTopics(ctx, "never", "before"); err != nil {
 		t.Fatal(err)
 	}
-	for end := time.Now().Add(5 * time.Second); len(seriesOf(ctx, t, b, "before")) > 0; time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("5 s after its deletion topic before has %v", seriesOf(ctx, t, b, "before"))
-		}
-	}
+	awaitNoSeries(ctx, t, b, "before")
 	if logs := b.Logs(); strings.Contains(logs, "level=ERROR") || strings.Contains(logs, "level=WARN") {
 		t.Errorf("the broker complained:\n%s", logs)
 	}

@@ -86,12 +86,33 @@ func createTopic(t *testing.T, b *testnet.Broker, name string, partitions int32,
 	}
 }
 
-// deadline is a context that ends with the test, or after d at the latest: how long a slow machine may take.
+// patience is how many times as long as it should a slow machine may take.
+const patience = 3
+
+// deadline is a context that ends with the test, or after d, or several d on a slow machine, at the latest.
 func deadline(t *testing.T, d time.Duration) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), d)
+	ctx, cancel := context.WithTimeout(t.Context(), patience*d)
 	t.Cleanup(cancel)
 	return ctx
+}
+
+// ahead has something done before a time comes, which is in lead, and returns that time. Where this machine is too slow for that, it is all
+// done anew, whatever became of it, with twice the lead.
+func ahead(t *testing.T, lead time.Duration, do func(due time.Time) error) time.Time {
+	t.Helper()
+	for ; ; lead *= 2 {
+		due := time.Now().Add(lead)
+		err := do(due)
+		late := time.Since(due)
+		if late < 0 && err == nil {
+			return due
+		}
+		if late < 0 || lead > 2*time.Minute {
+			t.Fatalf("not done %v after a lead of %v: %v", late, lead, err)
+		}
+		t.Logf("not done within %v, but %v later (%v): once more", lead, late, err)
+	}
 }
 
 // consume reads n records from the beginning of a topic.

@@ -28,10 +28,7 @@ func TestDelayedRecordArrivesWhenDueAndNotBefore(t *testing.T) {
 
 	sent := time.Now()
 	delayed := &kgo.Record{Value: []byte("later"), Headers: []kgo.RecordHeader{{Key: "morrow-delay", Value: []byte("2s")}, {Key: "trace", Value: []byte("abc")}}}
-	if err := cl.ProduceSync(ctx, delayed).FirstErr(); err != nil {
-		t.Fatal(err)
-	}
-	if err := cl.ProduceSync(ctx, kgo.StringRecord("now")).FirstErr(); err != nil {
+	if err := cl.ProduceSync(ctx, delayed, kgo.StringRecord("now")).FirstErr(); err != nil {
 		t.Fatal(err)
 	}
 	got := consume(t, b, "orders", 2)

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/morrowmq/morrow/internal/testnet"
@@ -18,26 +20,19 @@ import (
 // before they are due, and all of them are delivered all the same, once, also across a kill -9.
 func TestPendingRecordsOutliveRetention(t *testing.T) {
 	config := writeFile(t, "morrow.yaml", "log.retention.check.interval.ms: 300\n")
-	b := start(t, "--config", config)
-	createTopic(t, b, "orders", 1, map[string]string{"segment.bytes": "16384", "retention.ms": "1500", "segment.ms": "1000"})
-	cl := client(t, b, kgo.DefaultProduceTopic("orders"), kgo.ProducerBatchCompression(kgo.NoCompression()))
-	ctx := deadline(t, time.Minute)
+	ctx := deadline(t, 2*time.Minute)
 	const delayed = 200
-	last := int64(0)
-	for i := range delayed {
-		r := &kgo.Record{Value: fmt.Appendf(nil, "later-%d", i), Headers: []kgo.RecordHeader{{Key: "morrow-delay", Value: []byte("12s")}}}
-		if err := cl.ProduceSync(ctx, r).FirstErr(); err != nil {
-			t.Fatal(err)
+	var b *testnet.Broker
+	ahead(t, 12*time.Second, func(due time.Time) error {
+		if b != nil {
+			b.Stop()
 		}
-		last = r.Offset
-	}
-	// Other records roll the segments; retention removes them all.
-	for firstLocalOffset(t, b) <= last {
-		if err := cl.ProduceSync(ctx, kgo.SliceRecord(make([]byte, 4000))).FirstErr(); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
+		b = start(t, "--config", config)
+		createTopic(t, b, "orders", 1, map[string]string{"segment.bytes": "16384", "retention.ms": "1500", "segment.ms": "1000"})
+		outlive(ctx, t, b, delayed, due)
+		// What is delivered stays until it has been read.
+		return alterTopic(ctx, kadm.NewClient(client(t, b)), "orders", "retention.ms", "-1")
+	})
 	b.Kill9()
 	b.Restart("--config", config)
 	got := make(map[string]int)
@@ -57,6 +52,28 @@ func TestPendingRecordsOutliveRetention(t *testing.T) {
 		if n != 1 {
 			t.Errorf("%s was delivered %d times", value, n)
 		}
+	}
+}
+
+// outlive produces records that are due at a time, and returns once retention has removed all that came before and they were in.
+func outlive(ctx context.Context, t *testing.T, b *testnet.Broker, delayed int, due time.Time) {
+	t.Helper()
+	cl := client(t, b, kgo.DefaultProduceTopic("orders"), kgo.ProducerBatchCompression(kgo.NoCompression()))
+	at := []kgo.RecordHeader{{Key: "morrow-deliver-at", Value: strconv.AppendInt(nil, due.UnixMilli(), 10)}}
+	last := int64(0)
+	for i := range delayed {
+		r := &kgo.Record{Value: fmt.Appendf(nil, "later-%d", i), Headers: at}
+		if err := cl.ProduceSync(ctx, r).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+		last = r.Offset
+	}
+	// Other records roll the segments; retention removes them all.
+	for firstLocalOffset(t, b) <= last {
+		if err := cl.ProduceSync(ctx, kgo.SliceRecord(make([]byte, 4000))).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(20 * time.Millisecond)
 	}
 }
 

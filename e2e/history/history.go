@@ -129,6 +129,25 @@ type History struct {
 	Quiet time.Time
 }
 
+// Enough reports whether a history has so much of everything that is judged that a bug would show.
+func (h *History) Enough() bool {
+	sends, commits, reads := 0, 0, 0
+	for i := range h.Sends {
+		if h.Sends[i].Outcome == Done {
+			sends++
+		}
+	}
+	for i := range h.Txns {
+		if h.Txns[i].Commit && h.Txns[i].Outcome == Done {
+			commits++
+		}
+	}
+	for i := range h.Sessions {
+		reads += len(h.Sessions[i].Reads)
+	}
+	return sends >= 100 && commits >= 5 && reads >= 100 && len(h.Cancels) > 0 && len(h.Positions) > 0
+}
+
 // Rule names what a history breaks.
 type Rule string
 

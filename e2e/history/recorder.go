@@ -78,6 +78,13 @@ func (r *Recorder) Position(group string, partition int32, offset int64, begin t
 	r.h.Positions = append(r.h.Positions, Position{group, partition, offset, begin, time.Now()})
 }
 
+// Enough is History.Enough of what was written down until now.
+func (r *Recorder) Enough() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.h.Enough()
+}
+
 // History returns what was written down, with the whole topic as it is in the end. Nothing may be noted afterwards.
 func (r *Recorder) History(log, visible Session) *History {
 	r.mu.Lock()
