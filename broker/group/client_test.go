@@ -139,7 +139,7 @@ func newGroupClient(t *testing.T, addrs []string, opts ...kgo.Opt) *groupClient 
 // no client has two more than another.
 func awaitSplit(t *testing.T, clients ...*groupClient) {
 	t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(time.Minute)
 	for {
 		var all, sizes []int32
 		for _, c := range clients {
@@ -221,7 +221,7 @@ func produce(t *testing.T, addrs []string, n int) {
 // consume reads n records, no more, and commits them.
 func consume(t *testing.T, c *groupClient, n int) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	for n > 0 {
 		fetches := c.PollFetches(ctx)

@@ -197,7 +197,7 @@ func equalText(t *testing.T, got, want string) {
 // eventually polls until a condition holds, for what happens behind the back of the commands.
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for !holds() {
 		if time.Now().After(deadline) {
 			t.Fatalf("never: %s", what)

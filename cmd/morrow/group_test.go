@@ -21,7 +21,7 @@ func (b *liveBroker) consume(t *testing.T, group, topic string, n int, opts ...k
 		t.Fatal(err)
 	}
 	t.Cleanup(cl.Close)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for got := 0; got < n; {
 		fetches := cl.PollFetches(ctx)

@@ -142,11 +142,11 @@ func TestBrokersThatAreNone(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer silent.Close()
-	for _, test := range []struct{ addr, want string }{
-		{l.Addr().String(), "morrow: " + l.Addr().String() + " does not speak Kafka's protocol, or wants TLS\n"},
-		{silent.Addr().String(), "morrow: no answer from " + silent.Addr().String() + " within 200ms\n"},
+	for _, test := range []struct{ addr, timeout, want string }{
+		{l.Addr().String(), "1m", "morrow: " + l.Addr().String() + " does not speak Kafka's protocol, or wants TLS\n"},
+		{silent.Addr().String(), "200ms", "morrow: no answer from " + silent.Addr().String() + " within 200ms\n"},
 	} {
-		if code, _, stderr := execute(t, "topic", "list", "-b", test.addr, "--timeout", "200ms"); code != 1 || stderr != test.want {
+		if code, _, stderr := execute(t, "topic", "list", "-b", test.addr, "--timeout", test.timeout); code != 1 || stderr != test.want {
 			t.Errorf("exit code %d: %s, want %s", code, stderr, test.want)
 		}
 	}

@@ -14,7 +14,7 @@ import (
 // refusesToServe runs "morrow serve", which must end with these lines on standard error and exit code 1.
 func refusesToServe(t *testing.T, want string, args ...string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var stdout, stderr strings.Builder
 	code := run(ctx, append([]string{"serve", "--log-level", "error"}, args...), &stdout, &stderr)

@@ -46,7 +46,7 @@ func (b *liveBroker) records(t *testing.T, topic string, n int) (got []*kgo.Reco
 		t.Fatal(err)
 	}
 	defer cl.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for len(got) < n {
 		fs := cl.PollFetches(ctx)

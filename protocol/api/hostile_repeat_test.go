@@ -151,7 +151,7 @@ func (w *world) costOf(key, version int16, path []string, n int) uint64 {
 	repeat(reflect.ValueOf(req).Elem(), path, n)
 	frame := framed(req, version, 1)
 	conn := w.connect()
-	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 		w.Fatal(err)
 	}
 	before := allocated()

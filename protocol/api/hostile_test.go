@@ -83,7 +83,7 @@ func newHostility(t testing.TB) *hostility {
 // look is what the client that behaves does: it produces a record and consumes it.
 func (h *hostility) look() {
 	h.Helper()
-	if err := h.witness.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+	if err := h.witness.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 		h.Fatal(err)
 	}
 	h.witness.produce("witness", values("seen")...)
@@ -306,7 +306,7 @@ func (w *world) awaitGroups() {
 	w.Helper()
 	list := kmsg.NewPtrListGroupsRequest()
 	c := w.connect()
-	for deadline := time.Now().Add(20 * time.Second); ask[*kmsg.ListGroupsResponse](c, 0, list).ErrorCode != 0; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ask[*kmsg.ListGroupsResponse](c, 0, list).ErrorCode != 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			w.Fatalf("the groups cannot be loaded:\n%s", w.lines)
 		}
