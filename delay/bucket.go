@@ -2,10 +2,12 @@ package delay
 
 import (
 	"cmp"
+	"encoding/binary"
 	"math"
 	"math/bits"
 	"slices"
 	"sort"
+	"sync"
 )
 
 // Entry is one pending record.
@@ -30,24 +32,41 @@ func (e Entry) less(f Entry) bool {
 	return e.Due < f.Due || e.Due == f.Due && e.Ticket < f.Ticket
 }
 
-// packed is an entry within a bucket, 14 bytes in units of 2 so that no padding is added:
+// packed is an entry within a bucket, in bytes so that no padding is added:
 //
-//	0  due - bucket.base   uint32
-//	2  ticket              int64
-//	6  size                uint16, a small float (see packSize)
+//	 0  due - bucket.base   uint32
+//	 4  ticket              int64
+//	12  size                uint16, a small float (see packSize)
 //
-// The numbers count uint16, low half first.
-type packed [7]uint16
+// The numbers are little-endian.
+type packed [14]byte
 
-func (p *packed) dueDelta() uint32 { return uint32(p[0]) | uint32(p[1])<<16 }
-
-func (p *packed) ticket() int64 {
-	return int64(uint64(p[2]) | uint64(p[3])<<16 | uint64(p[4])<<32 | uint64(p[5])<<48)
+func pack(dueDelta uint32, ticket int64, size int32) (p packed) {
+	p.setDueDelta(dueDelta)
+	binary.LittleEndian.PutUint64(p[4:], uint64(ticket))
+	binary.LittleEndian.PutUint16(p[12:], packSize(size))
+	return p
 }
 
-func pack(dueDelta uint32, ticket int64, size int32) packed {
-	t := uint64(ticket)
-	return packed{uint16(dueDelta), uint16(dueDelta >> 16), uint16(t), uint16(t >> 16), uint16(t >> 32), uint16(t >> 48), packSize(size)}
+func (p *packed) dueDelta() uint32 { return binary.LittleEndian.Uint32(p[:]) }
+
+func (p *packed) setDueDelta(d uint32) { binary.LittleEndian.PutUint32(p[:], d) }
+
+func (p *packed) ticket() int64 { return int64(binary.LittleEndian.Uint64(p[4:])) }
+
+func (p *packed) size() int32 { return unpackSize(binary.LittleEndian.Uint16(p[12:])) }
+
+// same reports whether two entries of a bucket have the same key.
+func (p *packed) same(q *packed) bool {
+	return p.ticket() == q.ticket() && p.dueDelta() == q.dueDelta()
+}
+
+// below returns 1 if p comes before q in a bucket, else 0, without a branch that a processor could mispredict.
+func (p *packed) below(q *packed) int {
+	const sign = 1 << 63
+	_, borrow := bits.Sub64(uint64(p.ticket())^sign, uint64(q.ticket())^sign, 0)
+	_, borrow = bits.Sub64(uint64(p.dueDelta()), uint64(q.dueDelta()), borrow)
+	return int(borrow)
 }
 
 // packSize rounds a size to 11 significant bits, up: 5 bits of exponent, 11 of mantissa. What is added to a count
@@ -114,7 +133,7 @@ func (b *bucket) slot(i int) *packed {
 func (b *bucket) at(i int) Entry { return b.unpack(b.slot(i)) }
 
 func (b *bucket) unpack(p *packed) Entry {
-	return Entry{Due: b.base + int64(p.dueDelta()), Ticket: p.ticket(), Size: unpackSize(p[6])}
+	return Entry{Due: b.base + int64(p.dueDelta()), Ticket: p.ticket(), Size: p.size()}
 }
 
 // fits makes an entry representable if it can.
@@ -136,8 +155,7 @@ func (b *bucket) rebase(base int64) bool {
 	shift := uint32(b.base - base)
 	for i := range b.n {
 		p := b.slot(i)
-		d := p.dueDelta() + shift
-		p[0], p[1] = uint16(d), uint16(d>>16)
+		p.setDueDelta(p.dueDelta() + shift)
 	}
 	b.base = base
 	return true
@@ -145,31 +163,58 @@ func (b *bucket) rebase(base int64) bool {
 
 // add appends an entry, which fits.
 func (b *bucket) add(e Entry) {
-	if b.n == 0 || !e.less(b.last) {
-		if b.sorted == b.n {
-			b.sorted++
-		}
-		b.last = e
-	}
+	b.note(e)
 	b.push(pack(uint32(e.Due-b.base), e.Ticket, e.Size))
 }
 
+// addRun appends the first of the entries, which fits, and those after it that belong here too, as long as there are less than most. The entries
+// are in order of their dues. It returns how many it took.
+func (b *bucket) addRun(entries []Entry, most int) int {
+	entries = entries[:min(len(entries), most-b.n)]
+	for i, e := range entries {
+		if i > 0 && (!e.less(b.high) || e.less(b.low) || e.Due-b.base > math.MaxUint32) {
+			return i
+		}
+		b.add(e)
+	}
+	return len(entries)
+}
+
+// note keeps account of the order, before an entry is appended.
+func (b *bucket) note(e Entry) {
+	if b.n > 0 && e.less(b.last) {
+		return
+	}
+	if b.sorted == b.n {
+		b.sorted++
+	}
+	b.last = e
+}
+
+// push appends what is packed.
 func (b *bucket) push(p packed) {
 	last := len(b.blocks) - 1
-	if last < 0 || len(b.blocks[last]) == blockCap {
-		size := blockCap
-		if last < 0 {
-			size = 8
-		}
-		b.blocks = append(b.blocks, make([]packed, 0, size))
-		last++
+	if last < 0 || len(b.blocks[last]) == cap(b.blocks[last]) {
+		last = b.grow()
 	}
-	block := b.blocks[last]
-	if len(block) == cap(block) {
-		block = append(make([]packed, 0, min(2*cap(block), blockCap)), block...)
-	}
-	b.blocks[last] = append(block, p)
+	b.blocks[last] = append(b.blocks[last], p)
 	b.n++
+}
+
+// grow makes room in the last block or begins another, and returns its index.
+func (b *bucket) grow() int {
+	last := len(b.blocks) - 1
+	switch {
+	case last < 0:
+		b.blocks = append(b.blocks, make([]packed, 0, 8))
+	case len(b.blocks[last]) == blockCap:
+		b.blocks = append(b.blocks, make([]packed, 0, blockCap))
+	default:
+		block := b.blocks[last]
+		b.blocks[last] = append(make([]packed, 0, min(2*cap(block), blockCap)), block...)
+		return last
+	}
+	return last + 1
 }
 
 // remove takes out the i-th entry. What is in order stays so.
@@ -293,11 +338,6 @@ func (b *bucket) find(e Entry) int {
 	return -1
 }
 
-// same reports whether two entries of a bucket have the same key.
-func (p *packed) same(q *packed) bool {
-	return p[2] == q[2] && p[0] == q[0] && p[3] == q[3] && p[1] == q[1] && p[4] == q[4] && p[5] == q[5]
-}
-
 // splitSamples is how many entries are asked for the middle.
 const splitSamples = 63
 
@@ -308,17 +348,51 @@ func (b *bucket) split() *bucket {
 		samples[i] = *b.slot(i * b.n / splitSamples)
 	}
 	slices.SortFunc(samples[:], comparePacked)
-	mid := b.unpack(&samples[splitSamples/2])
+	pivot := samples[splitSamples/2]
+	mid := b.unpack(&pivot)
 
-	lower, upper := newBucket(b.low, mid), newBucket(mid, b.high)
-	lower.base = b.base
-	for i := range b.n {
-		if e := b.at(i); e.less(mid) {
-			lower.add(e)
-		} else {
-			upper.add(e)
+	upper := newBucket(mid, b.high)
+	h := halves.Get().(*[2][bucketCap]packed)
+	defer halves.Put(h)
+	low, high := 0, 0
+	for i, block := range b.blocks {
+		if i == 0 {
+			block = block[b.head:]
+		}
+		for k := range block { // both halves are written to, so that nothing needs to be predicted
+			p := block[k]
+			below := p.below(&pivot)
+			h[0][low] = p
+			p.setDueDelta(p.dueDelta() - pivot.dueDelta())
+			h[1][high] = p
+			low, high = low+below, high+1-below
 		}
 	}
-	*b = *lower
+	b.high = mid
+	b.fill(h[0][:low])
+	upper.fill(h[1][:high])
 	return upper
+}
+
+// halves are what split divides a bucket into.
+var halves = sync.Pool{New: func() any { return new([2][bucketCap]packed) }}
+
+// fill makes these the bucket's entries.
+func (b *bucket) fill(entries []packed) {
+	b.blocks, b.head, b.n, b.sorted = nil, 0, len(entries), 0
+	for part := range slices.Chunk(entries, blockCap) {
+		b.blocks = append(b.blocks, append(make([]packed, 0, blockCap), part...))
+	}
+	last := 0
+	for i := range entries {
+		if entries[i].below(&entries[last]) == 1 {
+			continue
+		}
+		if last = i; b.sorted == i {
+			b.sorted++
+		}
+	}
+	if b.n > 0 {
+		b.last = b.unpack(&entries[last])
+	}
 }

@@ -86,21 +86,25 @@ func (x *index) settle(end Entry) {
 	if !x.inbox.first.less(end) {
 		return
 	}
-	for _, e := range x.inbox.empty() {
-		x.put(e)
+	for entries := x.inbox.empty(); len(entries) > 0; {
+		b := x.place(entries[0])
+		entries = entries[b.addRun(entries, x.most):]
 	}
 }
 
 // put adds an entry to the tree.
-func (x *index) put(e Entry) {
+func (x *index) put(e Entry) { x.place(e).add(e) }
+
+// place returns the bucket to put e into, which has room.
+func (x *index) place(e Entry) *bucket {
 	b := x.locate(e)
 	if b == nil {
 		b = newBucket(e, lastEntry)
 		x.link(b)
 	}
 	b = x.room(b, e)
-	b.add(e)
 	x.hot = b
+	return b
 }
 
 // room returns the bucket to put e into: b, whose range it is in, or a new one.

@@ -231,3 +231,21 @@ func heapBytes() int64 {
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
 }
+
+// TestPackedOrder: what is packed is compared as what it stands for.
+func TestPackedOrder(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	dues := []uint32{0, 1, 1<<31 - 1, 1 << 31, math.MaxUint32}
+	tickets := []int64{math.MinInt64, -1, 0, 1, math.MaxInt64}
+	any := func() (Entry, packed) {
+		d, ticket := dues[rng.IntN(len(dues))], tickets[rng.IntN(len(tickets))]
+		return Entry{Due: int64(d), Ticket: ticket}, pack(d, ticket, rng.Int32())
+	}
+	for range 1000 {
+		e, p := any()
+		f, q := any()
+		if below, same := p.below(&q) == 1, p.same(&q); below != e.less(f) || same != (e == f) || comparePacked(p, q) != e.compare(f) {
+			t.Fatalf("%+v, %+v: below %v, same %v, compare %d", e, f, below, same, comparePacked(p, q))
+		}
+	}
+}
