@@ -71,7 +71,7 @@ func (t *Tier) admit(ctx context.Context) error {
 			}
 			t.admitted.Store(&now)
 			if said.isNews(err, time.Now()) {
-				t.logger.Warn("tier: the store cannot be used, and is tried again", "bucket", t.bucket.String(), "err", err)
+				t.logger.Warn("tier: the store cannot be used, and is tried again", "bucket", t.bucket.String(), "err", Advice(err))
 			}
 		}
 		wait := ownerInterval

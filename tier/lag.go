@@ -139,7 +139,7 @@ func (t *Tier) Alarms() []Alarm {
 		if errors.Is(a.err, ErrNotAdmitted) {
 			return nil // just started
 		}
-		return []Alarm{{Name: "store_refused", Subject: t.bucket.String(), Text: "nothing is uploaded: " + advice(a.err)}}
+		return []Alarm{{Name: "store_refused", Subject: t.bucket.String(), Text: "nothing is uploaded: " + Advice(a.err)}}
 	}
 	var alarms []Alarm
 	for _, p := range t.all() {
@@ -148,7 +148,7 @@ func (t *Tier) Alarms() []Alarm {
 			if stopped(err) {
 				name = "partition_stopped"
 			}
-			alarms = append(alarms, Alarm{Name: name, Subject: p.id.String(), Text: advice(err)})
+			alarms = append(alarms, Alarm{Name: name, Subject: p.id.String(), Text: Advice(err)})
 		}
 		if s := p.scrubbed.Load(); s != nil && len(s.result.Damaged) > s.result.Repaired {
 			alarms = append(alarms, Alarm{Name: "damage", Subject: p.id.String(), Text: s.result.Damaged[0].Err.Error()})
@@ -170,8 +170,8 @@ func stopped(err error) bool {
 	return false
 }
 
-// advice is an error with what a person can do about it.
-func advice(err error) string {
+// Advice is an error with what a person can do about it.
+func Advice(err error) string {
 	for _, a := range []struct {
 		kind error
 		text string

@@ -14,6 +14,7 @@ import (
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go/logging"
 
 	"github.com/morrowmq/morrow/internal/vfs"
 )
@@ -135,27 +136,36 @@ func openS3(ctx context.Context, u *url.URL) (*S3Bucket, error) {
 		t.MaxIdleConnsPerHost = 64
 		t.ResponseHeaderTimeout = s3AnswerLimit
 	})
-	cfg, err := config.LoadDefaultConfig(ctx,
-		config.WithHTTPClient(client),
-		config.WithRegion(s.region),
-		config.WithSharedConfigProfile(s.profile),
-		// Checksums are ours; the trailers that the library would add are refused by several stores.
-		config.WithRequestChecksumCalculation(aws.RequestChecksumCalculationWhenRequired),
-		config.WithResponseChecksumValidation(aws.ResponseChecksumValidationWhenRequired),
-		config.WithRetryer(func() aws.Retryer {
-			return retry.NewStandard(func(o *retry.StandardOptions) {
-				o.MaxAttempts, o.MaxBackoff = s3Attempts, s3MaxBackoff
-			})
-		}),
-	)
+	load := func(ctx context.Context) (aws.Config, error) {
+		return config.LoadDefaultConfig(ctx,
+			config.WithHTTPClient(client),
+			config.WithRegion(s.region),
+			config.WithSharedConfigProfile(s.profile),
+			// Checksums are ours; the trailers that the library would add are refused by several stores.
+			config.WithRequestChecksumCalculation(aws.RequestChecksumCalculationWhenRequired),
+			config.WithResponseChecksumValidation(aws.ResponseChecksumValidationWhenRequired),
+			config.WithLogger(logging.Nop{}), // what it has to say is in the errors, too
+			config.WithRetryer(func() aws.Retryer {
+				return retry.NewStandard(func(o *retry.StandardOptions) {
+					o.MaxAttempts, o.MaxBackoff = s3Attempts, s3MaxBackoff
+				})
+			}),
+		)
+	}
+	cfg, err := load(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if cfg.Region == "" {
 		return nil, fmt.Errorf("no region: add ?region=… or set AWS_REGION")
 	}
-	cfg.Credentials = aws.NewCredentialsCache(signer{cfg.Credentials})
+	keys := aws.NewCredentialsCache(signer{func(ctx context.Context) (aws.CredentialsProvider, error) {
+		cfg, err := load(ctx)
+		return cfg.Credentials, err
+	}})
+	cfg.Credentials = keys
 	b := &S3Bucket{
+		keys:   keys,
 		bucket: s.bucket, prefix: s.prefix, url: u.Redacted(), partSize: s.partSize,
 		chosen: s.algorithm != NoChecksum,
 		client: s3.NewFromConfig(cfg, func(o *s3.Options) {

@@ -5,8 +5,13 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"io"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -115,5 +120,61 @@ func TestS3ErrorsHaveAKind(t *testing.T) {
 	err := s3Error("put", "k", answerOf(301, "PermanentRedirect", http.Header{"X-Amz-Bucket-Region": {"eu-west-1"}}), ifNone)
 	if !strings.Contains(err.Error(), "the bucket is in region eu-west-1") {
 		t.Errorf("wrong region: %v", err)
+	}
+}
+
+// TestWhatAStoreSaysIsToldPlainly: no requests, hosts and counts of the client library, which also differ each time.
+func TestWhatAStoreSaysIsToldPlainly(t *testing.T) {
+	sent := func(err error) error {
+		return &smithy.OperationError{ServiceID: "S3", OperationName: "X", Err: &smithyhttp.RequestSendError{
+			Err: &url.Error{Op: "Put", URL: "https://store:9000/b/k?x-id=X", Err: err},
+		}}
+	}
+	from, to := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 51438}, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 9000}
+	for want, err := range map[string]error{
+		"put k: access denied by the store: ExpiredToken: said the store (HTTP 403)":        answerOf(403, "ExpiredToken", nil),
+		"put k: outcome unknown: https://store:9000: connection reset by peer":              sent(&net.OpError{Op: "read", Net: "tcp", Source: from, Addr: to, Err: errors.New("connection reset by peer")}),
+		"put k: outcome unknown: https://store:9000: EOF":                                   sent(io.EOF),
+		"put k: access denied by the store: " + errNoCredentials.Error() + ": no profile x": &smithy.OperationError{ServiceID: "S3", OperationName: "X", Err: &keylessError{errors.New("no profile x")}},
+		"put k: outcome unknown: something else":                                            errors.New("something else"),
+	} {
+		if got := s3Error("put", "k", err, PutOptions{}); got.Error() != want || !errors.Is(got, err) {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
+// TestReplacedKeysNeedNoRestart: what the store refuses is read anew from where it came from.
+func TestReplacedKeysNeedNoRestart(t *testing.T) {
+	store := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !strings.Contains(r.Header.Get("Authorization"), "Credential=NEW/") {
+			w.WriteHeader(http.StatusForbidden)
+			return
+		}
+		w.WriteHeader(http.StatusNoContent)
+	}))
+	defer store.Close()
+	file := filepath.Join(t.TempDir(), "credentials")
+	write := func(key string) {
+		if err := os.WriteFile(file, []byte("[default]\naws_access_key_id = "+key+"\naws_secret_access_key = secret\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, value := range map[string]string{
+		"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_PROFILE": "", "AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": file,
+	} {
+		t.Setenv(name, value)
+	}
+	write("OLD")
+	b, err := OpenBucket(t.Context(), "s3://b?endpoint="+store.URL, vfs.NewMem())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Delete(t.Context(), "k"); !errors.Is(err, ErrDenied) {
+		t.Fatalf("with a key that is not valid: %v", err)
+	}
+	write("NEW")
+	if err := b.Delete(t.Context(), "k"); err != nil {
+		t.Errorf("after it was replaced: %v", err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/aws/smithy-go"
 )
@@ -34,15 +35,20 @@ func Probe(ctx context.Context, b Bucket, dir string, said func(check string, er
 		}
 		p := probe{bucket: b, algorithm: a, key: dir + probePrefix + NewToken().String(), said: said}
 		err := p.run(ctx)
-		var answer smithy.APIError
-		if err == nil || !errors.Is(err, ErrUnfit) && !(errors.Is(err, ErrConfig) && errors.As(err, &answer)) {
-			return err // fit, or not to be asked; a store that does not know an algorithm answers with an error
+		if err == nil || !errors.Is(err, ErrUnfit) && !unknownAlgorithm(err) {
+			return err // fit, or not to be asked
 		}
 		if first == nil {
 			first = err
 		}
 	}
 	return first
+}
+
+// unknownAlgorithm reports whether err may be the answer of a store that does not know the checksum it was sent.
+func unknownAlgorithm(err error) bool {
+	var answer smithy.APIError
+	return errors.Is(err, ErrConfig) && !errors.Is(err, errPlace) && errors.As(err, &answer)
 }
 
 const probePrefix = "probe-"
@@ -60,32 +66,65 @@ var (
 	probeOther = bytes.Repeat([]byte("MORROW PROBES THIS STORE. "), 40) // of the same length
 )
 
-func (p *probe) run(ctx context.Context) (err error) {
-	defer func() {
-		cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), headTimeout)
-		defer cancel()
-		if derr := p.bucket.Delete(cleanup, p.key, p.key+"-bad"); err == nil {
-			err = derr
-		}
-	}()
-	for _, c := range []struct {
-		name string
-		run  func(context.Context) error
-	}{
+type probeCheck struct {
+	name string
+	run  func(context.Context) error
+}
+
+func (p *probe) checks() []probeCheck {
+	checks := []probeCheck{
 		{"refuses an object whose " + p.algorithm.String() + " checksum is wrong", p.refusesWrongChecksum},
 		{"tells the checksum and the size of a whole object", p.tellsChecksum},
 		{"returns the bytes that were stored, in ranges", p.returnsBytes},
 		{"does not replace an object that was to be new (If-None-Match)", p.claimsOnce},
 		{"does not replace an object that has changed (If-Match)", p.replacesOnce},
 		{"lists what is there", p.lists},
-	} {
+	}
+	if b, ok := inParts(p.bucket); ok && sentInParts(p.algorithm) {
+		parts := probe{bucket: b, algorithm: p.algorithm, key: p.key + "-parts"}
+		checks = append(checks,
+			probeCheck{"refuses an object in parts whose checksum as a whole is wrong", parts.refusesWrongChecksum},
+			probeCheck{"tells the checksum and the size of an object in parts", parts.tellsChecksum})
+	}
+	return append(checks, probeCheck{"deletes", p.deletes})
+}
+
+func (p *probe) run(ctx context.Context) error {
+	for _, c := range p.checks() {
 		err := c.run(ctx)
 		p.said(c.name, err)
-		if err != nil {
-			return fmt.Errorf("%s: check that the store %s: %w", p.bucket, c.name, err)
+		if err == nil {
+			continue
 		}
+		p.clean(ctx)
+		if errors.Is(err, ErrUnfit) {
+			return fmt.Errorf("check that the store %s: %w", c.name, err)
+		}
+		return withoutToken(err)
 	}
 	return nil
+}
+
+// keys are those of all objects that the checks store.
+func (p *probe) keys() []string {
+	return []string{p.key, p.key + "-bad", p.key + "-parts", p.key + "-parts-bad"}
+}
+
+// clean removes what a run that has failed may have left, if it can.
+func (p *probe) clean(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), headTimeout)
+	defer cancel()
+	_ = p.bucket.Delete(ctx, p.keys()...)
+}
+
+// withoutToken is an error about an object of the probe that reads the same for each probe.
+func withoutToken(err error) error {
+	var failed *BucketError
+	if !errors.As(err, &failed) {
+		return err
+	}
+	dir, _, _ := strings.Cut(failed.Key, probePrefix)
+	return &BucketError{Op: failed.Op, Key: dir + strings.TrimSuffix(probePrefix, "-"), Kind: failed.Kind, Err: failed.Err}
 }
 
 func (p *probe) body(b []byte) Body { return BytesBody(p.algorithm, b) }
@@ -175,6 +214,20 @@ func (p *probe) lists(ctx context.Context) error {
 	})
 	if err == nil && !found {
 		return unfit("it does not")
+	}
+	return err
+}
+
+func (p *probe) deletes(ctx context.Context) error {
+	if err := p.bucket.Delete(ctx, p.keys()...); err != nil {
+		return err
+	}
+	_, err := p.bucket.Head(ctx, p.key)
+	switch {
+	case err == nil:
+		return unfit("the object is still there")
+	case errors.Is(err, ErrNotFound):
+		return nil
 	}
 	return err
 }

@@ -29,6 +29,7 @@ type S3Bucket struct {
 	partSize  int64
 	algorithm atomic.Uint32 // an Algorithm
 	chosen    bool          // the configuration names the algorithm
+	keys      *aws.CredentialsCache
 
 	abortErrors atomic.Int64 // multipart uploads that could not be given up and wait for a sweep
 }
@@ -49,21 +50,54 @@ func (b *S3Bucket) String() string { return b.url }
 // Checksum is the algorithm that the configuration names or Probe found to work; CRC64NVME before that.
 func (b *S3Bucket) Checksum() Algorithm { return Algorithm(b.algorithm.Load()) }
 
+// failed gives an error of the client library its kind. Credentials that were refused are not used again.
+func (b *S3Bucket) failed(op, key string, err error, o PutOptions) error {
+	err = s3Error(op, key, err, o)
+	if errors.Is(err, ErrDenied) {
+		b.keys.Invalidate()
+	}
+	return err
+}
+
 func (b *S3Bucket) key(key string) *string { return aws.String(b.prefix + key) }
 
 // Put implements [Bucket]. An object that is larger than a part is sent in parts and becomes visible as a whole.
 func (b *S3Bucket) Put(ctx context.Context, key string, body Body, o PutOptions) (Object, error) {
-	var etag string
-	var err error
-	if body.Size > b.partSize && body.Sum.Algorithm != SHA256 {
-		etag, err = b.putParts(ctx, key, body, o)
-	} else {
-		etag, err = b.putWhole(ctx, key, body, o)
+	put := b.putWhole
+	if body.Size > b.partSize && sentInParts(body.Sum.Algorithm) {
+		put = b.putParts
 	}
+	etag, err := put(ctx, key, body, o)
+	return b.stored(key, body, etag, err, o)
+}
+
+func (b *S3Bucket) stored(key string, body Body, etag string, err error, o PutOptions) (Object, error) {
 	if err != nil {
-		return Object{}, s3Error("put", key, err, o)
+		return Object{}, b.failed("put", key, err, o)
 	}
 	return Object{Key: key, Size: body.Size, ETag: etag, Sum: body.Sum}, nil
+}
+
+// sentInParts reports whether large objects can be: S3 has no SHA-256 over a whole object in parts.
+func sentInParts(a Algorithm) bool { return a != SHA256 }
+
+// inParts is a bucket that sends small objects in parts, too; false if it sends nothing so.
+func inParts(b Bucket) (Bucket, bool) {
+	switch b := b.(type) {
+	case patient:
+		inner, ok := inParts(b.Bucket)
+		return patient{inner, b.idle}, ok
+	case *S3Bucket:
+		return partsBucket{b}, true
+	}
+	return b, false
+}
+
+type partsBucket struct{ *S3Bucket }
+
+func (b partsBucket) Put(ctx context.Context, key string, body Body, o PutOptions) (Object, error) {
+	etag, err := b.putParts(ctx, key, body, o)
+	return b.stored(key, body, etag, err, o)
 }
 
 func (b *S3Bucket) putWhole(ctx context.Context, key string, body Body, o PutOptions) (etag string, err error) {
@@ -199,7 +233,7 @@ func (b *S3Bucket) EndUpload(ctx context.Context, u StaleUpload) error {
 	if errors.As(err, &gone) {
 		return nil
 	}
-	return s3Error("delete", u.Key, err, PutOptions{})
+	return b.failed("delete", u.Key, err, PutOptions{})
 }
 
 // AbortErrors counts the multipart uploads that could not be given up and wait for a sweep.
@@ -211,7 +245,7 @@ func (b *S3Bucket) StaleUploads(ctx context.Context, prefix string, before time.
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
-			return stale, s3Error("list", prefix, err, PutOptions{})
+			return stale, b.failed("list", prefix, err, PutOptions{})
 		}
 		for _, u := range page.Uploads {
 			key, ok := strings.CutPrefix(aws.ToString(u.Key), b.prefix)
@@ -229,7 +263,7 @@ func (b *S3Bucket) Head(ctx context.Context, key string) (Object, error) {
 		Bucket: &b.bucket, Key: b.key(key), ChecksumMode: types.ChecksumModeEnabled,
 	})
 	if err != nil {
-		return Object{}, s3Error("head", key, err, PutOptions{})
+		return Object{}, b.failed("head", key, err, PutOptions{})
 	}
 	o := Object{
 		Key: key, Size: aws.ToInt64(out.ContentLength),
@@ -257,7 +291,7 @@ func (b *S3Bucket) Get(ctx context.Context, key string, off, n int64) (io.ReadCl
 	}
 	out, err := b.client.GetObject(ctx, in)
 	if err != nil {
-		return nil, Object{}, s3Error("get", key, err, PutOptions{})
+		return nil, Object{}, b.failed("get", key, err, PutOptions{})
 	}
 	length := aws.ToInt64(out.ContentLength)
 	if n > 0 && length != n {
@@ -278,7 +312,7 @@ func (b *S3Bucket) List(ctx context.Context, prefix string, visit func(Object) e
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
-			return s3Error("list", prefix, err, PutOptions{})
+			return b.failed("list", prefix, err, PutOptions{})
 		}
 		for _, x := range page.Contents {
 			o := Object{
@@ -300,7 +334,7 @@ func (b *S3Bucket) Delete(ctx context.Context, keys ...string) error {
 	for _, key := range keys {
 		g.Go(func() error {
 			_, err := b.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &b.bucket, Key: b.key(key)})
-			err = s3Error("delete", key, err, PutOptions{})
+			err = b.failed("delete", key, err, PutOptions{})
 			if errors.Is(err, ErrNotFound) {
 				return nil
 			}

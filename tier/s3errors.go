@@ -5,7 +5,9 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
+	"net/url"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/smithy-go"
@@ -38,12 +40,12 @@ var s3Kinds = map[string]error{
 	"TokenRefreshRequired":               ErrDenied,
 	"RequestTimeTooSkewed":               ErrDenied,
 	"XAdminUserNotFound":                 ErrDenied,
-	"NoSuchBucket":                       ErrConfig,
-	"InvalidBucketName":                  ErrConfig,
-	"PermanentRedirect":                  ErrConfig,
+	"NoSuchBucket":                       errPlace,
+	"InvalidBucketName":                  errPlace,
+	"PermanentRedirect":                  errPlace,
 	"TemporaryRedirect":                  ErrUnknown,
-	"AuthorizationHeaderMalformed":       ErrConfig, // wrong region
-	"IllegalLocationConstraintException": ErrConfig,
+	"AuthorizationHeaderMalformed":       errPlace, // wrong region
+	"IllegalLocationConstraintException": errPlace,
 	"EntityTooLarge":                     ErrConfig,
 	"NotImplemented":                     ErrConfig,
 	"QuotaExceeded":                      ErrFull,
@@ -56,6 +58,9 @@ var s3Kinds = map[string]error{
 	"InvalidPart":                        ErrUnknown, // the store does not have what it was sent; or no longer, see above
 	"EntityTooSmall":                     ErrUnknown,
 }
+
+// errPlace is an ErrConfig about where the bucket is: asking in another way does not help.
+var errPlace = fmt.Errorf("%w", ErrConfig)
 
 // s3Error gives an error of the client library its kind.
 func s3Error(op, key string, err error, o PutOptions) error {
@@ -131,28 +136,96 @@ func connectionKind(err error) error {
 // errNoCredentials: the request was never sent, because there is nothing to sign it with.
 var errNoCredentials = errors.New("no usable credentials in the environment, the shared files or the instance's role")
 
-// signer marks the failures of a credentials provider.
-type signer struct{ aws.CredentialsProvider }
+// signer hands out the credentials of the usual chain. The client keeps them until they expire or are refused; then the chain is
+// read anew, shared files included, so that keys can be replaced without a restart.
+type signer struct {
+	load func(context.Context) (aws.CredentialsProvider, error)
+}
 
 func (s signer) Retrieve(ctx context.Context) (aws.Credentials, error) {
-	c, err := s.CredentialsProvider.Retrieve(ctx)
+	chain, err := s.load(ctx)
+	if err != nil {
+		return aws.Credentials{}, &keylessError{err}
+	}
+	c, err := chain.Retrieve(ctx)
 	if err != nil && ctx.Err() == nil {
-		err = errors.Join(errNoCredentials, err)
+		err = &keylessError{err}
 	}
 	return c, err
 }
 
-// explain adds what a person needs to act on it.
+// keylessError is why there are no credentials.
+type keylessError struct{ err error }
+
+func (e *keylessError) Error() string   { return errNoCredentials.Error() + ": " + e.err.Error() }
+func (e *keylessError) Unwrap() []error { return []error{errNoCredentials, e.err} }
+
+// plainError is an error of the client library in the words of whoever failed, without what differs from one try to the next.
+type plainError struct {
+	text string
+	err  error
+}
+
+func (e *plainError) Error() string { return e.text }
+func (e *plainError) Unwrap() error { return e.err }
+
+// explain tells what a person needs to act on an error: what the store said, or which address did not answer, and why.
 func explain(err error) error {
-	var response *smithyhttp.ResponseError
-	if !errors.As(err, &response) || response.Response == nil {
+	var (
+		response *smithyhttp.ResponseError
+		api      smithy.APIError
+		keyless  *keylessError
+		request  *url.Error
+	)
+	text := ""
+	switch {
+	case errors.As(err, &keyless):
+		text = keyless.Error()
+	case errors.As(err, &api):
+		text = api.ErrorCode()
+		if said := api.ErrorMessage(); said != "" && said != text {
+			text += ": " + said
+		}
+		if errors.As(err, &response) {
+			text = fmt.Sprintf("%s (HTTP %d)", text, response.HTTPStatusCode())
+		}
+	case errors.As(err, &request):
+		text = address(request.URL) + ": " + connectionText(request.Err)
+	default:
 		return err
+	}
+	if region := otherRegion(response); region != "" {
+		text = "the bucket is in region " + region + ": " + text
+	}
+	return &plainError{text, err}
+}
+
+// address is the part of a URL that says whom a request went to.
+func address(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return raw
+	}
+	return u.Scheme + "://" + u.Host
+}
+
+// connectionText is what became of a connection, without its ports.
+func connectionText(err error) string {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return op.Err.Error()
+	}
+	return err.Error()
+}
+
+// otherRegion is the region that the store says a bucket is in, if it is another than was asked.
+func otherRegion(response *smithyhttp.ResponseError) string {
+	if response == nil || response.Response == nil {
+		return ""
 	}
 	switch response.HTTPStatusCode() {
 	case http.StatusMovedPermanently, http.StatusBadRequest:
-		if region := response.Response.Header.Get("X-Amz-Bucket-Region"); region != "" {
-			return fmt.Errorf("the bucket is in region %s: %w", region, err)
-		}
+		return response.Response.Header.Get("X-Amz-Bucket-Region")
 	}
-	return err
+	return ""
 }

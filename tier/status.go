@@ -98,7 +98,7 @@ func (p *Partition) Status() PartitionStatus {
 		s.Lag = lag
 	}
 	if v.err != nil {
-		s.Err = advice(v.err)
+		s.Err = Advice(v.err)
 	}
 	if sc := p.scrubbed.Load(); sc != nil {
 		s.Scrubbed, s.Verified = sc.at, sc.result

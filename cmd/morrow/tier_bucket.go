@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -13,6 +14,7 @@ import (
 type probeCheck struct {
 	Check string `json:"check"`
 	Error string `json:"error,omitempty"`
+	unfit bool   // the store does it wrong, rather than not at all
 }
 
 func newTierProbe(c *tierClient) *cobra.Command {
@@ -34,21 +36,24 @@ func newTierProbe(c *tierClient) *cobra.Command {
 			perr := tier.Probe(cmd.Context(), b, fmt.Sprintf("morrow-probe-%d/", time.Now().UnixNano()), func(check string, err error) {
 				p := probeCheck{Check: check}
 				if err != nil {
-					p.Error = err.Error()
+					p.Error, p.unfit = err.Error(), errors.Is(err, tier.ErrUnfit)
 				}
 				checks = append(checks, p)
 			})
 			err = printAs(cmd.OutOrStdout(), c.output, checks, func(w io.Writer) {
 				for _, p := range checks {
-					if p.Error != "" {
-						fmt.Fprintf(w, "failed\t%s\t%s\n", p.Check, p.Error)
-					} else {
+					switch {
+					case p.Error == "":
 						fmt.Fprintf(w, "ok\t%s\n", p.Check)
+					case p.unfit:
+						fmt.Fprintf(w, "failed\t%s\t%s\n", p.Check, p.Error)
+					default:
+						fmt.Fprintf(w, "unknown\t%s\n", p.Check) // the last line says why
 					}
 				}
 			})
 			if perr != nil {
-				return perr
+				return errors.New(tier.Advice(perr))
 			}
 			return err
 		},

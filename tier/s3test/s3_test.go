@@ -4,12 +4,14 @@ package s3test
 
 import (
 	"errors"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/morrowmq/morrow/tier"
+	"github.com/morrowmq/morrow/tier/proxytest"
 	"github.com/morrowmq/morrow/tier/tiertest"
 )
 
@@ -35,6 +37,40 @@ func TestProbePasses(t *testing.T) {
 	}
 	if b.Checksum() != tier.CRC64NVME {
 		t.Fatalf("chose %v", b.Checksum())
+	}
+}
+
+// TestPartsThatAreNotVerifiedAreNotSent: a store that verifies whole objects only gets whole objects.
+func TestPartsThatAreNotVerifiedAreNotSent(t *testing.T) {
+	proxy := proxytest.Start(t, startGateway(t))
+	proxy.StoreHalf = func(*http.Request) string { return `"of something"` }
+	proxy.Inject(proxytest.Truncate, 1000, func(r *http.Request) bool {
+		return r.Method == http.MethodPost && r.URL.Query().Has("uploadId") && strings.HasSuffix(r.URL.Path, "-parts-bad")
+	})
+	host := strings.TrimPrefix(proxy.URL, "http://")
+	b := openBucket(t, host, "&part_size=5242880")
+	if err := tier.Probe(t.Context(), b, "c/", nil); err != nil || b.Checksum() != tier.SHA256 {
+		t.Fatalf("%v, chose %v", err, b.Checksum())
+	}
+	if _, err := b.Put(t.Context(), "c/large", tier.BytesBody(b.Checksum(), make([]byte, 6<<20)), tier.PutOptions{IfNoneMatch: true}); err != nil {
+		t.Error(err)
+	}
+	b = openBucket(t, host, "&checksum=crc64nvme")
+	err := tier.Probe(t.Context(), b, "c/", nil)
+	const want = "check that the store refuses an object in parts whose checksum as a whole is wrong: store is not fit for tiering: it stored the object"
+	if !errors.Is(err, tier.ErrUnfit) || err.Error() != want {
+		t.Errorf("an algorithm that was asked for: %v", err)
+	}
+}
+
+// TestStoreThatMayNotDeleteIsNamed: else it would be noticed when something has expired.
+func TestStoreThatMayNotDeleteIsNamed(t *testing.T) {
+	proxy := proxytest.Start(t, startGateway(t))
+	proxy.Inject(proxytest.Denied, 1000, func(r *http.Request) bool { return r.Method == http.MethodDelete })
+	checks := map[string]error{}
+	err := tier.Probe(t.Context(), openBucket(t, strings.TrimPrefix(proxy.URL, "http://"), ""), "c/", func(check string, err error) { checks[check] = err })
+	if !errors.Is(err, tier.ErrDenied) || !strings.HasPrefix(err.Error(), "delete c/probe: access denied by the store") || !errors.Is(checks["deletes"], tier.ErrDenied) {
+		t.Errorf("%v, checks %v", err, checks)
 	}
 }
 

@@ -236,14 +236,15 @@ func TestWrongSettingsAreNamed(t *testing.T) {
 		prepare func(t *testing.T)
 		url     string
 		kind    error
+		says    string
 	}{
-		"no such bucket":          {nil, "s3://nothere/x?endpoint=http://" + addr, tier.ErrConfig},
-		"wrong secret":            {func(t *testing.T) { t.Setenv("AWS_SECRET_ACCESS_KEY", "wrong") }, "s3://tier/x?endpoint=http://" + addr, tier.ErrDenied},
-		"unknown key":             {func(t *testing.T) { t.Setenv("AWS_ACCESS_KEY_ID", "wrong") }, "s3://tier/x?endpoint=http://" + addr, tier.ErrDenied},
-		"no credentials":          {func(t *testing.T) { t.Setenv("AWS_ACCESS_KEY_ID", ""); t.Setenv("AWS_SECRET_ACCESS_KEY", "") }, "s3://tier/x?endpoint=http://" + addr, tier.ErrDenied},
-		"TLS where there is none": {nil, "s3://tier/x?endpoint=https://" + addr, tier.ErrConfig},
-		"wrong region":            {nil, "s3://tier/x?region=mars-1&endpoint=http://" + addr, tier.ErrConfig},
-		"nobody listens":          {nil, "s3://tier/x?endpoint=http://127.0.0.1:1", tier.ErrUnknown},
+		"no such bucket":          {nil, "s3://nothere/x?endpoint=http://" + addr, tier.ErrConfig, "NoSuchBucket: The specified bucket does not exist. (HTTP 404)"},
+		"wrong secret":            {func(t *testing.T) { t.Setenv("AWS_SECRET_ACCESS_KEY", "wrong") }, "s3://tier/x?endpoint=http://" + addr, tier.ErrDenied, "SignatureDoesNotMatch: "},
+		"unknown key":             {func(t *testing.T) { t.Setenv("AWS_ACCESS_KEY_ID", "wrong") }, "s3://tier/x?endpoint=http://" + addr, tier.ErrDenied, "XAdminUserNotFound: "},
+		"no credentials":          {func(t *testing.T) { t.Setenv("AWS_ACCESS_KEY_ID", ""); t.Setenv("AWS_SECRET_ACCESS_KEY", "") }, "s3://tier/x?endpoint=http://" + addr, tier.ErrDenied, "no usable credentials in the environment, the shared files or the instance's role: "},
+		"TLS where there is none": {nil, "s3://tier/x?endpoint=https://" + addr, tier.ErrConfig, "https://" + addr + ": http: server gave HTTP response to HTTPS client"},
+		"wrong region":            {nil, "s3://tier/x?region=mars-1&endpoint=http://" + addr, tier.ErrConfig, "AuthorizationHeaderMalformed: "},
+		"nobody listens":          {nil, "s3://tier/x?endpoint=http://127.0.0.1:1", tier.ErrUnknown, "http://127.0.0.1:1: connect: connection refused"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv("AWS_CONFIG_FILE", "/dev/null")
@@ -256,10 +257,13 @@ func TestWrongSettingsAreNamed(t *testing.T) {
 				t.Fatal(err)
 			}
 			err = tier.Probe(t.Context(), b, "c/", nil)
-			if !errors.Is(err, c.kind) {
-				t.Fatalf("%v, want %v", err, c.kind)
+			if want := "put c/probe: " + c.kind.Error() + ": " + c.says; !errors.Is(err, c.kind) || !strings.HasPrefix(err.Error(), want) {
+				t.Fatalf("%v, want %q", err, want)
 			}
-			t.Log(err)
+			again := tier.Probe(t.Context(), b, "c/", nil)
+			if again == nil || again.Error() != err.Error() {
+				t.Errorf("said differently the second time: %v", again)
+			}
 		})
 	}
 }
