@@ -110,9 +110,12 @@ func (i *installation) connect(opts ...kgo.Opt) *kgo.Client {
 	return c
 }
 
-// within is a context that ends with the test, or after d.
+// patience is how many times as long as it should a slow machine may take.
+const patience = 3
+
+// within is a context that ends with the test, or after d, or several d on a slow machine.
 func (i *installation) within(d time.Duration) context.Context {
-	ctx, cancel := context.WithTimeout(i.Context(), d)
+	ctx, cancel := context.WithTimeout(i.Context(), patience*d)
 	i.Cleanup(cancel)
 	return ctx
 }
@@ -214,9 +217,9 @@ func (i *installation) metric(family, label string) (sum float64, ok bool) {
 // await polls until a condition holds.
 func (i *installation) await(what string, d time.Duration, holds func() bool) {
 	i.Helper()
-	for end := time.Now().Add(d); !holds(); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(patience * d); !holds(); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(end) {
-			i.Fatalf("not within %v: %s", d, what)
+			i.Fatalf("not within %v: %s", patience*d, what)
 		}
 	}
 }
@@ -241,11 +244,14 @@ func whole(value []byte) (n int, ok bool) {
 }
 
 // produce sends n payloads to a topic. All are acknowledged.
-func (i *installation) produce(topic string, n int) {
+func (i *installation) produce(topic string, n int) { i.Helper(); i.produceFrom(topic, 0, n) }
+
+// produceFrom writes the payloads from a number on, below end.
+func (i *installation) produceFrom(topic string, from, end int) {
 	i.Helper()
 	ctx := i.within(2 * time.Minute)
 	var wg sync.WaitGroup
-	for k := range n {
+	for k := from; k < end; k++ {
 		wg.Add(1)
 		i.client.Produce(ctx, &kgo.Record{Topic: topic, Value: payload(topic, k)}, func(_ *kgo.Record, err error) {
 			defer wg.Done()

@@ -141,7 +141,7 @@ func begin(t testing.TB, b tier.Bucket, s *source) running {
 
 func waitConfirmed(t testing.TB, p *tier.Partition, want int64) {
 	t.Helper()
-	for deadline := time.Now().Add(60 * time.Second); p.Confirmed() != want; time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(patience * time.Minute); p.Confirmed() != want; time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("confirmed %d, want %d: %v", p.Confirmed(), want, p.Err())
 		}
