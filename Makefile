@@ -46,7 +46,7 @@ test: test-go alerts compat ## Run every test, with every client; installs the c
 .PHONY: test-go
 test-go: ## Run the Go tests only, a few minutes
 	ulimit -v 8388608 2>/dev/null || true; \
-	$(GO) test -timeout 10m $$($(GO) list ./... | grep -v '/e2e$$'); \
+	$(GO) test -timeout 15m $$($(GO) list ./... | grep -v '/e2e$$'); \
 	$(GO) test -timeout 25m ./e2e; \
 	for module in $(MODULES); do (cd $$module && $(GO) test -timeout 25m ./...); done
 
