@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/morrowmq/morrow/log/batches"
 	"github.com/morrowmq/morrow/log/record"
 )
 
@@ -47,27 +48,27 @@ func (p *Partition) batchAt(ctx context.Context, e *Entry, offset int64, buf []b
 	}
 	s := newSegmentReader(ctx, p, e, ix)
 	defer func() { err = errors.Join(err, s.blocks.release()) }()
-	walk := headers{r: s, pos: ix.pointPos(offset), end: ix.DataSize}
-	for {
-		h, err := walk.next()
-		switch {
-		case errors.Is(err, io.EOF) || err == nil && h.base > offset:
-			return nil, fmt.Errorf("%w: %d", ErrDropped, offset)
-		case err != nil:
-			return nil, err
-		case h.end <= offset:
-			continue
-		}
-		if int64(cap(buf)) < h.length {
-			buf = make([]byte, h.length)
-		}
-		buf = buf[:h.length]
-		if _, err := s.ReadAt(buf, h.pos); err != nil {
+	h := s.headers(ix.DataSize)
+	defer h.Close()
+	for pos := ix.pointPos(offset); pos < ix.DataSize; {
+		header, end, err := h.at(pos)
+		if err != nil {
 			return nil, err
 		}
-		s.readAhead(h.base, h.end)
-		return record.Batch(buf), nil
+		if header.BaseOffset() > offset {
+			break
+		}
+		if header.EndOffset() > offset {
+			b, err := s.batch(pos, end, buf)
+			if err != nil {
+				return nil, err
+			}
+			s.readAhead(b.BaseOffset(), b.EndOffset())
+			return b, nil
+		}
+		pos = end
 	}
+	return nil, fmt.Errorf("%w: %d", ErrDropped, offset)
 }
 
 // Scan calls visit for every batch, hidden ones included, that ends above from and begins below to, as far as it is remote. A batch is
@@ -107,19 +108,20 @@ func (p *Partition) scanEntry(ctx context.Context, e *Entry, from, to int64, vis
 	}
 	s := newSegmentReader(ctx, p, e, ix)
 	defer func() { err = errors.Join(err, s.blocks.release()) }()
-	in := scanner{r: s, pos: ix.pointPos(from), end: ix.DataSize}
+	in := batches.NewScanner(s, ix.pointPos(from), ix.DataSize)
+	defer in.Close()
 	for {
-		block := int(in.pos / ix.BlockBytes)
+		block := int(in.Unread() / ix.BlockBytes)
 		if err := s.blocks.releaseBelow(block); err != nil {
 			return err
 		}
 		s.blocks.prefetch(block+1, min(block-block%runBlocks+scanAhead, len(ix.Blocks)))
-		b, _, err := in.next()
+		b, pos, err := in.Next()
 		switch {
 		case errors.Is(err, io.EOF) || err == nil && b.BaseOffset() >= to:
 			return nil
 		case err != nil:
-			return err
+			return badBatch(pos, err)
 		case b.EndOffset() <= from:
 			continue
 		}

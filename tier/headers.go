@@ -1,70 +1,47 @@
 package tier
 
 import (
-	"encoding/binary"
 	"fmt"
-	"io"
 
+	"github.com/morrowmq/morrow/log/batches"
 	"github.com/morrowmq/morrow/log/record"
 )
 
-// headers walks the headers of the batches in [pos, end) of r, reading little else.
-type headers struct {
-	r        io.ReaderAt
-	pos, end int64
-	window   []byte // bytes of r from at on
-	at       int64
-}
+// headers reads the headers of a segment's batches.
+type headers struct{ *batches.Headers }
 
-// header is where a batch lies and which offsets it holds.
-type header struct {
-	pos, length int64
-	base, end   int64
-	timestamp   int64 // the largest
-}
-
-const headerWindow = 4 << 10
-
-// next returns the next header, io.EOF after the last.
-func (w *headers) next() (header, error) {
-	if w.pos == w.end {
-		return header{}, io.EOF
-	}
-	b, err := w.bytes()
+// at returns the header of the batch at pos, valid until the next call, and where the batch ends. ErrCorrupt: there is none.
+func (h headers) at(pos int64) (record.Batch, int64, error) {
+	b, end, err := h.At(pos)
 	if err != nil {
-		return header{}, err
+		return nil, 0, badBatch(pos, err)
 	}
-	n, err := record.FrameLen(b)
-	if err != nil {
-		return header{}, fmt.Errorf("%w: batch at %d: %w", ErrCorrupt, w.pos, err)
-	}
-	base := int64(binary.BigEndian.Uint64(b))
-	batch := record.Batch(b)
-	h := header{pos: w.pos, length: int64(n), base: base, end: batch.EndOffset(), timestamp: batch.MaxTimestamp()}
-	if h.length > w.end-w.pos {
-		return header{}, fmt.Errorf("%w: batch at %d ends beyond %d", ErrCorrupt, w.pos, w.end)
-	}
-	w.pos += h.length
-	return h, nil
+	return b, end, nil
 }
 
-// bytes returns the header at pos.
-func (w *headers) bytes() ([]byte, error) {
-	if off := w.pos - w.at; off >= 0 && off+record.HeaderLen <= int64(len(w.window)) {
-		return w.window[off : off+record.HeaderLen], nil
+// badBatch is why the batch at pos could not be read: ErrCorrupt if it is not whole.
+func badBatch(pos int64, err error) error {
+	if batches.Damaged(err) {
+		return fmt.Errorf("%w: batch at %d: %w", ErrCorrupt, pos, err)
 	}
-	n := min(headerWindow, w.end-w.pos)
-	if n < record.HeaderLen {
-		return nil, fmt.Errorf("%w: batch at %d ends beyond %d", ErrCorrupt, w.pos, w.end)
+	return fmt.Errorf("read batch at %d: %w", pos, err)
+}
+
+// headers reads headers of the batches that end at or below a position. It reads few at a time: a look at the last ones of a block is not to
+// wait for the next block.
+func (s *segmentReader) headers(end int64) headers {
+	return headers{batches.NewHeaders(s, end, batches.FewHeaders)}
+}
+
+// batch reads the batch in [pos, end), into buf if it fits.
+func (s *segmentReader) batch(pos, end int64, buf []byte) (record.Batch, error) {
+	if n := end - pos; int64(cap(buf)) < n {
+		buf = make([]byte, n)
+	} else {
+		buf = buf[:n]
 	}
-	if w.window == nil {
-		w.window = make([]byte, headerWindow)
+	if _, err := s.ReadAt(buf, pos); err != nil {
+		return nil, err
 	}
-	w.window = w.window[:n]
-	if got, err := w.r.ReadAt(w.window, w.pos); int64(got) < n {
-		w.window = w.window[:0]
-		return nil, fmt.Errorf("read batch header at %d: %w", w.pos, err)
-	}
-	w.at = w.pos
-	return w.window[:record.HeaderLen], nil
+	return buf, nil
 }

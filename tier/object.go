@@ -9,6 +9,7 @@ import (
 	"hash/crc32"
 	"io"
 
+	"github.com/morrowmq/morrow/log/batches"
 	"github.com/morrowmq/morrow/log/record"
 )
 
@@ -132,22 +133,35 @@ func sealSegment(ctx context.Context, f io.ReaderAt, ix Index, id ObjectID, size
 }
 
 func (s *sealer) scan(ctx context.Context, f io.ReaderAt, size int64) error {
-	in := scanner{r: f, end: size, seen: s.see}
+	in := batches.NewScanner(observed{f, s.see}, 0, size)
+	defer in.Close()
 	for n := 0; ; n++ {
 		if n%256 == 0 && ctx.Err() != nil {
 			return ctx.Err()
 		}
-		b, pos, err := in.next()
+		b, pos, err := in.Next()
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
-			return err
+			return badBatch(pos, err)
 		}
 		if err := s.add(b, pos); err != nil {
 			return err
 		}
 	}
+}
+
+// observed shows what is read of r to see.
+type observed struct {
+	r   io.ReaderAt
+	see func([]byte)
+}
+
+func (o observed) ReadAt(b []byte, pos int64) (int, error) {
+	n, err := o.r.ReadAt(b, pos)
+	o.see(b[:n])
+	return n, err
 }
 
 // see takes the bytes of the data in order.
@@ -171,9 +185,6 @@ func (s *sealer) endBlock() {
 }
 
 func (s *sealer) add(b record.Batch, pos int64) error {
-	if err := b.CheckCRC(); err != nil {
-		return fmt.Errorf("%w: batch at %d: %w", ErrCorrupt, pos, err)
-	}
 	if b.BaseOffset() < s.next || b.LastOffsetDelta() < 0 || b.EndOffset() > s.ix.End {
 		return fmt.Errorf("%w: batch at %d holds offsets %d to %d, expected between %d and %d",
 			ErrCorrupt, pos, b.BaseOffset(), b.LastOffset(), s.next, s.ix.End-1)

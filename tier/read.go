@@ -176,19 +176,20 @@ func (s *segmentReader) start(v VisibleRange, offset int64) (int64, error) {
 	if offset <= v.Base {
 		return v.Pos, nil
 	}
-	walk := headers{r: s, pos: max(v.Pos, s.ix.pointPos(offset)), end: v.Pos + v.Len}
-	for {
-		h, err := walk.next()
-		if errors.Is(err, io.EOF) {
-			return v.Pos + v.Len, nil
-		}
+	end := v.Pos + v.Len
+	h := s.headers(end)
+	defer h.Close()
+	for pos := max(v.Pos, s.ix.pointPos(offset)); pos < end; {
+		header, next, err := h.at(pos)
 		if err != nil {
 			return 0, err
 		}
-		if h.end > offset {
-			return h.pos, nil
+		if header.EndOffset() > offset {
+			return pos, nil
 		}
+		pos = next
 	}
+	return end, nil
 }
 
 // cut decides how much of v from pos on fits into room bytes: the position where it ends, and the offset to go on with if that
@@ -203,20 +204,19 @@ func (s *segmentReader) cut(v VisibleRange, pos, room int64, one bool) (end, nex
 	if k >= 0 && points[k].Pos > pos {
 		return points[k].Pos, points[k].Offset, nil // a batch ends there, which saves looking at every header
 	}
-	walk := headers{r: s, pos: pos, end: v.Pos + v.Len}
-	for end = pos; ; {
-		h, err := walk.next()
-		if errors.Is(err, io.EOF) {
-			return end, v.End, nil
-		}
+	h := s.headers(v.Pos + v.Len)
+	defer h.Close()
+	for end = pos; end < v.Pos+v.Len; {
+		header, stop, err := h.at(end)
 		if err != nil {
 			return 0, 0, err
 		}
-		if h.pos+h.length > limit && !(one && end == pos) {
-			return end, h.base, nil
+		if stop > limit && !(one && end == pos) {
+			return end, header.BaseOffset(), nil
 		}
-		end = h.pos + h.length
+		end = stop
 	}
+	return end, v.End, nil
 }
 
 // take adds the bytes [pos, end) of the segment to out. All blocks are asked for at once.

@@ -3,7 +3,6 @@ package tier
 import (
 	"context"
 	"errors"
-	"io"
 	"sort"
 
 	"github.com/morrowmq/morrow/log/record"
@@ -76,27 +75,41 @@ func (p *Partition) newestIn(ctx context.Context, e *Entry, from int64) (newest 
 		if err != nil {
 			return 0, err
 		}
-		for walk := (headers{r: s, pos: pos, end: v.Pos + v.Len}); ; {
-			h, err := walk.next()
-			if errors.Is(err, io.EOF) {
-				break
-			}
-			if err == nil && h.base < from {
-				h.timestamp, err = s.newestOf(h, from)
-			}
-			if err != nil {
-				return 0, err
-			}
-			newest = max(newest, h.timestamp)
+		within, err := s.newestWithin(pos, v.Pos+v.Len, from)
+		if err != nil {
+			return 0, err
 		}
+		newest = max(newest, within)
 	}
 	return newest, nil
 }
 
-// newestOf is the largest timestamp of a batch's records from an offset on, NoTimestamp if there are none.
-func (s *segmentReader) newestOf(h header, from int64) (newest int64, err error) {
-	b := make(record.Batch, h.length)
-	if _, err := s.ReadAt(b, h.pos); err != nil {
+// newestWithin is the largest timestamp of the records in [pos, end) from an offset on, NoTimestamp if there are none.
+func (s *segmentReader) newestWithin(pos, end, from int64) (newest int64, err error) {
+	h := s.headers(end)
+	defer h.Close()
+	newest = NoTimestamp
+	for pos < end {
+		header, next, err := h.at(pos)
+		if err != nil {
+			return 0, err
+		}
+		timestamp := header.MaxTimestamp()
+		if header.BaseOffset() < from {
+			if timestamp, err = s.newestOf(pos, next, from); err != nil {
+				return 0, err
+			}
+		}
+		newest = max(newest, timestamp)
+		pos = next
+	}
+	return newest, nil
+}
+
+// newestOf is newestWithin of the one batch in [pos, end).
+func (s *segmentReader) newestOf(pos, end, from int64) (newest int64, err error) {
+	b, err := s.batch(pos, end, nil)
+	if err != nil {
 		return 0, err
 	}
 	newest = NoTimestamp
@@ -141,25 +154,24 @@ func (p *Partition) timestampIn(ctx context.Context, e *Entry, ts, from int64) (
 
 // timestampWithin looks through the batches in [pos, end).
 func (s *segmentReader) timestampWithin(pos, end, ts, from int64) (offset, timestamp int64, ok bool, err error) {
-	walk := headers{r: s, pos: pos, end: end}
-	for {
-		h, err := walk.next()
-		if errors.Is(err, io.EOF) {
-			return 0, 0, false, nil
-		}
+	h := s.headers(end)
+	defer h.Close()
+	for pos < end {
+		header, next, err := h.at(pos)
 		if err != nil {
 			return 0, 0, false, err
 		}
-		if h.timestamp < ts || h.end <= from {
-			continue
+		if header.MaxTimestamp() >= ts && header.EndOffset() > from {
+			b, err := s.batch(pos, next, nil)
+			if err != nil {
+				return 0, 0, false, err
+			}
+			offset, timestamp, ok, err := b.FirstSince(nil, from, ts)
+			if err != nil || ok {
+				return offset, timestamp, ok, err
+			}
 		}
-		b := make([]byte, h.length)
-		if _, err := s.ReadAt(b, h.pos); err != nil {
-			return 0, 0, false, err
-		}
-		offset, timestamp, ok, err := record.Batch(b).FirstSince(nil, from, ts)
-		if err != nil || ok {
-			return offset, timestamp, ok, err
-		}
+		pos = next
 	}
+	return 0, 0, false, nil
 }

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/morrowmq/morrow/internal/pace"
+	"github.com/morrowmq/morrow/log/batches"
 )
 
 // A step uploads at most this much, so that the bound moves on and other partitions get their turn.
@@ -243,12 +244,10 @@ func positionOf(f io.ReaderAt, seg LocalSegment, offset int64) (int64, error) {
 	if offset <= seg.Base {
 		return 0, nil
 	}
-	in := scanner{r: f, end: seg.Size}
-	for {
-		b, pos, err := in.next()
-		if errors.Is(err, io.EOF) {
-			return seg.Size, nil
-		}
+	h := headers{batches.NewHeaders(f, seg.Size, batches.MostHeaders)}
+	defer h.Close()
+	for pos := int64(0); pos < seg.Size; {
+		b, next, err := h.at(pos)
 		if err != nil {
 			return 0, err
 		}
@@ -258,7 +257,9 @@ func positionOf(f io.ReaderAt, seg LocalSegment, offset int64) (int64, error) {
 		if b.EndOffset() > offset {
 			return 0, fmt.Errorf("%w: remote end %d lies within the batch %d to %d", ErrGap, offset, b.BaseOffset(), b.LastOffset())
 		}
+		pos = next
 	}
+	return seg.Size, nil
 }
 
 // send stores the sealed segments and has each confirmed by the store. It returns the ones before the first that failed. A key under

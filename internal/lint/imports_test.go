@@ -22,12 +22,13 @@ var importMap = []edges{
 
 	{"log/record", nil},
 	{"log/record/recordtest", []string{"log/record"}},
-	{"log/segment", []string{"log/record", "internal/vfs"}},
+	{"log/batches", []string{"log/record"}},
+	{"log/segment", []string{"log/record", "log/batches", "internal/vfs"}},
 	{"log/producer", []string{"log/record"}},
 	{"log/compact", []string{"log/segment", "log/record"}},
 	{"log", []string{"log/record", "log/segment", "log/producer", "log/compact", "internal/vfs"}},
 
-	{"tier", []string{"log/record", "internal/vfs", "internal/pace"}},
+	{"tier", []string{"log/record", "log/batches", "internal/vfs", "internal/pace"}},
 	{"tier/tiertest", []string{"tier"}},
 	{"tier/proxytest", nil},
 	{"delay", []string{"log/record", "internal/vfs"}},

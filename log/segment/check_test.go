@@ -394,7 +394,7 @@ func TestDumpFindsBatchesInGarbage(t *testing.T) {
 	b := checkedBatches(t)[0][0]
 	b.SetBaseOffset(50)
 	for _, garbage := range []byte{0, 1, 2, 0xff} {
-		for _, n := range []int{1, 60, readAhead - 30, readAhead, readAhead + 30, 3*readAhead + 7} {
+		for _, n := range []int{1, 60, searchBytes - 30, searchBytes, searchBytes + 30, 3*searchBytes + 7} {
 			file := append(slices.Repeat([]byte{garbage}, n), b...)
 			fsys := vfs.NewMem()
 			if err := vfs.WriteFile(fsys, "f", file); err != nil {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 
+	"github.com/morrowmq/morrow/log/batches"
 	"github.com/morrowmq/morrow/log/record"
 )
 
@@ -54,14 +55,14 @@ func Dump(f io.ReaderAt, base, size int64, visit func(Piece) error) error {
 
 // dumpWhole visits batches from pos on. It returns how far it came, and what is broken there if that is not the end.
 func dumpWhole(f io.ReaderAt, pos, size int64, end *int64, visit func(Piece) error) (at int64, broken, err error) {
-	sc := NewScanner(f, pos, size)
+	sc := batches.NewScanner(f, pos, size)
 	defer sc.Close()
 	for {
 		b, pos, err := sc.Next()
 		switch {
 		case errors.Is(err, io.EOF):
 			return size, nil, nil
-		case damaged(err):
+		case batches.Damaged(err):
 			return pos, err, nil
 		case err != nil:
 			return pos, nil, err
@@ -86,9 +87,12 @@ func damage(f io.ReaderAt, pos, size, end int64, reason error) (Piece, error) {
 	return Piece{Pos: pos, EndPos: next, Err: reason, Next: offset}, err
 }
 
+// searchBytes is how much is read at a time to find the next batch behind damage.
+const searchBytes = 256 << 10
+
 // nextWhole looks for a whole batch of an offset not below end, at or after pos. If there is none it returns size and None.
 func nextWhole(f io.ReaderAt, pos, size, end int64) (at, offset int64, err error) {
-	room := make([]byte, readAhead)
+	room := make([]byte, searchBytes)
 	for size-pos >= record.HeaderLen {
 		buf := room[:min(int64(len(room)), size-pos)]
 		if err := readFull(f, buf, pos); err != nil {
@@ -135,10 +139,10 @@ func maybeHeader(b []byte, end, room int64) bool {
 
 // wholeAt returns the header of the batch at pos, or nil if there is no whole one.
 func wholeAt(f io.ReaderAt, pos, size int64) (record.Batch, error) {
-	sc := NewScanner(f, pos, size)
+	sc := batches.NewScanner(f, pos, size)
 	defer sc.Close()
 	b, _, err := sc.Next()
-	if damaged(err) {
+	if batches.Damaged(err) {
 		return nil, nil
 	}
 	if err != nil {

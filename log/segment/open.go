@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/morrowmq/morrow/internal/vfs"
+	"github.com/morrowmq/morrow/log/batches"
 	"github.com/morrowmq/morrow/log/record"
 )
 
@@ -68,7 +69,7 @@ func (s *Segment) walk(tail *Tail, fileSize int64) error {
 		return err
 	}
 	defer s.log.release()
-	sc := NewScanner(f, s.state.size, fileSize)
+	sc := batches.NewScanner(f, s.state.size, fileSize)
 	defer sc.Close()
 	good := s.mark()
 	for {
@@ -86,7 +87,7 @@ func (s *Segment) walk(tail *Tail, fileSize int64) error {
 				}
 				continue
 			}
-		} else if !damaged(err) {
+		} else if !batches.Damaged(err) {
 			return fmt.Errorf("read %s at position %d: %w", s.Name(), pos, err)
 		}
 		s.rewind(good)

@@ -7,12 +7,12 @@ import (
 )
 
 // locate is the position of the batch that contains offset, or of the first after it.
-func (s *Segment) locate(h *headers, offset int64) (int64, error) {
+func (s *Segment) locate(h headers, offset int64) (int64, error) {
 	pos, err := s.floorOffset(offset)
 	if err != nil {
 		return 0, err
 	}
-	for first := true; pos < h.end; first = false {
+	for first := true; pos < h.End(); first = false {
 		b, end, err := h.at(pos)
 		if err != nil {
 			return 0, err
@@ -37,7 +37,7 @@ func (s *Segment) floorBatch(offset int64) (pos int64, err error) {
 		}
 		defer s.log.release()
 		h := s.headers(f)
-		defer h.close()
+		defer h.Close()
 		pos, err = s.locate(h, offset)
 		return err
 	})
@@ -58,9 +58,9 @@ func (s *Segment) FloorGroup(offset int64) (pos, base int64, err error) {
 			return err
 		}
 		h := s.headers(f)
-		defer h.close()
+		defer h.Close()
 		inGroup := false
-		for at < h.end {
+		for at < h.End() {
 			b, end, err := h.at(at)
 			if err != nil {
 				return err
@@ -93,8 +93,8 @@ func (s *Segment) BatchAt(offset int64, buf []byte) (record.Batch, error) {
 	}
 	defer s.log.release()
 	h := s.headers(f)
-	defer h.close()
-	if pos >= h.end {
+	defer h.Close()
+	if pos >= h.End() {
 		return nil, nil
 	}
 	_, end, err := h.at(pos)
@@ -125,13 +125,13 @@ func (s *Segment) Visible(from int64, visit func(header record.Batch, end int64)
 	}
 	defer s.log.release()
 	h := s.headers(f)
-	defer h.close()
+	defer h.Close()
 	for {
 		p, ok := s.span(from)
 		if !ok {
 			return nil
 		}
-		p.EndPos = min(p.EndPos, h.end) // it may have grown since
+		p.EndPos = min(p.EndPos, h.End()) // it may have grown since
 		pos := p.Pos
 		if from > p.Start {
 			if err := s.repairing(func() (err error) { pos, err = s.locate(h, from); return err }); err != nil {
@@ -179,7 +179,7 @@ func (s *Segment) LastVisible(below int64) (end int64, err error) {
 	}
 	defer s.log.release()
 	h := s.headers(f)
-	defer h.close()
+	defer h.Close()
 	err = s.repairing(func() error {
 		stop, err := s.locate(h, below)
 		if err != nil {

@@ -24,7 +24,7 @@ type Query struct {
 // file is f.
 func (s *Segment) Slice(dst []Range, f vfs.File, q Query) (_ []Range, bytes int64, full bool, err error) {
 	sl := slice{s: s, q: q, f: f, dst: dst, next: q.Offset, h: s.headers(f)}
-	defer sl.h.close()
+	defer sl.h.Close()
 	err = s.repairing(func() (err error) {
 		full, err = sl.run()
 		return err
@@ -37,7 +37,7 @@ type slice struct {
 	s     *Segment
 	q     Query
 	f     vfs.File
-	h     *headers
+	h     headers
 	dst   []Range
 	bytes int64
 	next  int64 // offset after the last batch taken
@@ -70,7 +70,7 @@ func (q *slice) run() (full bool, err error) {
 		if p.Start >= q.q.End {
 			return true, nil
 		}
-		p.EndPos = min(p.EndPos, q.h.end) // it may have grown since
+		p.EndPos = min(p.EndPos, q.h.End()) // it may have grown since
 		pos := p.Pos
 		if q.next > p.Start {
 			at, err := q.s.locate(q.h, q.next)
@@ -136,7 +136,7 @@ func (q *slice) boundary(pos int64, fits func(b record.Batch, end int64) bool, b
 	}
 	at = max(pos, at)
 	stop, next = pos, q.next
-	for at < q.h.end {
+	for at < q.h.End() {
 		b, end, err := q.h.at(at)
 		if err != nil {
 			return 0, 0, err
