@@ -23,7 +23,8 @@ type ReadRequest struct {
 
 // Read is what was found. Release must be called once its bytes have been sent.
 type Read struct {
-	// Ranges hold whole visible batches in order, Size bytes in all: of segments, or of the cache of the tier.
+	// Ranges hold whole visible batches in order, Size bytes in all: of segments, or of the cache of the tier, where a batch may begin in
+	// one range and end in the next.
 	Ranges []log.Range
 	Size   int
 	// HighWatermark and LastStable are the visible ends; LogStart is the reported one.

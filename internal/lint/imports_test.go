@@ -44,7 +44,7 @@ var importMap = []edges{
 	{"broker/txn", []string{"broker/coord"}},
 	{"broker/share", []string{"broker/coord"}},
 	{"broker/partition", []string{
-		"log", "log/segment", "log/record", "delay", "tier", "cluster", "cluster/config",
+		"log", "log/segment", "log/batches", "log/record", "delay", "tier", "cluster", "cluster/config",
 		"log/compact",  // it picks which partition is cleaned next
 		"broker/coord", // a partition is the journal of a coordinator's shard
 		"internal/vfs", "internal/pace",

@@ -2,7 +2,9 @@ package api
 
 import (
 	"encoding/binary"
+	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -92,6 +94,43 @@ func TestFetchFromTheTier(t *testing.T) {
 			p := ask[*kmsg.ListOffsetsResponse](c, 11, listRequest("cold", timestamp)).Topics[0].Partitions[0]
 			if p.ErrorCode != 0 || p.Offset != want {
 				t.Errorf("offset at %d is %d (code %d), expected %d", timestamp, p.Offset, p.ErrorCode, want)
+			}
+		}
+	})
+}
+
+// The tier keeps blocks of a segment in files of their own: batches lie across their borders.
+func TestShareFetchOfBatchesThatTheTierHasInPieces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, tieredIn(tiertest.NewBucket()))
+		w.setGroup("g", "share.auto.offset.reset", "earliest")
+		topic := w.create("jobs", 1, "remote.storage.enable", "true", "local.retention.ms", "1", "retention.ms", "-1")
+		w.loaded("jobs", 0)
+		c := w.connect()
+		const n = 12
+		value := func(i int) string { return strings.Repeat(string(rune('a'+i)), 400_000) }
+		for i := range n {
+			resp := ask[*kmsg.ProduceResponse](c, 9, producingTo("jobs", batch(values(value(i))...)))
+			wantCode(t, "produce", resp.Topics[0].Partitions[0].ErrorCode, nil)
+		}
+		if err := w.log("jobs", 0).Roll(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour)
+		if o := w.log("jobs", 0).Offsets(); o.LocalStart != n {
+			t.Fatalf("the local log starts at %d: the test is void", o.LocalStart)
+		}
+		s := w.joins(topic, "g", "m1")
+		for got := 0; got < n; {
+			rs := strings.Fields(s.fetchShare(time.Second, ""))
+			if len(rs) == 0 {
+				t.Fatalf("nothing at offset %d", got)
+			}
+			for _, r := range rs {
+				if r != fmt.Sprintf("%d:%s", got, value(got)) {
+					t.Fatalf("record at offset %d is %.20s, of %d bytes", got, r, len(r))
+				}
+				got++
 			}
 		}
 	})

@@ -49,7 +49,7 @@ type sharePart struct {
 // shareBatch is a batch that may be acquired.
 type shareBatch struct {
 	share.Span
-	at log.Range
+	pos, endPos int64 // which bytes of the read
 }
 
 func (a *API) shareFetch(_ context.Context, r *protocol.Request) protocol.Reply {
@@ -243,7 +243,7 @@ func (f *shareFetching) look(ctx context.Context) (enough bool) {
 			enough = true
 		}
 		for _, b := range sp.batches {
-			bytes += b.at.Len
+			bytes += b.endPos - b.pos
 			records += b.End - b.First
 		}
 	}
@@ -324,7 +324,7 @@ func (f *shareFetching) read(ctx context.Context, sp *sharePart, until int64, ma
 		if find.To = min(span.End, until); b.Void {
 			return true
 		}
-		sp.batches = append(sp.batches, shareBatch{span, b.Range})
+		sp.batches = append(sp.batches, shareBatch{span, b.Pos, b.EndPos})
 		records += span.End - max(span.First, find.From)
 		return records < find.Max
 	})

@@ -126,11 +126,7 @@ func (sp *sharePart) taken() []log.Range {
 		if sp.acquired[i].First >= b.End {
 			continue
 		}
-		if n := len(ranges); n > 0 && ranges[n-1].File == b.at.File && ranges[n-1].Pos+ranges[n-1].Len == b.at.Pos {
-			ranges[n-1].Len += b.at.Len
-		} else {
-			ranges = append(ranges, b.at)
-		}
+		ranges = sp.read.Slice(ranges, b.pos, b.endPos)
 	}
 	return ranges
 }
