@@ -64,9 +64,15 @@ func (b *broker) serverConfig() protocol.Config {
 		ReceiveBuffer:       int(r.Int("socket.receive.buffer.bytes")),
 		TCPCongestion:       r.String("tcp.congestion"),
 		Features:            b.features,
+		Identity:            b.identity,
 		Logger:              b.logger,
 		Registerer:          b.registry,
 	}
+}
+
+// identity is who we are in the cluster.
+func (b *broker) identity() protocol.Identity {
+	return protocol.Identity{ClusterID: b.store.Image().ClusterID(), NodeID: b.nodeID()}
 }
 
 // features are what clients may rely on besides versions: group.version 1 is KIP-848, share.version 1 KIP-932, transaction.version 2

@@ -8,21 +8,25 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// ApiVersions (key 18), v0 to v4.
+// ApiVersions (key 18), v0 to v5.
 //
 // A client sends it first and does not know yet what the broker can read, so:
 // the answer has a response header without tags in every version, and a version
 // this broker does not know is answered in v0 with UNSUPPORTED_VERSION and the
 // range of key 18, upon which the client asks again (KIP-511).
+//
+// From v5 on a client may say which broker of which cluster it means to talk to (KIP-1242). It is sent back to its bootstrap
+// servers if that is another one, as when an address was given to another cluster.
 const (
 	apiVersionsKey = int16(kmsg.ApiVersions)
-	apiVersionsMax = 4
+	apiVersionsMax = 5
 )
 
 // apiVersions answers ApiVersions from the routes.
 type apiVersions struct {
 	keys     []kmsg.ApiVersionsResponseApiKey // ascending
 	features func() Features
+	identity func() Identity
 }
 
 // add adds a route to what is advertised.
@@ -37,23 +41,40 @@ func (a *apiVersions) add(r Route) {
 
 func (a *apiVersions) start(_ context.Context, r *Request) Reply {
 	req := r.Message.(*kmsg.ApiVersionsRequest)
-	valid := true
-	if r.Version >= 3 {
-		valid = validSoftware(req.ClientSoftwareName) && validSoftware(req.ClientSoftwareVersion)
-	}
-	if valid && r.Version >= 3 {
+	err := a.judge(req)
+	if err == nil && r.Version >= 3 {
 		r.Conn.software.Store(&software{req.ClientSoftwareName, req.ClientSoftwareVersion})
 	}
 	return func(context.Context) (Answer, error) {
 		resp := kmsg.NewPtrApiVersionsResponse()
-		if valid {
+		if err == nil {
 			a.fill(resp, r.Version)
 		} else {
-			resp.ErrorCode = kerr.InvalidRequest.Code
+			resp.ErrorCode = err.Code
 		}
 		return Answer{Message: resp}, nil
 	}
 }
+
+// judge says what is wrong with a request, nil if nothing is.
+func (a *apiVersions) judge(req *kmsg.ApiVersionsRequest) *kerr.Error {
+	if req.Version >= 3 && !(validSoftware(req.ClientSoftwareName) && validSoftware(req.ClientSoftwareVersion)) {
+		return kerr.InvalidRequest
+	}
+	if req.Version < 5 {
+		return nil
+	}
+	switch us := a.identity(); {
+	case (req.ClusterID == nil) != (req.NodeID == noNode):
+		return kerr.InvalidRequest
+	case req.ClusterID != nil && us != (Identity{}) && us != Identity{*req.ClusterID, req.NodeID}:
+		return kerr.RebootstrapRequired
+	}
+	return nil
+}
+
+// noNode is the id of a broker that a client does not know.
+const noNode = int32(-1)
 
 // startUnsupported answers a version that is not known. The message is empty:
 // its body could not be decoded.

@@ -34,7 +34,7 @@ func TestApiVersionsShowsTheRoutes(t *testing.T) {
 				for _, k := range resp.ApiKeys {
 					got += fmt.Sprintf(" %d:%d-%d", k.ApiKey, k.MinVersion, k.MaxVersion)
 				}
-				if want := "0 0:0-13 12:1-4 18:0-4 60:0-2"; got != want {
+				if want := "0 0:0-13 12:1-4 18:0-5 60:0-2"; got != want {
 					t.Errorf("error and keys %q, want %q", got, want)
 				}
 				got = fmt.Sprint(resp.FinalizedFeaturesEpoch)
@@ -48,7 +48,7 @@ func TestApiVersionsShowsTheRoutes(t *testing.T) {
 				switch version {
 				case 3:
 					want = "7 metadata.version:7-29 metadata.version=29-29 group.version=1-1"
-				case 4:
+				case 4, 5:
 					want = "7 metadata.version:7-29 group.version:0-1 share.version:0-1 metadata.version=29-29 group.version=1-1"
 				}
 				if got != want {
@@ -60,7 +60,7 @@ func TestApiVersionsShowsTheRoutes(t *testing.T) {
 }
 
 func TestUnknownApiVersionsIsAnsweredInVersion0(t *testing.T) {
-	for _, version := range []int16{5, 6, 100, 32767, -1} {
+	for _, version := range []int16{6, 7, 100, 32767, -1} {
 		t.Run(fmt.Sprintf("v%d", version), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := start(t, Config{}, routeFor(kmsg.Heartbeat, empty))
@@ -70,13 +70,13 @@ func TestUnknownApiVersionsIsAnsweredInVersion0(t *testing.T) {
 				if resp.ErrorCode != 35 || len(resp.ApiKeys) != 1 {
 					t.Fatalf("answer %+v, want error 35 and one key", resp)
 				}
-				if k := resp.ApiKeys[0]; k.ApiKey != 18 || k.MinVersion != 0 || k.MaxVersion != 4 {
+				if k := resp.ApiKeys[0]; k.ApiKey != 18 || k.MinVersion != 0 || k.MaxVersion != 5 {
 					t.Errorf("key %+v", k)
 				}
 				// The client asks again on the same connection.
 				c.last = 1
-				if resp := c.call(apiVersionsRequest(4)).(*kmsg.ApiVersionsResponse); resp.ErrorCode != 0 {
-					t.Errorf("error %d in version 4", resp.ErrorCode)
+				if resp := c.call(apiVersionsRequest(5)).(*kmsg.ApiVersionsResponse); resp.ErrorCode != 0 {
+					t.Errorf("error %d in version 5", resp.ErrorCode)
 				}
 			})
 		})
@@ -117,6 +117,42 @@ func TestApiVersionsJudgesTheClientSoftware(t *testing.T) {
 				if !test.ok && (resp.ErrorCode != 42 || len(resp.ApiKeys) > 0 || name != "" || version != "") {
 					t.Errorf("error %d, %d keys, known as %q %q, want error 42 and nothing else",
 						resp.ErrorCode, len(resp.ApiKeys), name, version)
+				}
+			})
+		})
+	}
+}
+
+// A client that knows whom it means to talk to finds out that it was led to another broker.
+func TestMisroutedClientsAreSentBack(t *testing.T) {
+	us := Identity{"us", 3}
+	for _, test := range []struct {
+		version int16
+		cluster string // "": null
+		node    int32
+		us      Identity
+		want    int16
+	}{
+		{5, "", -1, us, 0},
+		{5, "us", 3, us, 0},
+		{5, "them", 3, us, 129},
+		{5, "us", 4, us, 129},
+		{5, "them", 4, us, 129},
+		{5, "us", -1, us, 42},
+		{5, "", 3, us, 42},
+		{4, "them", 4, us, 0}, // it cannot say so
+		{5, "them", 4, Identity{}, 0},
+	} {
+		t.Run(fmt.Sprintf("v%d %q %d at %v", test.version, test.cluster, test.node, test.us), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := start(t, Config{Identity: func() Identity { return test.us }}, routeFor(kmsg.Heartbeat, empty))
+				req := apiVersionsRequest(test.version)
+				if req.NodeID = test.node; test.cluster != "" {
+					req.ClusterID = &test.cluster
+				}
+				resp := b.connect().call(req).(*kmsg.ApiVersionsResponse)
+				if resp.ErrorCode != test.want || (len(resp.ApiKeys) == 0) != (test.want != 0) {
+					t.Errorf("error %d, %d keys, want error %d", resp.ErrorCode, len(resp.ApiKeys), test.want)
 				}
 			})
 		})

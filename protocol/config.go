@@ -64,12 +64,21 @@ type Config struct {
 	// Features are the feature versions shown in ApiVersions (KIP-584). It is
 	// asked at every ApiVersions request; nil means none.
 	Features func() Features
+	// Identity is who the broker is, for clients that were led to another one
+	// (KIP-1242). It is asked as Features is; nil means that it does not matter.
+	Identity func() Identity
 
 	// Logger receives one line for every connection closed for cause. Default:
 	// discard.
 	Logger *slog.Logger
 	// Registerer receives the server's metrics; nil registers nothing.
 	Registerer prometheus.Registerer
+}
+
+// Identity names a broker.
+type Identity struct {
+	ClusterID string
+	NodeID    int32
 }
 
 // Features are the feature versions of a cluster (KIP-584).
@@ -99,6 +108,9 @@ func (c Config) withDefaults() (Config, error) {
 	setDefault(&c.MaxConnectionRate, math.MaxInt32)
 	if c.Features == nil {
 		c.Features = func() Features { return Features{Epoch: -1} }
+	}
+	if c.Identity == nil {
+		c.Identity = func() Identity { return Identity{} }
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

@@ -61,7 +61,7 @@ func NewServer(cfg Config, routes []Route) (*Server, error) {
 		perIP:   make(map[string]int),
 	}
 	s.memory = newMemory(cfg.QueuedMaxBytes, s.metrics.inFlight)
-	versions := &apiVersions{features: cfg.Features}
+	versions := &apiVersions{features: cfg.Features, identity: cfg.Identity}
 	own := Route{Key: apiVersionsKey, Max: apiVersionsMax, Start: versions.start}
 	for _, r := range append(slices.Clone(routes), own) {
 		if err := s.addRoute(r); err != nil {

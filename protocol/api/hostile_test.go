@@ -69,7 +69,7 @@ func (s *scope) end() {
 func newHostility(t testing.TB) *hostility {
 	s := &scope{TB: t}
 	h := &hostility{world: newWorld(s), scope: s}
-	h.routes = append(h.api.Routes(), protocol.Route{Key: int16(kmsg.ApiVersions), Max: 4})
+	h.routes = append(h.api.Routes(), protocol.Route{Key: int16(kmsg.ApiVersions), Max: 5})
 	h.create("witness", 1)
 	h.create("orders", 2)
 	h.create("payments", 1, "compression.type", "zstd")

@@ -46,7 +46,7 @@ var scripts = []script{
 
 // versions compares what the two serve.
 func versions(s *side) {
-	for v := int16(0); v <= 4; v++ {
+	for v := int16(0); v <= 5; v++ {
 		req := kmsg.NewPtrApiVersionsRequest()
 		req.ClientSoftwareName, req.ClientSoftwareVersion = "differ", "1"
 		s.ask("ask", v, req)
@@ -55,6 +55,14 @@ func versions(s *side) {
 		req := kmsg.NewPtrApiVersionsRequest()
 		req.ClientSoftwareName, req.ClientSoftwareVersion = name, "1"
 		s.ask(fmt.Sprintf("ask as %q", name), 3, req)
+	}
+	for _, cluster := range []*string{nil, ptr("another")} {
+		for _, node := range []int32{-1, 99} {
+			req := kmsg.NewPtrApiVersionsRequest()
+			req.ClientSoftwareName, req.ClientSoftwareVersion = "differ", "1"
+			req.ClusterID, req.NodeID = cluster, node
+			s.ask(fmt.Sprintf("ask node %d of a cluster (unknown: %t)", node, cluster == nil), 5, req)
+		}
 	}
 }
 
