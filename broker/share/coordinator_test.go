@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -101,6 +102,42 @@ func TestLettersAreWrittenAfterARestart(t *testing.T) {
 		r.Elect(0, r.journal, nil)
 		r.letters.refuse(nil)
 		time.Sleep(2 * maxBurialPause)
+		if dead := r.letters.written(); len(dead) != 1 || r.Statuses("g")[0].Start != 1 {
+			t.Errorf("written: %+v, state %+v", dead, r.Statuses("g"))
+		}
+	})
+}
+
+// slowJournal is one whose commits take until a given time.
+type slowJournal struct {
+	*coordtest.Journal
+	until atomic.Int64 // unix milliseconds
+}
+
+func (j *slowJournal) Wait(ctx context.Context, _ int64) error {
+	timer := time.NewTimer(time.Until(time.UnixMilli(j.until.Load())))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// A disk that is slow for a while keeps no letter from being written, even if nothing else is given up afterwards.
+func TestLettersAreWrittenAfterASlowCommit(t *testing.T) {
+	runCoordinator(t, func(t *testing.T, r *running) {
+		slow := &slowJournal{Journal: r.journal}
+		r.Elect(0, slow, nil)
+		synctest.Wait()
+		r.hold("a", 1)
+		slow.until.Store(time.Now().Add(time.Minute).UnixMilli())
+		err := r.Acknowledge(t.Context(), testKey, "a", []Ack{{0, 1, []int8{AckReject}}}, false)
+		if !errors.Is(err, ErrCommitTimeout) {
+			t.Fatalf("acknowledged: %v", err)
+		}
+		time.Sleep(2 * time.Minute)
 		if dead := r.letters.written(); len(dead) != 1 || r.Statuses("g")[0].Start != 1 {
 			t.Errorf("written: %+v, state %+v", dead, r.Statuses("g"))
 		}

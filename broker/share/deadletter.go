@@ -35,6 +35,7 @@ const (
 // graveyard is what the goroutine that buries remembers of failures.
 type graveyard struct {
 	pauses map[Key]burialPause
+	unseen bool // a shard did not say in time what there is to bury, or not at all
 }
 
 type burialPause struct {
@@ -65,7 +66,7 @@ func (c *Coordinator) runBurials(ctx context.Context) error {
 		for c.buryAll(ctx, &g) {
 		}
 		timer.Stop()
-		if len(g.pauses) > 0 {
+		if len(g.pauses) > 0 || g.unseen {
 			timer.Reset(minBurialPause)
 		}
 	}
@@ -74,12 +75,13 @@ func (c *Coordinator) runBurials(ctx context.Context) error {
 // buryAll gives every share-partition that has something to bury a turn, and
 // reports whether there may be more to do at once.
 func (c *Coordinator) buryAll(ctx context.Context, g *graveyard) (more bool) {
-	dying, all := map[Key]bool{}, true
+	dying := map[Key]bool{}
+	g.unseen = false
 	for _, shard := range c.table.Led() {
 		// Not before it is committed that they are given up: see coord.Do.
 		list, err := coord.Do(ctx, shard, func(m *machine, _ *coord.Tx) ([]burial, error) { return m.burials(), nil })
 		if err != nil {
-			all = false // its next life tells us
+			g.unseen = true
 			continue
 		}
 		for _, b := range list {
@@ -92,7 +94,7 @@ func (c *Coordinator) buryAll(ctx context.Context, g *graveyard) (more bool) {
 			}
 		}
 	}
-	if all {
+	if !g.unseen {
 		c.forget(g, dying)
 	}
 	return more && ctx.Err() == nil
