@@ -127,8 +127,8 @@ type Log struct {
 	visible    visibility
 	received   int64 // receive time of the last hidden batch, ms
 	producers  *producer.State
-	// verifications are under way, by producer: see Verify.
-	verifications map[int64]*Verification
+	// verifications are under way, by producer: see Verify. One for each epoch that is claimed: a zombie's is not that of its successor.
+	verifications map[int64][]*Verification
 	waiters       []*waiter
 	subs          map[chan<- struct{}]struct{}
 	factsDirty    bool  // the facts on disk are older than these

@@ -2,6 +2,7 @@ package log
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/morrowmq/morrow/log/producer"
 	"github.com/morrowmq/morrow/log/record"
@@ -21,6 +22,7 @@ type Verification struct {
 	producerID int64
 	epoch      int16
 	fresh      bool
+	asking     int // how many ask and have not failed; guarded by Log.mu
 }
 
 // Verify begins the verification of a batch that is about to be appended. It returns nil if there is nothing to verify: the
@@ -33,32 +35,46 @@ func (l *Log) Verify(producerID int64, epoch int16, firstSequence, lastSequence 
 	if l.producers.InTransaction(producerID, epoch) || duplicate || err != nil {
 		return nil
 	}
-	v := l.verifications[producerID]
-	if v == nil || v.epoch != epoch || v.fresh != fresh {
-		v = &Verification{producerID, epoch, fresh}
-		if l.verifications == nil {
-			l.verifications = make(map[int64]*Verification)
+	for _, v := range l.verifications[producerID] {
+		if v.epoch == epoch && v.fresh == fresh {
+			v.asking++
+			return v
 		}
-		l.verifications[producerID] = v
 	}
+	v := &Verification{producerID, epoch, fresh, 1}
+	if l.verifications == nil {
+		l.verifications = make(map[int64][]*Verification)
+	}
+	l.verifications[producerID] = append(l.verifications[producerID], v)
 	return v
 }
 
-// Unverify ends a verification that failed. A nil one is none.
+// Unverify ends a verification that failed. Others who ask the same keep theirs: who fails may be somebody else, who claims the
+// producer's id. A nil one is none.
 func (l *Log) Unverify(v *Verification) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if v != nil && l.verifications[v.producerID] == v {
-		delete(l.verifications, v.producerID)
+	if v == nil {
+		return
+	}
+	if v.asking--; v.asking <= 0 {
+		l.dropVerificationsLocked(v.producerID, func(other *Verification) bool { return other == v })
+	}
+}
+
+func (l *Log) dropVerificationsLocked(producerID int64, which func(*Verification) bool) {
+	left := slices.DeleteFunc(l.verifications[producerID], which)
+	if len(left) == 0 {
+		delete(l.verifications, producerID)
+	} else {
+		l.verifications[producerID] = left
 	}
 }
 
 // voidVerificationLocked ends the verification of a batch of the transaction that a marker ends. A marker of KIP-890, where no epoch
 // is older than its transaction, has the epoch after that: the one in which the next transaction is being verified.
 func (l *Log) voidVerificationLocked(producerID int64, epoch int16) {
-	if v := l.verifications[producerID]; v != nil && (v.epoch != epoch || !v.fresh) {
-		delete(l.verifications, producerID)
-	}
+	l.dropVerificationsLocked(producerID, func(v *Verification) bool { return v.epoch != epoch || !v.fresh })
 }
 
 // admitTransactionLocked judges a batch by its producer's transaction. What a coordinator writes in the name of a producer was
@@ -73,7 +89,7 @@ func (l *Log) admitTransactionLocked(g *Group) error {
 		return ErrInTransaction
 	case !transactional, l.producers.InTransaction(g.ProducerID, g.ProducerEpoch):
 		return nil
-	case open || g.Verification == nil || l.verifications[g.ProducerID] != g.Verification:
+	case open || !slices.Contains(l.verifications[g.ProducerID], g.Verification):
 		return ErrUnverified
 	case g.Verification.fresh && g.BaseSequence != 0 && !l.producers.Known(g.ProducerID):
 		return &OutOfOrderSequenceError{ProducerID: g.ProducerID, Epoch: g.ProducerEpoch, Sequence: g.BaseSequence}

@@ -52,3 +52,47 @@ func TestNextTransactionDoesNotSlipInBeforeTheMarker(t *testing.T) {
 		t.Error("a transaction that has been ended can still begin")
 	}
 }
+
+// Whoever claims to be a producer, of another epoch or the same, and is told by the coordinator that it is not, keeps the producer from nothing.
+func TestFailedVerificationsAreOnlyTheirOwn(t *testing.T) {
+	for _, other := range []struct {
+		what  string
+		epoch int16
+		fresh bool
+	}{{"zombie", 4, true}, {"impostor", 5, true}, {"older client", 5, false}, {"impostor of the future", 6, true}} {
+		t.Run(other.what, func(t *testing.T) {
+			s := openSet(t, vfs.NewMem(), "data")
+			defer s.Close()
+			l := openLog(t, s)
+			var w record.Builder
+			w.Reset(record.Transactional, now.UnixMilli())
+			w.SetProducer(7, 5, 0)
+			w.Add(0, now.UnixMilli(), nil, nil)
+			b, err := w.Finish()
+			check(t, err)
+			g := plain(b)
+			g.Verification = l.Verify(7, 5, 0, 0, true)
+			failing := l.Verify(7, other.epoch, 0, 0, other.fresh)
+			l.Unverify(failing)
+			if _, err = l.Append(1, now, g); err != nil {
+				t.Errorf("after the verification of another failed: %v", err)
+			}
+			if len(l.verifications) > 0 {
+				t.Errorf("left behind: %v", l.verifications)
+			}
+		})
+	}
+}
+
+func TestFailedVerificationsLeaveNothing(t *testing.T) {
+	s := openSet(t, vfs.NewMem(), "data")
+	defer s.Close()
+	l := openLog(t, s)
+	first, second, other := l.Verify(7, 5, 0, 0, true), l.Verify(7, 5, 0, 0, true), l.Verify(7, 6, 0, 0, true)
+	for _, v := range []*Verification{first, other, second, nil} {
+		l.Unverify(v)
+	}
+	if len(l.verifications) > 0 {
+		t.Errorf("left behind: %v", l.verifications)
+	}
+}

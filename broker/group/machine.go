@@ -24,7 +24,7 @@ type machine struct {
 
 	groups    map[string]*group
 	open      map[int64]*openTransaction // by producer
-	verifying map[int64]*verification    // by producer
+	verifying map[int64][]*verification  // by producer, one for each epoch that is claimed
 	seq       int64                      // of the last commit replayed
 	timers    coord.Timers[timerKey]
 	matchers  map[string]*matcher // by expression
@@ -74,7 +74,7 @@ const (
 )
 
 func newMachine(cfg func() Config, topics Topics, log *slog.Logger, newID func() string, m *metrics) *machine {
-	return &machine{cfg: cfg, topics: topics, log: log, newID: newID, metrics: m, groups: map[string]*group{}, open: map[int64]*openTransaction{}, verifying: map[int64]*verification{}, matchers: map[string]*matcher{}}
+	return &machine{cfg: cfg, topics: topics, log: log, newID: newID, metrics: m, groups: map[string]*group{}, open: map[int64]*openTransaction{}, verifying: map[int64][]*verification{}, matchers: map[string]*matcher{}}
 }
 
 // Loaded sets the deadlines of everybody who survived, as if they had just been

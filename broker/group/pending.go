@@ -30,6 +30,8 @@ type verification struct {
 	epoch int16
 	// own says that every transaction has an epoch of its own, and its marker the next.
 	own bool
+	// asking is how many ask and have not failed.
+	asking int
 }
 
 // TxnOffsetCommit serves key 28, versions 0 to 6. The positions that name existing
@@ -85,16 +87,19 @@ func (c *Coordinator) commitPending(ctx context.Context, req *kmsg.TxnOffsetComm
 }
 
 // expect begins a verification; nil if the producer's transaction is open here. One of an earlier epoch is another, whose marker is on
-// its way.
+// its way. Those who claim other epochs have verifications of their own.
 func (s *machine) expect(p coord.Producer, own bool) *verification {
 	if s.inTransaction(p) {
 		return nil
 	}
-	v := s.verifying[p.ID]
-	if v == nil || v.epoch != p.Epoch || v.own != own {
-		v = &verification{p.Epoch, own}
-		s.verifying[p.ID] = v
+	for _, v := range s.verifying[p.ID] {
+		if v.epoch == p.Epoch && v.own == own {
+			v.asking++
+			return v
+		}
 	}
+	v := &verification{p.Epoch, own, 1}
+	s.verifying[p.ID] = append(s.verifying[p.ID], v)
 	return v
 }
 
@@ -103,10 +108,20 @@ func (s *machine) inTransaction(p coord.Producer) bool {
 	return t != nil && t.epoch == p.Epoch
 }
 
-// unexpect ends a verification that failed.
+// unexpect ends a verification that failed. Others who ask the same keep theirs: who fails may be somebody else, who claims the
+// producer's id.
 func (s *machine) unexpect(p coord.Producer, v *verification) {
-	if s.verifying[p.ID] == v {
-		delete(s.verifying, p.ID)
+	if v.asking--; v.asking <= 0 {
+		s.dropVerifications(p.ID, func(other *verification) bool { return other == v })
+	}
+}
+
+func (s *machine) dropVerifications(producerID int64, which func(*verification) bool) {
+	left := slices.DeleteFunc(s.verifying[producerID], which)
+	if len(left) == 0 {
+		delete(s.verifying, producerID)
+	} else {
+		s.verifying[producerID] = left
 	}
 }
 
@@ -115,7 +130,7 @@ func (s *machine) commitInTransaction(tx *coord.Tx, who commitClaim, p coord.Pro
 	if err := s.validateInTransaction(g, who, positions); err != nil {
 		return err
 	}
-	if !s.inTransaction(p) && (v == nil || s.verifying[p.ID] != v) {
+	if !s.inTransaction(p) && !slices.Contains(s.verifying[p.ID], v) {
 		return kerr.InvalidTxnState // it has ended meanwhile
 	}
 	records := make([]coord.Record, 0, len(positions))
@@ -198,9 +213,7 @@ func (s *machine) replayPending(p *coord.Producer, k offsetKey, id [16]byte, c c
 
 // replayEnd applies the end of a transaction. What was committed outside of it after its own commit stays.
 func (s *machine) replayEnd(p *coord.Producer, end coord.End) {
-	if v := s.verifying[p.ID]; v != nil && (v.epoch != p.Epoch || !v.own) {
-		delete(s.verifying, p.ID)
-	}
+	s.dropVerifications(p.ID, func(v *verification) bool { return v.epoch != p.Epoch || !v.own })
 	t := s.open[p.ID]
 	if t == nil {
 		return

@@ -328,12 +328,17 @@ func claimOf(a args) commitClaim {
 }
 
 // commitInTransaction commits in the transaction of a producer, which is verified before. late says that it has ended since, own that
-// every transaction has an epoch of its own, and after= which epoch the marker has that comes after the verification.
+// every transaction has an epoch of its own, and after= which epoch the marker has that comes after the verification. beside= is the epoch of
+// somebody else who claims the producer's id meanwhile, and is refused.
 func (w *scriptWorld) commitInTransaction(a args) string {
 	who, positions, p := claimOf(a), w.positions(a), producerOf(a)
 	var err error
 	w.do(func(m *machine, tx *coord.Tx) {
 		v := m.expect(p, a.Has("own"))
+		if a.Has("beside") {
+			other := coord.Producer{ID: p.ID, Epoch: int16(a.Num("beside", 0))}
+			m.unexpect(other, m.expect(other, a.Has("own")))
+		}
 		if a.Has("after") {
 			_ = tx.Append(coord.Record{Producer: &coord.Producer{ID: p.ID, Epoch: int16(a.Num("after", 0))}, End: coord.Commit})
 		}

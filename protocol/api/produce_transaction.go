@@ -54,7 +54,8 @@ func (p *producing) verify(ctx context.Context, n int) verifications {
 			switch {
 			case v.guard == nil:
 			case len(partitions) > 0 && c != claim:
-				v.err = coded(kerr.InvalidProducerIDMapping, "the batches of one transaction are from two producers")
+				part.Unverify(v.guard)
+				v.guard, v.err = nil, coded(kerr.InvalidProducerIDMapping, "the batches of one transaction are from two producers")
 			default:
 				claim = c
 				partitions = append(partitions, txn.Partition{Topic: part.Topic().Name, TopicID: part.Topic().ID, Number: part.Number()})
