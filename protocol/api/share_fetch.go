@@ -100,7 +100,12 @@ func (a *API) beginShareFetch(ctx context.Context, req *kmsg.ShareFetchRequest, 
 	if err != nil {
 		return nil, err
 	}
-	f.session.update(req)
+	if err := a.shareSessions.update(f.session, req); err != nil {
+		if a.shareSessions.remove(f.session) {
+			a.leaveShares(f.session)
+		}
+		return nil, err
+	}
 	return f, nil
 }
 

@@ -3,6 +3,7 @@ package api
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -209,21 +210,36 @@ func (a *API) deleteShareGroupOffsets(_ context.Context, r *protocol.Request) pr
 func (a *API) deleteGroups(ctx context.Context, req *kmsg.DeleteGroupsRequest) *kmsg.DeleteGroupsResponse {
 	emptied := *req
 	emptied.Groups = make([]string, 0, len(req.Groups))
-	var kept []kmsg.DeleteGroupsResponseGroup
-	for _, group := range req.Groups {
-		if a.groups.IdleShareGroup(ctx, group, false) == nil {
-			if err := a.shares.DeleteGroup(ctx, group); err != nil {
-				a.logger.Warn("share group not deleted: its state is still there", "group", group, "err", err)
-				rg := kmsg.NewDeleteGroupsResponseGroup()
-				rg.Group = group
-				rg.ErrorCode, rg.ErrorMessage = refusal(err)
-				kept = append(kept, rg)
-				continue
-			}
+	kept := make([]error, len(req.Groups))
+	for i, group := range req.Groups {
+		if kept[i] = a.deleteShares(ctx, group); kept[i] == nil {
+			emptied.Groups = append(emptied.Groups, group)
 		}
-		emptied.Groups = append(emptied.Groups, group)
 	}
 	resp := a.groups.DeleteGroups(ctx, &emptied)
-	resp.Groups = append(resp.Groups, kept...)
+	for i, err := range kept {
+		if err != nil {
+			rg := kmsg.NewDeleteGroupsResponseGroup()
+			rg.Group = req.Groups[i]
+			rg.ErrorCode, rg.ErrorMessage = refusal(err)
+			resp.Groups = slices.Insert(resp.Groups, i, rg)
+		}
+	}
 	return resp
+}
+
+// deleteShares forgets what a share group knows of records. An error means that the group may not be deleted, or not now; one that is
+// no share group knows nothing.
+func (a *API) deleteShares(ctx context.Context, group string) error {
+	err := a.groups.IdleShareGroup(ctx, group, false)
+	switch {
+	case errors.Is(err, kerr.GroupIDNotFound):
+		return nil
+	case err != nil:
+		return err
+	}
+	if err = a.shares.DeleteGroup(ctx, group); err != nil {
+		a.logger.Warn("share group not deleted: its state is still there", "group", group, "err", err)
+	}
+	return err
 }

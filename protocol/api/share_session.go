@@ -3,6 +3,7 @@ package api
 import (
 	"container/list"
 	"sync"
+	"sync/atomic"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -12,7 +13,7 @@ import (
 
 // Share sessions (KIP-932): what a member of a share group reads, and the epoch that its next request must carry, of whichever of
 // ShareFetch and ShareAcknowledge it is. A session lives as long as the connection that fetches for it; with it go the records that
-// the member holds.
+// the member holds. All sessions together keep at most maxKeptParts partitions: one that wants more ends.
 
 const (
 	shareInitialEpoch = int32(0)  // begins a session
@@ -26,6 +27,7 @@ type shareMember struct{ group, member string }
 type shareSessions struct {
 	slots func() int
 	gone  func(*shareSession) // called when a session ends with its connection
+	parts atomic.Int64        // of all sessions
 
 	mu   sync.Mutex
 	byID map[shareMember]*shareSession // guarded by mu
@@ -39,6 +41,7 @@ type shareSession struct {
 	cancel func()         // takes back that the end of conn ends the session
 
 	mu    sync.Mutex
+	total *atomic.Int64              // shareSessions.parts while the session is kept; guarded by mu
 	epoch int32                      // of the next request; guarded by mu
 	order *list.List                 // of fetchKey; those that had records go to the back; guarded by mu
 	byKey map[fetchKey]*list.Element // of order; guarded by mu
@@ -63,9 +66,9 @@ func (c *shareSessions) create(m shareMember, conn *protocol.Conn) (*shareSessio
 		return nil, kerr.ShareSessionLimitReached
 	}
 	if old != nil {
-		old.cancel()
+		c.removeLocked(old)
 	}
-	s := &shareSession{shareMember: m, epoch: shareInitialEpoch, order: list.New(), byKey: make(map[fetchKey]*list.Element)}
+	s := &shareSession{shareMember: m, total: &c.parts, epoch: shareInitialEpoch, order: list.New(), byKey: make(map[fetchKey]*list.Element)}
 	c.byID[m] = s
 	c.bindLocked(s, conn)
 	return s, nil
@@ -116,6 +119,10 @@ func (c *shareSessions) removeLocked(s *shareSession) bool {
 	}
 	s.cancel()
 	delete(c.byID, s.shareMember)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.total.Add(-int64(len(s.byKey)))
+	s.total = new(atomic.Int64) // what a request under way adds dies with the session
 	return true
 }
 
@@ -135,7 +142,15 @@ func (s *shareSession) turn(epoch int32) error {
 	return nil
 }
 
-// update applies what a fetch says about the partitions of the session.
+// update applies what a fetch says about the partitions of a session, and fails if there are too many of them.
+func (c *shareSessions) update(s *shareSession, req *kmsg.ShareFetchRequest) error {
+	s.update(req)
+	if c.parts.Load() > maxKeptParts {
+		return coded(kerr.ShareSessionLimitReached, "the share sessions of this broker have more than %d partitions", maxKeptParts)
+	}
+	return nil
+}
+
 func (s *shareSession) update(req *kmsg.ShareFetchRequest) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -145,6 +160,7 @@ func (s *shareSession) update(req *kmsg.ShareFetchRequest) {
 			k := shareKeyOf(t.TopicID, t.Partitions[j].Partition)
 			if s.byKey[k] == nil {
 				s.byKey[k] = s.order.PushBack(k)
+				s.total.Add(1)
 			}
 		}
 	}
@@ -154,6 +170,7 @@ func (s *shareSession) update(req *kmsg.ShareFetchRequest) {
 			if e := s.byKey[shareKeyOf(t.TopicID, p)]; e != nil {
 				s.order.Remove(e)
 				delete(s.byKey, shareKeyOf(t.TopicID, p))
+				s.total.Add(-1)
 			}
 		}
 	}

@@ -437,7 +437,7 @@ func TestShareGroupStaysWhileItsStateCannotBeDeleted(t *testing.T) {
 	shard, trim := w.shares.FindShard(w.shareKey(s)), func(int64) error { return nil }
 	w.shares.Elect(shard, unreadable{w.shareJournal(s)}, trim)
 	remove := kmsg.NewPtrDeleteGroupsRequest()
-	remove.Groups = []string{"g"}
+	remove.Groups = []string{"g", "nobody"} // answered in this order
 	deleted := func() int16 { return ask[*kmsg.DeleteGroupsResponse](s.client, 2, remove).Groups[0].ErrorCode }
 	wantCode(t, "while it is not loaded", deleted(), kerr.CoordinatorLoadInProgress)
 	w.shares.Elect(shard, w.shareJournal(s), trim)
