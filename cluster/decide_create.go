@@ -68,6 +68,9 @@ func (d *decision) checkName(n NewTopic) error {
 	if IsReserved(n.Name) {
 		return refuse(InvalidTopicName, "topic name %q is reserved for the broker", n.Name)
 	}
+	if n.Name == kafkaMetadataTopic {
+		return refuse(InvalidRequest, "topic name %q is that of Kafka's metadata log: tools would take the topic for it", n.Name)
+	}
 	if other, ok := d.img.collision.get(collisionKey(n.Name)); ok {
 		return refuse(InvalidTopicName, "topic name %q collides with topic %q: names that differ in '.' and '_' only cannot be told apart in metric names", n.Name, other)
 	}

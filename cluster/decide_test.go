@@ -81,6 +81,8 @@ topic name "a_b.c" collides with topic "a.b_c": names that differ in '.' and '_'
 topic name "__schedule.other" is reserved for the broker
 > create __consumer_offsets
 topic name "__consumer_offsets" is reserved for the broker
+> create __cluster_metadata
+topic name "__cluster_metadata" is that of Kafka's metadata log: tools would take the topic for it
 > create __schedule_orders
 > delete a.b_c
 > create a_b.c

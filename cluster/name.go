@@ -13,6 +13,10 @@ const (
 	ShareStateTopic   = "__share_group_state"
 )
 
+// kafkaMetadataTopic is where Kafka keeps its metadata. Clients cannot create it,
+// there or here.
+const kafkaMetadataTopic = "__cluster_metadata"
+
 // SchedulePrefix begins the name of every schedule topic. Clients can neither
 // create nor write a topic whose name begins with it.
 const SchedulePrefix = "__schedule."

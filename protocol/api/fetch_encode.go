@@ -115,7 +115,7 @@ func (e *fetchEncoder) nothing() {
 	if e.version >= 5 {
 		e.int64(-1)
 	}
-	e.length(-1)
+	e.length(0) // aborted transactions: none, not null, as in Kafka
 	if e.version >= 11 {
 		e.int32(-1)
 	}

@@ -28,6 +28,7 @@ type shareSessions struct {
 	slots func() int
 	gone  func(*shareSession) // called when a session ends with its connection
 	parts atomic.Int64        // of all sessions
+	most  int64               // maxKeptParts
 
 	mu   sync.Mutex
 	byID map[shareMember]*shareSession // guarded by mu
@@ -48,7 +49,7 @@ type shareSession struct {
 }
 
 func newShareSessions(slots func() int, gone func(*shareSession)) *shareSessions {
-	return &shareSessions{slots: slots, gone: gone, byID: make(map[shareMember]*shareSession)}
+	return &shareSessions{slots: slots, gone: gone, most: maxKeptParts, byID: make(map[shareMember]*shareSession)}
 }
 
 func (c *shareSessions) len() int {
@@ -145,8 +146,8 @@ func (s *shareSession) turn(epoch int32) error {
 // update applies what a fetch says about the partitions of a session, and fails if there are too many of them.
 func (c *shareSessions) update(s *shareSession, req *kmsg.ShareFetchRequest) error {
 	s.update(req)
-	if c.parts.Load() > maxKeptParts {
-		return coded(kerr.ShareSessionLimitReached, "the share sessions of this broker have more than %d partitions", maxKeptParts)
+	if c.parts.Load() > c.most {
+		return coded(kerr.ShareSessionLimitReached, "the share sessions of this broker have more than %d partitions", c.most)
 	}
 	return nil
 }

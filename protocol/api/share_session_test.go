@@ -33,6 +33,7 @@ func TestShareSessionStaysWhenItsOldConnectionEndsLate(t *testing.T) {
 // A member may name partitions that do not exist, and as many as it likes: what is kept of them is bounded.
 func TestShareSessionsKeepSoManyPartitions(t *testing.T) {
 	sessions := newShareSessions(func() int { return 10 }, func(*shareSession) {})
+	sessions.most = 100
 	naming := func(n int32) *kmsg.ShareFetchRequest {
 		topic := kmsg.NewShareFetchRequestTopic()
 		topic.TopicID = [16]byte{1}
@@ -58,7 +59,7 @@ func TestShareSessionsKeepSoManyPartitions(t *testing.T) {
 			t.Errorf("%d partitions are kept, expected %d", got, want)
 		}
 	}
-	const most = maxKeptParts * 3 / 5
+	const most = 60
 	a := create("a")
 	if err := sessions.update(a, naming(most)); err != nil {
 		t.Fatal(err)

@@ -181,9 +181,15 @@ func classicGroups(s *side) {
 
 // joined joins a group as its only member, which it returns.
 func (s *side) joined(what string, v int16, group string) string {
-	resp, _ := s.ask(what, v, join(group, "", "range", "roundrobin")).(*kmsg.JoinGroupResponse)
+	return s.joinedBy(what, v, join(group, "", "range", "roundrobin"))
+}
+
+// joinedBy is joined for a request that is to be made with the id that is given out.
+func (s *side) joinedBy(what string, v int16, req *kmsg.JoinGroupRequest) string {
+	resp, _ := s.ask(what, v, req).(*kmsg.JoinGroupResponse)
 	if resp != nil && resp.MemberID != "" && resp.ErrorCode != 0 { // MEMBER_ID_REQUIRED
-		resp, _ = s.ask(what+" with the id", v, join(group, resp.MemberID, "range", "roundrobin")).(*kmsg.JoinGroupResponse)
+		req.MemberID = resp.MemberID
+		resp, _ = s.ask(what+" with the id", v, req).(*kmsg.JoinGroupResponse)
 	}
 	if resp == nil {
 		return ""
@@ -299,7 +305,9 @@ func groupAdmin(s *side) {
 	for _, group := range []string{"admin-a", "admin-b"} {
 		s.ask("commit", 9, s.commit(group, "", -1, "admin", 0, 5))
 	}
-	s.joined("join", 5, "admin-joined")
+	patient := join("admin-joined", "", "range", "roundrobin")
+	patient.RebalanceTimeoutMillis = 60_000 // it never syncs, and is to stay
+	s.joinedBy("join", 5, patient)
 	s.versions(kmsg.ListGroups, func(v int16) {
 		list := func(what string, states, types []string) {
 			req := kmsg.NewPtrListGroupsRequest()
