@@ -110,7 +110,9 @@ func (g *fetchAnswers) part(key fetchKey, moved bool) (fetchPart, kmsg.FetchResp
 			rp.ErrorCode = kerr.NotLeaderForPartition.Code
 		}
 		rp.HighWatermark, rp.LastStableOffset, rp.LogStartOffset, rp.PreferredReadReplica = -1, -1, -1, -1
-		rp.AbortedTransactions = []kmsg.FetchResponseTopicPartitionAbortedTransaction{}
+		if k == kerr.UnknownTopicID {
+			rp.AbortedTransactions = []kmsg.FetchResponseTopicPartitionAbortedTransaction{}
+		}
 		if moved && g.version >= 16 && (k == kerr.NotLeaderForPartition || k == kerr.FencedLeaderEpoch) {
 			rp.CurrentLeader.LeaderID, rp.CurrentLeader.LeaderEpoch = other, 0
 			g.hinted = true

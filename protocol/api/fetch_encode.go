@@ -85,7 +85,7 @@ func (e *fetchEncoder) partition(fp *fetchPart, code int16, committed bool) {
 	e.int16(code)
 	r := fp.read
 	if r == nil {
-		e.nothing()
+		e.nothing(missing(fp.err))
 		e.partitionTags(fp, code)
 		return
 	}
@@ -108,14 +108,19 @@ func (e *fetchEncoder) partition(fp *fetchPart, code int16, committed bool) {
 	e.partitionTags(fp, code)
 }
 
-// nothing is what follows the error code when nothing could be read.
-func (e *fetchEncoder) nothing() {
+// nothing is what follows the error code when nothing could be read. As in Kafka, aborted transactions are an empty list where there is
+// no such partition, and null otherwise.
+func (e *fetchEncoder) nothing(missing bool) {
 	e.int64(-1)
 	e.int64(-1)
 	if e.version >= 5 {
 		e.int64(-1)
 	}
-	e.length(0) // aborted transactions: none, not null, as in Kafka
+	if missing {
+		e.length(0)
+	} else {
+		e.length(-1)
+	}
 	if e.version >= 11 {
 		e.int32(-1)
 	}
