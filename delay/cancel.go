@@ -37,7 +37,8 @@ type resolution struct {
 	version int
 	// beyond is the lowest ticket asked for that did not exist.
 	beyond int64
-	// refused are the strict cancels that came too late.
+	// missed counts the cancels that came too late; refused are those of them that are strict.
+	missed  int
 	refused []record.RecordError
 	// dropped is how many records to schedule the batch itself finishes.
 	dropped int
@@ -53,8 +54,11 @@ func (r *resolution) reset() {
 	r.targets, r.absent, r.refused = r.targets[:0], r.absent[:0], r.refused[:0]
 	clear(r.finished)
 	clear(r.latest)
-	r.beyond, r.dropped = nothingBeyond, 0
+	r.beyond, r.dropped, r.missed = nothingBeyond, 0, 0
 }
+
+// empty reports whether the batch refers to nothing that the schedule might hold.
+func (r *resolution) empty() bool { return len(r.targets)+len(r.absent)+r.missed == 0 }
 
 // Prepare finds what the batch's cancels and keys refer to, and builds the pieces. It is called outside the partition's append section, and again
 // whenever Admit answers [ErrChanged]. It reads the log, or the schedule's runs, only for cancels by ticket and for keys. Errors are the source's: nothing is known then, and the producer should retry.
@@ -158,6 +162,7 @@ func (p *Plan) hit(it *item, e Entry) {
 }
 
 func (p *Plan) miss(it *item, reason string) {
+	p.missed++
 	if it.strict {
 		p.refused = append(p.refused, record.RecordError{Index: it.index, Reason: "cannot cancel: " + reason})
 		return
@@ -205,7 +210,7 @@ func (p *Plan) cancelTicket(ctx context.Context, s *Schedule, src Source, it *it
 func (s *Schedule) Admit(p *Plan) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.end > p.beyond || p.version != s.runs.installs && len(p.targets)+len(p.absent)+len(p.refused) > 0 {
+	if s.end > p.beyond || p.version != s.runs.installs && !p.empty() {
 		return ErrChanged
 	}
 	for _, e := range p.targets {

@@ -116,6 +116,24 @@ func TestCancelThatNeedNotBeStrictIsAcceptedWhateverHappened(t *testing.T) {
 	p.checkPending(t, 1, 99)
 }
 
+// TestCancelThatNeedNotBeStrictMeetsASpill, while it looks for the record: that is pending all the time, only somewhere else.
+func TestCancelThatNeedNotBeStrictMeetsASpill(t *testing.T) {
+	for _, gone := range []bool{false, true} {
+		p := newSpilling(t)
+		ticket := p.scheduleAll(t, record.None, time.Hour)
+		p.looking = sync.OnceFunc(func() {
+			p.spill(t, p.end)
+			if gone { // retention need not wait for the record any more
+				p.batches, p.start = nil, p.end
+			}
+		})
+		p.mustSend(t, with("", HeaderCancel, strconv.FormatInt(ticket, 10), HeaderCancelStrict, "false"))
+		if left := p.pendingTickets(); len(left) > 0 {
+			t.Errorf("pending are %v after the cancel; log deleted: %t", left, gone)
+		}
+	}
+}
+
 func TestMoveIsOneBatch(t *testing.T) {
 	p := newPartition(testRules(t, nil))
 	p.mustSend(t, with("a", HeaderDelay, "1h"))

@@ -27,6 +27,8 @@ type partition struct {
 	wait    func(ctx context.Context, end int64) error
 	deliver func() error
 	unread  func(offset int64) error
+	// looking, if not nil, is called before a batch is read.
+	looking func()
 	// early collects deliveries that were appended before they were due.
 	early []string
 }
@@ -113,6 +115,9 @@ func (p *partition) noteEarly(d *Delivery) {
 }
 
 func (p *partition) BatchAt(_ context.Context, offset int64, buf []byte) (record.Batch, error) {
+	if p.looking != nil {
+		p.looking()
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.reads.Add(1)

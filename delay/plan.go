@@ -78,8 +78,7 @@ func (p *Plan) Plain() bool { return len(p.splitter.items) == 0 }
 // Free reports, once the plan is prepared, whether it may be appended whatever the schedule holds: nothing is cancelled or replaced, and no
 // delay.max.pending bounds what is added.
 func (p *Plan) Free() bool {
-	r := &p.resolution
-	return len(r.targets)+len(r.absent)+len(r.refused) == 0 && r.beyond == nothingBeyond && p.splitter.rules.maxPending == math.MaxInt64
+	return p.empty() && p.splitter.rules.maxPending == math.MaxInt64
 }
 
 // divide finds the pieces.
