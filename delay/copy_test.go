@@ -1,10 +1,16 @@
 package delay
 
 import (
+	"errors"
 	"slices"
 	"sort"
+	"testing"
+	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/morrowmq/morrow/internal/vfs"
+	"github.com/morrowmq/morrow/log/record"
 )
 
 // copied is a copy of a history's journal and log, as a bucket keeps it: behind, and with other parts deleted.
@@ -73,4 +79,41 @@ func (h *history) checkCopy() {
 	restored.journal = &memoryJournal{segments: slices.Clone(h.copied.journal), end: h.copied.end, committed: h.copied.end}
 	restored.recover()
 	restored.check()
+}
+
+// TestTidyDropsAFooterThatNobodyWaitedFor together with its run: what comes up to a copy later names only what is there.
+func TestTidyDropsAFooterThatNobodyWaitedFor(t *testing.T) {
+	p := newSpilling(t)
+	p.scheduleAll(t, record.None, time.Hour, 2*time.Hour)
+	p.spill(t, 1)
+	waits := errors.New("the wait was ended")
+	var appended bool
+	p.journal.before = func() error {
+		// The footer is the last thing appended: after it only the wait can fail.
+		if appended {
+			return waits
+		}
+		last := p.journal.segments[len(p.journal.segments)-1]
+		kind, _, err := kindOf(last.batches[len(last.batches)-1])
+		appended = err == nil && kind == kindTrailer // the footer is next
+		return nil
+	}
+	if err := p.keeper.Spill(t.Context(), p, 2, 0); !errors.Is(err, waits) {
+		t.Fatalf("spill: %v", err)
+	}
+	p.journal.before = nil
+	if err := p.keeper.Tidy(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range p.journal.segments {
+		copied := &memoryJournal{end: s.extent().To, committed: s.extent().To}
+		for _, other := range p.journal.segments {
+			if other.base <= s.base {
+				copied.segments = append(copied.segments, other)
+			}
+		}
+		if _, _, err := OpenKeeper(t.Context(), KeeperConfig{Journal: copied, FS: vfs.NewMem(), Dir: "spill", Now: p.now}, 0); err != nil {
+			t.Errorf("a copy that has come up to %d: %v", copied.end, err)
+		}
+	}
 }
