@@ -24,7 +24,9 @@ type KeeperConfig struct {
 	Dir string
 	// SortBytes is how much is sorted in memory while a run is written; 0 means 32 MiB.
 	SortBytes int
-	Logger    *slog.Logger
+	// Flush makes the partition's log durable up to an offset at or below the high watermark. nil: what is committed is durable.
+	Flush  func(end int64) error
+	Logger *slog.Logger
 	// Now is the wall clock, time.Now if nil.
 	Now func() time.Time
 }
@@ -180,6 +182,12 @@ func (k *Keeper) commit(ctx context.Context, complete bool, c change, logStart i
 	value := p.encode()
 	// Until this one is known to be committed, the next one must not build on it.
 	k.complete = true
+	if k.c.Flush != nil {
+		// If the log lost what the record speaks of, it would give those offsets to other records.
+		if err := k.c.Flush(p.folded); err != nil {
+			return fmt.Errorf("make what progress is about durable: %w", err)
+		}
+	}
 	offset, end, err := appendHidden(ctx, k.c.Journal, &k.builder, complete, k.c.Now().UnixMilli(), kindProgress, value)
 	if err == nil {
 		err = k.c.Journal.Wait(ctx, end)

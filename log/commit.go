@@ -320,11 +320,28 @@ func (c *committer) trim(e staged) bool {
 	if covered {
 		return true
 	}
-	s, err := e.log.syncSegments()
-	if err == nil {
-		e.log.publish(s, true)
+	return e.log.flush() == nil || e.log.gone.Load()
+}
+
+// Flush makes the log durable up to an offset at or below the high watermark: of a log that acknowledges before ([Config.FlushMessages]) that is
+// more than what Wait waits for. A failure takes the log offline.
+func (l *Log) Flush(end int64) error {
+	l.mu.Lock()
+	durable := l.durableEnd >= end
+	l.mu.Unlock()
+	if durable {
+		return nil
 	}
-	return err == nil || e.log.gone.Load()
+	return l.flush()
+}
+
+// flush makes everything in the segments durable.
+func (l *Log) flush() error {
+	s, err := l.syncSegments()
+	if err == nil {
+		l.publish(s, true)
+	}
+	return err
 }
 
 // looseEnd is the log end, if that may be acknowledged without being durable.

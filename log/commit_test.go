@@ -424,6 +424,13 @@ func TestLooseFlush(t *testing.T) {
 	s.Keep(at)
 	s.Sync()
 	equal(t, durable(), int64(11))
+
+	appendValue(t, l, "x")
+	s.Sync()
+	check(t, l.Flush(11))
+	equal(t, durable(), int64(11))
+	check(t, l.Flush(12))
+	equal(t, durable(), int64(12))
 	check(t, s.Close())
 }
 

@@ -188,6 +188,7 @@ func (p *Partition) openKeeper(ctx context.Context) error {
 		Partition: p.number,
 		FS:        p.fs,
 		Dir:       p.scratch,
+		Flush:     p.log.Flush,
 		Logger:    p.logger,
 		Now:       p.now,
 	}, p.log.Offsets().RealStart)

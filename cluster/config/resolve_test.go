@@ -100,6 +100,10 @@ func TestScheduleValuesFollowTheOwner(t *testing.T) {
 	if !s.RemoteStorageEnable || s.LocalRetentionMs != 60000 || s.SegmentBytes != 2097152 || s.FlushMessages != 1 {
 		t.Errorf("not the owner's: %+v", s)
 	}
+	loose := ResolveTopic(l, Values{"flush.messages": "1000"})
+	if f := ResolveTopic(l, ScheduleValues(&loose)); f.FlushMessages != 1 {
+		t.Error("what is deleted from the log of a topic would not be durable in its schedule")
+	}
 	compacted := ResolveTopic(l, Values{"cleanup.policy": "compact"})
 	if c := ResolveTopic(l, ScheduleValues(&compacted)); c.Compact {
 		t.Error("the schedule of a compacted topic would be compacted")

@@ -1,0 +1,37 @@
+package partition
+
+import (
+	"testing"
+	"time"
+)
+
+// TestPowerLossSparesWhatWasSpilledOfALooseTopic: of a topic whose records are acknowledged before they are durable, what was moved to a run
+// is durable, and no ticket in it is given to another record.
+func TestPowerLossSparesWhatWasSpilledOfALooseTopic(t *testing.T) {
+	living(t, func(t *testing.T, w *world) {
+		w.create("orders", 1, "flush.messages", "1000000", "segment.bytes", "4096", "segment.ms", "60000", "retention.ms", "600000")
+		stop := w.start()
+		w.awaitLoaded("orders")
+		l := w.ledger("orders")
+		l.schedule(100, 24*time.Hour)
+		l.run(2 * time.Hour)
+		if o, st := w.partition("orders").log.Offsets(), w.stats(w.partition("orders")); o.RealStart < 100 || st.Spilled != 100 {
+			t.Fatalf("%+v, %+v: the test is void", o, st)
+		}
+		left := w.mem.Crash(nil)
+		stop()
+		w.reopen(left)
+		w.start()
+		w.awaitLoaded("orders")
+		l.schedule(100, 20*time.Hour)
+		if st := w.stats(w.partition("orders")); st.Pending != 200 {
+			t.Errorf("%+v after the power was lost, and 100 more were scheduled", st)
+		}
+		l.next = w.partition("orders").log.Offsets().LogStart
+		l.run(23 * time.Hour)
+		l.settled()
+		if l.waiting() > 0 {
+			t.Errorf("%d wait", l.waiting())
+		}
+	})
+}
