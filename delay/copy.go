@@ -68,6 +68,17 @@ func (s *Schedule) CopyGate(end int64) int64 {
 	return gate
 }
 
+// NextGate is what CopyGate will be of a copy that has the next progress record, if that was written at once.
+func (s *Schedule) NextGate() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	gate := s.settledFloor()
+	if slices.ContainsFunc(s.runs.list, func(r *run) bool { return r.live > 0 }) {
+		gate = min(gate, s.highWatermark, s.end)
+	}
+	return gate
+}
+
 // CopyNeeds lists what may not be deleted from a copy of the journal that has come up to end; all is set if nothing may. It is in no order.
 func (s *Schedule) CopyNeeds(end int64) (needs []Range, all bool) {
 	s.mu.Lock()

@@ -75,12 +75,13 @@ func (p *Partition) tend(ctx context.Context) error {
 	p.schedule.Copied(copied)
 	p.caughtUp()
 	from, to := p.schedule.Replay()
-	if p.schedule.CopyGate(math.MaxInt64) < expired || log.Between(segments, from, to) > progressBytes {
+	// Progress opens no gate that a transaction which is not over keeps shut.
+	if p.schedule.CopyGate(math.MaxInt64) < min(expired, p.schedule.NextGate()) || log.Between(segments, from, to) > progressBytes {
 		if err := p.keeper.Progress(ctx, o.LogStart); err != nil {
 			return err
 		}
 	}
-	if p.schedule.CopyGate(copied) < p.wanted() {
+	if p.schedule.CopyGate(copied) < min(p.wanted(), p.schedule.CopyGate(math.MaxInt64)) {
 		// The tier waits for progress to come up there, which it does when its segment is closed.
 		if err := journal.log.Roll(); err != nil {
 			return err
