@@ -13,8 +13,8 @@ func TestPowerLossSparesWhatWasSpilledOfALooseTopic(t *testing.T) {
 		stop := w.start()
 		w.awaitLoaded("orders")
 		l := w.ledger("orders")
-		l.schedule(100, 24*time.Hour)
-		l.run(2 * time.Hour)
+		l.schedule(100, 4*time.Hour)
+		l.run(time.Hour)
 		if o, st := w.partition("orders").log.Offsets(), w.stats(w.partition("orders")); o.RealStart < 100 || st.Spilled != 100 {
 			t.Fatalf("%+v, %+v: the test is void", o, st)
 		}
@@ -23,12 +23,12 @@ func TestPowerLossSparesWhatWasSpilledOfALooseTopic(t *testing.T) {
 		w.reopen(left)
 		w.start()
 		w.awaitLoaded("orders")
-		l.schedule(100, 20*time.Hour)
+		l.schedule(100, 2*time.Hour)
 		if st := w.stats(w.partition("orders")); st.Pending != 200 {
 			t.Errorf("%+v after the power was lost, and 100 more were scheduled", st)
 		}
 		l.next = w.partition("orders").log.Offsets().LogStart
-		l.run(23 * time.Hour)
+		l.run(3*time.Hour + time.Minute)
 		l.settled()
 		if l.waiting() > 0 {
 			t.Errorf("%d wait", l.waiting())
