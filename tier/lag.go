@@ -181,7 +181,7 @@ func Advice(err error) string {
 		{ErrConfig, "check bucket, region, endpoint and TLS certificates"},
 		{ErrFull, "make room in the store or raise its quota"},
 		{ErrThrottled, "the store limits requests; lower remote.log.manager.copy.max.bytes.per.second or ask for more"},
-		{ErrRolledBack, "somebody replaced or removed the manifest; restore it before anything else"},
+		{ErrRolledBack, "somebody replaced or removed the manifest, or tier.url names another place than before; put it back, or tier.url, before anything else"},
 		{ErrGap, "local data was removed before it was uploaded; deleting records up to what is left lets uploads go on behind the gap"},
 		{ErrConflict, "somebody else writes under this cluster id"},
 	} {
@@ -192,7 +192,11 @@ func Advice(err error) string {
 	return err.Error()
 }
 
-const maxForecast = 10 * 365 * 24 * time.Hour
+const (
+	maxForecast = 10 * 365 * 24 * time.Hour
+	// minForecast is the least time over which a pace is measured: a segment that has just closed was not written in that moment.
+	minForecast = time.Minute
+)
 
 // DiskFull estimates when the disk is full if the bucket stays away: at the pace at which what waits
 // for it has grown. ok is false if nothing is waiting.
@@ -212,10 +216,10 @@ func (t *Tier) diskFull(l Lag) (in time.Duration, ok bool) {
 	if err != nil {
 		return 0, false
 	}
-	waited := t.now().Sub(l.Since)
-	if l.Bytes == 0 || waited <= 0 {
+	if l.Bytes == 0 {
 		return 0, false
 	}
+	waited := max(t.now().Sub(l.Since), minForecast)
 	in = maxForecast
 	if f := float64(u.Free) / float64(l.Bytes) * float64(waited); f < float64(maxForecast) {
 		in = time.Duration(f)

@@ -179,7 +179,7 @@ func TestManifestThatGoesBackIsRefused(t *testing.T) {
 			if !errors.Is(w.p.Err(), tier.ErrRolledBack) || w.p.Confirmed() != tier.NoOffset {
 				w.t.Fatalf("%v, confirmed %d", w.p.Err(), w.p.Confirmed())
 			}
-			if a := w.tier.Alarms(); len(a) != 1 || a[0].Name != "partition_stopped" || !strings.Contains(a[0].Text, "restore it") {
+			if a := w.tier.Alarms(); len(a) != 1 || a[0].Name != "partition_stopped" || !strings.Contains(a[0].Text, "put it back") || strings.Contains(a[0].Text, "\n") {
 				w.t.Fatalf("alarms %+v", a)
 			}
 			w.replaceObject(dir+"manifest", now)

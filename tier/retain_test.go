@@ -222,6 +222,30 @@ func TestExpirySweep(t *testing.T) {
 	}
 }
 
+// TestOneClosedSegmentIsNoPace: a segment that has just closed was not written in that moment, so the disk is not about to be full.
+func TestOneClosedSegmentIsNoPace(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.start()
+		w.settle()
+		w.bucket.Add(tiertest.Rule{Fault: tiertest.Refuse, Err: tier.ErrThrottled, Times: tiertest.Forever})
+		w.log.fill(1)
+		w.p.Notify()
+		w.wait(100 * time.Millisecond)
+		lag, err := w.p.Lag()
+		if err != nil || lag.Bytes == 0 {
+			w.t.Fatalf("lag %+v, %v", lag, err)
+		}
+		w.disk.SetCapacity(100*lag.Bytes + 1<<20)
+		u, err := w.disk.Usage("/tier")
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if in, ok := w.tier.DiskFull(); !ok || in < time.Duration(u.Free/lag.Bytes)*time.Minute {
+			w.t.Errorf("disk full in %v, %v, with %d bytes free and %d waiting", in, ok, u.Free, lag.Bytes)
+		}
+	})
+}
+
 // TestTierDownForHours: local data stays, the alarm says what is wrong and how much waits; on return everything drains in order. (Scenario 24)
 func TestTierDownForHours(t *testing.T) {
 	inWorld(t, func(w *world) {

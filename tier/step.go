@@ -73,10 +73,11 @@ var errPanic = errors.New("panic")
 // step does the next piece of each kind of work. One kind that fails does not keep the others from being tried.
 func (p *Partition) step(ctx context.Context) (more bool, due time.Duration, err error) {
 	due = stepInterval
+	unready := "" // why nothing could be done, which is mostly the same for every kind of work, and then said once
 	do := func(work func() error) {
-		if rerr := p.ready(ctx); rerr != nil {
-			err = errors.Join(err, rerr)
-		} else if p.catalog.current != nil {
+		if rerr := p.ready(ctx); rerr != nil && rerr.Error() != unready {
+			unready, err = rerr.Error(), errors.Join(err, rerr)
+		} else if rerr == nil && p.catalog.current != nil {
 			err = errors.Join(err, work())
 		}
 	}

@@ -153,7 +153,7 @@ What is deleted is first recorded in the bucket, with time, key, size and reason
 it.
 
 With --url and --cluster it works on the bucket itself, for a cluster whose brokers are
-stopped, and refuses while one is not.`,
+stopped, and refuses to delete while one is not.`,
 		Example: `  morrow tier sweep
   morrow tier sweep --delete --grace 48h
   morrow tier sweep --log --last 10
