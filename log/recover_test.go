@@ -319,13 +319,7 @@ func TestDamagedSnapshotAtLocalStart(t *testing.T) {
 	s := openSet(t, fsys, "data")
 	l := openLog(t, s, func(c *Config) { c.RetentionMs = -1 })
 	for id := range int64(2) {
-		var w record.Builder
-		w.Reset(0, now.UnixMilli())
-		w.SetProducer(id, 1, 0)
-		w.Add(0, now.UnixMilli(), nil, nil)
-		b, err := w.Finish()
-		check(t, err)
-		_, err = l.Append(1, now, plain(b))
+		_, err := l.Append(1, now, plain(idempotent(id, 1, 0)))
 		check(t, err)
 		check(t, l.Roll())
 	}

@@ -296,13 +296,7 @@ func TestAppendsGoOnDuringRetention(t *testing.T) {
 			s := openSet(t, fsys, "data")
 			l := openLog(t, s, func(c *Config) { c.RetentionMs = -1 })
 			for i := range int32(3) {
-				var w record.Builder
-				w.Reset(0, now.UnixMilli())
-				w.SetProducer(5, 1, i)
-				w.Add(0, now.UnixMilli(), nil, nil)
-				b, err := w.Finish()
-				check(t, err)
-				_, err = l.Append(1, now, plain(b))
+				_, err := l.Append(1, now, plain(idempotent(5, 1, i)))
 				check(t, err)
 				check(t, l.Roll())
 			}

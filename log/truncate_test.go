@@ -11,16 +11,7 @@ import (
 )
 
 // sequenced is a batch of one record of producer 1.
-func sequenced(t testing.TB, epoch int16, sequence int32) Group {
-	t.Helper()
-	var w record.Builder
-	w.Reset(0, now.UnixMilli())
-	w.SetProducer(1, epoch, sequence)
-	w.Add(0, now.UnixMilli(), nil, nil)
-	b, err := w.Finish()
-	check(t, err)
-	return plain(b)
-}
+func sequenced(epoch int16, sequence int32) Group { return plain(idempotent(1, epoch, sequence)) }
 
 func TestTruncate(t *testing.T) {
 	fsys := vfs.NewMem()
@@ -65,7 +56,7 @@ func TestTruncateForgetsProducers(t *testing.T) {
 	s := openSet(t, fsys, "data")
 	l := openLog(t, s)
 	for seq := range int32(4) {
-		_, err := l.Append(1, now, sequenced(t, 0, seq))
+		_, err := l.Append(1, now, sequenced(0, seq))
 		check(t, err)
 	}
 	s.Sync()

@@ -64,6 +64,12 @@ func (w *world) liveOn() {
 	w.bucket.DeliverLate()
 	w.checkBound()
 	w.settle()
+	w.goesOn()
+}
+
+// goesOn checks that what comes next is uploaded like all before, and that nothing else lies in the bucket.
+func (w *world) goesOn() {
+	w.t.Helper()
 	w.log.fill(2)
 	w.p.Notify()
 	w.settle()

@@ -46,11 +46,7 @@ func TestSegmentVanishesWhileBeingUploaded(t *testing.T) {
 					}})
 					w.start()
 					w.settle()
-					w.log.fill(2)
-					w.p.Notify()
-					w.settle()
-					w.confirmedAll()
-					w.noOrphans()
+					w.goesOn()
 				})
 			}
 		})

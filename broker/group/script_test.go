@@ -479,14 +479,22 @@ func (w *scriptWorld) consumerHeartbeat(a args) string {
 	if err != nil {
 		return errName(err) + "\n"
 	}
-	w.ids[*resp.MemberID+"_epoch"] = fmt.Sprint(resp.MemberEpoch)
-	s := fmt.Sprintf("%s: epoch=%d", *resp.MemberID, resp.MemberEpoch)
+	var assigned partitionSet
 	if resp.Assignment != nil {
-		set := partitionSet{}
+		assigned = partitionSet{}
 		for _, t := range resp.Assignment.Topics {
-			set[t.TopicID] = t.Partitions
+			assigned[t.TopicID] = t.Partitions
 		}
-		s += " assigned=" + w.machine.printSet(set)
+	}
+	return w.beat(*resp.MemberID, resp.MemberEpoch, assigned)
+}
+
+// beat is what a heartbeat was answered. The set is nil if the answer has none.
+func (w *scriptWorld) beat(member string, epoch int32, assigned partitionSet) string {
+	w.ids[member+"_epoch"] = fmt.Sprint(epoch)
+	s := fmt.Sprintf("%s: epoch=%d", member, epoch)
+	if assigned != nil {
+		s += " assigned=" + w.machine.printSet(assigned)
 	}
 	return s + "\n"
 }
@@ -511,14 +519,12 @@ func (w *scriptWorld) shareHeartbeat(a args) string {
 	if err != nil {
 		return errName(err) + "\n"
 	}
-	w.ids[*resp.MemberID+"_epoch"] = fmt.Sprint(resp.MemberEpoch)
-	s := fmt.Sprintf("%s: epoch=%d", *resp.MemberID, resp.MemberEpoch)
+	var assigned partitionSet
 	if resp.Assignment != nil {
-		set := partitionSet{}
+		assigned = partitionSet{}
 		for _, t := range resp.Assignment.TopicPartitions {
-			set[t.TopicID] = t.Partitions
+			assigned[t.TopicID] = t.Partitions
 		}
-		s += " assigned=" + w.machine.printSet(set)
 	}
-	return s + "\n"
+	return w.beat(*resp.MemberID, resp.MemberEpoch, assigned)
 }

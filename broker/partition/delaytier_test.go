@@ -37,6 +37,15 @@ func (w *world) d1(name string, configs ...string) {
 	}, configs...)...)
 }
 
+// underway is d1, with the broker at work and a ledger. stop ends it.
+func (w *world) underway(configs ...string) (l *ledger, stop func()) {
+	w.Helper()
+	w.d1("orders", configs...)
+	stop = w.start()
+	w.awaitLoaded("orders")
+	return w.ledger("orders"), stop
+}
+
 // ledger is what a producer was told, and what a consumer that never falls behind retention has seen.
 type ledger struct {
 	w     *world
@@ -167,6 +176,15 @@ func (l *ledger) waiting() (n int64) {
 	return n
 }
 
+// done is settled, and checks that nothing is left to wait for.
+func (l *ledger) done() {
+	l.w.Helper()
+	l.settled()
+	if n := l.waiting(); n != 0 {
+		l.w.Errorf("%d wait", n)
+	}
+}
+
 // evicted fails unless the local log has passed what the ledger waits for, and its payloads lie in the tier only: otherwise the test is void.
 func (l *ledger) evicted() {
 	l.w.Helper()
@@ -211,10 +229,7 @@ func (w *world) crash(stop func(), down time.Duration) (again func()) {
 // TestD1DelaysOfHoursToAMonthBeyondRetention: a broker that is up for some hours now and then delivers what waited a month in the bucket.
 func TestD1DelaysOfHoursToAMonthBeyondRetention(t *testing.T) {
 	tiered(t, func(t *testing.T, w *world) {
-		w.d1("orders")
-		stop := w.start()
-		w.awaitLoaded("orders")
-		l := w.ledger("orders")
+		l, stop := w.underway()
 		for _, by := range []time.Duration{time.Hour, 2 * time.Hour, 72 * time.Hour, 720 * time.Hour} {
 			l.schedule(100, by)
 		}
@@ -261,10 +276,7 @@ func (w *world) scheduleIsTidy(name string) {
 // TestD1bRetentionShorterThanTheDelay: all retention is a minute, and the delay a day.
 func TestD1bRetentionShorterThanTheDelay(t *testing.T) {
 	tiered(t, func(t *testing.T, w *world) {
-		w.d1("orders", "local.retention.ms", "30000", "retention.ms", "60000", "segment.ms", "10000")
-		w.start()
-		w.awaitLoaded("orders")
-		l := w.ledger("orders")
+		l, _ := w.underway("local.retention.ms", "30000", "retention.ms", "60000", "segment.ms", "10000")
 		l.schedule(50, 3*time.Hour)
 		time.Sleep(2 * time.Hour)
 		l.evicted()
@@ -277,10 +289,7 @@ func TestD1bRetentionShorterThanTheDelay(t *testing.T) {
 // TestSpillScansFromTheLogStart, not from the schedule's floor, which may lie below what the tier has expired: nothing is pending there.
 func TestSpillScansFromTheLogStart(t *testing.T) {
 	tiered(t, func(t *testing.T, w *world) {
-		w.d1("orders", "local.retention.ms", "1000", "retention.ms", "600000", "segment.bytes", "2048", "segment.ms", "60000")
-		w.start()
-		w.awaitLoaded("orders")
-		l := w.ledger("orders")
+		l, _ := w.underway("local.retention.ms", "1000", "retention.ms", "600000", "segment.bytes", "2048", "segment.ms", "60000")
 		l.run(30 * time.Minute)
 		p := w.partition("orders")
 		start := p.log.Offsets().RealStart
@@ -355,10 +364,7 @@ func TestD1dDiskFullDeletesNothingPending(t *testing.T) {
 		w.bucket = tiertest.NewBucket()
 		w.reserve = 1 << 20
 		w.open()
-		w.d1("orders")
-		w.start()
-		w.awaitLoaded("orders")
-		l := w.ledger("orders")
+		l, _ := w.underway()
 		w.bucket.Add(tiertest.Rule{Times: tiertest.Forever, Fault: tiertest.Refuse})
 		l.schedule(100, 3*time.Hour)
 		l.run(30 * time.Minute)
@@ -424,10 +430,7 @@ func TestD1fCrashAtAnyPoint(t *testing.T) {
 	for seed := range 4 {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			tiered(t, func(t *testing.T, w *world) {
-				w.d1("orders")
-				stop := w.start()
-				w.awaitLoaded("orders")
-				l := w.ledger("orders")
+				l, stop := w.underway()
 				for _, by := range []time.Duration{time.Hour, 3 * time.Hour, 5 * time.Hour} {
 					l.schedule(50, by)
 				}
@@ -439,10 +442,7 @@ func TestD1fCrashAtAnyPoint(t *testing.T) {
 					w.awaitLoaded("orders")
 				}
 				l.run(time.Hour)
-				l.settled()
-				if l.waiting() != 0 {
-					t.Errorf("%d wait", l.waiting())
-				}
+				l.done()
 			})
 		})
 	}
@@ -451,10 +451,7 @@ func TestD1fCrashAtAnyPoint(t *testing.T) {
 // TestD1gObjectOfARunIsLost: that run stops and says why, others go on, and it resumes when the object is back.
 func TestD1gObjectOfARunIsLost(t *testing.T) {
 	tiered(t, func(t *testing.T, w *world) {
-		w.d1("orders")
-		w.start()
-		w.awaitLoaded("orders")
-		l := w.ledger("orders")
+		l, _ := w.underway()
 		l.schedule(60, 4*time.Hour)
 		l.run(time.Hour)
 		l.schedule(60, 3*time.Hour)
@@ -511,10 +508,7 @@ func (w *world) keyOf(p *Partition, offset int64) string {
 // the broker is killed, and every cache lost. Nothing is delivered twice, nothing cancelled comes back.
 func TestD1hProofsAreRemovedByRetention(t *testing.T) {
 	tiered(t, func(t *testing.T, w *world) {
-		w.d1("orders")
-		stop := w.start()
-		w.awaitLoaded("orders")
-		l := w.ledger("orders")
+		l, stop := w.underway()
 		tickets := l.schedule(100, 20*time.Hour)
 		key := func(by string) rec {
 			return rec{value: payload(0), headers: []string{delay.HeaderKey, "k", delay.HeaderDelay, by}}
@@ -549,10 +543,7 @@ func TestD1hProofsAreRemovedByRetention(t *testing.T) {
 			t.Errorf("%d are pending, %d wait", n, l.waiting())
 		}
 		l.run(9*time.Hour + 30*time.Minute)
-		l.settled()
-		if l.waiting() != 0 {
-			t.Errorf("%d wait", l.waiting())
-		}
+		l.done()
 	})
 }
 
@@ -583,10 +574,7 @@ func (w *world) removeCaches() {
 // TestD1iCaughtUpConsumerStaysInRange while hidden segments below it are removed, here and in the tier, and gets the first delivery.
 func TestD1iCaughtUpConsumerStaysInRange(t *testing.T) {
 	tiered(t, func(t *testing.T, w *world) {
-		w.d1("orders")
-		w.start()
-		w.awaitLoaded("orders")
-		l := w.ledger("orders")
+		l, _ := w.underway()
 		l.schedule(100, 24*time.Hour)
 		p := w.partition("orders")
 		for range 23 {
@@ -600,20 +588,14 @@ func TestD1iCaughtUpConsumerStaysInRange(t *testing.T) {
 			t.Fatalf("the log starts at %d: the test is void", o.RealStart)
 		}
 		time.Sleep(time.Hour + 11*time.Second)
-		l.settled()
-		if l.waiting() != 0 {
-			t.Errorf("%d wait", l.waiting())
-		}
+		l.done()
 	})
 }
 
 // TestCancelOfWhatLiesInTheTierNeedsNoStore: the tables of a run stay here. What only the log in the tier could tell is a retriable error.
 func TestCancelOfWhatLiesInTheTierNeedsNoStore(t *testing.T) {
 	tiered(t, func(t *testing.T, w *world) {
-		w.d1("orders")
-		w.start()
-		w.awaitLoaded("orders")
-		l := w.ledger("orders")
+		l, _ := w.underway()
 		tickets := l.schedule(100, 10*time.Hour)
 		early := l.schedule(1, time.Minute)
 		l.run(3 * time.Hour)
@@ -638,10 +620,7 @@ func TestCancelOfWhatLiesInTheTierNeedsNoStore(t *testing.T) {
 // TestReadAtTheStartClientsAreTold, which lies below the real one where hidden segments are gone, finds the first record in the tier.
 func TestReadAtTheStartClientsAreTold(t *testing.T) {
 	tiered(t, func(t *testing.T, w *world) {
-		w.d1("orders")
-		w.start()
-		w.awaitLoaded("orders")
-		l := w.ledger("orders")
+		l, _ := w.underway()
 		l.schedule(100, 24*time.Hour)
 		time.Sleep(5 * time.Hour)
 		l.run(3 * time.Hour)
@@ -666,10 +645,7 @@ func TestReadAtTheStartClientsAreTold(t *testing.T) {
 // TestReadWhileHiddenSegmentsGo: the read waits for the manifest, and finds one that begins above where it wanted to begin.
 func TestReadWhileHiddenSegmentsGo(t *testing.T) {
 	tiered(t, func(t *testing.T, w *world) {
-		w.d1("orders")
-		stop := w.start()
-		w.awaitLoaded("orders")
-		l := w.ledger("orders")
+		l, stop := w.underway()
 		l.schedule(100, 24*time.Hour)
 		time.Sleep(4 * time.Hour)
 		l.run(110 * time.Minute)

@@ -40,10 +40,7 @@ func (l *ledger) spills(times, n int, by time.Duration) {
 // TestSmallRunsStayLocalUntilTheyAreMerged: they are merged without the store, and what has become of them is evicted.
 func TestSmallRunsStayLocalUntilTheyAreMerged(t *testing.T) {
 	tiered(t, func(t *testing.T, w *world) {
-		w.d1("orders")
-		w.start()
-		w.awaitLoaded("orders")
-		l := w.ledger("orders")
+		l, _ := w.underway()
 		l.spills(7, 10, 18*time.Hour)
 		if here, gone := l.localRuns(); here < 5 || gone > 0 {
 			t.Fatalf("%d small runs are local, %d are not", here, gone)
@@ -61,10 +58,7 @@ func TestSmallRunsStayLocalUntilTheyAreMerged(t *testing.T) {
 		}
 		w.bucket.Heal()
 		l.run(19 * time.Hour)
-		l.settled()
-		if n := l.waiting(); n != 0 {
-			t.Errorf("%d wait", n)
-		}
+		l.done()
 	})
 }
 
@@ -72,10 +66,7 @@ func TestSmallRunsStayLocalUntilTheyAreMerged(t *testing.T) {
 // after the store is back. Spills go on meanwhile.
 func TestMergeOfEvictedRunsWaitsForTheStore(t *testing.T) {
 	tiered(t, func(t *testing.T, w *world) {
-		w.d1("orders")
-		w.start()
-		w.awaitLoaded("orders")
-		l := w.ledger("orders")
+		l, _ := w.underway()
 		l.spills(8, 50, 18*time.Hour)
 		if here, gone := l.localRuns(); gone < 6 {
 			t.Fatalf("%d runs are local, %d are not: the test is void", here, gone)
@@ -105,10 +96,7 @@ func TestMergeOfEvictedRunsWaitsForTheStore(t *testing.T) {
 			t.Error("nobody is told that it works again")
 		}
 		l.run(19 * time.Hour)
-		l.settled()
-		if n := l.waiting(); n != 0 {
-			t.Errorf("%d wait", n)
-		}
+		l.done()
 	})
 }
 
