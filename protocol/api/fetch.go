@@ -85,17 +85,22 @@ func (f *fetching) run(ctx context.Context) {
 	if f.read(ctx) || maxWait <= 0 {
 		return
 	}
-	// Subscribe, then look once more: what arrived in between must not be slept over.
 	f.subscribe()
 	defer f.unsubscribe()
+	await(ctx, f.conn, f.wake, maxWait, f.read)
+}
+
+// await looks until that is enough, once at first and then each time it is woken, for no longer than maxWait. Who subscribes, then calls it,
+// does not sleep over what arrived in between.
+func await(ctx context.Context, conn *protocol.Conn, wake <-chan struct{}, maxWait time.Duration, look func(context.Context) (enough bool)) {
 	over := time.NewTimer(maxWait)
 	defer over.Stop()
-	for !f.read(ctx) {
+	for !look(ctx) {
 		select {
-		case <-f.wake:
+		case <-wake:
 		case <-over.C:
 			return
-		case <-f.conn.Stopping():
+		case <-conn.Stopping():
 			return
 		case <-ctx.Done():
 			return

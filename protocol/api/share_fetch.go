@@ -171,7 +171,7 @@ func (f *shareFetching) fetch(ctx context.Context) {
 	if !f.look(ctx) && maxWait > 0 {
 		f.subscribe()
 		defer f.unsubscribe()
-		f.wait(ctx, maxWait)
+		await(ctx, f.conn, f.wake, maxWait, f.look)
 	}
 	if f.acquire(ctx) || maxWait <= 0 || f.failed() {
 		return
@@ -183,22 +183,6 @@ func (f *shareFetching) fetch(ctx context.Context) {
 func (f *shareFetching) fetchAgain(ctx context.Context) {
 	if f.look(ctx) {
 		f.acquire(ctx)
-	}
-}
-
-func (f *shareFetching) wait(ctx context.Context, maxWait time.Duration) {
-	over := time.NewTimer(maxWait)
-	defer over.Stop()
-	for !f.look(ctx) {
-		select {
-		case <-f.wake:
-		case <-over.C:
-			return
-		case <-f.conn.Stopping():
-			return
-		case <-ctx.Done():
-			return
-		}
 	}
 }
 
