@@ -42,19 +42,24 @@ func (c *Coordinator) Groups() iter.Seq[Summary] {
 // loaded. It is like [Coordinator.Groups] otherwise.
 func (c *Coordinator) Offsets() iter.Seq[CommittedOffset] {
 	return perShard(c, func(m *machine) (out []CommittedOffset) {
-		for _, g := range m.groups {
-			for name, t := range g.offsets {
-				_, id, ok := m.topics.Partitions(name)
-				if !ok || !m.alive(name, t) {
-					continue
-				}
-				for p, o := range t.parts {
-					out = append(out, CommittedOffset{g.id, name, id, p, o.offset})
-				}
-			}
-		}
+		m.eachOffset(func(at CommittedOffset, _ committed) { out = append(out, at) })
 		return out
 	})
+}
+
+// eachOffset visits the committed offsets whose topics exist.
+func (m *machine) eachOffset(visit func(CommittedOffset, committed)) {
+	for _, g := range m.groups {
+		for name, t := range g.offsets {
+			_, id, ok := m.topics.Partitions(name)
+			if !ok || !m.alive(name, t) {
+				continue
+			}
+			for p, o := range t.parts {
+				visit(CommittedOffset{g.id, name, id, p, o.offset}, o)
+			}
+		}
+	}
 }
 
 // Position is a committed offset with all that was committed with it.
@@ -74,17 +79,9 @@ func (c *Coordinator) Positions() (all []Position, complete bool) {
 	}
 	for _, shard := range led {
 		known := shard.View(func(m *machine) {
-			for _, g := range m.groups {
-				for name, t := range g.offsets {
-					_, id, ok := m.topics.Partitions(name)
-					if !ok || !m.alive(name, t) {
-						continue
-					}
-					for p, o := range t.parts {
-						all = append(all, Position{CommittedOffset{g.id, name, id, p, o.offset}, o.leaderEpoch, o.metadata, o.commitMs, o.expireMs})
-					}
-				}
-			}
+			m.eachOffset(func(at CommittedOffset, o committed) {
+				all = append(all, Position{at, o.leaderEpoch, o.metadata, o.commitMs, o.expireMs})
+			})
 		})
 		if !known {
 			return nil, false
