@@ -171,17 +171,11 @@ func (f *benchFlags) run(cmd *cobra.Command, drive func(bench.Load) bench.Drive,
 		return err
 	}
 	ctx := cmd.Context()
-	topic, err := bench.OpenTopic(ctx, f.load.Brokers, f.load.Topic, f.partitions, configs)
+	topic, end, err := f.open(ctx, configs)
 	if err != nil {
-		return f.explain(err)
+		return err
 	}
-	if !f.keep {
-		defer func() {
-			ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)
-			defer cancel()
-			err = errors.Join(err, topic.Delete(ending))
-		}()
-	}
+	defer func() { err = errors.Join(err, end()) }()
 	if topic.Created() && fill > 0 {
 		if err := f.fill(ctx, cmd.ErrOrStderr(), fill); err != nil {
 			return err
@@ -198,6 +192,22 @@ func (f *benchFlags) run(cmd *cobra.Command, drive func(bench.Load) bench.Drive,
 		err = errors.Join(err, printMeasured(cmd.OutOrStdout(), *f.output, r, func(w io.Writer) { printReport(w, r) }))
 	}
 	return err
+}
+
+// open opens the topic of the load. end deletes it if it was created and is not to be kept.
+func (f *benchFlags) open(ctx context.Context, configs map[string]*string) (topic *bench.Topic, end func() error, err error) {
+	topic, err = bench.OpenTopic(ctx, f.load.Brokers, f.load.Topic, f.partitions, configs)
+	if err != nil {
+		return nil, nil, f.explain(err)
+	}
+	return topic, func() error {
+		if f.keep {
+			return nil
+		}
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)
+		defer cancel()
+		return topic.Delete(ctx)
+	}, nil
 }
 
 // explain says in one line what keeps the load from the brokers.

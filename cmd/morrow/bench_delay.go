@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"io"
 	"time"
@@ -58,17 +57,11 @@ func (f *benchFlags) runDelay(cmd *cobra.Command, l bench.DelayLoad) (err error)
 		return err
 	}
 	ctx := cmd.Context()
-	topic, err := bench.OpenTopic(ctx, l.Brokers, l.Topic, f.partitions, configs)
+	topic, end, err := f.open(ctx, configs)
 	if err != nil {
-		return f.explain(err)
+		return err
 	}
-	if !f.keep {
-		defer func() {
-			ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)
-			defer cancel()
-			err = errors.Join(err, topic.Delete(ending))
-		}()
-	}
+	defer func() { err = errors.Join(err, end()) }()
 	if !topic.Created() {
 		return errors.New("topic " + l.Topic + " exists: records of its own would be taken for the load's")
 	}
