@@ -8,8 +8,8 @@ import (
 	"github.com/morrowmq/morrow/log/record"
 )
 
-// MaxPieces is the most sub-batches that one batch is split into.
-const MaxPieces = 4096
+// maxPieces is the most sub-batches that one batch is split into.
+const maxPieces = 4096
 
 // Plan is how one producer's batch is stored: as it is, hidden as a whole, or as an atomic group of
 // pieces, each wholly visible or wholly hidden, with the original's offsets and sequences.
@@ -95,8 +95,8 @@ func (p *Plan) divide() error {
 		}
 		p.pieces = append(p.pieces, piece{first: first, end: end, hidden: true})
 		next = end
-		if len(p.pieces) > MaxPieces {
-			return refuseRecord(first, fmt.Sprintf("batch alternates between delayed and ordinary records more than %d times, expected batches with fewer of either kind in between", MaxPieces))
+		if len(p.pieces) > maxPieces {
+			return refuseRecord(first, fmt.Sprintf("batch alternates between delayed and ordinary records more than %d times, expected batches with fewer of either kind in between", maxPieces))
 		}
 	}
 	if next < count {

@@ -7,8 +7,8 @@ import (
 	"github.com/morrowmq/morrow/log/record"
 )
 
-// MaxKeyLen is the longest HeaderKey accepted, in bytes.
-const MaxKeyLen = 1024
+// maxKeyLen is the longest HeaderKey accepted, in bytes.
+const maxKeyLen = 1024
 
 // item is what the split has to know about one record that will be hidden.
 type item struct {
@@ -146,8 +146,8 @@ func (f *found) add(r *Rules, m meaning, key, value []byte) {
 		f.timed, f.timingName = true, key
 		f.timing, err = r.read(m, key, value)
 	case m == meansKey:
-		if len(value) == 0 || len(value) > MaxKeyLen || f.hasKey {
-			err = fmt.Errorf("header %s has %d bytes, expected one such header with 1 to %d bytes", key, len(value), MaxKeyLen)
+		if len(value) == 0 || len(value) > maxKeyLen || f.hasKey {
+			err = fmt.Errorf("header %s has %d bytes, expected one such header with 1 to %d bytes", key, len(value), maxKeyLen)
 		}
 		f.hasKey, f.key = true, value
 	case m == meansCancel:

@@ -37,7 +37,7 @@ func split(r *Rules, b record.Batch) ([]record.Batch, error) {
 	if p.Plain() {
 		return []record.Batch{bytes.Clone(b)}, nil
 	}
-	s := NewSchedule(0)
+	s := newSchedule(0)
 	if err := p.Prepare(context.Background(), s, nil); err != nil {
 		return nil, err
 	}
@@ -53,7 +53,7 @@ func split(r *Rules, b record.Batch) ([]record.Batch, error) {
 
 // pendingIn lists what a schedule makes of stored batches.
 func pendingIn(t interface{ Fatalf(string, ...any) }, batches []record.Batch) map[int64]int64 {
-	s := NewSchedule(0)
+	s := newSchedule(0)
 	for _, b := range batches {
 		if err := s.Apply(b); err != nil {
 			t.Fatalf("apply: %v", err)
@@ -154,7 +154,7 @@ func TestBadHeadersAreRefusedWithHeaderValueAndExpectation(t *testing.T) {
 		{[]string{HeaderCancel, "1", HeaderFinishes, "1@2"}, "header morrow-finishes is reserved"},
 		{[]string{HeaderDelay, "1s", HeaderFinishes, "1@2"}, "header morrow-finishes is reserved"},
 		{[]string{HeaderDelay, "1s", HeaderKey, ""}, "header morrow-key has 0 bytes"},
-		{[]string{HeaderDelay, "1s", HeaderKey, strings.Repeat("k", MaxKeyLen+1)}, "header morrow-key has 1025 bytes"},
+		{[]string{HeaderDelay, "1s", HeaderKey, strings.Repeat("k", maxKeyLen+1)}, "header morrow-key has 1025 bytes"},
 		{[]string{HeaderCancel, "7"}, "cannot cancel: no delayed record was stored at offset 7 yet"},
 		{[]string{HeaderCancel, "key", HeaderKey, "name"}, `cannot cancel: nothing is pending under the key "name"`},
 	} {
@@ -284,7 +284,7 @@ func TestTransactionsMayScheduleButNotCancelOrName(t *testing.T) {
 
 func TestBatchOfTooManyPiecesIsRefused(t *testing.T) {
 	var rs []record.Record
-	for i := range 2*MaxPieces + 2 {
+	for i := range 2*maxPieces + 2 {
 		r := record.Record{Value: []byte("v")}
 		if i%2 == 0 {
 			r.Headers = []record.Header{{Key: HeaderDelay, Value: []byte("1s")}}
@@ -514,7 +514,7 @@ func BenchmarkSplit(b *testing.B) {
 			}
 			batch := batchOf(c.codec, time.UnixMilli(testNow), rs...)
 			fresh := bytes.Clone(batch)
-			s := NewSchedule(0)
+			s := newSchedule(0)
 			d := record.GetDecompressor()
 			b.ReportAllocs()
 			b.SetBytes(int64(len(batch)))
@@ -567,7 +567,7 @@ func TestBatchMayBeRecompressedBeforeItIsDivided(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Prepare(t.Context(), NewSchedule(0), nil); err != nil {
+	if err := p.Prepare(t.Context(), newSchedule(0), nil); err != nil {
 		t.Fatal(err)
 	}
 	for i, piece := range p.Stamp(testReceive) {

@@ -73,9 +73,9 @@ func (t *Tier) Sweep(ctx context.Context, o SweepOptions) (Swept, error) {
 // it owns the cluster id meanwhile, under a name for people, so that neither a broker nor a restore begins beside it. *OwnedError: one is at work.
 func SweepOffline(ctx context.Context, b Bucket, cluster, name string, o SweepOptions) (s Swept, err error) {
 	if o.Grace == 0 {
-		o.Grace = DefaultSweepGrace
+		o.Grace = defaultSweepGrace
 	}
-	o.Grace = max(o.Grace, 2*DefaultPrepareTTL)
+	o.Grace = max(o.Grace, 2*defaultPrepareTTL)
 	if o.DryRun {
 		return sweepOffline(b, cluster, name, o).run(ctx)
 	}

@@ -67,32 +67,32 @@ type Options struct {
 
 // The defaults of Options.
 const (
-	DefaultUploads      = 4
-	DefaultPrepareTTL   = 6 * time.Hour
-	DefaultDecodedBytes = 32 << 20
-	DefaultFetches      = 32
-	DefaultCacheMemory  = 64 << 20
-	DefaultCacheBytes   = 1 << 30
-	DefaultCacheReserve = 1 << 30
-	DefaultSweepEvery   = 6 * time.Hour
-	DefaultSweepGrace   = 24 * time.Hour
-	DefaultScrubEvery   = 7 * 24 * time.Hour
+	defaultUploads      = 4
+	defaultPrepareTTL   = 6 * time.Hour
+	defaultDecodedBytes = 32 << 20
+	defaultFetches      = 32
+	defaultCacheMemory  = 64 << 20
+	defaultCacheBytes   = 1 << 30
+	defaultCacheReserve = 1 << 30
+	defaultSweepEvery   = 6 * time.Hour
+	defaultSweepGrace   = 24 * time.Hour
+	defaultScrubEvery   = 7 * 24 * time.Hour
 )
 
 func (o Options) withDefaults() Options {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	o.Uploads = orDefault(o.Uploads, DefaultUploads)
-	o.PrepareTTL = orDefault(o.PrepareTTL, DefaultPrepareTTL)
-	o.DecodedBytes = orDefault(o.DecodedBytes, DefaultDecodedBytes)
-	o.Fetches = orDefault(o.Fetches, DefaultFetches)
-	o.CacheMemory = orDefault(o.CacheMemory, DefaultCacheMemory)
-	o.CacheBytes = orDefault(o.CacheBytes, DefaultCacheBytes)
-	o.CacheReserve = orDefault(o.CacheReserve, DefaultCacheReserve)
-	o.SweepEvery = orDefault(o.SweepEvery, DefaultSweepEvery)
-	o.SweepGrace = orDefault(o.SweepGrace, DefaultSweepGrace)
-	o.ScrubEvery = orDefault(o.ScrubEvery, DefaultScrubEvery)
+	o.Uploads = orDefault(o.Uploads, defaultUploads)
+	o.PrepareTTL = orDefault(o.PrepareTTL, defaultPrepareTTL)
+	o.DecodedBytes = orDefault(o.DecodedBytes, defaultDecodedBytes)
+	o.Fetches = orDefault(o.Fetches, defaultFetches)
+	o.CacheMemory = orDefault(o.CacheMemory, defaultCacheMemory)
+	o.CacheBytes = orDefault(o.CacheBytes, defaultCacheBytes)
+	o.CacheReserve = orDefault(o.CacheReserve, defaultCacheReserve)
+	o.SweepEvery = orDefault(o.SweepEvery, defaultSweepEvery)
+	o.SweepGrace = orDefault(o.SweepGrace, defaultSweepGrace)
+	o.ScrubEvery = orDefault(o.ScrubEvery, defaultScrubEvery)
 	return o
 }
 

@@ -16,11 +16,11 @@ const (
 	dayMs    = "86400000"
 )
 
-// DefaultDelayLevels is the table of delays RocketMQ made known.
-const DefaultDelayLevels = "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h"
+// defaultDelayLevels is the table of delays RocketMQ made known.
+const defaultDelayLevels = "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h"
 
-// DefaultDelayMaxMs is a year.
-const DefaultDelayMaxMs = "31536000000"
+// defaultDelayMaxMs is a year.
+const defaultDelayMaxMs = "31536000000"
 
 // same makes the synonyms of a topic config from the broker configs it falls
 // back to.
@@ -123,11 +123,11 @@ var topicDelayDefs = []Def{
 		Doc: "Whose delay headers are understood: morrow, rocketmq (DELAY, TIMER_DELAY_SEC, TIMER_DELAY_MS, TIMER_DELIVER_MS), rabbitmq (x-delay)."},
 	{Name: "delay.default.ms", Type: Long, Default: "0", Synonyms: same("delay.default.ms"), Valid: atLeast(0),
 		Doc: "Delay, in milliseconds, of records that carry no delay header. 0 means none."},
-	{Name: "delay.max.ms", Type: Long, Default: DefaultDelayMaxMs, Synonyms: same("delay.max.ms"), Valid: atLeast(1),
+	{Name: "delay.max.ms", Type: Long, Default: defaultDelayMaxMs, Synonyms: same("delay.max.ms"), Valid: atLeast(1),
 		Doc: "Longest delay accepted, in milliseconds. A record that asks for more is refused."},
 	{Name: "delay.max.pending", Type: Long, Default: "-1", Synonyms: same("delay.max.pending"), Valid: atLeast(-1),
 		Doc: "Pending records one partition may hold; further delayed records are refused with a retriable error. -1 sets no bound."},
-	{Name: "delay.levels", Type: String, Default: DefaultDelayLevels, Synonyms: same("delay.levels"), Valid: delayLevels,
+	{Name: "delay.levels", Type: String, Default: defaultDelayLevels, Synonyms: same("delay.levels"), Valid: delayLevels,
 		Doc: "Delays that level numbers stand for, first level first, separated by spaces. A change does not move what is already pending."},
 }
 
@@ -166,13 +166,13 @@ func throttledReplicas(value string) error {
 }
 
 func delayLevels(value string) error {
-	_, err := ParseDelayLevels(value)
+	_, err := parseDelayLevels(value)
 	return err
 }
 
-// ParseDelayLevels parses the value of delay.levels: durations of whole
+// parseDelayLevels parses the value of delay.levels: durations of whole
 // milliseconds, spelled 250ms, 5s, 2m, 1h30m or 2d, separated by spaces.
-func ParseDelayLevels(value string) ([]time.Duration, error) {
+func parseDelayLevels(value string) ([]time.Duration, error) {
 	fields := strings.Fields(value)
 	levels := make([]time.Duration, 0, len(fields))
 	for _, f := range fields {

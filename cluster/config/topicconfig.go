@@ -109,7 +109,7 @@ func ResolveTopic(l Layers, topic Values) TopicConfig {
 	}
 	c.LocalRetentionBytes = localShare(r.Int("local.retention.bytes"), c.RetentionBytes)
 	c.LocalRetentionMs = localShare(r.Int("local.retention.ms"), c.RetentionMs)
-	c.DelayLevels, _ = ParseDelayLevels(r.String("delay.levels")) // checked when it was set
+	c.DelayLevels, _ = parseDelayLevels(r.String("delay.levels")) // checked when it was set
 	return c
 }
 
