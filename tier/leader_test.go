@@ -261,3 +261,45 @@ func TestSecondOwnerIsRefused(t *testing.T) {
 		}
 	})
 }
+
+// TestDamagedOwnerMarkerIsMadeGood: the store acknowledges the marker and keeps half of it. Whoever has just stored it stores it again; nobody else
+// touches it as long as its owner may be alive.
+func TestDamagedOwnerMarkerIsMadeGood(t *testing.T) {
+	half := func(w *world, times int) {
+		w.bucket.Add(tiertest.Rule{Ops: tiertest.OpPut, Key: "/owner", Fault: tiertest.Truncate, Times: times})
+	}
+	t.Run("at once", func(t *testing.T) {
+		inWorld(t, func(w *world) {
+			half(w, 2)
+			w.log.fill(2)
+			w.start()
+			w.wait(3 * time.Second)
+			w.confirmedAll()
+			if o, _, err := tier.ReadOwner(w.calm(), w.bucket, cluster); err != nil || o.Name != "test" {
+				w.t.Errorf("marker %+v, %v", o, err)
+			}
+		})
+	})
+	t.Run("after a restart", func(t *testing.T) {
+		inWorld(t, func(w *world) {
+			w.log.fill(2)
+			w.start()
+			w.settle()
+			half(w, tiertest.Forever)
+			time.Sleep(2 * time.Minute)
+			if err := w.tier.Admitted(); err != nil {
+				w.t.Errorf("the owner itself: %v", err)
+			}
+			w.stop()
+			w.bucket.Heal()
+			w.log.fill(2)
+			w.start()
+			w.wait(tier.OwnerTTL / 2)
+			if err := w.tier.Admitted(); !errors.Is(err, tier.ErrCorrupt) {
+				w.t.Errorf("beside an owner that may be alive: %v", err)
+			}
+			w.wait(tier.OwnerTTL)
+			w.confirmedAll()
+		})
+	})
+}

@@ -54,14 +54,26 @@ func ReadOwner(ctx context.Context, b Bucket, cluster string) (Owner, string, er
 	return o, obj.ETag, nil
 }
 
-// ClaimOwner makes me the owner, or renews it. *OwnedError: somebody else is, and has been seen lately; takeOver does not mind.
+// ClaimOwner makes me the owner, or renews it, and returns when the store has confirmed the marker. *OwnedError: somebody else is, and has been seen lately;
+// takeOver does not mind. A damaged marker, of which a store has kept half, say, does not tell whose it is: unless it is what we have just stored, it is
+// ErrCorrupt until nobody has written it for OwnerTTL, and then it is replaced.
 func ClaimOwner(ctx context.Context, b Bucket, cluster string, me Owner, takeOver bool) error {
+	sent := "" // the ETag of what an earlier try has stored
 	for try := 0; ; try++ {
 		now, etag, err := ReadOwner(ctx, b, cluster)
 		o := PutOptions{IfMatch: etag}
 		switch {
 		case errors.Is(err, ErrNotFound):
 			o = PutOptions{IfNoneMatch: true}
+		case errors.Is(err, ErrCorrupt):
+			marker, herr := b.Head(ctx, ownerKey(cluster))
+			if herr != nil {
+				return herr
+			}
+			if marker.ETag != sent && !takeOver && me.Seen-marker.Modified.UnixMilli() < OwnerTTL.Milliseconds() {
+				return err
+			}
+			o.IfMatch = marker.ETag
 		case err != nil:
 			return err
 		case now == me:
@@ -69,16 +81,26 @@ func ClaimOwner(ctx context.Context, b Bucket, cluster string, me Owner, takeOve
 		case now.Instance != me.Instance && !takeOver && me.Seen-now.Seen < OwnerTTL.Milliseconds():
 			return &OwnedError{Bucket: b.String(), Owner: now}
 		}
-		data, err := json.Marshal(me)
-		if err != nil {
+		if sent, err = putOwner(ctx, b, cluster, me, o); err == nil || refused(err) || try == 3 {
 			return err
 		}
-		_, err = b.Put(ctx, ownerKey(cluster), BytesBody(b.Checksum(), data), o)
-		if err == nil || refused(err) || try == 3 {
-			return err
-		}
-		// Changed meanwhile, or not known: look again.
+		// Changed meanwhile, damaged, or not known: look again.
 	}
+}
+
+// putOwner stores the marker and has it confirmed. It returns the ETag of what it has stored, also if that is not confirmed.
+func putOwner(ctx context.Context, b Bucket, cluster string, me Owner, o PutOptions) (etag string, err error) {
+	data, err := json.Marshal(me)
+	if err != nil {
+		return "", err
+	}
+	body := BytesBody(b.Checksum(), data)
+	put, err := b.Put(ctx, ownerKey(cluster), body, o)
+	if err != nil {
+		return "", err
+	}
+	_, err = confirm(ctx, b, ownerKey(cluster), body)
+	return put.ETag, err
 }
 
 // WhileOwner runs do while it keeps the cluster id claimed in the name of me, whose Seen it sets. If somebody else takes it over, do's context ends and
