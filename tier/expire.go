@@ -145,7 +145,7 @@ func (p *Partition) expireStep(ctx context.Context) error {
 		return err
 	}
 	p.wanted.Store(wanted.End)
-	if gone.End == gone.Base && o.Start <= m.End {
+	if gone.End == gone.Base {
 		return nil
 	}
 	if gone.End > o.Start {

@@ -44,6 +44,7 @@ type Partition struct {
 	failures  int              // consecutive, for the back-off
 	expireDue time.Time        // when retention is looked at again
 	withdrawn bool             // the bound is unknown until the next settle
+	absent    bool             // there was no manifest when it was looked for last, and none was wanted
 
 	view     atomic.Pointer[view]
 	stats    stats
@@ -160,7 +161,7 @@ func (p *Partition) ready(ctx context.Context) (err error) {
 	if err := p.tier.Admitted(); err != nil {
 		return err
 	}
-	if p.catalog.current != nil {
+	if p.catalog.current != nil || p.absent && !p.config().Copy {
 		return nil
 	}
 	defer func() {
@@ -180,7 +181,7 @@ func (p *Partition) ready(ctx context.Context) (err error) {
 	if err := p.checkLoaded(m); err != nil {
 		return err
 	}
-	if m == nil && !p.config().Copy {
+	if p.absent = m == nil && !p.config().Copy; p.absent {
 		return nil // nothing is remote, and nothing is to be
 	}
 	if m == nil || m.Epoch < p.epoch || p.catalog.damaged {

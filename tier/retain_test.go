@@ -391,6 +391,83 @@ func TestLogStartBehindADropWhileTheGateHolds(t *testing.T) {
 	})
 }
 
+// TestUnsentRecordsExpireWhileTheGateHolds: the store was away for longer than all retention, and a restore still needs the beginning of what is remote. What was
+// never sent is below the log start, so nobody misses it: uploading goes on behind it, and nothing is committed again and again for the beginning that stays.
+func TestUnsentRecordsExpireWhileTheGateHolds(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.log.fill(2)
+		w.start()
+		w.settle()
+		w.log.mu.Lock()
+		w.log.gate = 4
+		w.log.mu.Unlock()
+		w.configure(tier.Config{RetentionMs: -1, RetentionBytes: -1})
+		w.log.fill(4)
+		w.log.mu.Lock()
+		w.log.segments = w.log.segments[4:]
+		w.log.start = 20
+		w.log.mu.Unlock()
+		before := len(w.bucket.Requests())
+		for range 10 {
+			w.p.Notify()
+			time.Sleep(time.Second)
+		}
+		for _, r := range w.bucket.Requests()[before:] {
+			if strings.Contains(r, dir) {
+				w.t.Errorf("nothing to do, and it sends %s", r)
+			}
+		}
+		w.configure(tier.Config{Copy: true, RetentionMs: -1, RetentionBytes: -1})
+		w.settle()
+		w.confirmedAll()
+		w.log.mu.Lock()
+		w.log.gate = math.MaxInt64
+		w.log.mu.Unlock()
+		w.p.Notify()
+		w.settle()
+		w.expectStart(20)
+		w.noOrphans()
+	})
+}
+
+// TestUploadThatIsNotWantedAnyMoreIsSwept: copying was switched off between an upload and its commit. (Scenario 28)
+func TestUploadThatIsNotWantedAnyMoreIsSwept(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.log.fill(2)
+		w.bucket.Add(tiertest.Rule{Ops: tiertest.OpHead, Key: ".segment", Times: tiertest.Forever, Fault: tiertest.Refuse, Do: func() {
+			w.configure(tier.Config{RetentionMs: -1, RetentionBytes: -1})
+		}})
+		w.start()
+		w.settle()
+		if len(w.segmentKeys()) == 0 {
+			w.t.Fatal("void: nothing was sent")
+		}
+		w.noOrphans()
+	})
+}
+
+// TestPartitionWithoutRemotePartIsLeftAlone: copying is switched off and nothing is remote; the store is asked that once.
+func TestPartitionWithoutRemotePartIsLeftAlone(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.configure(tier.Config{RetentionMs: -1, RetentionBytes: -1})
+		w.log.fill(2)
+		w.start()
+		w.settle()
+		asked := 0
+		for _, r := range w.bucket.Requests() {
+			if strings.Contains(r, dir) {
+				asked++
+			}
+		}
+		if asked != 1 {
+			w.t.Errorf("asked %d times", asked)
+		}
+		w.configure(tier.Config{Copy: true, RetentionMs: -1, RetentionBytes: -1})
+		w.settle()
+		w.confirmedAll()
+	})
+}
+
 // TestDropInPages: a drop in the middle of old entries.
 func TestDropInPages(t *testing.T) {
 	tier.SetPageEntries(t, 8)

@@ -163,6 +163,8 @@ func TestPlanUploads(t *testing.T) {
 		{"a gap", position{end: 5}, false, closed[1:], "", false, ErrGap},
 		{"a gap later on", position{end: 0}, false, []LocalSegment{closed[0], closed[3]}, "0-10", true, nil},
 		{"a recorded drop", position{end: 5}, true, closed[1:2], "5-10! 10-20", false, nil},
+		{"a gap below the log start", position{end: 5, logStart: 10}, false, closed[1:2], "5-10! 10-20", false, nil},
+		{"a gap beyond the log start", position{end: 5, logStart: 9}, false, closed[1:2], "", false, ErrGap},
 		{"all expired, log start behind the end", position{end: 5, empty: true, logStart: 9}, false, closed[1:2], "10-20", false, nil},
 		{"all expired, log goes on", position{end: 10, empty: true, logStart: 10}, false, closed[1:2], "10-20", false, nil},
 	} {

@@ -40,7 +40,7 @@ type upload struct {
 // A crash between any two leaves the state file behind, and the next step goes on from what the store says.
 func (p *Partition) uploadStep(ctx context.Context) (more bool, err error) {
 	if !p.config().Copy {
-		return false, nil
+		return false, p.giveUpStale(nil) // their objects would never be swept
 	}
 	todo, more, err := p.next()
 	if err != nil || len(todo) == 0 {
@@ -98,7 +98,7 @@ func planUploads(closed []LocalSegment, at position, limit int, dropped func(fro
 			return todo, true, nil
 		}
 		if s.Base > end {
-			if !dropped(end, s.Base) {
+			if from := max(end, at.logStart); from < s.Base && !dropped(from, s.Base) { // below the log start nothing is owed to anybody
 				if len(todo) > 0 {
 					return todo, true, nil // first what can be
 				}
