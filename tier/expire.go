@@ -8,7 +8,7 @@ import (
 
 // horizon is what decides, at one moment, which remote segments have expired. A segment goes when all before it have gone and
 //
-//   - it lies below the log start (DeleteRecords, or retention that was already announced), or
+//   - it lies below the log start, the log's own or, after DeleteRecords, what clients are told, or
 //   - its youngest record is older than retention.ms, or
 //   - without it the log still has retention.bytes: remote bytes below the local start plus local bytes (R8), or
 //   - everything remote is to go,
@@ -24,7 +24,7 @@ type horizon struct {
 
 // newHorizon combines configuration, time, and where the log and the tier stand. remoteBytes is what is remote below the local start.
 func newHorizon(c Config, now time.Time, o LocalOffsets, remoteBytes int64) horizon {
-	h := horizon{logStart: o.Start, gate: o.Gate, before: math.MinInt64, localStart: o.LocalStart}
+	h := horizon{logStart: max(o.Start, o.Reported), gate: o.Gate, before: math.MinInt64, localStart: o.LocalStart}
 	if c.RetentionMs >= 0 {
 		h.before = now.UnixMilli() - c.RetentionMs
 	}
