@@ -431,6 +431,33 @@ func TestRestoreFromTheBucketAlone(t *testing.T) {
 	})
 }
 
+// TestRestoreBeginsWhereTheGateHeld: pending records were moved to a run, and the log began anew behind them, but the run was not in the bucket yet. A schedule
+// that is rebuilt from there needs the records themselves, so the restored log begins with them. (Scenario 55)
+func TestRestoreBeginsWhereTheGateHeld(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.log.fill(4)
+		w.start()
+		w.settle()
+		w.log.mu.Lock()
+		w.log.gate = 7
+		w.log.segments = w.log.segments[3:]
+		w.log.start, w.log.reported = 15, 15
+		w.log.mu.Unlock()
+		w.log.fill(1)
+		w.p.Notify()
+		w.settle()
+		w.stop()
+		if m, _ := w.manifest(); m.LogStart != 15 || m.Start != 5 {
+			w.t.Fatalf("manifest from %d, log from %d: the test is void", m.Start, m.LogStart)
+		}
+		r, err := tier.Restore(w.calm(), w.bucket, cluster, orders.Topic, 3, tier.RestoreOptions{Epoch: 1, Gap: 1000, Now: time.Now()})
+		if err != nil || r.Start != 5 || r.ReportedStart != 15 {
+			w.t.Fatalf("restored %+v, %v", r, err)
+		}
+		w.log.dropped = [][2]int64{{25, r.Next}}
+	})
+}
+
 // TestUploadRateIsLimited, in bytes per second over all partitions (KIP-956).
 func TestUploadRateIsLimited(t *testing.T) {
 	inWorld(t, func(w *world) {

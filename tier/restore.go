@@ -68,12 +68,16 @@ func Restore(ctx context.Context, b Bucket, cluster string, topic TopicID, parti
 func (m *Manifest) restored(o RestoreOptions) Restored {
 	r := Restored{
 		Next: max(m.End, m.LogEnd, o.AtLeast, 0) + o.Gap, End: max(m.End, 0),
-		Start: max(m.Start, m.LogStart, 0), ReportedStart: m.ReportedStart,
+		Start: m.Start, ReportedStart: m.ReportedStart,
 		Epochs: append([]EpochStart(nil), m.Epochs...),
 	}
 	r.VisibleEnd = max(r.ReportedStart, m.Summary().VisibleEnd)
-	if m.Empty() && m.End != NoOffset {
+	switch {
+	case !m.Empty(): // below the log start, too: it stayed because the schedule, as it is in the bucket, needs it
+	case m.End != NoOffset:
 		r.Start = m.End
+	default:
+		r.Start = max(m.LogStart, 0)
 	}
 	return r
 }
