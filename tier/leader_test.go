@@ -111,6 +111,63 @@ func TestZombieIsFenced(t *testing.T) {
 	}
 }
 
+// TestNewLeaderFencesTheOldOneAtOnce, though it has nothing to upload itself. (Scenario 35)
+func TestNewLeaderFencesTheOldOneAtOnce(t *testing.T) {
+	inCluster(t, func(w *world) {
+		w.log.fill(4)
+		w.start()
+		w.settle()
+		b := w.broker(1, w.log.replica(2, 3))
+		b.start()
+		time.Sleep(2 * time.Second)
+		w.log.fill(2)
+		w.p.Notify()
+		time.Sleep(2 * time.Second)
+		if m, _ := w.manifest(); m.End != 20 || !errors.Is(w.p.Err(), tier.ErrFenced) {
+			w.t.Errorf("the old leader has uploaded up to %d: %v", m.End, w.p.Err())
+		}
+		w.stop()
+		w.log = b.log
+		b.stop()
+	})
+}
+
+// TestSweepOfAFormerLeaderTouchesNothing: it has not noticed yet that there is another one, which has stored segments and not committed them, and its clock is
+// ahead, so that these look old. (Scenario 38)
+func TestSweepOfAFormerLeaderTouchesNothing(t *testing.T) {
+	inCluster(t, func(w *world) {
+		var ahead atomic.Int64
+		w.option = func(o *tier.Options) {
+			o.Instance = "cluster"
+			o.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+		}
+		w.log.fill(4)
+		w.start()
+		w.settle()
+		before := len(w.segmentKeys())
+		b := w.broker(1, w.log.replica(2, 3))
+		b.log.fill(4)
+		w.bucket.Add(tiertest.Rule{Ops: tiertest.OpPut, Key: "/manifest", After: 1, Delay: 10 * time.Second})
+		b.start()
+		time.Sleep(3 * time.Second)
+		stored := len(w.segmentKeys())
+		if m, _ := w.manifest(); stored <= before || m.Epoch != 1 || m.End != 20 || w.p.Err() != nil {
+			w.t.Fatalf("%d segments, manifest to %d, %v: the test is void", stored, m.End, w.p.Err())
+		}
+		ahead.Store(int64(2 * time.Hour))
+		if s, err := w.tier.Sweep(w.t.Context(), tier.SweepOptions{}); err != nil || s.Orphans != 0 {
+			w.t.Errorf("swept %+v, %v", s, err)
+		}
+		ahead.Store(0)
+		w.stop()
+		w.log = b.log
+		b.settle()
+		b.confirmedAll()
+		b.noOrphans()
+		b.stop()
+	})
+}
+
 // settleZombie lets time pass; the zombie's own bound need not grow.
 func (w *world) settleZombie() {
 	w.t.Helper()

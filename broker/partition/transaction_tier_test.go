@@ -232,3 +232,41 @@ func TestCommittedReadersAcrossTheSeamOfTheTier(t *testing.T) {
 		})
 	}
 }
+
+// TestOnlyWhatIsDecidedIsOffered to the tier: no segment that an open transaction reaches into, nor one that is not committed. (Scenario 64)
+func TestOnlyWhatIsDecidedIsOffered(t *testing.T) {
+	tiered(t, func(t *testing.T, w *world) {
+		w.create("orders", 1, "delay.enable", "false", "segment.bytes", "4096")
+		p, h := w.partition("orders"), w.txnHistory("orders")
+		offered := func() int64 {
+			closed, err := localSource{p}.Closed(0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(closed) == 0 {
+				return 0
+			}
+			return closed[len(closed)-1].End
+		}
+		for range 50 {
+			h.plain()
+		}
+		if got := offered(); got != 0 {
+			t.Errorf("offered up to %d, nothing is committed", got)
+		}
+		begun := p.log.Offsets().LogEnd
+		h.write(7)
+		for range 50 {
+			h.plain()
+		}
+		w.commit()
+		if got := offered(); got == 0 || got > begun {
+			t.Errorf("offered up to %d, a transaction is open from %d on", got, begun)
+		}
+		h.end(7, true)
+		w.commit()
+		if got := offered(); got <= begun {
+			t.Errorf("offered up to %d, the transaction from %d on has ended", got, begun)
+		}
+	})
+}
