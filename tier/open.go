@@ -159,17 +159,19 @@ func openS3(ctx context.Context, u *url.URL) (*S3Bucket, error) {
 	if cfg.Region == "" {
 		return nil, fmt.Errorf("no region: add ?region=… or set AWS_REGION")
 	}
-	keys := aws.NewCredentialsCache(signer{func(ctx context.Context) (aws.CredentialsProvider, error) {
+	keys := aws.NewCredentialsCache(chain{func(ctx context.Context) (aws.CredentialsProvider, error) {
 		cfg, err := load(ctx)
 		return cfg.Credentials, err
 	}})
 	cfg.Credentials = keys
+	signer := newRefresher()
 	b := &S3Bucket{
-		keys:   keys,
+		keys: keys, signer: signer,
 		bucket: s.bucket, prefix: s.prefix, url: u.Redacted(), partSize: s.partSize,
 		chosen: s.algorithm != NoChecksum,
 		client: s3.NewFromConfig(cfg, func(o *s3.Options) {
 			o.UsePathStyle = s.pathStyle
+			o.HTTPSignerV4 = signer
 			if s.endpoint != "" {
 				o.BaseEndpoint = &s.endpoint
 			}

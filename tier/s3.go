@@ -30,6 +30,7 @@ type S3Bucket struct {
 	algorithm atomic.Uint32 // an Algorithm
 	chosen    bool          // the configuration names the algorithm
 	keys      *aws.CredentialsCache
+	signer    *refresher
 
 	abortErrors atomic.Int64 // multipart uploads that could not be given up and wait for a sweep
 }
@@ -55,6 +56,7 @@ func (b *S3Bucket) failed(op, key string, err error, o PutOptions) error {
 	err = s3Error(op, key, err, o)
 	if errors.Is(err, ErrDenied) {
 		b.keys.Invalidate()
+		b.signer.refresh()
 	}
 	return err
 }

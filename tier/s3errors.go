@@ -8,8 +8,11 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"sync/atomic"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
@@ -136,22 +139,41 @@ func connectionKind(err error) error {
 // errNoCredentials: the request was never sent, because there is nothing to sign it with.
 var errNoCredentials = errors.New("no usable credentials in the environment, the shared files or the instance's role")
 
-// signer hands out the credentials of the usual chain. The client keeps them until they expire or are refused; then the chain is
+// chain hands out the credentials of the usual chain. The client keeps them until they expire or are refused; then the chain is
 // read anew, shared files included, so that keys can be replaced without a restart.
-type signer struct {
+type chain struct {
 	load func(context.Context) (aws.CredentialsProvider, error)
 }
 
-func (s signer) Retrieve(ctx context.Context) (aws.Credentials, error) {
-	chain, err := s.load(ctx)
+func (c chain) Retrieve(ctx context.Context) (aws.Credentials, error) {
+	provider, err := c.load(ctx)
 	if err != nil {
 		return aws.Credentials{}, &keylessError{err}
 	}
-	c, err := chain.Retrieve(ctx)
+	keys, err := provider.Retrieve(ctx)
 	if err != nil && ctx.Err() == nil {
 		err = &keylessError{err}
 	}
-	return c, err
+	return keys, err
+}
+
+// refresher signs requests. The library's signer keeps what it derives from a secret under the name of its key, so a secret that is put right
+// needs a new one.
+type refresher struct{ signer atomic.Pointer[v4.Signer] }
+
+func newRefresher() *refresher {
+	r := &refresher{}
+	r.refresh()
+	return r
+}
+
+func (r *refresher) refresh() {
+	r.signer.Store(v4.NewSigner(func(o *v4.SignerOptions) { o.DisableURIPathEscaping = true })) // S3 escapes paths once
+}
+
+// SignHTTP implements [s3.HTTPSignerV4].
+func (r *refresher) SignHTTP(ctx context.Context, c aws.Credentials, req *http.Request, hash, service, region string, at time.Time, o ...func(*v4.SignerOptions)) error {
+	return r.signer.Load().SignHTTP(ctx, c, req, hash, service, region, at, o...)
 }
 
 // keylessError is why there are no credentials.

@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"math"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -265,5 +267,30 @@ func TestWrongSettingsAreNamed(t *testing.T) {
 				t.Errorf("said differently the second time: %v", again)
 			}
 		})
+	}
+}
+
+// TestSecretIsPutRight: without a restart, though the key has the same name.
+func TestSecretIsPutRight(t *testing.T) {
+	addr := startGateway(t)
+	file := filepath.Join(t.TempDir(), "credentials")
+	write := func(secret string) {
+		if err := os.WriteFile(file, []byte("[default]\naws_access_key_id = "+accessKey+"\naws_secret_access_key = "+secret+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, value := range map[string]string{
+		"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": file,
+	} {
+		t.Setenv(name, value)
+	}
+	write("wrong")
+	b := openBucket(t, addr, "")
+	if err := tier.Probe(t.Context(), b, "c/", nil); !errors.Is(err, tier.ErrDenied) {
+		t.Fatalf("with the wrong secret: %v", err)
+	}
+	write(secretKey)
+	if err := tier.Probe(t.Context(), b, "c/", nil); err != nil {
+		t.Errorf("with the right one: %v", err)
 	}
 }
