@@ -44,7 +44,7 @@ type Partition struct {
 	failures  int              // consecutive, for the back-off
 	expireDue time.Time        // when retention is looked at again
 	withdrawn bool             // the bound is unknown until the next settle
-	absent    bool             // there was no manifest when it was looked for last, and none was wanted
+	absent    time.Time        // when it was seen last that there is no manifest, and none was wanted
 
 	view     atomic.Pointer[view]
 	stats    stats
@@ -70,6 +70,9 @@ type view struct {
 	confirmed int64     // local delete bound; NoOffset: unknown
 	err       error     // why the last step failed; nil if it did not
 }
+
+// absentInterval is how often a manifest is looked for that nobody wants: one may have been on its way.
+const absentInterval = 5 * time.Minute
 
 // ErrRolledBack says that the bucket has an older manifest than the one this broker committed, or none.
 var ErrRolledBack = errors.New("manifest in the bucket is older than the last one committed")
@@ -161,7 +164,7 @@ func (p *Partition) ready(ctx context.Context) (err error) {
 	if err := p.tier.Admitted(); err != nil {
 		return err
 	}
-	if p.catalog.current != nil || p.absent && !p.config().Copy {
+	if p.catalog.current != nil || !p.config().Copy && p.tier.now().Sub(p.absent) < absentInterval {
 		return nil
 	}
 	defer func() {
@@ -181,7 +184,8 @@ func (p *Partition) ready(ctx context.Context) (err error) {
 	if err := p.checkLoaded(m); err != nil {
 		return err
 	}
-	if p.absent = m == nil && !p.config().Copy; p.absent {
+	if m == nil && !p.config().Copy {
+		p.absent = p.tier.now()
 		return nil // nothing is remote, and nothing is to be
 	}
 	if m == nil || m.Epoch < p.epoch || p.catalog.damaged {
