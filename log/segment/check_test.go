@@ -1,6 +1,7 @@
 package segment
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -413,6 +414,48 @@ func TestDumpFindsBatchesInGarbage(t *testing.T) {
 			if err != nil || !slices.Equal(pieces, want) {
 				t.Errorf("%d bytes %#x: %v, %v; want %v", n, garbage, pieces, err, want)
 			}
+		}
+	}
+}
+
+// TestDumpOfDamagedBatchThatHoldsBatches damages a batch one of whose records is itself a batch, as in a topic that carries copies of segments: it is
+// none of this segment.
+func TestDumpOfDamagedBatchThatHoldsBatches(t *testing.T) {
+	inner := checkedBatches(t)[0][0]
+	inner.SetBaseOffset(41)
+	var w record.Builder
+	w.Reset(0, 1000)
+	w.Add(0, 1000, nil, inner)
+	w.Add(1, 1000, nil, []byte("behind it"))
+	outer, err := w.Finish()
+	if err != nil {
+		t.Fatal(err)
+	}
+	outer.SetBaseOffset(40)
+	last := bytes.Clone(inner)
+	record.Batch(last).SetBaseOffset(42)
+	for name, follows := range map[string][]byte{"and is the last one": nil, "with one behind it": last} {
+		file := append(bytes.Clone(outer), follows...)
+		file[len(outer)-1] ^= 1
+		fsys := vfs.NewMem()
+		if err := vfs.WriteFile(fsys, "f", file); err != nil {
+			t.Fatal(err)
+		}
+		f, err := fsys.Open("f")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var pieces []string
+		err = Dump(f, 40, int64(len(file)), func(p Piece) error {
+			pieces = append(pieces, fmt.Sprint(p.Pos, p.EndPos, p.Next, p.Err == nil))
+			return nil
+		})
+		want := []string{fmt.Sprint(0, len(file), None, false)}
+		if follows != nil {
+			want = []string{fmt.Sprint(0, len(outer), 42, false), fmt.Sprint(len(outer), len(file), None, true)}
+		}
+		if err != nil || !slices.Equal(pieces, want) {
+			t.Errorf("%s: %v, %v; want %v", name, pieces, err, want)
 		}
 	}
 }

@@ -83,12 +83,42 @@ func damage(f io.ReaderAt, pos, size, end int64, reason error) (Piece, error) {
 	if zero {
 		return Piece{Pos: pos, EndPos: size, Err: ErrUnused, Next: None}, nil
 	}
-	next, offset, err := nextWhole(f, pos+1, size, end)
+	next, offset, err := nextFramed(f, pos, size, end)
+	if err == nil && next < 0 {
+		next, offset, err = nextWhole(f, pos+1, size, end)
+	}
 	return Piece{Pos: pos, EndPos: next, Err: reason, Next: offset}, err
 }
 
 // searchBytes is how much is read at a time to find the next batch behind damage.
 const searchBytes = 256 << 10
+// nextFramed is nextWhole for a batch at pos that is not whole but says where it ends, if that is right: a whole batch follows, or the file ends. It is
+// asked first, because the records of a damaged batch may themselves contain what looks like batches. -1: it is not so.
+func nextFramed(f io.ReaderAt, pos, size, end int64) (at, offset int64, err error) {
+	if size-pos < record.HeaderLen {
+		return -1, None, nil
+	}
+	var head [record.HeaderLen]byte
+	if err := readFull(f, head[:], pos); err != nil {
+		return 0, 0, err
+	}
+	n, err := record.FrameLen(head[:])
+	at = pos + int64(n)
+	switch {
+	case err != nil || at > size:
+		return -1, None, nil
+	case at == size:
+		return size, None, nil
+	}
+	b, err := wholeAt(f, at, size)
+	if err != nil || b == nil || !follows(b.BaseOffset(), end) {
+		return -1, None, err
+	}
+	return at, b.BaseOffset(), nil
+}
+
+// follows reports whether a batch of an offset may come where the log was at end before damage.
+func follows(offset, end int64) bool { return offset >= end && offset-end <= math.MaxInt32 }
 
 // nextWhole looks for a whole batch of an offset not below end, at or after pos. If there is none it returns size and None.
 func nextWhole(f io.ReaderAt, pos, size, end int64) (at, offset int64, err error) {
@@ -133,8 +163,7 @@ func maybeHeader(b []byte, end, room int64) bool {
 		return false
 	}
 	n, err := record.FrameLen(b)
-	first := int64(binary.BigEndian.Uint64(b))
-	return err == nil && int64(n) <= room && first >= end && first-end <= math.MaxInt32
+	return err == nil && int64(n) <= room && follows(int64(binary.BigEndian.Uint64(b)), end)
 }
 
 // wholeAt returns the header of the batch at pos, or nil if there is no whole one.
