@@ -131,7 +131,7 @@ func (l *Log) openSegments(f *facts, bases []int64) (cut segment.Tail, unknown i
 			unknown = min(unknown, tail.Covered)
 		}
 		if tail.Damage != nil {
-			unused, err := restUnused(s, tail, bases[i+1:])
+			unused, err := restUnused(f, s, tail, bases[i+1:])
 			if err != nil {
 				return cut, 0, err
 			}
@@ -162,9 +162,10 @@ func (l *Log) notJoined(end, base int64) error {
 	return missing
 }
 
-// restUnused reports whether a segment's damage is only space that was not used before the next one began.
-func restUnused(s *segment.Segment, tail segment.Tail, later []int64) (bool, error) {
-	if len(later) == 0 || later[0] != tail.Offset {
+// restUnused reports whether a segment's damage is only space that was not used before the next one began. What came between the two may have been
+// taken out since.
+func restUnused(f *facts, s *segment.Segment, tail segment.Tail, later []int64) (bool, error) {
+	if len(later) == 0 || later[0] != tail.Offset && !f.knowsHole(tail.Offset, later[0]) {
 		return false, nil
 	}
 	return s.ZeroFrom(tail.Pos)

@@ -171,10 +171,7 @@ func (s *Set) OpenLog(id ID, o Options) (*Log, error) {
 		return nil, err
 	}
 	defer release()
-	s.mu.Lock()
-	err = s.broken[id]
-	s.mu.Unlock()
-	if err != nil {
+	if err := s.Restored(id); err != nil {
 		return nil, fmt.Errorf("open log %s: %w", o.Name, err)
 	}
 	return s.open(id, o)
@@ -206,6 +203,13 @@ func (s *Set) open(id ID, o Options) (*Log, error) {
 	defer s.mu.Unlock()
 	s.logs[id] = l
 	return l, nil
+}
+
+// Restored says why what the commit journal has of a log could not be put into its segments; nil if all of it is there.
+func (s *Set) Restored(id ID) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.broken[id]
 }
 
 // all is the open logs.

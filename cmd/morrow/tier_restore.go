@@ -15,7 +15,6 @@ import (
 
 	"github.com/morrowmq/morrow/broker"
 	"github.com/morrowmq/morrow/broker/restore"
-	"github.com/morrowmq/morrow/cluster/config"
 	"github.com/morrowmq/morrow/internal/vfs"
 	"github.com/morrowmq/morrow/tier"
 )
@@ -95,7 +94,7 @@ func (r *tierRestore) run(cmd *cobra.Command, args []string) error {
 	if r.gap < 1 {
 		return fmt.Errorf("invalid value %d for --gap: must be at least 1", r.gap)
 	}
-	layout, err := r.layout()
+	layout, err := brokerLayout(r.file, r.dir, r.pairs)
 	if err != nil {
 		return err
 	}
@@ -116,26 +115,6 @@ func (r *tierRestore) run(cmd *cobra.Command, args []string) error {
 		out.Partitions, out.Groups = done.Partitions, done.Groups
 	}
 	return printAs(cmd.OutOrStdout(), r.client.output, out, func(w io.Writer) { printRestored(w, out, layout.DataDir) })
-}
-
-// layout is where the broker keeps what, by the same configuration that it is started with.
-func (r *tierRestore) layout() (broker.Layout, error) {
-	set, err := configArgs(r.pairs)
-	if err != nil {
-		return broker.Layout{}, fmt.Errorf("--set: %w", err)
-	}
-	flags := config.Values{}
-	for k, v := range set {
-		flags[k] = *v
-	}
-	if r.dir != "" {
-		flags["log.dir"] = r.dir
-	}
-	values, err := loadConfig(cmp.Or(r.file, os.Getenv(configEnv)), os.Environ(), flags)
-	if err != nil {
-		return broker.Layout{}, err
-	}
-	return broker.LayoutOf(values)
 }
 
 func (r *tierRestore) restore(ctx context.Context, stderr io.Writer, b tier.Bucket, l broker.Layout, plan restore.Plan) (restore.Restored, error) {

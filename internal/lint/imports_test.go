@@ -56,6 +56,7 @@ var importMap = []edges{
 	{"broker/remote", []string{"broker/rest", "tier"}},
 	{"broker/offsetcopy", []string{"broker/group", "cluster", "tier"}},
 	{"broker/restore", []string{"broker/coord", "broker/group", "cluster", "cluster/config", "cluster/local", "log", "log/producer", "log/record", "log/segment", "tier", "internal/vfs"}},
+	{"broker/salvage", []string{"cluster", "cluster/local", "delay", "log", "log/segment", "internal/vfs"}},
 	{"protocol/api", []string{
 		"protocol", "broker/partition", "broker/group", "broker/share", "broker/txn",
 		"cluster", "cluster/config", "delay", "log", "log/record", "tier",
@@ -69,7 +70,7 @@ var importMap = []edges{
 
 	{"internal/bench", []string{"log/record", "internal/vfs"}},
 	{"cmd/morrow", []string{
-		"broker", "broker/inflight", "broker/rest", "broker/remote", "broker/restore", "broker/schedules", "cluster/config", "tier", "log", "log/segment", "log/record", "internal/vfs",
+		"broker", "broker/inflight", "broker/rest", "broker/remote", "broker/restore", "broker/salvage", "broker/schedules", "cluster/config", "tier", "log", "log/segment", "log/record", "internal/vfs",
 		"internal/bench",
 	}},
 	{"e2e/history", nil},

@@ -148,6 +148,9 @@ func (h *handle) rename(suffix string) error {
 	return nil
 }
 
+// IsSwap reports whether a file is a segment that is to take the place of others.
+func IsSwap(name string) bool { return strings.HasSuffix(name, swapSuffix) }
+
 // FinishSwaps finishes the replacements that a crash interrupted in a directory, and removes drafts. No segment of it may be open.
 func FinishSwaps(o Options) error {
 	names, err := o.FS.List(o.Dir)
@@ -162,7 +165,7 @@ func FinishSwaps(o Options) error {
 			if err := o.FS.Remove(vfs.Join(o.Dir, name)); err != nil {
 				return err
 			}
-		case strings.HasSuffix(suffix, swapSuffix):
+		case IsSwap(suffix):
 			end, err := strconv.ParseInt(strings.Trim(strings.TrimSuffix(suffix, swapSuffix), "."), 10, 64)
 			if err != nil {
 				return fmt.Errorf("name of %s: %w", vfs.Join(o.Dir, name), err)
