@@ -90,7 +90,7 @@ const preservedPrefix = "damaged-"
 var ErrUndecided = errors.New("it is not known how transactions ended")
 
 // errSwap asks for what a start would do first.
-var errSwap = errors.New("a crash has left the replacement of a segment half done")
+var errSwap = errors.New("a crash has left the replacement of a segment half done: the next start of the broker finishes it, and so does a salvage that may change something")
 
 // PlanSalvage reads a log whole and finds out what there is to be done. It changes nothing. A *CorruptError means that it cannot be salvaged.
 func PlanSalvage(o SalvageOptions) (*Salvage, error) {

@@ -243,7 +243,7 @@ func (w *salvageWalk) judge(i int, f io.ReaderAt, next *found) error {
 	}
 	at, delta := h.b.BaseOffset(), int64(h.b.LastOffsetDelta())
 	fits := func(base int64) bool {
-		return delta >= 0 && base >= w.end && base+delta < p.next && base+delta-p.base < segment.MaxBytes
+		return delta >= 0 && base >= w.end && base+delta < p.next && base+delta-p.base < segment.MaxBytes && base <= max(w.end, w.s.durable)+farOffsets
 	}
 	follows := next == nil || next.b.BaseOffset() < w.end || next.b.BaseOffset() > at+delta
 	if over := w.end < w.s.durable && at >= w.s.durable && w.gap == nil && !w.s.facts.knowsHole(w.end, at); over {
@@ -280,6 +280,9 @@ func (w *salvageWalk) putRight(i int, h *found, reason error) {
 	p.rewritten, h.wrong = true, true
 	w.gaps = append(w.gaps, &gap{part: i, loss: Loss{From: w.end, To: w.end, File: w.name(p), Pos: h.pos, EndPos: h.end, Err: reason}})
 }
+
+// farOffsets is more than is ever appended before the facts know of it: an offset that is further above is wrong.
+const farOffsets = 1 << 28
 
 // keep takes a batch in.
 func (w *salvageWalk) keep(i int, h *found) error {

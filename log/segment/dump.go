@@ -67,7 +67,9 @@ func dumpWhole(f io.ReaderAt, pos, size int64, end *int64, visit func(Piece) err
 		case err != nil:
 			return pos, nil, err
 		}
-		*end = max(*end, b.EndOffset())
+		if follows(b.BaseOffset(), *end) { // else its offset is damaged, and says nothing about those behind it
+			*end = max(*end, b.EndOffset())
+		}
 		if err := visit(Piece{Pos: pos, EndPos: pos + int64(len(b)), Batch: b, Next: None}); err != nil {
 			return pos, nil, err
 		}
