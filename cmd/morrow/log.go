@@ -15,8 +15,9 @@ func newLog() *cobra.Command {
 	cmd.Aliases = []string{"logs"}
 	cmd.Long = `Look into log files: check them for damage, show what is in them, give up what is lost.
 
-The files are only read, except by "salvage --accept-loss". They may be those of a broker that is running or not, of Morrow or
-of Kafka, or copies. "morrow topic describe" shows where those of a topic are.`
+The files are only read, except by "salvage --accept-loss". They may be those of a broker that
+is running or not, of Morrow or of Kafka, or copies. "morrow topic describe" shows where those
+of a topic are.`
 	cmd.Example = `  morrow log check data
   morrow log dump data/logs/99a281a650124e0cabc6b62e19ce7405-0/00000000000000000000.log --records`
 	return cmd
