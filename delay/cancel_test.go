@@ -51,7 +51,7 @@ func (p *partition) checkPending(t *testing.T, want ...int64) {
 		t.Errorf("pending %v, want %v", got, want)
 	}
 	// A schedule made from the log alone says the same.
-	again := newSchedule(0)
+	again := NewSchedule(0)
 	for _, b := range p.batches {
 		if err := again.Apply(b); err != nil {
 			t.Fatal(err)

@@ -154,7 +154,7 @@ func TestFilterKnowsItsKeysAndFewOthers(t *testing.T) {
 }
 
 func TestApplyRefusesWhatItCannotRead(t *testing.T) {
-	s := newSchedule(0)
+	s := NewSchedule(0)
 	for _, c := range []struct {
 		a       record.Attributes
 		headers []string
@@ -177,7 +177,7 @@ func TestApplyRefusesWhatItCannotRead(t *testing.T) {
 			t.Errorf("attributes %b, headers %v: %v", c.a, c.headers, err)
 		}
 	}
-	if s.End() != 0 || s.Stats(0) != newSchedule(0).Stats(0) {
+	if s.End() != 0 || s.Stats(0) != NewSchedule(0).Stats(0) {
 		t.Error("what was refused left traces")
 	}
 }

@@ -75,7 +75,7 @@ func OpenKeeper(ctx context.Context, c KeeperConfig, logStart int64) (*Keeper, *
 		return nil, nil, fmt.Errorf("read the schedule log: %w", err)
 	}
 	if p == nil {
-		k.schedule = newSchedule(logStart)
+		k.schedule = NewSchedule(logStart)
 		k.copies = []journalCopy{{}}
 	} else if k.schedule, err = k.restore(ctx, p, logStart); err != nil {
 		return nil, nil, err
@@ -155,7 +155,7 @@ func (k *Keeper) fold(ctx context.Context, r Range) (p *progress, err error) {
 // restore makes the schedule that a progress record describes.
 func (k *Keeper) restore(ctx context.Context, p *progress, logStart int64) (*Schedule, error) {
 	// The log may begin above the floor: it has kept what was pending and what is proved above folded.
-	s := newSchedule(max(p.floor, logStart))
+	s := NewSchedule(max(p.floor, logStart))
 	s.folded = p.folded
 	s.received.Store(p.received)
 	s.highWatermark, s.namesRuns = p.folded, len(p.runs) > 0

@@ -612,7 +612,7 @@ func BenchmarkLoad(b *testing.B) {
 	}
 	b.ResetTimer()
 	for range b.N {
-		s := newSchedule(0)
+		s := NewSchedule(0)
 		s.AdvanceHighWatermark(p.end)
 		for _, x := range p.batches {
 			if err := s.Apply(x); err != nil {

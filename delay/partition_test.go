@@ -34,7 +34,7 @@ type partition struct {
 }
 
 func newPartition(rules *Rules) *partition {
-	return &partition{rules: rules, now: time.Now, schedule: newSchedule(0)}
+	return &partition{rules: rules, now: time.Now, schedule: NewSchedule(0)}
 }
 
 // produce takes the way of a produce request, and returns the base offset.

@@ -53,9 +53,9 @@ type Schedule struct {
 	wake func(due int64)
 }
 
-// newSchedule returns the schedule of a log that begins at offset start, and of which nothing was applied yet. [OpenKeeper] makes
+// NewSchedule returns the schedule of a log that begins at offset start, and of which nothing was applied yet. [OpenKeeper] makes
 // one that also knows what lies in runs.
-func newSchedule(start int64) *Schedule {
+func NewSchedule(start int64) *Schedule {
 	return &Schedule{near: newIndex(), floor: start, end: start, highWatermark: start, earliest: math.MaxInt64, wake: func(int64) {}}
 }
 

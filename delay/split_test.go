@@ -37,7 +37,7 @@ func split(r *Rules, b record.Batch) ([]record.Batch, error) {
 	if p.Plain() {
 		return []record.Batch{bytes.Clone(b)}, nil
 	}
-	s := newSchedule(0)
+	s := NewSchedule(0)
 	if err := p.Prepare(context.Background(), s, nil); err != nil {
 		return nil, err
 	}
@@ -53,7 +53,7 @@ func split(r *Rules, b record.Batch) ([]record.Batch, error) {
 
 // pendingIn lists what a schedule makes of stored batches.
 func pendingIn(t interface{ Fatalf(string, ...any) }, batches []record.Batch) map[int64]int64 {
-	s := newSchedule(0)
+	s := NewSchedule(0)
 	for _, b := range batches {
 		if err := s.Apply(b); err != nil {
 			t.Fatalf("apply: %v", err)
@@ -514,7 +514,7 @@ func BenchmarkSplit(b *testing.B) {
 			}
 			batch := batchOf(c.codec, time.UnixMilli(testNow), rs...)
 			fresh := bytes.Clone(batch)
-			s := newSchedule(0)
+			s := NewSchedule(0)
 			d := record.GetDecompressor()
 			b.ReportAllocs()
 			b.SetBytes(int64(len(batch)))
@@ -567,7 +567,7 @@ func TestBatchMayBeRecompressedBeforeItIsDivided(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Prepare(t.Context(), newSchedule(0), nil); err != nil {
+	if err := p.Prepare(t.Context(), NewSchedule(0), nil); err != nil {
 		t.Fatal(err)
 	}
 	for i, piece := range p.Stamp(testReceive) {

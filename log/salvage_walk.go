@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"github.com/morrowmq/morrow/internal/vfs"
+	"github.com/morrowmq/morrow/log/batches"
 	"github.com/morrowmq/morrow/log/producer"
 	"github.com/morrowmq/morrow/log/record"
 	"github.com/morrowmq/morrow/log/segment"
@@ -428,7 +429,7 @@ func (w *salvageWalk) visibleBelow(base int64) (end int64) {
 
 // copyItem hands on the batches of a stretch of a segment. Each is checked once more.
 func copyItem(f io.ReaderAt, it *item, visit func(record.Batch) error) error {
-	sc := segment.NewScanner(f, it.pos, it.end)
+	sc := batches.NewScanner(f, it.pos, it.end)
 	defer sc.Close()
 	for {
 		b, pos, err := sc.Next()

@@ -26,7 +26,7 @@ var importMap = []edges{
 	{"log/segment", []string{"log/record", "log/batches", "internal/vfs"}},
 	{"log/producer", []string{"log/record"}},
 	{"log/compact", []string{"log/segment", "log/record"}},
-	{"log", []string{"log/record", "log/segment", "log/producer", "log/compact", "internal/vfs"}},
+	{"log", []string{"log/record", "log/batches", "log/segment", "log/producer", "log/compact", "internal/vfs"}},
 
 	{"tier", []string{"log/record", "log/batches", "internal/vfs", "internal/pace"}},
 	{"tier/tiertest", []string{"tier"}},

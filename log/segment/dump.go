@@ -94,6 +94,7 @@ func damage(f io.ReaderAt, pos, size, end int64, reason error) (Piece, error) {
 
 // searchBytes is how much is read at a time to find the next batch behind damage.
 const searchBytes = 256 << 10
+
 // nextFramed is nextWhole for a batch at pos that is not whole but says where it ends, if that is right: a whole batch follows, or the file ends. It is
 // asked first, because the records of a damaged batch may themselves contain what looks like batches. -1: it is not so.
 func nextFramed(f io.ReaderAt, pos, size, end int64) (at, offset int64, err error) {
