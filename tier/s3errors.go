@@ -198,8 +198,8 @@ func explain(err error) error {
 		api      smithy.APIError
 		keyless  *keylessError
 		request  *url.Error
+		text     string
 	)
-	text := ""
 	switch {
 	case errors.As(err, &keyless):
 		text = keyless.Error()

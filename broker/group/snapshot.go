@@ -48,11 +48,11 @@ func (c *Coordinator) Offsets() iter.Seq[CommittedOffset] {
 }
 
 // eachOffset visits the committed offsets whose topics exist.
-func (m *machine) eachOffset(visit func(CommittedOffset, committed)) {
-	for _, g := range m.groups {
+func (s *machine) eachOffset(visit func(CommittedOffset, committed)) {
+	for _, g := range s.groups {
 		for name, t := range g.offsets {
-			_, id, ok := m.topics.Partitions(name)
-			if !ok || !m.alive(name, t) {
+			_, id, ok := s.topics.Partitions(name)
+			if !ok || !s.alive(name, t) {
 				continue
 			}
 			for p, o := range t.parts {
