@@ -103,7 +103,7 @@ func (c *catalog) commit(ctx context.Context, next *Manifest) error {
 
 // resolve finds out what became of a commit whose answer was lost, bad, or "changed", which may be the echo of our own earlier try (R6).
 func (c *catalog) resolve(ctx context.Context, next *Manifest, putErr error) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), headTimeout)
+	ctx, cancel := ownTime(ctx)
 	defer cancel()
 	m, etag, err := readManifest(ctx, c.bucket, c.dir)
 	if err != nil {

@@ -112,7 +112,7 @@ func (p *probe) keys() []string {
 
 // clean removes what a run that has failed may have left, if it can.
 func (p *probe) clean(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), headTimeout)
+	ctx, cancel := ownTime(ctx)
 	defer cancel()
 	_ = p.bucket.Delete(ctx, p.keys()...)
 }

@@ -221,7 +221,7 @@ func (b *S3Bucket) endEarlier(ctx context.Context, key string) {
 
 // giveUp ends a multipart upload that has failed, if it can.
 func (b *S3Bucket) giveUp(ctx context.Context, key string, id *string) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), headTimeout)
+	ctx, cancel := ownTime(ctx)
 	defer cancel()
 	if err := b.EndUpload(ctx, StaleUpload{Key: key, id: *id}); err != nil {
 		b.abortErrors.Add(1)

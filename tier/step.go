@@ -70,14 +70,18 @@ func contained(do func() error) (err error) {
 
 var errPanic = errors.New("panic")
 
-// step does the next piece of each kind of work. One kind that fails does not keep the others from being tried.
+// step does the next piece of each kind of work. One kind that fails does not keep the others from being tried, unless the manifest is not to be had any
+// more: then the next would only ask the same of a store that is down.
 func (p *Partition) step(ctx context.Context) (more bool, due time.Duration, err error) {
 	due = stepInterval
-	unready := "" // why nothing could be done, which is mostly the same for every kind of work, and then said once
+	over := false
 	do := func(work func() error) {
-		if rerr := p.ready(ctx); rerr != nil && rerr.Error() != unready {
-			unready, err = rerr.Error(), errors.Join(err, rerr)
-		} else if rerr == nil && p.catalog.current != nil {
+		if over {
+			return
+		}
+		if rerr := p.ready(ctx); rerr != nil {
+			over, err = true, errors.Join(err, rerr)
+		} else if p.catalog.current != nil {
 			err = errors.Join(err, work())
 		}
 	}
