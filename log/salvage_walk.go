@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/morrowmq/morrow/internal/vfs"
-	"github.com/morrowmq/morrow/log/batches"
 	"github.com/morrowmq/morrow/log/producer"
 	"github.com/morrowmq/morrow/log/record"
 	"github.com/morrowmq/morrow/log/segment"
@@ -40,14 +38,6 @@ func (p *part) rest() bool {
 		end = max(end, p.items[i].end)
 	}
 	return p.size > end
-}
-
-// item is what a segment is written anew of: a stretch of the old one, or a marker that was lost.
-type item struct {
-	pos, end int64
-	header   record.Batch // what the only batch's is put right by, offset and leader epoch; nil if there is nothing wrong
-	single   bool         // the last batch does not continue a group any more
-	marker   record.Batch
 }
 
 // gap is offsets that were lost, in a log that is being walked.
@@ -87,8 +77,6 @@ type salvageWalk struct {
 
 // errTail ends a walk where nothing further was acknowledged: recovery cuts it.
 var errTail = errors.New("the rest was never acknowledged")
-
-var errUnreadable = errors.New("bytes cannot be read as batches")
 
 func (s *Salvage) walk(bases []int64, markers map[int64][]record.Batch) (*salvageWalk, error) {
 	start := s.facts.localStart
@@ -307,11 +295,6 @@ func (w *salvageWalk) keep(i int, h *found) error {
 	return w.apply(p, b)
 }
 
-// takes reports whether a stretch can be prolonged by a batch.
-func (it *item) takes(h *found) bool {
-	return it.end == h.pos && it.header == nil && it.marker == nil && !it.single
-}
-
 // plausibleEpoch reports whether a batch may have a leader epoch. They have no checksum; that an epoch begins is a fact before its first batch is
 // written.
 func (w *salvageWalk) plausibleEpoch(epoch int32) bool {
@@ -425,63 +408,4 @@ func (w *salvageWalk) visibleBelow(base int64) (end int64) {
 		}
 	}
 	return end
-}
-
-// copyItem hands on the batches of a stretch of a segment. Each is checked once more.
-func copyItem(f io.ReaderAt, it *item, visit func(record.Batch) error) error {
-	sc := batches.NewScanner(f, it.pos, it.end)
-	defer sc.Close()
-	for {
-		b, pos, err := sc.Next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("%w: position %d was whole a moment ago: %w", errUnreadable, pos, err)
-		}
-		if it.header != nil {
-			b.SetBaseOffset(it.header.BaseOffset())
-			b.SetLeaderEpoch(it.header.LeaderEpoch())
-		}
-		if it.single && pos+int64(len(b)) == it.end {
-			b.Stamp(b.Attributes()&^record.Continued, b.MaxTimestamp())
-		}
-		if err := visit(b); err != nil {
-			return err
-		}
-	}
-}
-
-// Scan visits the batches of the log as they will be, hidden ones included.
-func (s *Salvage) Scan(visit func(record.Batch) error) error {
-	for _, p := range s.parts {
-		if err := s.scanPart(p, visit); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// scanPart visits what a segment will be made of.
-func (s *Salvage) scanPart(p *part, visit func(record.Batch) error) (err error) {
-	var f vfs.File
-	for i := range p.items {
-		it := &p.items[i]
-		if it.marker != nil {
-			if err := visit(it.marker); err != nil {
-				return err
-			}
-			continue
-		}
-		if f == nil {
-			if f, err = s.o.FS.Open(s.path(segment.FileName(p.base, segment.LogSuffix))); err != nil {
-				return err
-			}
-			defer func() { _ = f.Close() }() // nothing is written to it
-		}
-		if err := copyItem(f, it, visit); err != nil {
-			return err
-		}
-	}
-	return nil
 }
