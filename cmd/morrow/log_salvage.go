@@ -214,7 +214,7 @@ func printSalvagedPartition(w io.Writer, p *salvagedPartition) {
 		}
 	}
 	if p.Pending > 0 {
-		fmt.Fprintf(w, "  %s before that are pending by what is left: those whose delivery is lost are delivered again, those whose cancellation is lost are delivered\n", plural(p.Pending, "delayed record"))
+		fmt.Fprintf(w, "  delayed records before that, pending by what is left: %d; those whose delivery is lost are delivered again, those whose cancellation is lost are delivered\n", p.Pending)
 	}
 	for _, t := range p.Transactions {
 		fmt.Fprintf(w, "  nobody knows how the transaction of producer %d (epoch %d) ended whose records begin at offset %d: --undecided must say so\n", t.ProducerID, t.Epoch, t.First)
