@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/morrowmq/morrow/internal/testnet"
@@ -171,5 +172,87 @@ func TestSalvageKeepsTransactionsApart(t *testing.T) {
 	b.Restart()
 	if got := committed(t, b, "orders", 1); !slices.Equal(got, []string{"first", "last"}) {
 		t.Errorf("after: %q", got)
+	}
+}
+
+// TestSalvageReadsFromTheBucketWhatIsConfirmed: damage in a segment whose copy in the bucket is confirmed costs nothing.
+func TestSalvageReadsFromTheBucketWhatIsConfirmed(t *testing.T) {
+	b := start(t, "--set", "tier.url=file://"+filepath.Join(t.TempDir(), "bucket"))
+	createTopic(t, b, "orders", 1, map[string]string{"remote.storage.enable": "true", "segment.bytes": "16384", "segment.ms": "1000"})
+	ctx := deadline(t, 3*time.Minute)
+	cl := client(t, b, kgo.DefaultProduceTopic("orders"), kgo.ProducerBatchCompression(kgo.NoCompression()))
+	const records = 100
+	value := func(i int) string { return fmt.Sprintf("value-%d-%s", i, strings.Repeat(".", 600)) }
+	for i := range records {
+		if err := cl.ProduceSync(ctx, kgo.StringRecord(value(i))).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	awaitConfirmed(ctx, t, b, "orders")
+	b.Stop()
+	spoil(t, b, "value-30-", 0)
+	if out, ok := salvage(ctx, t, b); ok || !strings.Contains(out, "in the bucket: offsets [30, 31)") || strings.Contains(out, "lost:") {
+		t.Fatalf("a look says %t:\n%s", ok, out)
+	}
+	if out, ok := salvage(ctx, t, b, "--accept-loss"); !ok || !strings.Contains(out, "salvaged: ") {
+		t.Fatalf("it was not salvaged:\n%s", out)
+	}
+	b.Restart()
+	got := consume(t, b, "orders", records)
+	for i, r := range got {
+		if r.Offset != int64(i) || string(r.Value) != value(i) {
+			t.Fatalf("at %d: offset %d, %.20s", i, r.Offset, r.Value)
+		}
+	}
+}
+
+// TestSalvageRefuses: what it must not do, and what it cannot do now. It changes nothing then.
+func TestSalvageRefuses(t *testing.T) {
+	b := start(t, "--set", "delay.spill.distance.bytes=1048576", "--set", "delay.replay.bytes=1048576")
+	createTopic(t, b, "orders", 1, nil)
+	ctx := deadline(t, 2*time.Minute)
+	cl := client(t, b, kgo.DefaultProduceTopic("orders"), kgo.ProducerBatchCompression(kgo.NoCompression()))
+	for range 50 {
+		r := &kgo.Record{Value: []byte("later"), Headers: []kgo.RecordHeader{{Key: "morrow-delay", Value: []byte("2h")}}}
+		if err := cl.ProduceSync(ctx, r).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 50 { // puts distance between them and the end of the log
+		if err := cl.ProduceSync(ctx, &kgo.Record{Value: make([]byte, 100_000)}).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	consume(t, b, "__schedule.orders", 50)
+	topics, err := kadm.NewClient(cl).ListTopicsWithInternal(ctx, "__schedule.orders")
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused := func(why string, args ...string) {
+		t.Helper()
+		if out, ok := salvage(ctx, t, b, append(args, "--accept-loss")...); ok || !strings.Contains(out, why) {
+			t.Errorf("%q: %t, wanted %q:\n%s", args, ok, why, out)
+		}
+	}
+	refused("in use by a broker")
+	b.Stop()
+	refused("no such partition", "unknown-0")
+	refused("invalid value \"perhaps\" for --undecided", "--undecided=perhaps")
+
+	files, err := filepath.Glob(filepath.Join(b.DataDir(), "logs", fmt.Sprintf("%x-0", [16]byte(topics["__schedule.orders"].ID)), "*.log"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no log of the schedule: %v", err)
+	}
+	data, err := os.ReadFile(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[100] ^= 1
+	if err := os.WriteFile(files[0], data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	refused("it is the schedule of a topic")
+	if after, err := os.ReadFile(files[0]); err != nil || !bytes.Equal(after, data) {
+		t.Errorf("the log was changed (%v)", err)
 	}
 }

@@ -15,8 +15,8 @@ import (
 type SalvageOptions struct {
 	FS  vfs.FS
 	Dir string // of one partition of ours, whose log is not open
-	// Tiered says that the tier is there: what is confirmed in it is not lost.
-	Tiered bool
+	// Confirmed is the offset below which everything is confirmed in the tier, and not lost if it is damaged here; 0 or less if nothing is, or there is no tier.
+	Confirmed int64
 	// Undecided is what becomes of transactions of which it cannot be found out whether and how they ended.
 	Undecided Outcome
 }
@@ -115,7 +115,7 @@ func PlanSalvage(o SalvageOptions) (*Salvage, error) {
 				s.Remote = append(s.Remote, g.loss)
 			}
 		}
-		s.facts.localStart = remote
+		s.facts.localStart, s.facts.deleteBound = remote, max(s.facts.deleteBound, remote)
 		s.facts.visibleBelow = max(s.facts.visibleBelow, w.visibleBelow(remote))
 		bases = slices.DeleteFunc(bases, func(base int64) bool { return base < remote })
 		if w, err = s.decided(bases); err != nil {
@@ -152,13 +152,10 @@ func (s *Salvage) path(name string) string { return vfs.Join(s.o.Dir, name) }
 
 // confirmed is the end of what is damaged and confirmed in the tier, where a segment begins.
 func (s *Salvage) confirmed(w *salvageWalk) (end int64) {
-	if !s.o.Tiered {
-		return 0
-	}
 	for _, g := range w.gaps {
 		for _, p := range w.parts {
 			if p.base >= g.loss.To {
-				if p.base <= s.facts.deleteBound {
+				if p.base <= s.o.Confirmed {
 					end = max(end, p.base)
 				}
 				break

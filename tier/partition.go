@@ -78,7 +78,7 @@ const absentInterval = 5 * time.Minute
 var ErrRolledBack = errors.New("manifest in the bucket is older than the last one committed")
 
 func newPartition(t *Tier, id PartitionID, source Source, epoch int32, config func() Config) (*Partition, error) {
-	st, err := openState(t.fs, t.statePath(id, ".state"))
+	st, err := openState(t.fs, statePath(t.dir, id, stateSuffix))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", id, err)
 	}
@@ -88,7 +88,7 @@ func newPartition(t *Tier, id PartitionID, source Source, epoch int32, config fu
 		fetches: semaphore.NewWeighted(fetchesPerPartition),
 		catalog: catalog{
 			bucket: t.bucket, dir: partitionDir(t.cluster, id.Topic, id.Partition), decoded: t.decoded,
-			copy: localCopy{t.fs, t.statePath(id, ".manifest")},
+			copy: localCopy{t.fs, statePath(t.dir, id, ".manifest")},
 		},
 	}
 	v := view{confirmed: NoOffset}
@@ -292,7 +292,7 @@ func (p *Partition) contains(ctx context.Context, e *Entry) (bool, error) {
 	return false, nil
 }
 
-// statePath is the name of a file about a partition in the tier's own directory.
-func (t *Tier) statePath(id PartitionID, suffix string) string {
-	return vfs.Join(t.dir, fmt.Sprintf("%s-%d%s", id.Topic, id.Partition, suffix))
+// statePath is the name of a file about a partition in a tier's own directory.
+func statePath(dir string, id PartitionID, suffix string) string {
+	return vfs.Join(dir, fmt.Sprintf("%s-%d%s", id.Topic, id.Partition, suffix))
 }

@@ -54,6 +54,9 @@ const (
 	stateRewriteBytes = 256 << 10
 )
 
+// stateSuffix ends the names of state files.
+const stateSuffix = ".state"
+
 // openState reads a state file; none is the same as an empty one. What follows a torn or damaged record is ignored.
 func openState(fsys vfs.FS, name string) (*state, error) {
 	s := &state{fs: fsys, name: name, bound: bound{Epoch: -1, End: NoOffset}}
@@ -75,6 +78,16 @@ func openState(fsys vfs.FS, name string) (*state, error) {
 		b = rest
 	}
 	return s, nil
+}
+
+// RecordedBound returns how far the bucket is known to have everything of a partition, the local delete bound (R4), by what the tier whose
+// Options.Dir this is has written down; NoOffset if nothing is known. It is for when that tier is not running.
+func RecordedBound(fsys vfs.FS, dir string, id PartitionID) (int64, error) {
+	s, err := openState(fsys, statePath(dir, id, stateSuffix))
+	if err != nil {
+		return NoOffset, err
+	}
+	return s.bound.End, nil
 }
 
 // prepare records that uploads are about to begin.

@@ -24,11 +24,13 @@ import (
 	"github.com/morrowmq/morrow/internal/vfs"
 	"github.com/morrowmq/morrow/log"
 	"github.com/morrowmq/morrow/log/segment"
+	"github.com/morrowmq/morrow/tier"
 )
 
 const (
 	lockName  = "LOCK"
 	logsName  = "logs"
+	tierName  = "remote" // where the tier keeps its upload states
 	asideName = "salvaged" // where damaged files are kept
 )
 
@@ -167,7 +169,14 @@ func (cfg *Config) partition(t target, journal *log.Set) (p Partition, damaged b
 			return p, false, err
 		}
 	}
-	p.Plan, err = log.PlanSalvage(log.SalvageOptions{FS: cfg.FS, Dir: p.Dir, Tiered: t.tiered, Undecided: cfg.Undecided})
+	confirmed := int64(0)
+	if t.tiered {
+		id := tier.PartitionID{Topic: tier.TopicID(t.id.Topic), Partition: t.id.Partition}
+		if confirmed, err = tier.RecordedBound(cfg.FS, vfs.Join(cfg.Dir, tierName), id); err != nil {
+			return p, false, err
+		}
+	}
+	p.Plan, err = log.PlanSalvage(log.SalvageOptions{FS: cfg.FS, Dir: p.Dir, Confirmed: confirmed, Undecided: cfg.Undecided})
 	if _, ok := errors.AsType[*log.CorruptError](err); ok {
 		p.Refused = err
 		return p, true, nil

@@ -56,7 +56,7 @@ var importMap = []edges{
 	{"broker/remote", []string{"broker/rest", "tier"}},
 	{"broker/offsetcopy", []string{"broker/group", "cluster", "tier"}},
 	{"broker/restore", []string{"broker/coord", "broker/group", "cluster", "cluster/config", "cluster/local", "log", "log/producer", "log/record", "log/segment", "tier", "internal/vfs"}},
-	{"broker/salvage", []string{"cluster", "cluster/local", "delay", "log", "log/segment", "internal/vfs"}},
+	{"broker/salvage", []string{"cluster", "cluster/local", "delay", "log", "log/segment", "tier", "internal/vfs"}},
 	{"protocol/api", []string{
 		"protocol", "broker/partition", "broker/group", "broker/share", "broker/txn",
 		"cluster", "cluster/config", "delay", "log", "log/record", "tier",
