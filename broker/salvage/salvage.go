@@ -30,7 +30,7 @@ import (
 const (
 	lockName  = "LOCK"
 	logsName  = "logs"
-	tierName  = "remote" // where the tier keeps its upload states
+	tierName  = "remote"   // where the tier keeps its upload states
 	asideName = "salvaged" // where damaged files are kept
 )
 
