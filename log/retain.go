@@ -108,6 +108,10 @@ type plan struct {
 func (l *Log) planRetention(now time.Time, f Floor) plan {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	return l.planRetentionLocked(now, f)
+}
+
+func (l *Log) planRetentionLocked(now time.Time, f Floor) plan {
 	in := retention{cfg: l.config.Load(), now: now.UnixMilli(), floor: f, hw: l.hw, reported: l.reported, start: l.start}
 	_, in.stable = l.lastStableLocked(Offsets{HighWatermark: l.hw})
 	for _, s := range l.segments {

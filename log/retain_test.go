@@ -3,6 +3,7 @@ package log
 import (
 	"errors"
 	"fmt"
+	"math"
 	"testing"
 	"time"
 
@@ -189,6 +190,36 @@ func TestEviction(t *testing.T) {
 	o := l.Offsets()
 	equal(t, []int64{o.LogStart, o.RealStart, o.LocalStart}, []int64{1, 1, 2})
 	check(t, s.Close())
+}
+
+// What Retain will do, and what closes the active segment, is told as it then comes.
+func TestOutlook(t *testing.T) {
+	at := now
+	s := openSet(t, vfs.NewMem(), "data", func(c *SetConfig) { c.Now = func() time.Time { return at } })
+	defer s.Close()
+	l := openLog(t, s, func(c *Config) { c.LocalRetentionBytes, c.SegmentBytes, c.SegmentMs = 0, 1000, 5000 })
+	for range 3 {
+		appendValue(t, l, "a")
+		check(t, l.Roll())
+	}
+	equal(t, l.Outlook(at, Floor{}).Active.Size, int64(0))
+	appendValue(t, l, "b")
+	s.Sync()
+	floor := Floor{Tiered: true, Confirmed: 2}
+	o := l.Outlook(at, floor)
+	equal(t, []int64{o.LocalStart, o.Active.Base, o.Active.End, o.MaxBytes, o.Until}, []int64{2, 3, 4, 1000, at.UnixMilli() + 5000})
+	equal(t, l.Outlook(at, Floor{}).LocalStart, int64(0))
+	_, err := l.Retain(at, floor)
+	check(t, err)
+	equal(t, l.Offsets().LocalStart, o.LocalStart)
+	s.Keep(time.UnixMilli(o.Until))
+	equal(t, len(l.Segments()), 2)
+	s.Keep(time.UnixMilli(o.Until + 1))
+	equal(t, len(l.Segments()), 3)
+	cfg := l.Config()
+	cfg.SegmentMs = math.MaxInt64
+	l.SetConfig(cfg)
+	equal(t, l.Outlook(at, Floor{}).Until, int64(math.MaxInt64))
 }
 
 func TestOpenSegment(t *testing.T) {

@@ -2,6 +2,7 @@ package log
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"time"
 
@@ -54,15 +55,25 @@ func (l *Log) Roll() error {
 // rollIdle closes the active segment if it has lain there for longer than segments may live, although nothing was appended.
 func (l *Log) rollIdle(now time.Time) error {
 	l.mu.Lock()
-	active, created, maxAge := l.activeLocked().Info(), l.openedAt, l.config.Load().SegmentMs-l.jitterMs
+	active := l.activeLocked().Info()
+	until := l.idleUntilLocked(l.config.Load(), &active)
 	l.mu.Unlock()
-	if active.Created >= 0 {
-		created = active.Created // not known after a crash
-	}
-	if active.Size == 0 || now.UnixMilli()-created <= maxAge {
+	if active.Size == 0 || now.UnixMilli() <= until {
 		return nil
 	}
 	return l.Roll()
+}
+
+// idleUntilLocked is the last moment, ms, at which the active segment may stay open although nothing is appended; math.MaxInt64: it may for ever.
+func (l *Log) idleUntilLocked(cfg *Config, active *segment.Info) int64 {
+	created, maxAge := l.openedAt, cfg.SegmentMs-l.jitterMs
+	if active.Created >= 0 {
+		created = active.Created // not known after a crash
+	}
+	if maxAge > math.MaxInt64-created {
+		return math.MaxInt64
+	}
+	return created + maxAge
 }
 
 // roll begins a new segment under appendMu. Its name is durable before anything in it is acknowledged.

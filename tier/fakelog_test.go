@@ -25,6 +25,7 @@ type fakeLog struct {
 	start    int64
 	reported int64
 	gate     int64
+	outlook  tier.LocalOutlook
 	aborted  []tier.AbortedTxn
 	dropped  [][2]int64
 	opened   func(tier.LocalSegment) // if set, called by Open without the lock
@@ -154,6 +155,12 @@ func (l *fakeLog) Closed(from int64) ([]tier.LocalSegment, error) {
 		}
 	}
 	return out, nil
+}
+
+func (l *fakeLog) Outlook() tier.LocalOutlook {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.outlook
 }
 
 func (l *fakeLog) Open(seg tier.LocalSegment) (tier.SegmentFile, error) {

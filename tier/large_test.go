@@ -103,6 +103,7 @@ func (largeLog) Close() error                               { return nil }
 func (largeLog) ProducerSnapshot() ([]byte, error)          { return []byte("producers"), nil }
 func (largeLog) Aborted(int64, int64) ([]AbortedTxn, error) { return nil, nil }
 func (largeLog) Dropped(int64, int64) bool                  { return false }
+func (largeLog) Outlook() LocalOutlook                      { return LocalOutlook{} }
 func (largeLog) Since(int64) time.Time                      { return time.Time{} }
 func (largeLog) Advance(start, reported int64) error        { return nil }
 

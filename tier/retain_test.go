@@ -640,3 +640,42 @@ func TestExplainSaysWhy(t *testing.T) {
 		w.configure(tier.Config{Copy: true, RetentionMs: -1, RetentionBytes: -1})
 	})
 }
+
+func TestExplainSaysWhatHappensNext(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.log.fill(3)
+		w.start()
+		w.settle()
+		until := time.Now().Add(time.Hour)
+		w.log.mu.Lock()
+		w.log.outlook = tier.LocalOutlook{
+			Start:     10,
+			Undecided: []tier.LocalSegment{{Base: 10, End: 15, Size: 7}, {Base: 15, End: 20, Size: 8}}, // the first is confirmed meanwhile
+			Active:    tier.LocalSegment{Base: 20, End: 21, Size: 9}, MaxBytes: 1000, Until: until,
+		}
+		w.log.mu.Unlock()
+		w.wantWhy("removed at the next look", "removed at the next look", "kept: within retention; confirmed ", "transaction that is open",
+			"kept: not closed yet; that happens before it outgrows segment.bytes (1000), at the latest by segment.ms after "+until.UTC().Format(time.RFC3339))
+		w.log.mu.Lock()
+		w.log.outlook.Active.Size, w.log.outlook.Undecided = 0, nil
+		w.log.mu.Unlock()
+		w.wantWhy("removed at the next look", "removed at the next look", "kept: within retention; confirmed ")
+	})
+}
+
+// wantWhy looks for one text in each line of what is explained.
+func (w *world) wantWhy(want ...string) {
+	w.t.Helper()
+	lines, err := w.p.Explain(w.t.Context())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if len(lines) != len(want) {
+		w.t.Fatalf("%d lines, want %d: %+v", len(lines), len(want), lines)
+	}
+	for i, l := range lines {
+		if !strings.Contains(l.Why, want[i]) {
+			w.t.Errorf("[%d, %d): %q lacks %q", l.Base, l.End, l.Why, want[i])
+		}
+	}
+}

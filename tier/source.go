@@ -14,6 +14,8 @@ type Source interface {
 	// Closed returns, in order, the closed segments whose end is above from and all of whose records are decided:
 	// End ≤ min(high watermark, real last stable offset). It may return only the first hundred or so.
 	Closed(from int64) ([]LocalSegment, error)
+	// Outlook tells what the log will do by itself, for those who ask.
+	Outlook() LocalOutlook
 	// Open gives the bytes of a closed segment. It fails with ErrGone if the log no longer has exactly this
 	// segment. The bytes do not change while it is open, even if the log deletes or replaces it.
 	Open(seg LocalSegment) (SegmentFile, error)
@@ -58,6 +60,19 @@ type LocalOffsets struct {
 	SourceEnd int64
 	// Gate bounds what Start may become: what lies above is still needed (pending schedules). math.MaxInt64: no bound.
 	Gate int64
+}
+
+// LocalOutlook is what a log will do by itself, as things stand.
+type LocalOutlook struct {
+	// Start is where the local copies begin after the next look of local retention.
+	Start int64
+	// Undecided are the closed segments that Closed does not return yet, in order.
+	Undecided []LocalSegment
+	// Active is the segment that is being written, of no size if there is nothing in it. It closes before it outgrows MaxBytes, and soon after
+	// Until at the latest; zero: it need not.
+	Active   LocalSegment
+	MaxBytes int64
+	Until    time.Time
 }
 
 // AbortedTxn is an aborted transaction: readers that want committed records only drop the

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/morrowmq/morrow/delay"
 	"github.com/morrowmq/morrow/log"
+	"github.com/morrowmq/morrow/log/segment"
 	"github.com/morrowmq/morrow/tier"
 )
 
@@ -135,9 +137,34 @@ func (s localSource) Closed(from int64) ([]tier.LocalSegment, error) {
 		if !i.Sealed || i.End > decided || len(closed) == maxClosed {
 			break
 		}
-		closed = append(closed, tier.LocalSegment{Base: i.Base, End: i.End, Size: i.Size, Generation: i.Generation})
+		closed = append(closed, localSegment(&i))
 	}
 	return closed, nil
+}
+
+// Outlook implements tier.Source. Which local copies of a schedule's runs go, its deliveries decide: see evictRuns.
+func (s localSource) Outlook() tier.LocalOutlook {
+	floor := log.Floor{}
+	if !s.p.Topic().Schedule {
+		floor = s.p.floor()
+	}
+	found := s.p.log.Outlook(s.p.now(), floor)
+	offsets := s.p.log.Offsets()
+	decided := min(offsets.HighWatermark, offsets.RealLastStable)
+	o := tier.LocalOutlook{Start: found.LocalStart, Active: localSegment(&found.Active), MaxBytes: found.MaxBytes}
+	if found.Until != math.MaxInt64 {
+		o.Until = time.UnixMilli(found.Until)
+	}
+	for i := range s.p.log.SegmentsFrom(decided) {
+		if i.Sealed {
+			o.Undecided = append(o.Undecided, localSegment(&i))
+		}
+	}
+	return o
+}
+
+func localSegment(i *segment.Info) tier.LocalSegment {
+	return tier.LocalSegment{Base: i.Base, End: i.End, Size: i.Size, Generation: i.Generation}
 }
 
 // Open implements tier.Source.

@@ -59,6 +59,7 @@ func (l *localLog) Open(s tier.LocalSegment) (tier.SegmentFile, error) {
 
 func (*localLog) Aborted(int64, int64) ([]tier.AbortedTxn, error) { return nil, nil }
 func (*localLog) Dropped(int64, int64) bool                       { return false }
+func (*localLog) Outlook() tier.LocalOutlook                      { return tier.LocalOutlook{} }
 func (*localLog) Since(int64) time.Time                           { return time.Time{} }
 func (*localLog) Advance(int64, int64) error                      { return nil }
 

@@ -155,6 +155,7 @@ type segmentFile struct {
 
 func (f segmentFile) ProducerSnapshot() ([]byte, error) { return f.l.ProducerSnapshot(f.Info().End) }
 
+func (source) Outlook() tier.LocalOutlook                      { return tier.LocalOutlook{} }
 func (source) Since(int64) time.Time                           { return time.Time{} }
 func (source) Aborted(int64, int64) ([]tier.AbortedTxn, error) { return nil, nil }
 func (source) Dropped(int64, int64) bool                       { return false }

@@ -113,7 +113,7 @@ func newTierExplain(c *tierClient) *cobra.Command {
 	partition := int32(-1)
 	cmd := &cobra.Command{
 		Use:   "explain TOPIC",
-		Short: "Say for every closed segment of a topic where it is, and why it is kept or gone",
+		Short: "Say for every segment of a topic where it is, why it is kept or gone, and when the open one closes",
 		Example: `  morrow tier explain orders
   morrow tier explain orders --partition 3 -o json`,
 		Args: wantArgs(1, 1),

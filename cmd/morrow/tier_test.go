@@ -81,6 +81,9 @@ func TestTierCommandsShowWhatIsConfirmed(t *testing.T) {
 	if first := explained.Segments[0]; first.Base != 0 || !strings.Contains(first.Why, "kept: within retention; confirmed ") {
 		t.Errorf("%+v", first)
 	}
+	if last := explained.Segments[len(explained.Segments)-1]; last.End != 60 || last.Where != "local" || !strings.Contains(last.Why, "kept: not closed yet; that happens before it outgrows segment.bytes (") {
+		t.Errorf("%+v", last)
+	}
 	listed := slices.DeleteFunc(decode[[]tierRow](t, b, "tier", "ls", "--url", url), func(r tierRow) bool { return r.Topic == "__schedule.orders" })
 	if len(listed) != 1 || listed[0].Topic != "orders" || listed[0].End != int64(n) {
 		t.Errorf("%+v", listed)
