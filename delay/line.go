@@ -148,9 +148,10 @@ func (x *loan) end(w *workspace) {
 
 // deliver takes a window of due records and appends what it can of it. What it cannot is due as before.
 func (l *Line) deliver(ctx context.Context, w *workspace, window int) (more bool, err error) {
-	now := l.d.now()
-	version := l.read(ctx, now, window)
-	near := l.near.rest() <= 0
+	at := l.d.c.Now()
+	now := at.UnixMilli()
+	version := l.read(ctx, at, window)
+	near := l.near.rest(at) <= 0
 	f, more, err := l.schedule.take(now, window, windowBytes, l.ready(), version, near)
 	if errors.Is(err, errRunsChanged) {
 		return true, nil
@@ -192,15 +193,15 @@ func ignoreEarly(err error) error {
 
 // read brings the readers up to the present runs and lets them read what will be due soon, a window together. A run that cannot be read, or not in time, is
 // left out; the others go on.
-func (l *Line) read(ctx context.Context, now int64, window int) (version int) {
-	until := now + horizon.Milliseconds()
+func (l *Line) read(ctx context.Context, now time.Time, window int) (version int) {
+	until := now.Add(horizon).UnixMilli()
 	readers, version := l.schedule.readers(l.readers, until)
 	l.d.mu.Lock()
 	l.readers = readers
 	l.d.mu.Unlock()
 	window, maxBytes := max(minWindow, window/max(1, len(readers))), windowBytes/max(1, len(readers))
 	for _, d := range l.readers {
-		if d.stop.rest() > 0 {
+		if d.stop.rest(now) > 0 {
 			continue
 		}
 		reading, cancel := context.WithTimeout(ctx, patience)
@@ -256,7 +257,7 @@ func (l *Line) fail(s *stop, err error) {
 	l.d.metrics.failures.Inc()
 	l.d.mu.Lock()
 	first := s.err == nil
-	s.fail(err)
+	s.fail(err, l.d.c.Now())
 	l.d.mu.Unlock()
 	if first {
 		l.log.Error("delayed records cannot be delivered; trying again until they can", "err", err)
@@ -338,11 +339,11 @@ func (l *Line) warmReach(entries []Entry) int64 {
 // next is when the line has to be looked at again, in milliseconds since the epoch.
 func (l *Line) next() int64 {
 	near, runs := l.schedule.nextDues()
-	now := l.d.now()
-	next := min(resting(warmAt(near, now), &l.near, now), runs)
+	now := l.d.c.Now()
+	next := min(resting(warmAt(near, now.UnixMilli()), &l.near, now), runs)
 	for _, d := range l.readers {
 		if d.stop.err != nil {
-			next = min(next, resting(now, &d.stop, now))
+			next = min(next, resting(now.UnixMilli(), &d.stop, now))
 		}
 	}
 	return resting(next, &l.stop, now)
@@ -357,9 +358,9 @@ func warmAt(due, now int64) int64 {
 }
 
 // resting puts a due time off until a stop is over.
-func resting(due int64, s *stop, now int64) int64 {
+func resting(due int64, s *stop, now time.Time) int64 {
 	if s.err == nil {
 		return due
 	}
-	return max(due, now+s.rest().Milliseconds()+1)
+	return max(due, now.Add(s.rest(now)).UnixMilli()+1)
 }
