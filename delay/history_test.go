@@ -70,6 +70,11 @@ func (h *history) recover() {
 	h.synced = h.end
 	h.schedule.CaughtUp(h.end)
 	h.schedule.AdvanceHighWatermark(h.synced)
+	h.lead()
+}
+
+// lead is the start of the deliveries.
+func (h *history) lead() {
 	d := NewDispatcher(DispatcherConfig{Now: h.now, CacheBytes: 1 << 16})
 	h.line = d.Attach("history-0", h.schedule, h)
 	d.queue = nil
@@ -262,8 +267,12 @@ func (h *history) dump() {
 	s := h.schedule
 	h.t.Logf("log [%d, %d), synced %d; schedule floor %d, folded %d, high watermark %d, end %d", h.start, h.end, h.synced, s.floor, s.folded, s.highWatermark, s.end)
 	for _, r := range s.runs.list {
-		h.t.Logf("run %+v", r)
+		h.t.Logf("run %d: tickets [%d, %d), %d records, %d live, %d pending, cursor %v, next %d", r.from, r.low, r.high, r.count, r.live, r.pending, r.cursor, r.next)
 	}
+	for _, d := range h.line.readers {
+		h.t.Logf("reader of run %d: after %v, fence %d of %d, %d queued, handed %v, stop %+v", d.run.from, d.after, d.fence, len(d.run.data), len(d.queue), d.handed, d.stop)
+	}
+	h.t.Logf("clock %d, line %+v, near %+v, earliest %d, above %v, %d to undo, %d flights", h.clock, h.line.stop, h.line.near, s.earliest, s.runs.above, len(s.undo), len(s.flights))
 }
 
 func (h *history) drawKey() string {
@@ -310,10 +319,12 @@ func (h *history) scheduleTransactional() {
 }
 
 // endTransaction appends a marker.
-func (h *history) endTransaction() {
+func (h *history) endTransaction() { h.endTransactionOf(rapid.Int64Range(1, 3).Draw(h.t, "producer")) }
+
+func (h *history) endTransactionOf(producer int64) {
 	var w record.Builder
 	w.Reset(record.Transactional|record.Control, h.clock)
-	w.SetProducer(rapid.Int64Range(1, 3).Draw(h.t, "producer"), 0, -1)
+	w.SetProducer(producer, 0, -1)
 	w.Add(0, h.clock, []byte{0, 0, 0, byte(rapid.IntRange(0, 1).Draw(h.t, "commit"))}, nil)
 	b, err := w.Finish()
 	if err == nil {
@@ -424,7 +435,7 @@ func (h *history) dropLast() {
 	h.whole = h.whole[:len(h.whole)-1]
 }
 
-// truncateLog is what a replica does that lost the leadership and comes back: the schedule undoes.
+// truncateLog is what a replica does that loses the leadership, and leads again: the schedule undoes, and another line delivers.
 func (h *history) truncateLog() {
 	h.remember()
 	for len(h.batches) > 0 && h.batches[len(h.batches)-1].EndOffset() > h.synced && rapid.Bool().Draw(h.t, "truncate") {
@@ -439,6 +450,8 @@ func (h *history) truncateLog() {
 		h.recover()
 	case err != nil:
 		h.t.Fatalf("truncate: %v", err)
+	default:
+		h.lead()
 	}
 }
 
@@ -531,22 +544,57 @@ func (h *history) list(limit int) {
 	}
 }
 
-// finish delivers everything, and makes sure that nothing is left.
+// finish delivers everything, with or without a restart, and makes sure that nothing is left and that the keeper comes to rest.
 func (h *history) finish() {
-	h.crash()
-	for range 20 {
-		h.endTransaction()
+	if rapid.Bool().Draw(h.t, "restart") {
+		h.crash()
 	}
-	h.clock += 1000
-	for range 1000 {
-		if more, err := h.line.deliver(context.Background(), &h.work, 7); err != nil {
+	for producer := range int64(3) {
+		h.endTransactionOf(producer + 1)
+	}
+	// All is due, and what had to rest may go on.
+	h.clock += (time.Second + maxBackoff).Milliseconds()
+	pending, _ := h.pendingTruth()
+	turns := 0
+	for more := true; more; turns++ {
+		var err error
+		if more, err = h.line.deliver(context.Background(), &h.work, 7); err != nil {
 			h.t.Fatalf("deliver: %v", err)
-		} else if !more {
-			break
+		}
+		if turns > 10*(len(pending)+len(h.schedule.runs.list)+10) {
+			h.dump()
+			h.t.Fatalf("the line is never done with %d records", len(pending))
 		}
 	}
-	if pending, _ := h.pendingTruth(); len(pending) > 0 {
-		h.t.Fatalf("%v were never delivered", pending)
+	if left, _ := h.pendingTruth(); len(left) > 0 {
+		h.dump()
+		h.t.Fatalf("%v of %v were not delivered in %d turns", left, pending, turns)
 	}
 	h.check()
+	h.rest()
+}
+
+// rest commits everything, and has the keeper do what it does again and again until nothing is left to do: nothing is pending, so one progress
+// record remains.
+func (h *history) rest() {
+	h.synced = h.end
+	h.schedule.CaughtUp(h.end)
+	h.schedule.AdvanceHighWatermark(h.end)
+	for range 2 {
+		if err := h.keeper.Progress(context.Background(), h.start); err != nil {
+			h.t.Fatalf("progress: %v", err)
+		}
+		if err := h.keeper.Tidy(context.Background(), h.start); err != nil {
+			h.t.Fatalf("tidy: %v", err)
+		}
+	}
+	end := h.journal.end
+	if err := h.keeper.Tidy(context.Background(), h.start); err != nil {
+		h.t.Fatalf("tidy: %v", err)
+	}
+	if h.journal.end != end || len(h.journal.segments) > 2 || h.schedule.Gate() != math.MaxInt64 || h.schedule.NextDue() != math.MaxInt64 {
+		h.dump()
+		h.t.Fatalf("at rest the journal grows from %d to %d and has %d segments; the gate is at %d, next due is %d",
+			end, h.journal.end, len(h.journal.segments), h.schedule.Gate(), h.schedule.NextDue())
+	}
 }

@@ -42,7 +42,8 @@ func (s *Schedule) AdvanceHighWatermark(end int64) {
 // ErrRebuild is returned by Truncate when the end of a transaction was truncated: the schedule must be made anew from the log.
 var ErrRebuild = errors.New("schedule must be rebuilt from the log")
 
-// Truncate undoes all batches from offset end on. End must not be below the high watermark.
+// Truncate undoes all batches from offset end on. End must not be below the high watermark, and no line may be attached: it would not deliver
+// again what it has delivered.
 func (s *Schedule) Truncate(end int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
