@@ -225,7 +225,15 @@ func (h *history) check() {
 			h.t.Fatalf("ticket %d is due at %d, should be %d", ticket, due, all[ticket].due)
 		}
 	}
+	next := int64(math.MaxInt64)
+	for _, due := range got {
+		next = min(next, due)
+	}
 	st := s.Stats(h.clock)
+	if st.NextDue > next || len(got) == 0 && st.NextDue != next {
+		h.dump()
+		h.t.Fatalf("the next is due at %d, should be %d", st.NextDue, next)
+	}
 	if st.Pending != int64(len(want)) || st.Bytes < 0 || st.Overdue < 0 || st.Overdue > st.Pending || len(s.flights) > 0 {
 		h.t.Fatalf("%d are pending, stats %+v, %d in flight", len(want), st, len(s.flights))
 	}
@@ -574,8 +582,8 @@ func (h *history) finish() {
 	h.rest()
 }
 
-// rest commits everything, and has the keeper do what it does again and again until nothing is left to do: nothing is pending, so one progress
-// record remains.
+// rest commits everything, and has the keeper do what it does again and again until nothing is left to do: nothing is pending, so the journal
+// begins with the present progress.
 func (h *history) rest() {
 	h.synced = h.end
 	h.schedule.CaughtUp(h.end)
@@ -592,9 +600,9 @@ func (h *history) rest() {
 	if err := h.keeper.Tidy(context.Background(), h.start); err != nil {
 		h.t.Fatalf("tidy: %v", err)
 	}
-	if h.journal.end != end || len(h.journal.segments) > 2 || h.schedule.Gate() != math.MaxInt64 || h.schedule.NextDue() != math.MaxInt64 {
+	if h.journal.end != end || h.journal.segments[0].base != h.keeper.segment || h.schedule.Gate() != math.MaxInt64 || h.schedule.NextDue() != math.MaxInt64 {
 		h.dump()
-		h.t.Fatalf("at rest the journal grows from %d to %d and has %d segments; the gate is at %d, next due is %d",
-			end, h.journal.end, len(h.journal.segments), h.schedule.Gate(), h.schedule.NextDue())
+		h.t.Fatalf("at rest the journal grows from %d to %d and begins at %d, the progress at %d; the gate is at %d, next due is %d",
+			end, h.journal.end, h.journal.segments[0].base, h.keeper.segment, h.schedule.Gate(), h.schedule.NextDue())
 	}
 }

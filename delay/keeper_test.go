@@ -183,6 +183,62 @@ func TestRunThatCannotBeReadStopsNoOther(t *testing.T) {
 	})
 }
 
+func TestRunIsDueNextWhenItsFirstPendingRecordIs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newSpilling(t)
+		begin := time.Now()
+		p.scheduleAll(t, record.None, time.Minute, time.Hour, 2*time.Hour, 3*time.Hour)
+		p.spill(t, p.end)
+		check := func(when string, want time.Duration) {
+			t.Helper()
+			due := int64(math.MaxInt64)
+			if want > 0 {
+				due = begin.Add(want).UnixMilli()
+			}
+			if sources := p.schedule.sources(); len(sources) != 2 || sources[1].NextDue != due || sources[0].NextDue != math.MaxInt64 {
+				t.Errorf("%s the sources are %+v, the next is due at %d", when, sources, due)
+			}
+			if st := p.schedule.Stats(time.Now().UnixMilli()); st.NextDue != due {
+				t.Errorf("%s stats are %+v, the next is due at %d", when, st, due)
+			}
+		}
+		p.deliver = func() error {
+			check("while the first is in flight", time.Minute)
+			return nil
+		}
+		line := dispatching(t, DispatcherConfig{}).Attach("orders-0", p.schedule, p)
+		check("at first", time.Minute)
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		check("after the first delivery", time.Hour)
+		p.deliver = func() error { return errors.New("disk full") }
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		check("while the second cannot be delivered", time.Hour)
+		p.deliver = nil
+		time.Sleep(maxBackoff)
+		synctest.Wait()
+		check("after the second delivery", 2*time.Hour)
+		p.mustSend(t, cancelOf(2))
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		check("after the third was cancelled", 3*time.Hour)
+		line.Detach()
+		// What another broker leads may take a delivery back.
+		end := p.end
+		p.wait = func(context.Context, int64) error { return nil } // nothing is committed
+		line = dispatching(t, DispatcherConfig{}).Attach("orders-0", p.schedule, p)
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		check("after the last delivery", 0)
+		line.Detach()
+		if err := p.schedule.Truncate(end); err != nil {
+			t.Fatal(err)
+		}
+		check("after the last delivery was truncated", 3*time.Hour)
+	})
+}
+
 func TestRunThatIsSlowToReadDelaysNoOtherForLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newSpilling(t)

@@ -200,9 +200,13 @@ func (s *Schedule) settle(readers []*reader) {
 	}
 }
 
-// look notes when a run has to be looked at again.
+// look notes when a run has to be looked at again, and when it is due. Nothing is in flight.
 func (s *Schedule) look(d *reader) {
 	bound, ok := d.bound()
+	if !ok {
+		bound = lastEntry
+	}
+	d.run.due = max(d.run.due, bound.Due)
 	switch {
 	case !ok || d.stop.err != nil:
 		// The line knows when a reader that rests may go on.

@@ -58,12 +58,14 @@ type run struct {
 	// next is a lower bound of when the first one is due that is neither finished nor in flight, for waking up in time. It is that of
 	// [lastEntry] while the run cannot be read: the line knows when to try again.
 	next int64
+	// due is a lower bound of when the first pending one is due, as its last reader has seen.
+	due int64
 }
 
 func newRun(info runInfo) *run {
 	return &run{
 		runInfo: info, cursor: firstEntry, exceptions: newIndex(), live: info.count,
-		pending: info.count, pendingBytes: info.bytes, next: info.first.Due - horizon.Milliseconds(),
+		pending: info.count, pendingBytes: info.bytes, next: info.first.Due - horizon.Milliseconds(), due: info.first.Due,
 	}
 }
 
@@ -111,7 +113,7 @@ func (r *run) nextDue() int64 {
 	if r.pending == 0 {
 		return math.MaxInt64
 	}
-	return max(r.first.Due, r.cursor.Due)
+	return max(r.due, r.cursor.Due)
 }
 
 // take counts one record, of average size, out of what is pending.
@@ -195,7 +197,9 @@ func (rs *runs) mark(ticket int64) {
 
 func (rs *runs) unfinish(e Entry) {
 	delete(rs.above, e.Ticket)
-	rs.of(e.Ticket).untake()
+	r := rs.of(e.Ticket)
+	r.untake()
+	r.due = min(r.due, e.Due)
 }
 
 func (rs *runs) fold(e Entry) {

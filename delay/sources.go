@@ -1,7 +1,5 @@
 package delay
 
-import "math"
-
 // SourceState describes one source of a partition's delayed records.
 type SourceState struct {
 	// Run is the run's id, its offset in the schedule log; -1 for the partition's own log.
@@ -34,11 +32,7 @@ func (l *Line) Sources() []SourceState {
 func (s *Schedule) sources() []SourceState {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	near := SourceState{Run: -1, Pending: s.pending, NextDue: s.earliest}
-	if near.Pending == 0 {
-		near.NextDue = math.MaxInt64 // what was due next may have been cancelled
-	}
-	states := []SourceState{near}
+	states := []SourceState{{Run: -1, Pending: s.pending, NextDue: s.nearDue()}}
 	for _, r := range s.runs.list {
 		states = append(states, SourceState{Run: r.from, Pending: r.pending, NextDue: r.nextDue()})
 	}

@@ -64,19 +64,8 @@ func (s *Schedule) Stats(now int64) Stats {
 	st := Stats{
 		Pending: s.pending, Overdue: s.overdue, Bytes: s.bytes,
 		Undecided: s.open.count,
-		NextDue:   math.MaxInt64,
+		NextDue:   s.nearDue(),
 		Delivered: s.delivered, Cancelled: s.cancelled, Replaced: s.replaced,
-	}
-	if e, ok := s.near.min(); ok {
-		st.NextDue = e.Due
-	}
-	for _, f := range s.flights {
-		for i, e := range f.Entries {
-			if !f.gone[i] {
-				st.NextDue = min(st.NextDue, e.Due)
-				break
-			}
-		}
 	}
 	for _, r := range s.runs.list {
 		st.Runs++
@@ -87,6 +76,23 @@ func (s *Schedule) Stats(now int64) Stats {
 		st.NextDue = min(st.NextDue, r.nextDue())
 	}
 	return st
+}
+
+// nearDue is when the first record is due that is pending in no run; math.MaxInt64 if there is none.
+func (s *Schedule) nearDue() int64 {
+	due := int64(math.MaxInt64)
+	if e, ok := s.near.min(); ok {
+		due = e.Due
+	}
+	for _, f := range s.flights {
+		for i, e := range f.Entries {
+			if !f.gone[i] && e.Ticket >= s.floor {
+				due = min(due, e.Due)
+				break
+			}
+		}
+	}
+	return due
 }
 
 // jitter is how much earlier than the mark a caller's now may be without the clock having gone back.
