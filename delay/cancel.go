@@ -33,6 +33,8 @@ type resolution struct {
 	latest map[string]int
 	// absent are keys under which nothing is pending.
 	absent []string
+	// undecided are tickets asked for that belong to transactions that are not over.
+	undecided []int64
 	// version is that of the runs that were looked at.
 	version int
 	// beyond is the lowest ticket asked for that did not exist.
@@ -51,7 +53,7 @@ func (p *Plan) Grows() bool { return p.scheduled > p.dropped+len(p.targets) }
 const nothingBeyond = int64(1<<63 - 1)
 
 func (r *resolution) reset() {
-	r.targets, r.absent, r.refused = r.targets[:0], r.absent[:0], r.refused[:0]
+	r.targets, r.absent, r.undecided, r.refused = r.targets[:0], r.absent[:0], r.undecided[:0], r.refused[:0]
 	clear(r.finished)
 	clear(r.latest)
 	r.beyond, r.dropped, r.missed = nothingBeyond, 0, 0
@@ -192,6 +194,9 @@ func (p *Plan) cancelTicket(ctx context.Context, s *Schedule, src Source, it *it
 		p.miss(it, fmt.Sprintf("the record at offset %d is not a delayed one", ticket))
 	case err != nil:
 		return fmt.Errorf("looking up ticket %d: %w", ticket, err)
+	case s.undecided(ticket):
+		p.undecided = append(p.undecided, ticket)
+		p.miss(it, fmt.Sprintf("the record at offset %d belongs to %s", ticket, openTransaction))
 	case (spilled || ticket >= s.nearFloor()) && s.Contains(e):
 		p.hit(it, e)
 	default:
@@ -215,6 +220,11 @@ func (s *Schedule) Admit(p *Plan) error {
 	}
 	for _, e := range p.targets {
 		if !s.contains(e) {
+			return ErrChanged
+		}
+	}
+	for _, ticket := range p.undecided {
+		if !s.open.holds(ticket) {
 			return ErrChanged
 		}
 	}

@@ -206,6 +206,85 @@ func TestCancelAfterDeliveryNamesItsOffset(t *testing.T) {
 	})
 }
 
+func TestCancelOfARecordInATransactionIsAnsweredTruly(t *testing.T) {
+	p := newPartition(testRules(t, nil))
+	produce := func(producer int64) (ticket int64) {
+		t.Helper()
+		ticket, err := p.produceIn(producer, with("a", HeaderDelay, "1h"), with("b", HeaderDelay, "1h"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ticket
+	}
+	decide := func(producer int64, commit bool) {
+		t.Helper()
+		if err := p.decide(producer, commit); err != nil {
+			t.Fatal(err)
+		}
+	}
+	refused := func(ticket int64, want string) {
+		t.Helper()
+		_, err := p.send(cancelOf(ticket))
+		checkRefused(t, err, 0, want)
+		if _, err := p.schedule.Find(t.Context(), p, ticket); !errors.Is(err, ErrNotPending) || !strings.Contains(err.Error(), want) {
+			t.Errorf("found ticket %d: %v, want %s", ticket, err, want)
+		}
+	}
+	committed, aborted := produce(1), produce(2)
+	for _, ticket := range []int64{committed, committed + 1, aborted, aborted + 1} {
+		refused(ticket, fmt.Sprintf("the record at offset %d belongs to a transaction that is still open", ticket))
+	}
+	decide(2, false)
+	marker := p.end - 1
+	produce(2) // another transaction of the same producer
+	decide(2, true)
+	for _, ticket := range []int64{aborted, aborted + 1} {
+		refused(ticket, fmt.Sprintf("the record at offset %d was aborted with its transaction at offset %d", ticket, marker))
+	}
+	decide(1, true)
+	p.mustSend(t, cancelOf(committed+1))
+	refused(committed+1, fmt.Sprintf("was cancelled at offset %d", p.end-1))
+	if f, err := p.schedule.Find(t.Context(), p, committed); err != nil || string(f.Record.Value) != "a" {
+		t.Errorf("found %+v, %v", f, err)
+	}
+}
+
+func TestCancelThatMeetsTheCommitOfItsRecordIsDecidedAgain(t *testing.T) {
+	for _, strict := range []string{"true", "false"} {
+		p := newPartition(testRules(t, nil))
+		ticket, err := p.produceIn(1, with("a", HeaderDelay, "1h"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := batchOf(record.None, p.now(), with("", HeaderCancel, strconv.FormatInt(ticket, 10), HeaderCancelStrict, strict))
+		sp := p.rules.Splitter(b, p.now().UnixMilli())
+		defer sp.Release()
+		if _, err := record.Check(b, record.CheckOptions{Now: p.now().UnixMilli(), BeforeMax: 1 << 62, AfterMax: 1 << 62}, nil, sp.Visit()); err != nil {
+			t.Fatal(err)
+		}
+		plan, err := sp.Plan(b)
+		if err == nil {
+			err = plan.Prepare(t.Context(), p.schedule, p)
+		}
+		if err == nil {
+			err = p.decide(1, true)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.append(plan); !errors.Is(err, ErrChanged) {
+			t.Errorf("strict %s: %v, want %v", strict, err, ErrChanged)
+		}
+		if err := plan.Prepare(t.Context(), p.schedule, p); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.append(plan); err != nil {
+			t.Errorf("strict %s: %v", strict, err)
+		}
+		p.checkPending(t)
+	}
+}
+
 func TestSourceWithNothingPendingHasNoNextDue(t *testing.T) {
 	p := newPartition(testRules(t, nil))
 	p.mustSend(t, with("a", HeaderDelay, "1h"))

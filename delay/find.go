@@ -40,6 +40,8 @@ func (s *Schedule) Find(ctx context.Context, src Source, ticket int64) (Found, e
 		return Found{}, fmt.Errorf("%w: the record at offset %d is not a delayed one", ErrNotPending, ticket)
 	case err != nil:
 		return Found{}, err
+	case s.undecided(ticket):
+		return Found{}, fmt.Errorf("%w: the record at offset %d belongs to %s", ErrNotPending, ticket, openTransaction)
 	case (spilled || ticket >= s.nearFloor()) && s.Contains(f.Entry):
 		f.InFlight = s.inFlight(f.Entry)
 		return f, nil

@@ -309,39 +309,27 @@ func (h *history) scheduleSome() {
 
 // scheduleTransactional produces delayed records in a transaction of one of a few producers.
 func (h *history) scheduleTransactional() {
-	var w record.Builder
-	w.Reset(record.Transactional, h.clock)
-	w.SetProducer(rapid.Int64Range(1, 3).Draw(h.t, "producer"), 0, 0)
+	producer := rapid.Int64Range(1, producers).Draw(h.t, "producer")
+	var rs []record.Record
 	for i := range rapid.IntRange(1, 5).Draw(h.t, "records") {
 		value := fmt.Sprintf("%d-%d", h.end, i)
-		r := with(value, "user", value, HeaderDelay, strconv.Itoa(rapid.IntRange(1, 400).Draw(h.t, "delay")))
-		w.Add(int32(i), h.clock, r.Key, r.Value, r.Headers...)
+		rs = append(rs, with(value, "user", value, HeaderDelay, strconv.Itoa(rapid.IntRange(1, 400).Draw(h.t, "delay"))))
 	}
-	b, err := w.Finish()
-	if err == nil {
-		_, err = h.produce(b)
-	}
-	if err != nil {
+	if _, err := h.produceIn(producer, rs...); err != nil {
 		h.t.Fatalf("produce in a transaction: %v", err)
 	}
 }
 
+// producers is how many have transactions.
+const producers = 3
+
 // endTransaction appends a marker.
-func (h *history) endTransaction() { h.endTransactionOf(rapid.Int64Range(1, 3).Draw(h.t, "producer")) }
+func (h *history) endTransaction() {
+	h.endTransactionOf(rapid.Int64Range(1, producers).Draw(h.t, "producer"))
+}
 
 func (h *history) endTransactionOf(producer int64) {
-	var w record.Builder
-	w.Reset(record.Transactional|record.Control, h.clock)
-	w.SetProducer(producer, 0, -1)
-	w.Add(0, h.clock, []byte{0, 0, 0, byte(rapid.IntRange(0, 1).Draw(h.t, "commit"))}, nil)
-	b, err := w.Finish()
-	if err == nil {
-		err = h.store(h.end, b)
-	}
-	if err == nil {
-		err = h.schedule.Apply(h.batches[len(h.batches)-1])
-	}
-	if err != nil {
+	if err := h.decide(producer, rapid.Bool().Draw(h.t, "commit")); err != nil {
 		h.t.Fatalf("end a transaction: %v", err)
 	}
 }
@@ -557,7 +545,7 @@ func (h *history) finish() {
 	if rapid.Bool().Draw(h.t, "restart") {
 		h.crash()
 	}
-	for producer := range int64(3) {
+	for producer := range int64(producers) {
 		h.endTransactionOf(producer + 1)
 	}
 	// All is due, and what had to rest may go on.

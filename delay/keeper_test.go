@@ -291,15 +291,7 @@ func TestGateClosesBeforeAFooterIsCommitted(t *testing.T) {
 func TestTransactionsThatAreNotOverAreNotSpilled(t *testing.T) {
 	p := newSpilling(t)
 	p.mustSend(t, with("a", HeaderDelay, "1h"))
-	var w record.Builder
-	w.Reset(record.Transactional, p.now().UnixMilli())
-	w.SetProducer(7, 0, 0)
-	w.Add(0, p.now().UnixMilli(), nil, []byte("b"), record.Header{Key: HeaderDelay, Value: []byte("1h")})
-	b, err := w.Finish()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := p.produce(b); err != nil {
+	if _, err := p.produceIn(7, with("b", HeaderDelay, "1h")); err != nil {
 		t.Fatal(err)
 	}
 	p.mustSend(t, with("c", HeaderDelay, "1h"))

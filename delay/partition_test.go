@@ -59,6 +59,46 @@ func (p *partition) produce(b record.Batch) (int64, error) {
 	}
 }
 
+// produceIn produces in a producer's transaction.
+func (p *partition) produceIn(producer int64, rs ...record.Record) (int64, error) {
+	now := p.now().UnixMilli()
+	var w record.Builder
+	w.Reset(record.Transactional, now)
+	w.SetProducer(producer, 0, 0)
+	for i, r := range rs {
+		w.Add(int32(i), now, r.Key, r.Value, r.Headers...)
+	}
+	b, err := w.Finish()
+	if err != nil {
+		return 0, err
+	}
+	return p.produce(b)
+}
+
+// decide appends the end of a producer's transaction.
+func (p *partition) decide(producer int64, commit bool) error {
+	key := []byte{0, 0, 0, 0}
+	if commit {
+		key[3] = 1
+	}
+	now := p.now().UnixMilli()
+	var w record.Builder
+	w.Reset(record.Transactional|record.Control, now)
+	w.SetProducer(producer, 0, -1)
+	w.Add(0, now, key, nil)
+	b, err := w.Finish()
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := p.store(p.end, b); err != nil {
+		return err
+	}
+	defer p.commit()
+	return p.schedule.Apply(p.batches[len(p.batches)-1])
+}
+
 func (p *partition) append(plan *Plan) (int64, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

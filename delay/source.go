@@ -74,11 +74,14 @@ var errEnough = errors.New("found what was looked for")
 // record and right behind its due time.
 const endingBytes = 8 << 20
 
+// openTransaction is why nothing can be said yet of a record.
+const openTransaction = "a transaction that is still open"
+
 // ending says in words how a schedule that is not pending any more ended, as far as it can be found with little effort.
 func ending(ctx context.Context, src Source, e Entry, end int64) (string, error) {
-	how, err := endingFrom(ctx, src, e, e.Ticket+1, end)
-	if how != "" || err != nil {
-		return how, err
+	x := endSearch{ticket: e.Ticket}
+	if err := x.scan(ctx, src, e.Ticket, end); x.how != "" || err != nil {
+		return x.how, err
 	}
 	// A delivery is visible, and stamped at or after it was due.
 	from, ok, err := src.OffsetForTimestamp(ctx, e.Due)
@@ -86,16 +89,30 @@ func ending(ctx context.Context, src Source, e Entry, end int64) (string, error)
 		return "", err
 	}
 	if ok && from > e.Ticket {
-		if how, err = endingFrom(ctx, src, e, from, end); how != "" || err != nil {
-			return how, err
+		if err := x.scan(ctx, src, from, end); x.how != "" || err != nil {
+			return x.how, err
 		}
+	}
+	if x.staged {
+		return "already delivered or cancelled, or aborted with its transaction", nil
 	}
 	return "already delivered or cancelled", nil
 }
 
-func endingFrom(ctx context.Context, src Source, e Entry, from, end int64) (how string, err error) {
+// endSearch looks for how a ticket ended.
+type endSearch struct {
+	ticket int64
+	// staged says that the ticket belongs to a transaction of a producer, and no end of it was seen.
+	staged     bool
+	producerID int64
+	// how it ended, "" until that is found.
+	how string
+}
+
+// scan looks through a part of the log.
+func (x *endSearch) scan(ctx context.Context, src Source, from, end int64) error {
 	budget := endingBytes
-	err = src.Scan(ctx, from, end, func(b record.Batch) error {
+	err := src.Scan(ctx, from, end, func(b record.Batch) error {
 		if budget -= len(b); budget < 0 {
 			return errEnough
 		}
@@ -104,9 +121,8 @@ func endingFrom(ctx context.Context, src Source, e Entry, from, end int64) (how 
 			return err
 		}
 		defer giveOps(c.ops)
-		for _, o := range c.ops {
-			if o.kind.finishes() && o.entry.Ticket == e.Ticket {
-				how = fmt.Sprintf("%s at offset %d", o.kind, o.at)
+		for i := range c.ops {
+			if x.look(&c.ops[i]); x.how != "" {
 				return errEnough
 			}
 		}
@@ -115,5 +131,19 @@ func endingFrom(ctx context.Context, src Source, e Entry, from, end int64) (how 
 	if errors.Is(err, errEnough) || errors.Is(err, ErrGone) {
 		err = nil
 	}
-	return how, err
+	return err
+}
+
+func (x *endSearch) look(o *op) {
+	ends := x.staged && o.producerID == x.producerID
+	switch {
+	case o.kind == opStage && o.entry.Ticket == x.ticket:
+		x.staged, x.producerID = true, o.producerID
+	case o.kind == opCommit && ends:
+		x.staged = false
+	case o.kind == opAbort && ends:
+		x.how = fmt.Sprintf("%s with its transaction at offset %d", o.kind, o.at)
+	case o.kind.finishes() && o.entry.Ticket == x.ticket:
+		x.how = fmt.Sprintf("%s at offset %d", o.kind, o.at)
+	}
 }

@@ -1,9 +1,11 @@
 package delay
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"math"
+	"slices"
 
 	"github.com/morrowmq/morrow/log/record"
 )
@@ -65,6 +67,24 @@ func (t *transactions) floor() int64 {
 		floor = min(floor, e.entries[0].Ticket)
 	}
 	return floor
+}
+
+// holds reports whether a ticket was scheduled in a transaction that is not over.
+func (t *transactions) holds(ticket int64) bool {
+	for _, entries := range t.staged {
+		if _, ok := slices.BinarySearchFunc(entries, ticket, func(e Entry, ticket int64) int { return cmp.Compare(e.Ticket, ticket) }); ok {
+			return true
+		}
+	}
+	return false
+}
+
+// undecided reports whether a ticket belongs to a transaction that is not over. It is to be asked before Contains: what is neither then
+// has ended.
+func (s *Schedule) undecided(ticket int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.open.holds(ticket)
 }
 
 // releasing reports whether ended transactions wait to be moved.
