@@ -1,6 +1,7 @@
 package delay
 
 import (
+	"math"
 	"slices"
 	"sort"
 )
@@ -16,8 +17,10 @@ type journalCopy struct {
 	// floor and folded are those of the record; runs says that it names any.
 	floor, folded int64
 	runs          bool
-	// needs are the runs it names, and the records themselves.
+	// needs are the record, with those before it that it builds on, and the runs it names.
 	needs []Range
+	// dropped says that some of the records were dropped from the journal before it was known that the copy has them. Perhaps it never will.
+	dropped bool
 }
 
 // copyOf describes a copy that ends behind a progress record, which together with those before it takes a range of the journal.
@@ -33,18 +36,35 @@ func copyOf(p *progress, at Range) journalCopy {
 func (s *Schedule) Copied(end int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.copied = end; end == math.MaxInt64 { // there is no copy; one that is begun has nothing
+		s.copied = 0
+	}
 	if copies := s.copiesFrom(end); copies != nil {
 		s.copies = copies
 	}
 }
 
-// copiesFrom lists what a copy of the journal that has come up to end can do, now and as it goes on; nil if that is not known.
+// copiesFrom lists what a copy of the journal that has come up to end can do, now and as it goes on, and before that what it can do if it lacks what
+// was dropped; nil if that is not known.
 func (s *Schedule) copiesFrom(end int64) []journalCopy {
-	i := sort.Search(len(s.copies), func(i int) bool { return s.copies[i].end > end })
-	if i == 0 {
+	i := sort.Search(len(s.copies), func(i int) bool { return s.copies[i].end > end }) - 1
+	for i >= 0 && s.copies[i].dropped {
+		i--
+	}
+	if i < 0 {
 		return nil
 	}
-	return s.copies[i-1:]
+	return s.copies[i:]
+}
+
+// dropping says that a range is about to be dropped from the journal: a copy that has not come up to it will have a hole there.
+func (s *Schedule) dropping(r Range) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range s.copies {
+		c := &s.copies[i]
+		c.dropped = c.dropped || c.end > s.copied && len(c.needs) > 0 && r.overlaps(c.needs[0])
+	}
 }
 
 // CopyGate is what [Schedule.Gate] is for a copy of the partition's log that goes with a copy of the journal up to end: with what lies

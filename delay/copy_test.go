@@ -2,6 +2,7 @@ package delay
 
 import (
 	"errors"
+	"math"
 	"slices"
 	"sort"
 	"testing"
@@ -79,6 +80,69 @@ func (h *history) checkCopy() {
 	restored.journal = &memoryJournal{segments: slices.Clone(h.copied.journal), end: h.copied.end, committed: h.copied.end}
 	restored.recover()
 	restored.check()
+}
+
+func TestCopyLacksTheProgressThatWasDroppedBeforeItCameUp(t *testing.T) {
+	for _, told := range []bool{false, true} {
+		p := newSpilling(t)
+		if err := p.keeper.Progress(t.Context(), 0); err != nil {
+			t.Fatal(err)
+		}
+		first := Range{0, p.journal.end}
+		if told {
+			p.schedule.Copied(first.To)
+		}
+		p.scheduleAll(t, record.None, time.Hour, 2*time.Hour)
+		p.spill(t, 1)
+		named := p.journal.end // by a progress record that nothing but the run is before
+		if err := p.keeper.Tidy(t.Context(), 0); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.journal.BatchAt(t.Context(), named-1, nil); !errors.Is(err, ErrGone) {
+			t.Fatalf("the progress record at %d is still there: %v", named-1, err)
+		}
+		// The copy has the run now, and nothing that names it: ticket 0 is known from the log only.
+		if gate := p.schedule.CopyGate(named); gate != 0 {
+			t.Errorf("told %t: the copy of the log may begin at %d", told, gate)
+		}
+		if needs, all := p.schedule.CopyNeeds(named); !all && !slices.ContainsFunc(needs, first.overlaps) {
+			t.Errorf("told %t: the only progress that the copy has may be deleted, it needs %v", told, needs)
+		}
+		p.schedule.Copied(named)
+		if gate := p.schedule.CopyGate(named); gate != 0 {
+			t.Errorf("told %t: the copy of the log may begin at %d", told, gate)
+		}
+		if gate := p.schedule.CopyGate(p.journal.end); gate != 1 {
+			t.Errorf("told %t: the copy of the log may begin at %d when progress has come up", told, gate)
+		}
+	}
+}
+
+func TestCopyThatIsBegunAnewLacksTheProgressThatWasDropped(t *testing.T) {
+	p := newSpilling(t)
+	p.schedule.Copied(math.MaxInt64) // there is none
+	p.scheduleAll(t, record.None, time.Hour, 2*time.Hour)
+	p.spill(t, 1)
+	named := p.journal.end
+	p.schedule.Copied(math.MaxInt64)
+	p.mustSend(t, cancelOf(0))
+	for range 2 {
+		if err := p.keeper.Progress(t.Context(), 0); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.keeper.Tidy(t.Context(), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := p.journal.BatchAt(t.Context(), named-1, nil); !errors.Is(err, ErrGone) {
+		t.Fatalf("the progress record at %d is still there: %v", named-1, err)
+	}
+	if gate := p.schedule.CopyGate(named); gate != 0 {
+		t.Errorf("the copy of the log may begin at %d", gate)
+	}
+	if gate := p.schedule.CopyGate(math.MaxInt64); gate != 1 {
+		t.Errorf("without a copy the log may begin at %d", gate)
+	}
 }
 
 // TestTidyDropsAFooterThatNobodyWaitedFor together with its run: what comes up to a copy later names only what is there.

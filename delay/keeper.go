@@ -227,6 +227,7 @@ func (k *Keeper) Tidy(ctx context.Context, logStart int64) error {
 	}
 	var errs []error
 	for _, d := range slices.Backward(drops) {
+		k.schedule.dropping(d)
 		if err := k.c.Journal.Drop(ctx, d); err != nil {
 			errs = append(errs, fmt.Errorf("drop [%d, %d) of the schedule log: %w", d.From, d.To, err))
 		}

@@ -31,6 +31,8 @@ type Schedule struct {
 	namesRuns bool
 	// copies is what copies of the journal can do, one for each progress record that one may end behind, in order.
 	copies []journalCopy
+	// copied is the end of what the copy is known to have.
+	copied int64
 	// journal is where the runs are, nil without any.
 	journal Journal
 	// rewrite is the run being written, nil mostly.
