@@ -89,7 +89,7 @@ func (l *Log) Compact(ctx context.Context, now time.Time, c Compaction) (Compact
 	l.set.metrics.compacted(&done)
 	switch {
 	case err == nil:
-		return done, l.storeCleaned(cleaned{clean: done.Clean, seen: done.To, gate: c.Gate, at: now.UnixMilli()})
+		return done, l.storeCleaned(cleaned{clean: done.Clean, seen: done.To, gate: c.Gate, at: now.UnixMilli()}, done.To == plan.To)
 	case l.Failure() != nil:
 		return done, l.Failure()
 	case errors.Is(err, ErrNoSpace):
@@ -118,8 +118,7 @@ func (l *Log) compact(ctx context.Context, now time.Time, plan compact.Plan, c C
 		return c.Pace(ctx, bytes)
 	}
 	job.Fits = l.draftFits
-	rules, read, err := l.rules(&job, plan, now, c)
-	done.Read = read
+	rules, err := l.rules(&job, plan, now, c, &done)
 	if err != nil {
 		return done, err
 	}
@@ -131,6 +130,7 @@ func (l *Log) compact(ctx context.Context, now time.Time, plan compact.Plan, c C
 	lineage := l.lineage
 	l.mu.Unlock()
 	job.Swap = func(draft *segment.Draft, old []*segment.Segment) error { return l.swap(lineage, draft, old) }
+	read := done.Read
 	done.Result, err = job.Rewrite(rules)
 	done.Read += read
 	l.mu.Lock()
@@ -141,8 +141,8 @@ func (l *Log) compact(ctx context.Context, now time.Time, plan compact.Plan, c C
 	return done, err
 }
 
-// rules reads the dirty part, and finds out what else decides about records. It returns how many bytes it has read for the keys.
-func (l *Log) rules(job *compact.Job, plan compact.Plan, now time.Time, c Compaction) (r compact.Rules, read int64, err error) {
+// rules reads the dirty part, and finds out what else decides about records. It notes in done from where on it has read, and how much.
+func (l *Log) rules(job *compact.Job, plan compact.Plan, now time.Time, c Compaction, done *Compacted) (r compact.Rules, err error) {
 	cfg := l.config.Load()
 	r = compact.Rules{Now: now.UnixMilli(), DeleteRetentionMs: cfg.DeleteRetentionMs, Gate: c.Gate}
 	last := job.Segments[len(job.Segments)-1]
@@ -151,25 +151,48 @@ func (l *Log) rules(job *compact.Job, plan compact.Plan, now time.Time, c Compac
 	segments := l.segments
 	l.mu.Unlock()
 	if err = l.aborted(&txns, segments, job.Segments[0].Base(), last.End()); err != nil {
-		return r, 0, err
+		return r, err
 	}
 	r.Aborted = txns.Aborted
-	r.Keys = compact.NewKeys(c.MapBytes, plan.To-plan.From)
-	if r.End, read, err = job.Fill(r.Keys, plan.From, plan.To, r.Aborted); err != nil {
-		return r, read, err
+	if err = l.fill(job, plan, c, &r, done); err != nil {
+		return r, err
 	}
 	r.LastVisible = segment.None
 	if l.Offsets().LastStable <= r.End { // else there is a later one
 		if r.LastVisible, err = job.LastVisible(r.End); err != nil {
-			return r, read, err
+			return r, err
 		}
 	}
 	producers, err := l.replay(segments, last.End(), last.End(), 0, nil)
 	if err != nil {
-		return r, read, err
+		return r, err
 	}
 	r.Needed = func(b record.Batch) bool { return producers.Needs(b) && l.remembers(b.ProducerID()) }
-	return r, read, nil
+	return r, nil
+}
+
+// fill reads the keys of the dirty part, as many as there is room for. It begins where a delivery had to stay. If that still must, and there is no room for
+// the keys that were seen behind it, it begins above these, as it would never get any further: they supersede nothing that could go.
+func (l *Log) fill(job *compact.Job, plan compact.Plan, c Compaction, r *compact.Rules, done *Compacted) error {
+	keys := func(from int64) (err error) {
+		var read int64
+		r.Keys = compact.NewKeys(c.MapBytes, plan.To-from)
+		r.End, read, err = job.Fill(r.Keys, from, plan.To, r.Aborted)
+		done.From, done.Read = from, done.Read+read
+		return err
+	}
+	if err := keys(plan.From); err != nil {
+		return err
+	}
+	seen, _ := l.Cleaned()
+	if plan.From >= seen || r.End > seen || r.End == plan.To {
+		return nil
+	}
+	pinned, err := job.Pinned(plan.From, c.Gate)
+	if err != nil || !pinned {
+		return err
+	}
+	return keys(min(seen, plan.To))
 }
 
 // remembers reports whether a producer is known at the moment.
@@ -205,12 +228,15 @@ func (l *Log) settleBelow(end int64) error {
 	return nil
 }
 
-// storeCleaned notes how far the log was cleaned.
-func (l *Log) storeCleaned(c cleaned) error {
+// storeCleaned notes how far the log was cleaned. Unless that was all there was to clean, what was seen above it, and judged by an earlier gate, stays so.
+func (l *Log) storeCleaned(c cleaned, all bool) error {
 	l.cutMu.Lock() // no truncation meanwhile
 	defer l.cutMu.Unlock()
 	l.mu.Lock()
 	c.clean, c.seen = min(c.clean, l.end), min(c.seen, l.end)
+	if !all && c.seen < l.cleaned.seen {
+		c.seen, c.gate = l.cleaned.seen, l.cleaned.gate
+	}
 	l.cleaned = c
 	l.mu.Unlock()
 	if err := vfs.WriteFile(l.set.fsys, l.path(cleanedName), c.encode()); err != nil {

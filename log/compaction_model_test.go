@@ -104,7 +104,7 @@ func drawPiece(t *rapid.T, a record.Attributes, id int64, epoch int16, seq int32
 			value = fmt.Appendf(value, "%d", rapid.Uint8().Draw(t, "value"))
 		}
 		var key []byte
-		if i := rapid.IntRange(0, 8).Draw(t, "key"); i > 0 {
+		if i := rapid.IntRange(0, 24).Draw(t, "key"); i > 0 {
 			key = []byte{byte('a' + i)}
 		}
 		w.Add(int32(k), ts+int64(k), key, value, record.Header{Key: "h", Value: []byte{byte(k)}})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -426,4 +427,50 @@ func TestFormatOfCleaned(t *testing.T) {
 		}
 		b[i] ^= 1
 	}
+}
+
+// TestCompactionGetsPastADeliveryThatStays with room for 14 keys, and more than that behind a delivery that must stay: each pass goes on where the last one
+// ended, as long as there is something dirty, and once the delivery may go it does, though its successor was seen long ago.
+func TestCompactionGetsPastADeliveryThatStays(t *testing.T) {
+	s := openSet(t, vfs.NewMem(), "data")
+	l := compactable(t, s)
+	fill(t, s, l, keyed(record.Delivery, "a=1"), keyed(0, "b=1"))
+	const keys = 50
+	letter := func(i int) string { return string(rune('@' + i)) }
+	want := []string{"0:a=1"}
+	for round := range 2 {
+		for i := range keys {
+			fill(t, s, l, keyed(0, fmt.Sprintf("%s=%d", letter(i), round)))
+		}
+	}
+	check(t, l.Roll())
+	pass := func(gate int64) bool {
+		plan := l.CompactionPlan(now, gate)
+		if plan.DirtyBytes == 0 {
+			return false
+		}
+		seen, _ := l.Cleaned()
+		clean := l.cleaned.clean
+		_, err := l.Compact(t.Context(), now, Compaction{Gate: gate})
+		check(t, err)
+		after, _ := l.Cleaned()
+		if after < seen || after == seen && l.cleaned.clean <= clean {
+			t.Fatalf("a pass over [%d, %d) has brought it from %d, %d to %d, %d", plan.From, plan.To, clean, seen, l.cleaned.clean, after)
+		}
+		return true
+	}
+	for pass(0) {
+	}
+	for i := range keys {
+		want = append(want, fmt.Sprintf("%d:%s=1", 2+keys+i, letter(i)))
+	}
+	equal(t, scanned(t, l), want)
+	fill(t, s, l, keyed(0, "b=2"))
+	check(t, l.Roll())
+	for pass(forever) {
+	}
+	want = append(want[1:], "102:b=2")
+	want = slices.DeleteFunc(want, func(r string) bool { return strings.HasSuffix(r, ":b=1") })
+	equal(t, scanned(t, l), want)
+	check(t, s.Close())
 }

@@ -76,6 +76,26 @@ func (j *Job) Fill(k *Keys, from, to int64, abortedTxns []segment.AbortedTxn) (e
 	return end, read, nil
 }
 
+// Pinned reports whether the first batch that ends above an offset is a delivery that must stay.
+func (j *Job) Pinned(at, gate int64) (pinned bool, err error) {
+	for _, s := range j.Segments {
+		if s.End() <= at {
+			continue
+		}
+		err := s.Scan(at, math.MaxInt64, func(b record.Batch, _ int64) error {
+			pinned = b.Delivery() && b.EndOffset() > gate
+			return errStop
+		})
+		if err != nil && !errors.Is(err, errStop) {
+			return false, inSegment(s, err)
+		}
+		if err != nil {
+			return pinned, nil
+		}
+	}
+	return false, nil
+}
+
 // orCorrupt says where a batch lies that is whole but cannot be understood.
 func orCorrupt(err error, pos int64) error {
 	if errors.Is(err, record.ErrInvalid) || errors.Is(err, record.ErrTooLarge) || errors.Is(err, record.ErrCodec) {
