@@ -1,9 +1,12 @@
 package share
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -20,6 +23,25 @@ type running struct {
 	journal *coordtest.Journal
 	letters *letters
 	trimmed int64
+	logged  logged
+}
+
+// logged is what was logged.
+type logged struct {
+	mu  sync.Mutex
+	buf bytes.Buffer // guarded by mu
+}
+
+func (l *logged) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(b)
+}
+
+func (l *logged) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
 }
 
 func runCoordinator(t *testing.T, test func(t *testing.T, r *running)) {
@@ -30,7 +52,7 @@ func runCoordinator(t *testing.T, test func(t *testing.T, r *running)) {
 		}
 		r.Coordinator = New(Options{
 			Config: func(string) Config { return r.cfg }, CommitTimeout: func() time.Duration { return time.Second }, Shards: 1,
-			Letters: r.letters, Logger: slog.New(slog.DiscardHandler),
+			Letters: r.letters, Logger: slog.New(slog.NewTextHandler(&r.logged, nil)),
 		})
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
@@ -90,6 +112,29 @@ func TestRecordsStayUntilTheirLettersAreWritten(t *testing.T) {
 		if dead := r.letters.written(); len(dead) != 2 || dead[0] != (Dead{0, 1, true}) || dead[2] != (Dead{2, 1, true}) {
 			t.Errorf("written: %+v", dead)
 		}
+	})
+}
+
+// A disk that is full for an hour is told at once, and seldom afterwards; another failure is told at once again. Nothing is wrong with the broker.
+func TestFailureOfLettersIsToldSeldom(t *testing.T) {
+	runCoordinator(t, func(t *testing.T, r *running) {
+		warned := func(what string, want int) {
+			t.Helper()
+			synctest.Wait()
+			if text := r.logged.String(); strings.Count(text, "level=WARN") != want || strings.Contains(text, "level=ERROR") {
+				t.Errorf("%s: logged, with %d warnings expected:\n%s", what, want, text)
+			}
+		}
+		r.letters.refuse(errors.New("disk full"))
+		r.hold("a", 1)
+		r.ack("a", Ack{0, 1, []int8{AckReject}})
+		time.Sleep(5 * time.Minute)
+		warned("after some tries", 1)
+		time.Sleep(time.Hour)
+		warned("after an hour", 7)
+		r.letters.refuse(errors.New("no such topic"))
+		time.Sleep(2 * maxBurialPause)
+		warned("of something else", 8)
 	})
 }
 

@@ -30,6 +30,7 @@ const (
 	burialTimeout  = 30 * time.Second // of one call of it
 	minBurialPause = time.Second      // after a failure; doubles up to
 	maxBurialPause = time.Minute
+	burialReminder = 10 * time.Minute // between warnings of one failure that lasts
 )
 
 // graveyard is what the goroutine that buries remembers of failures.
@@ -39,8 +40,19 @@ type graveyard struct {
 }
 
 type burialPause struct {
-	after time.Duration
-	until time.Time
+	after  time.Duration
+	until  time.Time
+	cause  string    // as it was last told
+	toldAt time.Time // zero: not yet
+}
+
+// tell reports whether a failure is worth a line: it is another one, or was told long ago.
+func (p *burialPause) tell(err error, now time.Time) bool {
+	if !p.toldAt.IsZero() && err.Error() == p.cause && now.Sub(p.toldAt) < burialReminder {
+		return false
+	}
+	p.cause, p.toldAt = err.Error(), now
+	return true
 }
 
 // burial is a share-partition with records for the dead-letter topic.
@@ -124,10 +136,15 @@ func (c *Coordinator) buryOne(ctx context.Context, g *graveyard, b burial) (ok b
 	}
 	p := g.pauses[b.key]
 	p.after = min(max(2*p.after, minBurialPause), maxBurialPause)
-	p.until = c.opts.Now().Add(p.after)
+	now := c.opts.Now()
+	p.until = now.Add(p.after)
+	tell := p.tell(err, now)
 	g.pauses[b.key] = p
 	c.note(b.key, err)
-	c.opts.Logger.Error("records not written to the dead-letter topic, will try again", "group", b.key.Group, "topic", b.topic,
+	if !tell {
+		return false
+	}
+	c.opts.Logger.Warn("records not written to the dead-letter topic, will try again", "group", b.key.Group, "topic", b.topic,
 		"partition", b.key.Partition, "records", len(b.dead), "in", p.after, "err", err)
 	return false
 }
