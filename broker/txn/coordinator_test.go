@@ -337,18 +337,48 @@ func TestAddPartitionsToTxn(t *testing.T) {
 		if got, want := codes(2, p.epoch+1, a), "a/0 PRODUCER_FENCED, a/1 PRODUCER_FENCED"; got != want {
 			t.Errorf("got %s, expected %s", got, want)
 		}
-		// Brokers verify many transactions at once.
+	})
+}
+
+// Brokers verify many transactions at once. Each partition has its own answer.
+func TestVerifyOnlyAnswersForEachPartition(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t)
+		defer r.stop()
+		p := r.producer("t")
+		r.add("t", p, 0, 0, 1)
+		transaction := func(epoch int16, topics ...kmsg.AddPartitionsToTxnRequestTransactionTopic) kmsg.AddPartitionsToTxnRequestTransaction {
+			one := kmsg.NewAddPartitionsToTxnRequestTransaction()
+			one.TransactionalID, one.ProducerID, one.ProducerEpoch, one.VerifyOnly, one.Topics = "t", p.id, epoch, true, topics
+			return one
+		}
+		a := func(numbers ...int32) kmsg.AddPartitionsToTxnRequestTransactionTopic {
+			return kmsg.AddPartitionsToTxnRequestTransactionTopic{Topic: "a", Partitions: numbers}
+		}
+		b := kmsg.AddPartitionsToTxnRequestTransactionTopic{Topic: "b", Partitions: []int32{1}}
 		req := kmsg.NewPtrAddPartitionsToTxnRequest()
 		req.Version = 5
-		for _, n := range []int32{1, 2} {
-			one := kmsg.NewAddPartitionsToTxnRequestTransaction()
-			one.TransactionalID, one.ProducerID, one.ProducerEpoch, one.VerifyOnly = "t", p.id, p.epoch, true
-			one.Topics = []kmsg.AddPartitionsToTxnRequestTransactionTopic{{Topic: "a", Partitions: []int32{n}}}
-			req.Transactions = append(req.Transactions, one)
+		req.Transactions = []kmsg.AddPartitionsToTxnRequestTransaction{
+			transaction(p.epoch, a(0, 2, 1), b), transaction(p.epoch+1, a(0, 2)), transaction(p.epoch, a(0, 2, 9)),
 		}
-		resp := r.AddPartitionsToTxn(t.Context(), req)
-		r.want("verify a/1", resp.Transactions[0].Topics[0].Partitions[0].ErrorCode, nil)
-		r.want("verify a/2", resp.Transactions[1].Topics[0].Partitions[0].ErrorCode, kerr.TransactionAbortable)
+		var got []string
+		for _, rt := range r.AddPartitionsToTxn(t.Context(), req).Transactions {
+			var codes []string
+			for _, t := range rt.Topics {
+				for _, p := range t.Partitions {
+					codes = append(codes, fmt.Sprintf("%s/%d %s", t.Topic, p.Partition, codeName(p.ErrorCode)))
+				}
+			}
+			got = append(got, strings.Join(codes, ", "))
+		}
+		want := []string{
+			"a/0 ok, a/2 TRANSACTION_ABORTABLE, a/1 ok, b/1 TRANSACTION_ABORTABLE",
+			"a/0 PRODUCER_FENCED, a/2 PRODUCER_FENCED",
+			"a/0 OPERATION_NOT_ATTEMPTED, a/2 OPERATION_NOT_ATTEMPTED, a/9 UNKNOWN_TOPIC_OR_PARTITION",
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("got\n%s\nexpected\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
 	})
 }
 

@@ -3,6 +3,7 @@ package txn
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -65,28 +66,37 @@ func (m *machine) add(tx *coord.Tx, claim Claim, partitions []Partition, version
 }
 
 // Verify makes sure that partitions are part of an open transaction (KIP-890, for clients that name them
-// beforehand). Errors are those of Add, and TRANSACTION_ABORTABLE if they are not.
+// beforehand). Errors are those of Add, and TRANSACTION_ABORTABLE if any is not.
 func (c *Coordinator) Verify(ctx context.Context, claim Claim, partitions []Partition) error {
-	if !c.cfg().VerifyPartition {
-		return nil
+	outside, err := c.outside(ctx, claim, partitions)
+	if err == nil && len(outside) > 0 {
+		return kerr.TransactionAbortable
 	}
-	_, err := settled(ctx, c, claim.TransactionalID, func(m *machine, _ *coord.Tx) (struct{}, error) {
-		return struct{}{}, m.verify(claim, partitions)
-	})
-	return toKafka(err)
+	return err
 }
 
-func (m *machine) verify(claim Claim, partitions []Partition) error {
+// outside returns those of some partitions that are not part of an open transaction: none if that is not verified. Errors are those of Add.
+func (c *Coordinator) outside(ctx context.Context, claim Claim, partitions []Partition) ([]Partition, error) {
+	if !c.cfg().VerifyPartition {
+		return nil, nil
+	}
+	outside, err := settled(ctx, c, claim.TransactionalID, func(m *machine, _ *coord.Tx) ([]Partition, error) {
+		return m.outside(claim, partitions)
+	})
+	return outside, toKafka(err)
+}
+
+func (m *machine) outside(claim Claim, partitions []Partition) (outside []Partition, err error) {
 	t, err := m.find(claim)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, p := range partitions {
 		if t.state != ongoing || !t.holds(p) {
-			return kerr.TransactionAbortable
+			outside = append(outside, p)
 		}
 	}
-	return nil
+	return outside, nil
 }
 
 // answer is what a command answers: a value or an error.
@@ -136,10 +146,12 @@ func (c *Coordinator) AddPartitionsToTxn(ctx context.Context, req *kmsg.AddParti
 	return resp
 }
 
-// addTransaction adds the partitions of one transaction: all, or none if any does not exist.
+// addTransaction adds the partitions of one transaction: all, or none if any does not exist. If it is to verify them only, each has an
+// answer of its own, but for those beside one that does not exist.
 func (c *Coordinator) addTransaction(ctx context.Context, req *kmsg.AddPartitionsToTxnRequestTransaction) kmsg.AddPartitionsToTxnResponseTransaction {
 	claim := Claim{req.TransactionalID, req.ProducerID, req.ProducerEpoch}
 	partitions, missing := c.resolve(req.Topics)
+	var outside []Partition
 	var err error
 	switch {
 	case req.TransactionalID == "":
@@ -147,7 +159,7 @@ func (c *Coordinator) addTransaction(ctx context.Context, req *kmsg.AddPartition
 	case len(missing) > 0:
 		err = kerr.OperationNotAttempted
 	case req.VerifyOnly:
-		err = c.Verify(ctx, claim, partitions)
+		outside, err = c.outside(ctx, claim, partitions)
 	default:
 		err = c.Add(ctx, claim, partitions, 0)
 	}
@@ -159,8 +171,11 @@ func (c *Coordinator) addTransaction(ctx context.Context, req *kmsg.AddPartition
 		for _, n := range t.Partitions {
 			rp := kmsg.NewAddPartitionsToTxnResponseTransactionTopicPartition()
 			rp.Partition, rp.ErrorCode = n, codeOf(err)
-			if missing[Partition{Topic: t.Topic, Number: n}] {
+			switch {
+			case missing[Partition{Topic: t.Topic, Number: n}]:
 				rp.ErrorCode = kerr.UnknownTopicOrPartition.Code
+			case slices.ContainsFunc(outside, func(p Partition) bool { return p.Topic == t.Topic && p.Number == n }):
+				rp.ErrorCode = kerr.TransactionAbortable.Code
 			}
 			rt.Partitions = append(rt.Partitions, rp)
 		}

@@ -155,7 +155,13 @@ func (w *scriptWorld) run(t *testing.T, line string) string {
 	case "add":
 		w.settled(func(m *machine, tx *coord.Tx) error { return m.add(tx, claim(a), partitions(a), int16(a.Num("v", 0))) })
 	case "verify":
-		w.settled(func(m *machine, _ *coord.Tx) error { return m.verify(claim(a), partitions(a)) })
+		w.settled(func(m *machine, _ *coord.Tx) error {
+			outside, err := m.outside(claim(a), partitions(a))
+			if len(outside) > 0 {
+				return kerr.TransactionAbortable
+			}
+			return err
+		})
 	case "end":
 		out = w.end(a)
 	case "markers":
