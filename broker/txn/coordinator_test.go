@@ -28,6 +28,9 @@ type fakeCluster struct {
 	markers []string
 	refuse  map[string]error // by "topic/partition"
 	refused int              // markers so far
+	takes   time.Duration    // to write a marker
+	writing int              // markers at the moment
+	most    int              // markers that were written at the same time
 	next    int64
 	reserve error
 }
@@ -60,6 +63,13 @@ func (f *fakeCluster) ReserveProducerIDs(_ context.Context, n int64) (int64, err
 func (f *fakeCluster) WriteMarker(_ context.Context, p Partition, m Marker) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.writing++
+	f.most = max(f.most, f.writing)
+	takes := f.takes
+	f.mu.Unlock()
+	time.Sleep(takes)
+	f.mu.Lock()
+	f.writing--
 	at := fmt.Sprintf("%s/%d", p.Topic, p.Number)
 	if err := f.refuse[at]; err != nil {
 		f.refused++
@@ -193,6 +203,30 @@ func TestCommitWritesAMarkerToEveryPartition(t *testing.T) {
 		}
 		if got := r.state("t"); got != "CompleteCommit" {
 			t.Errorf("state is %s", got)
+		}
+	})
+}
+
+func TestMarkersOfALargeTransactionAreWrittenAFewAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t)
+		defer r.stop()
+		const n = 5 * maxMarkers
+		r.cluster.mu.Lock()
+		r.cluster.topics["a"], r.cluster.takes = n, time.Second
+		r.cluster.mu.Unlock()
+		p := r.producer("t")
+		var all []int32
+		for i := range int32(n) {
+			all = append(all, i)
+		}
+		r.add("t", p, version2, all...)
+		r.want("end", r.end("t", p, 5, true).ErrorCode, nil)
+		time.Sleep(6 * time.Second)
+		r.cluster.mu.Lock()
+		defer r.cluster.mu.Unlock()
+		if len(r.cluster.markers) != n || r.cluster.most != maxMarkers {
+			t.Errorf("%d markers were written, %d at the same time; want %d and %d", len(r.cluster.markers), r.cluster.most, n, maxMarkers)
 		}
 	})
 }

@@ -125,13 +125,14 @@ func (m *machine) setTimer(tx *coord.Tx, key timerKey, after time.Duration) {
 }
 
 const (
-	// abortsPerLook and idsPerStep bound one step, so that the shard answers requests in between.
+	// abortsPerLook, of those that are written as of those that cannot be, and idsPerStep bound one step, so that the shard answers requests in
+	// between.
 	abortsPerLook = 100
 	idsPerStep    = 500
 )
 
 // abortTimedOut aborts transactions that have lasted longer than their producers asked for. The new epoch keeps what the
-// producer still sends out of the log. What cannot be written now is tried again at the next look.
+// producer still sends out of the log. What cannot be written now is tried again at the next look, and keeps no other waiting.
 func (m *machine) abortTimedOut(tx *coord.Tx) {
 	late := make([]*transaction, 0)
 	for _, t := range m.open {
@@ -140,16 +141,22 @@ func (m *machine) abortTimedOut(tx *coord.Tx) {
 		}
 	}
 	slices.SortFunc(late, func(a, b *transaction) int { return int(a.startMs - b.startMs) })
-	wait := m.cfg().AbortInterval
-	if len(late) > abortsPerLook {
-		late, wait = late[:abortsPerLook], 0
-	}
+	wait, aborted, failed := m.cfg().AbortInterval, 0, 0
 	for _, t := range late {
-		if err := m.fence(tx, t); err != nil {
-			m.log.Warn("transaction that has timed out not aborted, will try again", "transactional_id", t.id, "err", err)
-			wait = m.cfg().AbortInterval
+		if aborted == abortsPerLook {
+			wait = 0
 			break
 		}
+		if err := m.fence(tx, t); err != nil {
+			if failed++; failed == 1 { // one line is enough: mostly it is the same for all
+				m.log.Warn("transaction that has timed out not aborted, will try again", "transactional_id", t.id, "timed_out", len(late), "err", err)
+			}
+			if failed == abortsPerLook {
+				break
+			}
+			continue
+		}
+		aborted++
 		m.metrics.timedOut.Inc()
 		m.log.Info("transaction aborted: it has timed out", "transactional_id", t.id, "producer", t.producerID, "timeout_ms", t.timeoutMs)
 	}

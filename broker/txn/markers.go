@@ -14,6 +14,8 @@ import (
 const (
 	// maxEnding is how many transactions are completed at the same time.
 	maxEnding = 64
+	// maxMarkers is how many markers of one transaction are written at the same time.
+	maxMarkers = 64
 	// A transaction whose markers cannot all be written waits minRetry for the next try, and twice as long after each. maxRetry is
 	// the longest that its partitions, once they can be written again, wait for their markers.
 	minRetry = 100 * time.Millisecond
@@ -157,6 +159,7 @@ func (c *Coordinator) finish(ctx context.Context, j job) {
 // writeAll writes a marker into every partition of a transaction that there still is.
 func (c *Coordinator) writeAll(ctx context.Context, d decision) error {
 	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(maxMarkers)
 	for _, p := range d.partitions {
 		if n, id, ok := c.cluster.Partitions(p.Topic); !ok || id != p.TopicID || p.Number >= n {
 			continue // deleted, and what was written with it

@@ -16,7 +16,7 @@ import (
 func (c *Coordinator) WriteTxnMarkers(ctx context.Context, req *kmsg.WriteTxnMarkersRequest) *kmsg.WriteTxnMarkersResponse {
 	resp := req.ResponseKind().(*kmsg.WriteTxnMarkersResponse)
 	var g errgroup.Group
-	g.SetLimit(maxEnding)
+	g.SetLimit(maxMarkers)
 	for i := range req.Markers {
 		m := &req.Markers[i]
 		marker := Marker{m.ProducerID, m.ProducerEpoch, m.CoordinatorEpoch, m.Committed, int16(m.TransactionVersion) >= version2}
