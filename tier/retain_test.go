@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/morrowmq/morrow/internal/vfs"
 	"github.com/morrowmq/morrow/tier"
 	"github.com/morrowmq/morrow/tier/tiertest"
 )
@@ -467,6 +469,43 @@ func TestPartitionWithoutRemotePartIsLeftAlone(t *testing.T) {
 		w.configure(tier.Config{Copy: true, RetentionMs: -1, RetentionBytes: -1})
 		w.settle()
 		w.confirmedAll()
+	})
+}
+
+// TestManifestThatLandsLateIsFound: copying is switched off and the bucket has no manifest when it is looked for; one that was on its way lands after that. What
+// it names goes with retention.
+func TestManifestThatLandsLateIsFound(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.log.fill(2)
+		w.start()
+		w.settle()
+		w.stop()
+		obj, err := w.bucket.Head(w.calm(), dir+"manifest")
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		r, _, err := w.bucket.Get(w.calm(), dir+"manifest", 0, obj.Size)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		manifest, err := io.ReadAll(r)
+		if err = errors.Join(err, r.Close(), w.bucket.Delete(w.calm(), dir+"manifest")); err != nil {
+			w.t.Fatal(err)
+		}
+		w.disk = vfs.NewMem() // which knows that there was one
+		w.configure(tier.Config{RetentionMs: 1, RetentionBytes: -1})
+		w.start()
+		w.settle()
+		if n := len(w.segmentKeys()); n == 0 {
+			w.t.Fatal("nothing is in the bucket: the test is void")
+		}
+		if _, err := w.bucket.Put(w.calm(), dir+"manifest", tier.BytesBody(w.bucket.Checksum(), manifest), tier.PutOptions{IfNoneMatch: true}); err != nil {
+			w.t.Fatal(err)
+		}
+		w.settle()
+		if left := w.segmentKeys(); len(left) != 0 {
+			w.t.Errorf("the bucket still has %v", left)
+		}
 	})
 }
 
