@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 
 	"github.com/morrowmq/morrow/log/producer"
 	"github.com/morrowmq/morrow/log/record"
@@ -147,11 +146,11 @@ func (w *salvageWalk) segment(i int) error {
 	if p.size, err = f.Size(); err != nil {
 		return err
 	}
-	err = segment.Dump(f, p.base, p.size, func(piece segment.Piece) error { return w.piece(i, f, piece) })
+	err = segment.Dump(f, p.base, p.size, func(piece segment.Piece) error { return w.piece(i, piece) })
 	if err != nil {
 		return err
 	}
-	if err := w.judge(i, f, nil); err != nil {
+	if err := w.judge(i, nil); err != nil {
 		return err
 	}
 	if w.inGroup {
@@ -186,7 +185,7 @@ func (w *salvageWalk) join(i int) error {
 }
 
 // piece takes in the next stretch of a segment.
-func (w *salvageWalk) piece(i int, f io.ReaderAt, piece segment.Piece) error {
+func (w *salvageWalk) piece(i int, piece segment.Piece) error {
 	p := w.parts[i]
 	if piece.Err == nil {
 		n := record.HeaderLen
@@ -194,11 +193,11 @@ func (w *salvageWalk) piece(i int, f io.ReaderAt, piece segment.Piece) error {
 			n = len(piece.Batch) // the state of producers needs more of it
 		}
 		b := &found{b: bytes.Clone(piece.Batch[:n]), pos: piece.Pos, end: piece.EndPos}
-		err := w.judge(i, f, b)
+		err := w.judge(i, b)
 		w.held = b
 		return err
 	}
-	if err := w.judge(i, f, nil); err != nil {
+	if err := w.judge(i, nil); err != nil {
 		return err
 	}
 	reason := piece.Err
@@ -224,7 +223,7 @@ var errZeros = errors.New("there are zeros where batches were")
 
 // judge decides on the batch held, now that the next one is known, nil if there is none behind it or damage. Offsets have no checksum: one that the
 // next batch contradicts is wrong, and is put right if what it must be is certain.
-func (w *salvageWalk) judge(i int, f io.ReaderAt, next *found) error {
+func (w *salvageWalk) judge(i int, next *found) error {
 	h, p := w.held, w.parts[i]
 	w.held = nil
 	if h == nil {
