@@ -32,7 +32,7 @@ func copyOf(p *progress, at Range) journalCopy {
 	return c
 }
 
-// Copied says that a copy of the journal has come up to end, and will not be asked about below that any more.
+// Copied says that a copy of the journal has come up to end, and will not be asked about below that any more; math.MaxInt64 if there is none.
 func (s *Schedule) Copied(end int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
