@@ -55,6 +55,24 @@ func TestStartDoesNotReadAgainWhatHoldsNothingPending(t *testing.T) {
 	})
 }
 
+// A progress record has the log synced. Where producers do not wait for that, it is not done for so little.
+func TestProgressDoesNotSyncALooseLogAllTheTime(t *testing.T) {
+	living(t, func(t *testing.T, w *world) {
+		w.create("orders", 1, "flush.messages", "1000000")
+		p := w.partition("orders")
+		stop := w.start()
+		large := plain(strings.Repeat("x", 1<<20-1000))
+		for range progressBytes>>20 + 2 {
+			w.append(p, large)
+		}
+		time.Sleep(3 * tendInterval)
+		if from, _ := p.schedule.Replay(); from != 0 {
+			t.Errorf("progress was written up to offset %d", from)
+		}
+		stop()
+	})
+}
+
 // A retention without end, as it is often written, has not passed: nothing is moved out of its way.
 func TestNothingExpiresWithTheLongestRetention(t *testing.T) {
 	living(t, func(t *testing.T, w *world) {

@@ -19,6 +19,8 @@ const (
 	maxTidyWait  = 16 * time.Minute
 	// progressBytes is about how much of a log may be read again at a start although it holds nothing that is pending.
 	progressBytes = 64 << 20
+	// looseProgressBytes is that where producers are answered before what they send is durable: a progress record has all of it synced first.
+	looseProgressBytes = 1 << 30
 )
 
 // tend moves what is pending out of the way of retention, of memory and of the next start, until ctx ends.
@@ -76,7 +78,7 @@ func (p *Partition) tend(ctx context.Context) error {
 	p.caughtUp()
 	from, to := p.schedule.Replay()
 	// Progress opens no gate that a transaction which is not over keeps shut.
-	if p.schedule.CopyGate(math.MaxInt64) < min(expired, p.schedule.NextGate()) || log.Between(segments, from, to) > progressBytes {
+	if p.schedule.CopyGate(math.MaxInt64) < min(expired, p.schedule.NextGate()) || log.Between(segments, from, to) > p.mayReplay() {
 		if err := p.keeper.Progress(ctx, o.LogStart); err != nil {
 			return err
 		}
@@ -88,6 +90,14 @@ func (p *Partition) tend(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// mayReplay is how much of the log a start may read again although it holds nothing that is pending.
+func (p *Partition) mayReplay() int64 {
+	if p.Topic().Config.FlushMessages > 1 {
+		return looseProgressBytes
+	}
+	return progressBytes
 }
 
 // tidy merges the small runs of schedules, one merge at a time, and deletes what is finished, until ctx ends. Merges take long: they run beside
