@@ -266,6 +266,29 @@ func TestMarkersAreWrittenUntilTheyAre(t *testing.T) {
 	})
 }
 
+// TestMarkersAreWrittenOnceTheGroupsAreLoaded is a broker that has just started, and a transaction with offsets of a group.
+func TestMarkersAreWrittenOnceTheGroupsAreLoaded(t *testing.T) {
+	for _, reason := range []error{coord.ErrNotLeader, coord.ErrLoading} {
+		synctest.Test(t, func(t *testing.T) {
+			r := start(t)
+			defer r.stop()
+			p := r.producer("t")
+			r.cluster.set("a/1", reason)
+			r.add("t", p, version2, 0, 1)
+			r.want("end", r.end("t", p, 5, true).ErrorCode, nil)
+			synctest.Wait()
+			if got := r.state("t"); got != "PrepareCommit" {
+				t.Errorf("%v: state is %s without a marker in a/1", reason, got)
+			}
+			r.cluster.set("a/1", nil)
+			time.Sleep(2 * minRetry)
+			if got := r.state("t"); got != "CompleteCommit" {
+				t.Errorf("%v: state is %s afterwards", reason, got)
+			}
+		})
+	}
+}
+
 func TestRestartTakesUpWhatWasDecided(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := start(t)

@@ -141,14 +141,26 @@ func (c *Coordinator) finish(ctx context.Context, j job) {
 		return found{d, ok}, nil
 	})
 	if err == nil && d.ok {
-		if err = c.writeAll(ctx, d.decision); err == nil {
-			_, err = coord.Do(ctx, shard, func(m *machine, tx *coord.Tx) (struct{}, error) {
-				return struct{}{}, m.complete(tx, j.id, d.decision)
-			})
+		if err := c.writeAll(ctx, d.decision); err != nil {
+			// Whatever it is: groups that are loading say the same as a shard of this coordinator that is gone.
+			c.tryAgain(ctx, j, err)
+			return
 		}
+		_, err = coord.Do(ctx, shard, func(m *machine, tx *coord.Tx) (struct{}, error) {
+			return struct{}{}, m.complete(tx, j.id, d.decision)
+		})
 	}
 	// A state that is gone leaves its transactions to the next, which finds them in the journal.
-	if err == nil || errors.Is(err, coord.ErrNotLeader) || errors.Is(err, coord.ErrLoading) || ctx.Err() != nil {
+	if err == nil || errors.Is(err, coord.ErrNotLeader) || errors.Is(err, coord.ErrLoading) {
+		c.decided.done(j, c.now())
+		return
+	}
+	c.tryAgain(ctx, j, err)
+}
+
+// tryAgain has a transaction completed later, unless ctx has ended.
+func (c *Coordinator) tryAgain(ctx context.Context, j job, err error) {
+	if ctx.Err() != nil {
 		c.decided.done(j, c.now())
 		return
 	}
