@@ -37,6 +37,7 @@ type historian struct {
 	rec *history.Recorder
 	// partitions is how many the topic has; it may grow.
 	partitions atomic.Int32
+	topic      kadm.TopicID // set before clients begin
 
 	mu     sync.Mutex
 	errors map[string]int // guarded by mu: what producers were told, how often
@@ -178,7 +179,7 @@ func (h *historian) transaction(ctx context.Context, cl *kgo.Client, id, name st
 	time.Sleep(time.Duration(rng.IntN(30)) * time.Millisecond)
 	offsets := map[int32]int64{}
 	if err == nil && rng.IntN(2) == 0 {
-		if err = commitInTransaction(ctx, cl, name, offset); err == nil { // else nobody knows whether it is part of the transaction
+		if err = h.commitInTransaction(ctx, cl, name, offset); err == nil { // else nobody knows whether it is part of the transaction
 			offsets[0] = offset
 		}
 	}
@@ -194,7 +195,7 @@ func (h *historian) transaction(ctx context.Context, cl *kgo.Client, id, name st
 }
 
 // commitInTransaction adds a position of the group "of-<name>" to the transaction of a client.
-func commitInTransaction(ctx context.Context, cl *kgo.Client, name string, offset int64) error {
+func (h *historian) commitInTransaction(ctx context.Context, cl *kgo.Client, name string, offset int64) error {
 	id, epoch, err := cl.ProducerID(ctx)
 	if err != nil {
 		return err
@@ -212,7 +213,7 @@ func commitInTransaction(ctx context.Context, cl *kgo.Client, name string, offse
 	req.TransactionalID, req.ProducerID, req.ProducerEpoch, req.Group, req.Generation = name, id, epoch, "of-"+name, -1
 	topic, partition := kmsg.NewTxnOffsetCommitRequestTopic(), kmsg.NewTxnOffsetCommitRequestTopicPartition()
 	partition.Offset = offset
-	topic.Topic, topic.Partitions = historyTopic, append(topic.Partitions, partition)
+	topic.Topic, topic.TopicID, topic.Partitions = historyTopic, h.topic, append(topic.Partitions, partition)
 	req.Topics = append(req.Topics, topic)
 	resp, err := req.RequestWith(ctx, cl)
 	if err != nil {

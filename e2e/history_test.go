@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"golang.org/x/sys/unix"
 
 	"github.com/morrowmq/morrow/e2e/history"
@@ -97,6 +98,11 @@ func (h *historian) record(during func()) *history.History {
 	defer stopWatching()
 	working, stopWorking := context.WithCancel(ctx)
 	defer stopWorking()
+	topics, err := kadm.NewClient(h.client()).ListTopics(ctx, historyTopic)
+	if err != nil || topics[historyTopic].Err != nil {
+		t.Fatalf("%v, %v", err, topics)
+	}
+	h.topic = topics[historyTopic].ID
 
 	var work, watch sync.WaitGroup
 	work.Go(func() { h.produce(ctx, working, "i0", history.Idempotent, 0) })

@@ -131,7 +131,7 @@ type History struct {
 
 // Enough reports whether a history has so much of everything that is judged that a bug would show.
 func (h *History) Enough() bool {
-	sends, commits, reads := 0, 0, 0
+	sends, commits, offsets, reads := 0, 0, 0, 0
 	for i := range h.Sends {
 		if h.Sends[i].Outcome == Done {
 			sends++
@@ -140,12 +140,13 @@ func (h *History) Enough() bool {
 	for i := range h.Txns {
 		if h.Txns[i].Commit && h.Txns[i].Outcome == Done {
 			commits++
+			offsets += len(h.Txns[i].Offsets)
 		}
 	}
 	for i := range h.Sessions {
 		reads += len(h.Sessions[i].Reads)
 	}
-	return sends >= 100 && commits >= 5 && reads >= 100 && len(h.Cancels) > 0 && len(h.Positions) > 0
+	return sends >= 100 && commits >= 5 && offsets > 0 && reads >= 100 && len(h.Cancels) > 0 && len(h.Positions) > 0
 }
 
 // Rule names what a history breaks.
