@@ -150,13 +150,10 @@ func (s *Store) takeQueue() []*request {
 // turn is held.
 func (s *Store) commitQueued() {
 	requests := s.takeQueue()
-	if len(requests) == 0 {
-		return
-	}
 	img := s.Image()
 	var changes []cluster.Change
-	var changing []*request
-	for _, r := range requests {
+	first := len(requests) // that changes something: later ones are decided on what it makes
+	for i, r := range requests {
 		change, err := cluster.Decide(img, r.command, s.now(), cluster.NewTopicID)
 		r.err = err
 		switch {
@@ -165,13 +162,13 @@ func (s *Store) commitQueued() {
 		case !change.Empty():
 			img = img.With(change)
 			changes = append(changes, change)
-			changing = append(changing, r)
+			first = min(first, i)
 		}
 	}
 	if err := s.commit(changes, img.Version()); err != nil {
 		img = s.Image()
-		for _, r := range changing {
-			r.err = err
+		for _, r := range requests[first:] {
+			r.err, r.img = err, nil
 		}
 	} else if len(changes) > 0 {
 		s.feed.Publish(img)

@@ -67,6 +67,34 @@ func TestWhoHasTheTurnCommitsForAll(t *testing.T) {
 	}
 }
 
+// What is decided on a change that is not committed then may be another answer without it: that there is nothing to change, say, or that a
+// name is taken.
+func TestNothingIsAnsweredFromWhatWasNotCommitted(t *testing.T) {
+	s := openStore(t)
+	if err := s.update(func(*bolt.Tx) error { return syscall.EIO }); err == nil {
+		t.Fatal("no failure")
+	}
+	queue := func(c cluster.Command) *request {
+		r := &request{command: c, done: make(chan struct{})}
+		s.enqueue(r)
+		return r
+	}
+	before := queue(cluster.RegisterBroker{Broker: cluster.Broker{ID: -1}})
+	queue(broker("a"))
+	same := queue(broker("a"))
+	refused := queue(cluster.RegisterBroker{Broker: cluster.Broker{ID: -2}})
+	dry := queue(cluster.CreateTopics{ValidateOnly: true, Topics: []cluster.NewTopic{{Name: "t", Partitions: 1, ReplicationFactor: 1}}})
+	s.commitQueued()
+	if !errors.Is(before.err, cluster.InvalidRequest) {
+		t.Errorf("refused before there was a change: %v", before.err)
+	}
+	for _, r := range []*request{same, refused, dry} {
+		if !errors.Is(r.err, syscall.EIO) || r.img != s.Image() {
+			t.Errorf("%+v: version %d, %v", r.command, r.img.Version(), r.err)
+		}
+	}
+}
+
 // lastTransaction returns the number of the last committed transaction.
 func lastTransaction(t *testing.T, s *Store) (id int) {
 	t.Helper()
