@@ -57,7 +57,7 @@ var topicLogDefs = []Def{
 	{Name: "index.interval.bytes", Type: Int, Default: "4096", Synonyms: same("log.index.interval.bytes"), Valid: atLeast(0),
 		Doc: "Bytes of log between two entries of the offset index. Smaller finds offsets faster and makes larger indexes."},
 	{Name: "max.message.bytes", Type: Int, Default: "1048588", Synonyms: same("message.max.bytes"), Valid: atLeast(0),
-		Doc: "Largest record batch accepted, in bytes, as compressed by the producer."},
+		Doc: "Largest record batch accepted, in bytes, as compressed by the producer. None can be longer than 268435456, whatever is set."},
 	{Name: "message.timestamp.type", Type: String, Default: "CreateTime", Synonyms: same("log.message.timestamp.type"),
 		Valid: oneOf("CreateTime", "LogAppendTime"),
 		Doc:   "Whether records carry the time their producer gave them or the time the broker appended them."},

@@ -2,8 +2,10 @@ package batches
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"io"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -114,7 +116,7 @@ func TestDamageIsToldFromWhatCannotBeRead(t *testing.T) {
 		"value changed":        {r: bytes.NewReader(flip(at + 100)), want: record.ErrCRC, whole: true, damaged: true},
 		"no magic":             {r: bytes.NewReader(flip(at + 16)), want: record.ErrMagic, whole: true, damaged: true},
 		"longer than the file": {r: bytes.NewReader(flip(at + 10)), want: record.ErrTorn, damaged: true},
-		"negative length":      {r: bytes.NewReader(slices.Concat(one, []byte("12345678\xff2345678"), two)), want: record.ErrInvalid, damaged: true},
+		"negative length":      {r: bytes.NewReader(slices.Concat(one, []byte("12345678\xff2345678\x02"), two)), want: record.ErrInvalid, damaged: true},
 		"ends too early":       {r: bytes.NewReader(good), end: int64(len(good)) - 1, want: record.ErrTorn, damaged: true},
 		"ends in the length":   {r: bytes.NewReader(good), end: at + 10, want: record.ErrTorn, damaged: true},
 		"file is shorter":      {r: bytes.NewReader(good[:at+70]), want: record.ErrTorn, damaged: true},
@@ -192,6 +194,46 @@ func TestHeadersReadMoreAtATimeThroughSmallBatches(t *testing.T) {
 	}
 	if first := w.reads[0]; first[1]-first[0] != FewHeaders {
 		t.Errorf("the first read is of %d bytes", first[1]-first[0])
+	}
+}
+
+// large reads as zeros, without end, behind what there is.
+type large []byte
+
+func (l large) ReadAt(b []byte, pos int64) (int, error) {
+	clear(b)
+	if pos < int64(len(l)) {
+		copy(b, l[pos:])
+	}
+	return len(b), nil
+}
+
+func TestADamagedLengthIsNotBelieved(t *testing.T) {
+	tests := map[string]struct {
+		length int32
+		magic  byte
+		want   error
+	}{
+		"longer than any batch":       {math.MaxInt32 - 1000, record.Magic, record.ErrInvalid},
+		"what follows is not a batch": {record.MaxLen - 1000, 0x77, record.ErrMagic},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			damaged := batch(0, 100)
+			binary.BigEndian.PutUint32(damaged[8:], uint32(tt.length))
+			damaged[16] = tt.magic
+			w := &watched{ReaderAt: large(damaged)}
+			s := NewScanner(w, 0, 1<<31)
+			defer s.Close()
+			if _, _, err := s.Next(); !errors.Is(err, tt.want) {
+				t.Errorf("%v", err)
+			}
+			for _, r := range w.reads {
+				if r[1]-r[0] > readAhead {
+					t.Errorf("%d bytes were read for it", r[1]-r[0])
+				}
+			}
+		})
 	}
 }
 

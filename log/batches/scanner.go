@@ -1,6 +1,7 @@
 package batches
 
 import (
+	"errors"
 	"io"
 	"sync"
 
@@ -33,26 +34,34 @@ func (s *Scanner) Next() (b record.Batch, pos int64, err error) {
 	if pos >= s.end {
 		return nil, pos, io.EOF
 	}
-	if err := s.fill(record.LengthEnd); err != nil {
+	if err := s.fill(record.HeaderLen); err != nil {
 		return nil, pos, err
 	}
-	n, err := record.FrameLen(s.buf)
-	if err != nil {
-		return nil, pos, err
+	b, rest, err := record.Next(s.buf)
+	if errors.Is(err, record.ErrTorn) { // in the buffer
+		b, rest, err = s.long()
 	}
-	if err := s.fill(n); err != nil {
-		return nil, pos, err
-	}
-	b, _, err = record.Next(s.buf)
 	if err == nil {
 		err = b.CheckCRC()
 	}
 	if err != nil {
 		return nil, pos, err
 	}
-	s.buf = s.buf[n:]
-	s.pos += int64(n)
+	s.buf = rest
+	s.pos += int64(len(b))
 	return b, pos, nil
+}
+
+// long is the next batch, of which more has to be read.
+func (s *Scanner) long() (b record.Batch, rest []byte, err error) {
+	n, err := record.FrameLen(s.buf)
+	if err == nil {
+		err = s.fill(n)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	return record.Next(s.buf)
 }
 
 // Unread is the position up to which everything has been read.

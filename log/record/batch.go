@@ -15,7 +15,7 @@ import (
 // The header of a batch. All numbers are big-endian.
 //
 //	 0  base offset           int64
-//	 8  length                int32   bytes after this field
+//	 8  length                int32   bytes after this field; at most MaxLen in all
 //	12  leader epoch          int32
 //	16  magic                 int8    2
 //	17  crc                   uint32  CRC-32C of everything from byte 21 on
@@ -49,6 +49,9 @@ const (
 	HeaderLen = 61
 	// LengthEnd is how many leading bytes of a batch suffice for [FrameLen].
 	LengthEnd = 12
+	// MaxLen is the length of the longest batch there can be: it has room for DefaultLimit bytes of records that no compression makes smaller. Whoever
+	// reads a length believes no more, as it may be damaged, and a log is a gigabyte long.
+	MaxLen = 2 * DefaultLimit
 
 	// Magic is the only format version stored.
 	Magic = 2
@@ -121,8 +124,11 @@ func FrameLen(b []byte) (int, error) {
 		return 0, ErrTorn
 	}
 	n := int64(int32(binary.BigEndian.Uint32(b[lengthPos:]))) + LengthEnd
-	if n < HeaderLen {
+	switch {
+	case n < HeaderLen:
 		return 0, fmt.Errorf("%w: length %d is less than a header", ErrInvalid, n)
+	case n > MaxLen:
+		return 0, fmt.Errorf("%w: length %d is more than a batch can have, %d", ErrInvalid, n, MaxLen)
 	}
 	return int(n), nil
 }

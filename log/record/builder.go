@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"math"
 )
 
 // Builder builds batches, one after another, in buffers that it reuses. The zero value is ready for
@@ -215,8 +214,8 @@ func (w *Builder) finish(h, records []byte) (Batch, error) {
 	if err != nil {
 		return nil, fmt.Errorf("compressing with %s: %w", w.attributes.Codec(), err)
 	}
-	if len(out) > math.MaxInt32 {
-		return nil, fmt.Errorf("%w: %d bytes", ErrInvalid, len(out))
+	if len(out) > MaxLen {
+		return nil, fmt.Errorf("%w: %d bytes are more than a batch can have, %d", ErrInvalid, len(out), MaxLen)
 	}
 	binary.BigEndian.PutUint32(out[lengthPos:], uint32(len(out)-LengthEnd))
 	b := Batch(out[:len(out):len(out)])
