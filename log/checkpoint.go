@@ -207,6 +207,11 @@ func (l *Log) readSnapshot(offset int64) (*producer.State, error) {
 	if err != nil {
 		return nil, err
 	}
+	return decodeSnapshot(b, offset)
+}
+
+// decodeSnapshot is [producer.Decode] for the snapshot of an offset.
+func decodeSnapshot(b []byte, offset int64) (*producer.State, error) {
 	s, err := producer.Decode(b)
 	if err == nil && s.End() != offset {
 		err = fmt.Errorf("%w: it is of offset %d", producer.ErrSnapshot, s.End())

@@ -2,6 +2,7 @@ package log
 
 import (
 	"errors"
+	"io/fs"
 	"slices"
 
 	"github.com/morrowmq/morrow/internal/vfs"
@@ -208,16 +209,15 @@ func (w *salvageWalk) lostMarker(c *candidate, commit bool, taken []record.Batch
 
 // snapshot reads the producers at an offset; nil if there is no snapshot that is whole.
 func (s *Salvage) snapshot(offset int64) (*producer.State, error) {
-	exists, err := vfs.Exists(s.o.FS, s.path(segment.FileName(offset, snapshotSuffix)))
-	if err != nil || !exists {
-		return nil, err
-	}
 	b, err := vfs.ReadFile(s.o.FS, s.path(segment.FileName(offset, snapshotSuffix)))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, err
 	}
-	state, err := producer.Decode(b)
-	if errors.Is(err, producer.ErrSnapshot) || err == nil && state.End() != offset {
+	state, err := decodeSnapshot(b, offset)
+	if errors.Is(err, producer.ErrSnapshot) {
 		return nil, nil
 	}
 	return state, err
