@@ -191,8 +191,8 @@ func (g *consumerGroup) sorted() []*consumerMember {
 	return out
 }
 
-// subscribed reports whether a member asked for the topic by name or was
-// assigned some of it.
+// subscribed reports whether a member asked for the topic, by name or by
+// expression.
 func (g *consumerGroup) subscribed(s *machine, topic string) bool {
 	for _, m := range g.members {
 		if slices.Contains(m.topics, topic) || slices.Contains(s.match(m.regex), topic) {

@@ -1,6 +1,7 @@
 package group
 
 import (
+	"slices"
 	"time"
 
 	"github.com/morrowmq/morrow/broker/coord"
@@ -39,16 +40,7 @@ func (s *machine) expel(tx *coord.Tx, g *consumerGroup, m *consumerMember) error
 
 // raised is the record of the next group epoch, without the given members.
 func (s *machine) raised(g *consumerGroup, without ...*consumerMember) coord.Record {
-	var rest []*consumerMember
-	for _, m := range g.sorted() {
-		gone := false
-		for _, w := range without {
-			gone = gone || w == m
-		}
-		if !gone {
-			rest = append(rest, m)
-		}
-	}
+	rest := slices.DeleteFunc(g.sorted(), func(m *consumerMember) bool { return slices.Contains(without, m) })
 	s.metrics.rebalances.WithLabelValues(g.kind.protocol).Inc()
 	return g.epochRecord(g.epoch+1, s.facts(rest).hash)
 }

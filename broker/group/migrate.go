@@ -1,6 +1,8 @@
 package group
 
 import (
+	"slices"
+
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -114,12 +116,7 @@ func (s *machine) mayDowngrade(g *consumerGroup, last *consumerMember) bool {
 // downgradeWithout removes the last member that speaks the consumer protocol and
 // turns the group into a classic one, which rebalances.
 func (s *machine) downgradeWithout(tx *coord.Tx, g *consumerGroup, gone *consumerMember) error {
-	var rest []*consumerMember
-	for _, m := range g.sorted() {
-		if m != gone {
-			rest = append(rest, m)
-		}
-	}
+	rest := slices.DeleteFunc(g.sorted(), func(m *consumerMember) bool { return m == gone })
 	if err := s.downgrade(tx, g, g.tombstones(), rest, g.target, statePreparing); err != nil {
 		return err
 	}

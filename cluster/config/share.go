@@ -42,6 +42,9 @@ func ParseShareReset(value string) (ShareReset, error) {
 // isoDuration is what java.time.Duration reads, without signs.
 var isoDuration = regexp.MustCompile(`^P(?:(\d+)D)?(T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d{1,9})?)S)?)?$`)
 
+// maxAge keeps the sum of all units far from the end of a 64-bit count of nanoseconds.
+const maxAge = 50 * 365 * 24 * time.Hour
+
 func parseISODuration(s string) (d time.Duration, ok bool) {
 	m := isoDuration.FindStringSubmatch(s)
 	if m == nil || m[2] == "T" || m[1] == "" && m[2] == "" {
@@ -52,7 +55,7 @@ func parseISODuration(s string) (d time.Duration, ok bool) {
 			continue
 		}
 		n, err := strconv.ParseFloat(m[i], 64)
-		if err != nil || n > float64(maxRetryDelayMs)*1e6*50/float64(unit) {
+		if err != nil || n > float64(maxAge)/float64(unit) {
 			return 0, false
 		}
 		d += time.Duration(n * float64(unit))
