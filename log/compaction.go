@@ -89,7 +89,8 @@ func (l *Log) Compact(ctx context.Context, now time.Time, c Compaction) (Compact
 	l.set.metrics.compacted(&done)
 	switch {
 	case err == nil:
-		return done, l.storeCleaned(cleaned{clean: done.Clean, seen: done.To, gate: c.Gate, at: now.UnixMilli()}, done.To == plan.To)
+		l.storeCleaned(cleaned{clean: done.Clean, seen: done.To, gate: c.Gate, at: now.UnixMilli()}, done.To == plan.To)
+		return done, nil
 	case l.Failure() != nil:
 		return done, l.Failure()
 	case errors.Is(err, ErrNoSpace):
@@ -228,8 +229,8 @@ func (l *Log) settleBelow(end int64) error {
 	return nil
 }
 
-// storeCleaned notes how far the log was cleaned. Unless that was all there was to clean, what was seen above it, and judged by an earlier gate, stays so.
-func (l *Log) storeCleaned(c cleaned, all bool) error {
+// storeCleaned notes how far the log was cleaned, in a cache. Unless that was all there was to clean, what was seen above it, and judged by an earlier gate, stays so.
+func (l *Log) storeCleaned(c cleaned, all bool) {
 	l.cutMu.Lock() // no truncation meanwhile
 	defer l.cutMu.Unlock()
 	l.mu.Lock()
@@ -242,5 +243,4 @@ func (l *Log) storeCleaned(c cleaned, all bool) error {
 	if err := vfs.WriteFile(l.set.fsys, l.path(cleanedName), c.encode()); err != nil {
 		l.set.logger.Warn("how far a log was cleaned cannot be stored", "log", l.name, "err", err)
 	}
-	return nil
 }

@@ -34,7 +34,8 @@ type filter struct {
 	// remains is, by producer, the offset of the first batch that remains of its open transaction.
 	remains  map[int64]int64
 	received int64 // max timestamp of the last hidden batch that remains
-	// pinned is the offset of the first delivery that stays because of the gate; a later record of its key may supersede it. segment.None
+	// pinned is the offset of the first delivery that stays because of the gate, though a later record of its key may supersede it;
+	// segment.None if there is none.
 	//
 	// Invariant: no tombstone above it goes, or begins to count its time: what it has deleted may still be there.
 	pinned  int64

@@ -9,6 +9,7 @@
 package producer
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -368,11 +369,6 @@ func (s *State) sorted() []*entry {
 	for _, e := range s.entries {
 		es = append(es, e)
 	}
-	slices.SortFunc(es, func(a, b *entry) int {
-		if a.id < b.id {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(es, func(a, b *entry) int { return cmp.Compare(a.id, b.id) })
 	return es
 }

@@ -189,11 +189,11 @@ func (s *Segment) repairing(f func() error) error {
 func (s *Segment) rebuild() error {
 	size := s.Size()
 	r := newSegment(s.o, s.base)
+	defer r.Close()
 	var tail Tail
 	if err := r.walk(&tail, size); err != nil {
 		return err
 	}
-	r.Close()
 	if tail.Damage != nil {
 		return &CorruptError{File: s.Name(), Pos: tail.DamagePos, Err: tail.Damage}
 	}
