@@ -133,21 +133,26 @@ func (s *Schedule) Make(c Changes) {
 	s.mu.Lock()
 	due := int64(math.MaxInt64)
 	s.received.Store(max(s.received.Load(), c.received))
+	above := 0 // of the changes made, those that may be undone are moved to the front
 	for i := range c.ops {
-		if o := &c.ops[i]; s.do(o) {
-			if o.kind == opSchedule {
-				due = min(due, o.entry.Due)
-			}
-			if o.at >= s.highWatermark {
-				if s.undo == nil {
-					s.undo = takeOps()
-				}
-				s.undo = append(s.undo, *o)
-			} else {
-				s.fold(o)
-			}
+		o := &c.ops[i]
+		if !s.do(o) {
+			continue
 		}
+		if o.kind == opSchedule {
+			due = min(due, o.entry.Due)
+		}
+		if o.at < s.highWatermark {
+			s.fold(o)
+			continue
+		}
+		if above < i {
+			c.ops[above] = *o
+		}
+		above++
 	}
+	clear(c.ops[above:])
+	s.undo.add(c.ops[:above])
 	s.end = max(s.end, c.end)
 	if s.open.releasing() {
 		due = math.MinInt64
@@ -159,7 +164,6 @@ func (s *Schedule) Make(c Changes) {
 	if earlier {
 		wake(due)
 	}
-	giveOps(c.ops)
 }
 
 // read adds what a batch means.

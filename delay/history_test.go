@@ -280,7 +280,7 @@ func (h *history) dump() {
 	for _, d := range h.line.readers {
 		h.t.Logf("reader of run %d: after %v, fence %d of %d, %d queued, handed %v, stop %+v", d.run.from, d.after, d.fence, len(d.run.data), len(d.queue), d.handed, d.stop)
 	}
-	h.t.Logf("clock %d, line %+v, near %+v, earliest %d, above %v, %d to undo, %d flights", h.clock, h.line.stop, h.line.near, s.earliest, s.runs.above, len(s.undo), len(s.flights))
+	h.t.Logf("clock %d, line %+v, near %+v, earliest %d, above %v, %d to undo, %d flights", h.clock, h.line.stop, h.line.near, s.earliest, s.runs.above, len(s.undo.lists), len(s.flights))
 }
 
 func (h *history) drawKey() string {

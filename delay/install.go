@@ -104,8 +104,8 @@ func (s *Schedule) overlay(r *run) {
 // finishedAbove returns the tickets of a range that were finished at or above the high watermark.
 func (s *Schedule) finishedAbove(low, high int64) map[int64]struct{} {
 	var above map[int64]struct{}
-	for i := range s.undo {
-		if o := &s.undo[i]; o.kind.finishes() && low <= o.entry.Ticket && o.entry.Ticket < high {
+	for o := range s.undo.all {
+		if o.kind.finishes() && low <= o.entry.Ticket && o.entry.Ticket < high {
 			if above == nil {
 				above = make(map[int64]struct{})
 			}
@@ -143,8 +143,8 @@ func (s *Schedule) forgetBelow(ticket int64) {
 // settledFloor is at or below every ticket that is pending by the proofs below the high watermark and not in a run.
 func (s *Schedule) settledFloor() int64 {
 	floor := min(s.pins.floor(), s.undecidedFloor())
-	for i := range s.undo {
-		if o := &s.undo[i]; o.kind.finishes() && o.entry.Ticket >= s.floor {
+	for o := range s.undo.all {
+		if o.kind.finishes() && o.entry.Ticket >= s.floor {
 			floor = min(floor, o.entry.Ticket)
 		}
 	}
@@ -154,8 +154,8 @@ func (s *Schedule) settledFloor() int64 {
 // undecidedFloor is at or below every ticket that belongs to a transaction whose end is not below the high watermark.
 func (s *Schedule) undecidedFloor() int64 {
 	floor := int64(math.MaxInt64)
-	for i := range s.undo {
-		if o := &s.undo[i]; o.kind == opCommit || o.kind == opAbort {
+	for o := range s.undo.all {
+		if o.kind == opCommit || o.kind == opAbort {
 			floor = min(floor, o.entry.Ticket)
 		}
 	}

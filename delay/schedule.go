@@ -47,7 +47,7 @@ type Schedule struct {
 	// highWatermark is the offset below which nothing is ever truncated.
 	highWatermark int64
 	// undo holds what was done at or above the high watermark, oldest first.
-	undo []op
+	undo undoList
 	tally
 	// earliest is a lower bound of the dues in near; math.MinInt64 while ended transactions are being moved.
 	earliest int64
