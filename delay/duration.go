@@ -11,17 +11,6 @@ import (
 // last that RFC 3339 can write.
 const LastDue = 253402300799999
 
-var units = [...]struct {
-	name string
-	ms   int64
-}{
-	{"d", 24 * 60 * 60 * 1000},
-	{"h", 60 * 60 * 1000},
-	{"m", 60 * 1000},
-	{"s", 1000},
-	{"ms", 1},
-}
-
 // parseDelay reads a delay in milliseconds: an integer, or numbers with units from d, h, m, s, ms in descending
 // order, each at most once, such as 250ms, 1h30m or 2d. A leading minus negates the whole. Whatever does not fit into 64 bits is refused.
 func parseDelay(b []byte) (ms int64, ok bool) {
@@ -35,22 +24,14 @@ func parseDelay(b []byte) (ms int64, ok bool) {
 	if len(b) == 0 {
 		return 0, false
 	}
-	next := 0
-	for len(b) > 0 {
+	for before := int64(math.MaxInt64); len(b) > 0; {
 		n, rest, ok := cutDigits(b)
-		if !ok {
-			return 0, false
-		}
 		unit, after := cutUnit(rest)
-		for next < len(units) && units[next].name != string(unit) {
-			next++
-		}
-		if next == len(units) || n > (math.MaxInt64-ms)/units[next].ms {
+		if !ok || unit == 0 || unit >= before || n > (math.MaxInt64-ms)/unit {
 			return 0, false
 		}
-		ms += n * units[next].ms
-		next++
-		b = after
+		ms += n * unit
+		before, b = unit, after
 	}
 	if negative {
 		ms = -ms
@@ -67,12 +48,25 @@ func cutDigits(b []byte) (n int64, rest []byte, ok bool) {
 	return n, b[i:], ok
 }
 
-func cutUnit(b []byte) (unit, rest []byte) {
-	i := bytes.IndexFunc(b, func(r rune) bool { return r < 'a' || r > 'z' })
-	if i < 0 {
-		i = len(b)
+// cutUnit returns the unit that b begins with, in milliseconds, or 0.
+func cutUnit(b []byte) (ms int64, rest []byte) {
+	if len(b) == 0 {
+		return 0, nil
 	}
-	return b[:i], b[i:]
+	switch b[0] {
+	case 'd':
+		ms = 24 * 60 * 60 * 1000
+	case 'h':
+		ms = 60 * 60 * 1000
+	case 'm':
+		if len(b) > 1 && b[1] == 's' {
+			return 1, b[2:]
+		}
+		ms = 60 * 1000
+	case 's':
+		ms = 1000
+	}
+	return ms, b[1:]
 }
 
 // parseTime reads a time in milliseconds since the epoch: an integer, or RFC 3339. Fractions of a
