@@ -3,6 +3,7 @@ package delay
 import (
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 
 	"github.com/morrowmq/morrow/log/record"
@@ -85,10 +86,11 @@ func (p *Plan) Changes(base int64) (Changes, error) {
 	if p.rebuild || p.Plain() {
 		return Read(p.batches...)
 	}
-	ops := takeOps()
-	for i := range p.splitter.items {
-		it := &p.splitter.items[i]
-		o := op{kind: opSchedule, at: base + int64(it.index)}
+	items, transactional := p.splitter.items, p.batch.Transactional()
+	ops := slices.Grow(takeOps(), len(items))[:len(items)]
+	for i := range items {
+		it, o := &items[i], &ops[i]
+		o.kind, o.at, o.name, o.producerID = opSchedule, base+int64(it.index), "", 0
 		o.entry = Entry{Due: it.value, Ticket: o.at, Size: storedSize(int(it.size))}
 		if it.relative {
 			o.entry.Due = dueAfter(p.receive, it.value)
@@ -96,10 +98,9 @@ func (p *Plan) Changes(base int64) (Changes, error) {
 		if it.name > 0 {
 			o.name = p.name(it)
 		}
-		if p.batch.Transactional() {
+		if transactional {
 			o.kind, o.producerID = opStage, p.batch.ProducerID()
 		}
-		ops = append(ops, o)
 	}
 	return Changes{ops, base + int64(p.batch.Count()), p.receive}, nil
 }

@@ -42,10 +42,14 @@ func (e Entry) less(f Entry) bool {
 type packed [14]byte
 
 func pack(dueDelta uint32, ticket int64, size int32) (p packed) {
+	p.set(dueDelta, ticket, size)
+	return p
+}
+
+func (p *packed) set(dueDelta uint32, ticket int64, size int32) {
 	p.setDueDelta(dueDelta)
 	binary.LittleEndian.PutUint64(p[4:], uint64(ticket))
 	binary.LittleEndian.PutUint16(p[12:], packSize(size))
-	return p
 }
 
 func (p *packed) dueDelta() uint32 { return binary.LittleEndian.Uint32(p[:]) }
@@ -164,7 +168,7 @@ func (b *bucket) rebase(base int64) bool {
 // add appends an entry, which fits.
 func (b *bucket) add(e Entry) {
 	b.note(e)
-	b.push(pack(uint32(e.Due-b.base), e.Ticket, e.Size))
+	b.next().set(uint32(e.Due-b.base), e.Ticket, e.Size)
 }
 
 // addRun appends the first of the entries, which fits, and those after it that belong here too, as long as there are less than most. The entries
@@ -191,14 +195,16 @@ func (b *bucket) note(e Entry) {
 	b.last = e
 }
 
-// push appends what is packed.
-func (b *bucket) push(p packed) {
+// next makes room for one more entry and returns its place.
+func (b *bucket) next() *packed {
 	last := len(b.blocks) - 1
 	if last < 0 || len(b.blocks[last]) == cap(b.blocks[last]) {
 		last = b.grow()
 	}
-	b.blocks[last] = append(b.blocks[last], p)
 	b.n++
+	n := len(b.blocks[last])
+	b.blocks[last] = b.blocks[last][:n+1]
+	return &b.blocks[last][n]
 }
 
 // grow makes room in the last block or begins another, and returns its index.
@@ -343,56 +349,72 @@ const splitSamples = 63
 
 // split moves about the upper half into a new bucket and returns it. The bucket is full.
 func (b *bucket) split() *bucket {
+	pivot := b.middle()
+	mid := b.unpack(&pivot)
+	upper := newBucket(mid, b.high)
+	upper.last = b.last
+	b.high, b.last = mid, mid
+	above := halves.Get().(*[bucketCap]packed)
+	defer halves.Put(above)
+	low, high, n := 0, 0, b.n
+	to, k := b.blocks[0][b.head:], 0 // where the next that stays goes: where it was, or before
+	for i, block := range b.blocks {
+		if i == 0 {
+			block = to
+		}
+		for j := range block { // each is written to both sides, so that nothing needs to be predicted
+			if low+high == b.sorted {
+				upper.sorted = high
+			}
+			below, delta := block[j].below(&pivot), block[j].dueDelta()
+			above[high] = block[j]
+			above[high].setDueDelta(delta - pivot.dueDelta())
+			to[k] = block[j]
+			low, high, k = low+below, high+1-below, k+below
+			if k == len(to) {
+				to, k = b.blocks[(b.head+low)/blockCap], 0
+			}
+		}
+	}
+	if b.sorted == n {
+		upper.sorted = high
+	}
+	b.n, b.sorted = low, b.sorted-upper.sorted
+	upper.fill(above[:high], b.cut())
+	return upper
+}
+
+// middle returns an entry about in the middle.
+func (b *bucket) middle() packed {
 	var samples [splitSamples]packed
 	for i := range samples {
 		samples[i] = *b.slot(i * b.n / splitSamples)
 	}
 	slices.SortFunc(samples[:], comparePacked)
-	pivot := samples[splitSamples/2]
-	mid := b.unpack(&pivot)
-
-	upper := newBucket(mid, b.high)
-	h := halves.Get().(*[2][bucketCap]packed)
-	defer halves.Put(h)
-	low, high := 0, 0
-	for i, block := range b.blocks {
-		if i == 0 {
-			block = block[b.head:]
-		}
-		for k := range block { // both halves are written to, so that nothing needs to be predicted
-			p := block[k]
-			below := p.below(&pivot)
-			h[0][low] = p
-			p.setDueDelta(p.dueDelta() - pivot.dueDelta())
-			h[1][high] = p
-			low, high = low+below, high+1-below
-		}
-	}
-	b.high = mid
-	b.fill(h[0][:low])
-	upper.fill(h[1][:high])
-	return upper
+	return samples[splitSamples/2]
 }
 
-// halves are what split divides a bucket into.
-var halves = sync.Pool{New: func() any { return new([2][bucketCap]packed) }}
+// cut shortens the blocks to the first n entries, of which there is one at least, and returns the blocks that are free.
+func (b *bucket) cut() (free [][]packed) {
+	last := (b.head + b.n - 1) / blockCap
+	b.blocks, free = b.blocks[:last+1:last+1], b.blocks[last+1:]
+	b.blocks[last] = b.blocks[last][:b.head+b.n-last*blockCap]
+	return free
+}
 
-// fill makes these the bucket's entries.
-func (b *bucket) fill(entries []packed) {
-	b.blocks, b.head, b.n, b.sorted = nil, 0, len(entries), 0
+// halves are for split: what goes to the other bucket.
+var halves = sync.Pool{New: func() any { return new([bucketCap]packed) }}
+
+// fill puts entries into an empty bucket, and into free blocks first.
+func (b *bucket) fill(entries []packed, free [][]packed) {
+	b.n = len(entries)
 	for part := range slices.Chunk(entries, blockCap) {
-		b.blocks = append(b.blocks, append(make([]packed, 0, blockCap), part...))
-	}
-	last := 0
-	for i := range entries {
-		if entries[i].below(&entries[last]) == 1 {
-			continue
+		var block []packed
+		if len(free) > 0 && cap(free[0]) == blockCap {
+			block, free = free[0][:0], free[1:]
+		} else {
+			block = make([]packed, 0, blockCap)
 		}
-		if last = i; b.sorted == i {
-			b.sorted++
-		}
-	}
-	if b.n > 0 {
-		b.last = b.unpack(&entries[last])
+		b.blocks = append(b.blocks, append(block, part...))
 	}
 }
