@@ -5,6 +5,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/morrowmq/morrow/broker/partition"
 	"github.com/morrowmq/morrow/protocol"
@@ -14,7 +15,10 @@ import (
 //
 // The reported log start moves durably before the answer; bytes go later. Offset -1 is the visible end, and what lies above it is out
 // of range; what has been written is waited for, as in ListOffsets. Pending delayed records survive: they have not
-// entered the log a consumer sees.
+// entered the log a consumer sees. Partitions are waited for together.
+
+// deletionsAtOnce is how many log starts of one request are made durable at the same time.
+const deletionsAtOnce = 16
 
 func (a *API) deleteRecords(_ context.Context, r *protocol.Request) protocol.Reply {
 	req := r.Message.(*kmsg.DeleteRecordsRequest)
@@ -22,26 +26,36 @@ func (a *API) deleteRecords(_ context.Context, r *protocol.Request) protocol.Rep
 		ctx, cancel := within(ctx, req.TimeoutMillis)
 		defer cancel()
 		resp := req.ResponseKind().(*kmsg.DeleteRecordsResponse)
+		resp.Topics = make([]kmsg.DeleteRecordsResponseTopic, len(req.Topics))
+		var g errgroup.Group
+		g.SetLimit(deletionsAtOnce)
 		for i := range req.Topics {
-			t := &req.Topics[i]
-			rt := kmsg.NewDeleteRecordsResponseTopic()
+			t, rt := &req.Topics[i], &resp.Topics[i]
+			*rt = kmsg.NewDeleteRecordsResponseTopic()
 			rt.Topic = t.Topic
+			rt.Partitions = make([]kmsg.DeleteRecordsResponseTopicPartition, len(t.Partitions))
 			for j := range t.Partitions {
-				want := &t.Partitions[j]
-				rp := kmsg.NewDeleteRecordsResponseTopicPartition()
-				rp.Partition = want.Partition
-				start, err := a.deleteBelow(ctx, t.Topic, want.Partition, want.Offset)
-				rp.LowWatermark = start
-				if err != nil {
-					rp.LowWatermark = -1
-					rp.ErrorCode = a.explain(err, "delete records", t.Topic, want.Partition)
-				}
-				rt.Partitions = append(rt.Partitions, rp)
+				g.Go(func() error {
+					rt.Partitions[j] = a.deletedBelow(ctx, t.Topic, &t.Partitions[j])
+					return nil
+				})
 			}
-			resp.Topics = append(resp.Topics, rt)
 		}
+		_ = g.Wait() // errors are kept per partition
 		return protocol.Answer{Message: resp}, nil
 	}
+}
+
+func (a *API) deletedBelow(ctx context.Context, topic string, want *kmsg.DeleteRecordsRequestTopicPartition) kmsg.DeleteRecordsResponseTopicPartition {
+	rp := kmsg.NewDeleteRecordsResponseTopicPartition()
+	rp.Partition = want.Partition
+	start, err := a.deleteBelow(ctx, topic, want.Partition, want.Offset)
+	rp.LowWatermark = start
+	if err != nil {
+		rp.LowWatermark = -1
+		rp.ErrorCode = a.explain(err, "delete records", topic, want.Partition)
+	}
+	return rp
 }
 
 // deleteBelow deletes the records of a partition below an offset and returns the first that is left.

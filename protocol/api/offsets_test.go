@@ -1,6 +1,9 @@
 package api
 
 import (
+	"context"
+	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -251,5 +254,43 @@ func TestRecordsOfAcksOneAreFound(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// deletions asks for the deletion of everything in the first partitions of a topic.
+func deletions(topic string, partitions int) *kmsg.DeleteRecordsRequest {
+	req := deleteRequest(topic, partition.Latest)
+	for n := 1; n < partitions; n++ {
+		rp := kmsg.NewDeleteRecordsRequestTopicPartition()
+		rp.Partition, rp.Offset = int32(n), partition.Latest
+		req.Topics[0].Partitions = append(req.Topics[0].Partitions, rp)
+	}
+	return req
+}
+
+// TestDeletionsOfARequestAreStoredTogether holds up every sync until there are others.
+func TestDeletionsOfARequestAreStoredTogether(t *testing.T) {
+	fault := vfs.NewFault(vfs.NewMem())
+	w := newWorld(t, on(fault))
+	w.create("orders", 16)
+	c := w.connect()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	together := make(chan struct{})
+	var syncs atomic.Int32
+	fault.Add(vfs.Rule{Ops: vfs.OpSync, Name: "facts-*", Times: vfs.Forever, Do: func() {
+		if syncs.Add(1) == 8 {
+			close(together)
+		}
+		select {
+		case <-together:
+		case <-ctx.Done():
+		}
+	}})
+	for _, rp := range ask[*kmsg.DeleteRecordsResponse](c, 2, deletions("orders", 16)).Topics[0].Partitions {
+		wantCode(t, fmt.Sprint("delete in ", rp.Partition), rp.ErrorCode, nil)
+	}
+	if ctx.Err() != nil {
+		t.Error("one deletion waited for another")
 	}
 }

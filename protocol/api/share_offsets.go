@@ -8,6 +8,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/morrowmq/morrow/broker/share"
 	"github.com/morrowmq/morrow/cluster"
@@ -124,7 +125,7 @@ func begunTopics(img *cluster.Image, begun map[share.Key]share.Status) []kmsg.De
 // AlterShareGroupOffsets, key 91, version 0 (KIP-932).
 //
 // Only for groups without members; a group that does not exist is created. What was known of the partition's records, deliveries
-// included, is forgotten.
+// included, is forgotten. A partition may be named once. Partitions are waited for together.
 
 func (a *API) alterShareGroupOffsets(_ context.Context, r *protocol.Request) protocol.Reply {
 	req := r.Message.(*kmsg.AlterShareGroupOffsetsRequest)
@@ -134,26 +135,51 @@ func (a *API) alterShareGroupOffsets(_ context.Context, r *protocol.Request) pro
 			resp.ErrorCode, resp.ErrorMessage = refusal(err)
 			return protocol.Answer{Message: resp}, nil
 		}
-		for i := range req.Topics {
-			t := &req.Topics[i]
-			rt := kmsg.NewAlterShareGroupOffsetsResponseTopic()
-			rt.Topic = t.Topic
-			if topic, ok := a.store.Image().Topic(t.Topic); ok {
-				rt.TopicID = topic.ID
-			}
-			for _, want := range t.Partitions {
-				rp := kmsg.NewAlterShareGroupOffsetsResponseTopicPartition()
-				rp.Partition = want.Partition
-				if err := a.resetShare(ctx, req.GroupID, t.Topic, want); err != nil {
-					rp.ErrorCode, rp.ErrorMessage = a.explain(err, "alter share group offsets", t.Topic, want.Partition), kmsg.StringPtr(message(err))
-				}
-				rt.Partitions = append(rt.Partitions, rp)
-			}
-			resp.Topics = append(resp.Topics, rt)
-		}
+		a.resetShares(ctx, req, resp)
 		return protocol.Answer{Message: resp}, nil
 	}
 }
+
+// resetShares does what a request asks for, every partition by itself, and says what became of it.
+func (a *API) resetShares(ctx context.Context, req *kmsg.AlterShareGroupOffsetsRequest, resp *kmsg.AlterShareGroupOffsetsResponse) {
+	named := make(map[namedPartition]int)
+	for i := range req.Topics {
+		for _, want := range req.Topics[i].Partitions {
+			named[namedPartition{req.Topics[i].Topic, want.Partition}]++
+		}
+	}
+	img := a.store.Image()
+	resp.Topics = make([]kmsg.AlterShareGroupOffsetsResponseTopic, len(req.Topics))
+	var g errgroup.Group
+	g.SetLimit(sharesAtOnce)
+	for i := range req.Topics {
+		t, rt := &req.Topics[i], &resp.Topics[i]
+		*rt = kmsg.NewAlterShareGroupOffsetsResponseTopic()
+		rt.Topic = t.Topic
+		if topic, ok := img.Topic(t.Topic); ok {
+			rt.TopicID = topic.ID
+		}
+		rt.Partitions = make([]kmsg.AlterShareGroupOffsetsResponseTopicPartition, len(t.Partitions))
+		for j, want := range t.Partitions {
+			g.Go(func() error {
+				err := errRepeatedPartition
+				if named[namedPartition{t.Topic, want.Partition}] == 1 {
+					err = a.resetShare(ctx, req.GroupID, t.Topic, want)
+				}
+				rp := &rt.Partitions[j]
+				*rp = kmsg.NewAlterShareGroupOffsetsResponseTopicPartition()
+				rp.Partition = want.Partition
+				if err != nil {
+					rp.ErrorCode, rp.ErrorMessage = a.explain(err, "alter share group offsets", t.Topic, want.Partition), kmsg.StringPtr(message(err))
+				}
+				return nil
+			})
+		}
+	}
+	_ = g.Wait() // errors are kept per partition
+}
+
+var errRepeatedPartition = coded(kerr.InvalidRequest, "the request names the partition more than once")
 
 func (a *API) mayResetShares(ctx context.Context, group string) error {
 	if group == "" {

@@ -17,6 +17,7 @@ import (
 	"github.com/morrowmq/morrow/broker/partition"
 	"github.com/morrowmq/morrow/broker/share"
 	"github.com/morrowmq/morrow/cluster"
+	"github.com/morrowmq/morrow/internal/vfs"
 )
 
 // sharer is a member of a share group that speaks the protocol by hand. Its session epochs count by themselves.
@@ -389,6 +390,7 @@ func TestShareGroupOffsets(t *testing.T) {
 	resp := s.heartbeat(-1)
 	wantCode(t, "leave", resp.ErrorCode, nil)
 	equalString(t, "alter", s.alterOffsets("g", "jobs", 0, 3), "ok")
+	equalString(t, "alter some, one of them twice", fmt.Sprint(s.alterSeveral("g", "jobs", 3, 0, 1, 1)), "[ok INVALID_REQUEST INVALID_REQUEST]")
 	equalString(t, "alter a topic that is not there", s.alterOffsets("g", "nowhere", 0, 3), "UNKNOWN_TOPIC_OR_PARTITION")
 	equalString(t, "alter to before the beginning", s.alterOffsets("g", "jobs", 0, -3), "INVALID_REQUEST")
 	equalString(t, "lag", w.shareLag(s, 0), "start 3 lag 1")
@@ -481,19 +483,74 @@ func (w *world) shareLag(s *sharer, partition int32) string {
 }
 
 func (s *sharer) alterOffsets(group, topic string, partition int32, offset int64) string {
+	return s.alterSeveral(group, topic, offset, partition)[0]
+}
+
+// alterSeveral asks for one offset in several partitions.
+func (s *sharer) alterSeveral(group, topic string, offset int64, partitions ...int32) (outcomes []string) {
 	req := kmsg.NewPtrAlterShareGroupOffsetsRequest()
 	req.GroupID = group
 	rt := kmsg.NewAlterShareGroupOffsetsRequestTopic()
 	rt.Topic = topic
-	rp := kmsg.NewAlterShareGroupOffsetsRequestTopicPartition()
-	rp.Partition, rp.StartOffset = partition, offset
-	rt.Partitions = append(rt.Partitions, rp)
+	for _, n := range partitions {
+		rp := kmsg.NewAlterShareGroupOffsetsRequestTopicPartition()
+		rp.Partition, rp.StartOffset = n, offset
+		rt.Partitions = append(rt.Partitions, rp)
+	}
 	req.Topics = append(req.Topics, rt)
 	resp := ask[*kmsg.AlterShareGroupOffsetsResponse](s.client, 0, req)
 	if resp.ErrorCode != 0 {
-		return codeName(resp.ErrorCode)
+		return []string{codeName(resp.ErrorCode)}
 	}
-	return okOr(resp.Topics[0].Partitions[0].ErrorCode)
+	for _, rp := range resp.Topics[0].Partitions {
+		outcomes = append(outcomes, okOr(rp.ErrorCode))
+	}
+	return outcomes
+}
+
+// TestResetsOfARequestAreStoredTogether holds up every sync until all of them have been appended.
+func TestResetsOfARequestAreStoredTogether(t *testing.T) {
+	fault := vfs.NewFault(vfs.NewMem())
+	w := newWorld(t, on(fault))
+	topic := w.create("jobs", 16)
+	s := w.joins(topic, "g", "m1")
+	wantCode(t, "leave", s.heartbeat(-1).ErrorCode, nil)
+	all := make([]int32, len(topic.Partitions))
+	for n := range all {
+		all[n] = int32(n)
+	}
+	reset := func(offset int64) {
+		for n, outcome := range s.alterSeveral("g", "jobs", offset, all...) {
+			equalString(t, fmt.Sprint("alter ", n), outcome, "ok")
+		}
+	}
+	reset(0) // the journals' first records
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	want := w.shareStateEnd() + int64(len(all))
+	fault.Add(vfs.Rule{Ops: vfs.OpSync, Name: "*.log", Times: vfs.Forever, Do: func() {
+		for w.shareStateEnd() < want && ctx.Err() == nil {
+			time.Sleep(time.Millisecond)
+		}
+	}})
+	reset(1)
+	if ctx.Err() != nil {
+		t.Error("one reset waited for another")
+	}
+}
+
+// shareStateEnd is how many records the journals of share groups have.
+func (w *world) shareStateEnd() (sum int64) {
+	state, _ := w.store.Image().Topic(cluster.ShareStateTopic)
+	for n := range state.Partitions {
+		p, err := w.partitions.Get(state.ID, int32(n))
+		if err != nil {
+			w.Error(err)
+			continue
+		}
+		sum += p.Log().Offsets().LogEnd
+	}
+	return sum
 }
 
 func (s *sharer) deleteOffsets(group, topic string) string {
