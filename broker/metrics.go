@@ -71,28 +71,47 @@ func (c *collector) Describe(chan<- *prometheus.Desc) {}
 
 // Collect implements prometheus.Collector.
 func (c *collector) Collect(out chan<- prometheus.Metric) {
-	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
-		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	to := scrape{out}
+	c.collectBroker(to)
+	for name, t := range c.collectPartitions(to) {
+		c.collectTopic(to, name, t)
 	}
-	counter := func(d *prometheus.Desc, v float64, labels ...string) {
-		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, labels...)
-	}
-	gauge(c.info, 1, c.b.cfg.Version, c.b.store.Image().ClusterID())
-	gauge(c.sessions, float64(c.handlers.FetchSessions()))
-	gauge(c.offline, float64(len(c.b.partitions.Offline())))
+	c.collectShares(to)
+	c.collectGroups(to)
+}
+
+// scrape is where the values of one scrape go.
+type scrape struct{ out chan<- prometheus.Metric }
+
+func (s scrape) gauge(d *prometheus.Desc, v float64, labels ...string) {
+	s.out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+}
+
+func (s scrape) counter(d *prometheus.Desc, v float64, labels ...string) {
+	s.out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, labels...)
+}
+
+func (c *collector) collectBroker(to scrape) {
+	to.gauge(c.info, 1, c.b.cfg.Version, c.b.store.Image().ClusterID())
+	to.gauge(c.sessions, float64(c.handlers.FetchSessions()))
+	to.gauge(c.offline, float64(len(c.b.partitions.Offline())))
 	if u, err := c.b.partitions.Usage(); err == nil {
-		gauge(c.diskFree, float64(u.Free))
-		gauge(c.diskTotal, float64(u.Total))
+		to.gauge(c.diskFree, float64(u.Free))
+		to.gauge(c.diskTotal, float64(u.Total))
 	}
+}
+
+// collectPartitions tells of every partition, and returns what those of each topic add up to.
+func (c *collector) collectPartitions(to scrape) map[string]*topicTotals {
 	topics := make(map[string]*topicTotals)
 	for p := range c.b.partitions.All {
 		topic := p.Topic()
 		labels := []string{topic.Name, strconv.Itoa(int(p.Number()))}
 		o := p.Log().Offsets()
-		gauge(c.logBytes, float64(p.Log().Size()), labels...)
-		gauge(c.logSegments, float64(len(p.Log().Segments())), labels...)
-		gauge(c.logStart, float64(o.LogStart), labels...)
-		gauge(c.logEnd, float64(o.VisibleEnd), labels...)
+		to.gauge(c.logBytes, float64(p.Log().Size()), labels...)
+		to.gauge(c.logSegments, float64(len(p.Log().Segments())), labels...)
+		to.gauge(c.logStart, float64(o.LogStart), labels...)
+		to.gauge(c.logEnd, float64(o.VisibleEnd), labels...)
 		t := topics[topic.Name]
 		if t == nil {
 			t = &topicTotals{nextDue: math.MaxInt64}
@@ -100,42 +119,46 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		}
 		t.add(p, c.b.cfg.Now().UnixMilli())
 	}
-	for name, t := range topics {
-		gauge(c.partitions, float64(t.partitions), name)
-		if t.compacted {
-			gauge(c.dirtyRatio, t.dirtyRatio, name)
-			gauge(c.uncleanable, float64(t.uncleanable), name)
-		}
-		if !t.cleaned.IsZero() {
-			gauge(c.sinceCleaned, max(0, c.b.cfg.Now().Sub(t.cleaned).Seconds()), name)
-		}
-		if !t.scheduled {
-			continue
-		}
-		gauge(c.pending, float64(t.pending), name)
-		gauge(c.overdue, float64(t.overdue), name)
-		gauge(c.pendingBytes, float64(t.bytes), name)
-		counter(c.delivered, float64(t.delivered), name)
-		counter(c.cancelled, float64(t.cancelled), name)
-		gauge(c.undecided, float64(t.undecided), name)
-		gauge(c.runs, float64(t.runs), name)
-		gauge(c.spilled, float64(t.spilled), name)
-		gauge(c.stopped, float64(t.stopped), name)
-		gauge(c.untended, float64(t.unspilled), name, "spill")
-		gauge(c.untended, float64(t.unmerged), name, "merge")
-		if t.lateness.Count > 0 { // nearly half of what a broker of many topics shows would be its empty buckets
-			out <- latenessHistogram(c.lateness, t.lateness, name)
-		}
-		if t.nextDue != math.MaxInt64 {
-			gauge(c.nextDue, float64(t.nextDue)/1000, name)
-		}
+	return topics
+}
+
+func (c *collector) collectTopic(to scrape, name string, t *topicTotals) {
+	to.gauge(c.partitions, float64(t.partitions), name)
+	if t.compacted {
+		to.gauge(c.dirtyRatio, t.dirtyRatio, name)
+		to.gauge(c.uncleanable, float64(t.uncleanable), name)
 	}
-	c.collectShares(gauge, counter)
+	if !t.cleaned.IsZero() {
+		to.gauge(c.sinceCleaned, max(0, c.b.cfg.Now().Sub(t.cleaned).Seconds()), name)
+	}
+	if !t.scheduled {
+		return
+	}
+	to.gauge(c.pending, float64(t.pending), name)
+	to.gauge(c.overdue, float64(t.overdue), name)
+	to.gauge(c.pendingBytes, float64(t.bytes), name)
+	to.counter(c.delivered, float64(t.delivered), name)
+	to.counter(c.cancelled, float64(t.cancelled), name)
+	to.gauge(c.undecided, float64(t.undecided), name)
+	to.gauge(c.runs, float64(t.runs), name)
+	to.gauge(c.spilled, float64(t.spilled), name)
+	to.gauge(c.stopped, float64(t.stopped), name)
+	to.gauge(c.untended, float64(t.unspilled), name, "spill")
+	to.gauge(c.untended, float64(t.unmerged), name, "merge")
+	if t.lateness.Count > 0 { // nearly half of what a broker of many topics shows would be its empty buckets
+		to.out <- latenessHistogram(c.lateness, t.lateness, name)
+	}
+	if t.nextDue != math.MaxInt64 {
+		to.gauge(c.nextDue, float64(t.nextDue)/1000, name)
+	}
+}
+
+func (c *collector) collectGroups(to scrape) {
 	for o := range c.b.groups.Offsets() {
 		labels := []string{o.Group, o.Topic, strconv.Itoa(int(o.Partition))}
-		gauge(c.committed, float64(o.Offset), labels...)
+		to.gauge(c.committed, float64(o.Offset), labels...)
 		if p, err := c.b.partitions.Get(o.TopicID, o.Partition); err == nil {
-			gauge(c.lag, float64(max(p.Log().Offsets().VisibleEnd-o.Offset, 0)), labels...)
+			to.gauge(c.lag, float64(max(p.Log().Offsets().VisibleEnd-o.Offset, 0)), labels...)
 		}
 	}
 }

@@ -46,7 +46,7 @@ func (t *shareTotals) add(s share.Status, visibleEnd int64) {
 }
 
 // collectShares tells of the share-partitions that live.
-func (c *collector) collectShares(gauge, counter func(d *prometheus.Desc, v float64, labels ...string)) {
+func (c *collector) collectShares(to scrape) {
 	type key struct{ group, topic string }
 	all := make(map[key]*shareTotals)
 	for _, s := range c.b.shares.Statuses("") {
@@ -60,18 +60,18 @@ func (c *collector) collectShares(gauge, counter func(d *prometheus.Desc, v floa
 		}
 		all[k].add(s, p.Log().Offsets().VisibleEnd)
 	}
-	gauge(c.share.sessions, float64(c.handlers.ShareSessions()))
+	to.gauge(c.share.sessions, float64(c.handlers.ShareSessions()))
 	for k, t := range all {
 		for state, n := range map[string]int64{"available": t.available, "waiting": t.waiting, "acquired": t.acquired, "dying": t.dying} {
-			gauge(c.share.records, float64(n), k.group, k.topic, state)
+			to.gauge(c.share.records, float64(n), k.group, k.topic, state)
 		}
-		gauge(c.share.lag, float64(t.lag), k.group, k.topic)
-		gauge(c.share.stuck, float64(t.stuck), k.group, k.topic)
+		to.gauge(c.share.lag, float64(t.lag), k.group, k.topic)
+		to.gauge(c.share.stuck, float64(t.stuck), k.group, k.topic)
 		for d, n := range map[*prometheus.Desc]int64{
 			c.share.delivered: t.totals.Delivered, c.share.redelivered: t.totals.Redelivered, c.share.accepted: t.totals.Accepted,
 			c.share.archived: t.totals.Archived, c.share.deadLetters: t.totals.Buried, c.share.timeouts: t.totals.TimedOut,
 		} {
-			counter(d, float64(n), k.group, k.topic)
+			to.counter(d, float64(n), k.group, k.topic)
 		}
 	}
 }

@@ -106,34 +106,13 @@ With -o json: an array of {name, result, error}; result is the offset, or failed
 			if err != nil {
 				return err
 			}
-			if _, err := findTopics(ctx, cl, []string{topic}); err != nil {
-				return err
-			}
-			listed, err := place.list(ctx, cl, topic)
+			offsets, err := place.find(ctx, cl, topic, partitions)
 			if err != nil {
 				return err
 			}
-			offsets, err := place.choose(listed, topic, partitions)
+			done, err := resetGroup(ctx, cl, args[0], offsets)
 			if err != nil {
 				return err
-			}
-			if share, err := isShareGroup(ctx, cl, args[0]); err != nil || share {
-				if err != nil {
-					return err
-				}
-				done, err := resetShare(ctx, cl, args[0], offsets)
-				if err != nil {
-					return err
-				}
-				return done.print(cmd, c.output)
-			}
-			committed, err := cl.CommitOffsets(ctx, args[0], offsets)
-			if err != nil {
-				return err
-			}
-			var done outcomes
-			for _, o := range committed.Sorted() {
-				done.add(fmt.Sprintf("%s-%d", o.Topic, o.Partition), fmt.Sprintf("%s reads from offset %d", args[0], o.At), explained(o.Err, ""))
 			}
 			return done.print(cmd, c.output)
 		}),
@@ -149,6 +128,25 @@ With -o json: an array of {name, result, error}; result is the offset, or failed
 		"to":        cobra.FixedCompletions([]string{"earliest", "latest"}, cobra.ShellCompDirectiveNoFileComp),
 	})
 	return cmd
+}
+
+// resetGroup moves the committed offsets of a group, or the start offsets of a share group.
+func resetGroup(ctx context.Context, cl *cluster, group string, offsets kadm.Offsets) (done outcomes, err error) {
+	share, err := isShareGroup(ctx, cl, group)
+	if err != nil {
+		return done, err
+	}
+	if share {
+		return resetShare(ctx, cl, group, offsets)
+	}
+	committed, err := cl.CommitOffsets(ctx, group, offsets)
+	if err != nil {
+		return done, err
+	}
+	for _, o := range committed.Sorted() {
+		done.add(fmt.Sprintf("%s-%d", o.Topic, o.Partition), fmt.Sprintf("%s reads from offset %d", group, o.At), explained(o.Err, ""))
+	}
+	return done, nil
 }
 
 // place is where a group is to go on: at the start, the end, an offset or a time.
@@ -191,6 +189,18 @@ func parseTime(s string) (ms int64, err error) {
 		return 0, err
 	}
 	return t.UnixMilli(), nil
+}
+
+// find returns the offsets of the place in partitions of a topic; none means all.
+func (p place) find(ctx context.Context, cl *cluster, topic string, partitions []int32) (kadm.Offsets, error) {
+	if _, err := findTopics(ctx, cl, []string{topic}); err != nil {
+		return nil, err
+	}
+	listed, err := p.list(ctx, cl, topic)
+	if err != nil {
+		return nil, err
+	}
+	return p.choose(listed, topic, partitions)
 }
 
 // list asks for the offsets of the place in every partition. The end stands in for an offset.

@@ -70,8 +70,13 @@ has stored durable. A second signal ends it at once; nothing acknowledged is los
 			})
 		},
 	}
-	cmd.Flags().StringVarP(&file, "config", "c", "", "`file` with configs, .yaml, .json, .toml or .properties; also as "+configEnv)
-	cmd.Flags().StringArrayVar(&pairs, "set", nil, "config as `key=value`, may be repeated")
+	addServeFlags(cmd, &file, &pairs)
+	return cmd
+}
+
+func addServeFlags(cmd *cobra.Command, file *string, pairs *[]string) {
+	cmd.Flags().StringVarP(file, "config", "c", "", "`file` with configs, .yaml, .json, .toml or .properties; also as "+configEnv)
+	cmd.Flags().StringArrayVar(pairs, "set", nil, "config as `key=value`, may be repeated")
 	complete := map[string]cobra.CompletionFunc{
 		"config": cobra.FixedCompletions([]string{"yaml", "yml", "json", "toml", "properties"}, cobra.ShellCompDirectiveFilterFileExt),
 		"set":    completeAssignment(brokerScope),
@@ -84,7 +89,6 @@ has stored durable. A second signal ends it at once; nothing acknowledged is los
 	complete["log-level"] = cobra.FixedCompletions([]string{"debug", "info", "warn", "error"}, cobra.ShellCompDirectiveNoFileComp)
 	complete["log-format"] = cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp)
 	completeFlags(cmd, complete)
-	return cmd
 }
 
 // serveValues are the configs that flags set.
