@@ -4,43 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/bits"
 )
 
-// maxRunsOfClass is how many neighbouring runs of about one size are let be.
-const maxRunsOfClass = 8
-
-// class sorts runs by size: one class holds sizes that differ by less than a factor of eight.
-func (r *run) class() int { return bits.Len64(uint64(r.bytes)) / 3 }
-
-// pickMerge returns neighbouring runs that are worth rewriting as one, nil if none are: more than a few of about one size, so
-// that there are never many; or one of which less than half is live, with the sparse ones beside it.
-func pickMerge(list []*run) []*run {
-	for class := range 64/3 + 1 {
-		group := longestGroup(list, func(r *run) bool { return r.class() <= class })
-		if len(group) > maxRunsOfClass {
-			return group
-		}
-	}
-	return longestGroup(list, func(r *run) bool { return r.live < r.count/2 })
-}
-
-// longestGroup returns the longest sequence of neighbours that all pass.
-func longestGroup(list []*run, pass func(*run) bool) (longest []*run) {
-	for i := 0; i < len(list); {
-		n := 0
-		for i+n < len(list) && pass(list[i+n]) {
-			n++
-		}
-		if n > len(longest) {
-			longest = list[i : i+n : i+n]
-		}
-		i += n + 1
-	}
-	return longest
-}
-
-// Merge rewrites some runs as one, without what is finished, if that is worth it; merged tells whether it was. If it fails,
+// Merge rewrites some neighbouring runs as one, without what is finished, if that is worth it; merged tells whether it was. There may be more to do then. If it fails,
 // all is as before. It fails soon if ctx ends.
 func (k *Keeper) Merge(ctx context.Context, logStart int64) (merged bool, err error) {
 	s := k.schedule
@@ -113,6 +79,13 @@ func (k *Keeper) copyTables(ctx context.Context, w *runWriter, r *run) error {
 	return nil
 }
 
+// cursorOf is the run's cursor: what lies before it need not be read.
+func (s *Schedule) cursorOf(r *run) Entry {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return r.cursor
+}
+
 // live returns those of a run's entries, which are in order, that are not finished by the proofs below the high watermark. If looked is
 // set, the merge will not look at them again.
 func (s *Schedule) live(r *run, entries []Entry, looked bool) (live []Entry) {
@@ -133,7 +106,7 @@ func (s *Schedule) live(r *run, entries []Entry, looked bool) (live []Entry) {
 func (k *Keeper) mergeRecords(ctx context.Context, old []*run, yield func(key, value []byte) error) error {
 	readers := make([]*liveReader, len(old))
 	for i, r := range old {
-		readers[i] = &liveReader{reader: newReader(r, k.c.Journal, firstEntry), schedule: k.schedule}
+		readers[i] = &liveReader{reader: newReader(r, k.c.Journal, k.schedule.cursorOf(r)), schedule: k.schedule}
 	}
 	var key, value []byte
 	for {

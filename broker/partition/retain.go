@@ -61,12 +61,12 @@ func (p *Partition) retainLog(now time.Time) (removed int, err error) {
 	return p.log.Retain(now, p.floor())
 }
 
-// smallRun is what a run must at least hold to be evicted; of smaller ones a partition has eight at most, see delay.Keeper.Merge.
+// smallRun is what a run must at least hold to be evicted; of smaller ones a partition has a few dozen at most, see delay.Keeper.Merge.
 const smallRun = 1 << 20
 
 // evictRuns removes local copies from a schedule log, by the local retention of the topic it belongs to: of records that are not delivered soon. The
 // tables of a run stay, so that cancels need no store, and so does what a start reads. Small runs stay as a whole until a merge has made a larger one of
-// them: there are never more than a few, and fetching them back would cost more than they take.
+// them: there are never many, and fetching them back would cost more than they take.
 func (p *Partition) evictRuns(now time.Time) (removed int, err error) {
 	c, schedule := p.Topic().Config, localSource{p}.schedule()
 	if p.remote.Load() == nil || !c.RemoteStorageEnable || schedule == nil {
