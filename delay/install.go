@@ -13,6 +13,15 @@ type change struct {
 	floor int64
 }
 
+// foldInto notes in the run of a change what was finished while it was written.
+func (s *Schedule) foldInto(c change) {
+	if c.old == nil {
+		s.spilling.fold(c.run)
+	} else {
+		s.merging.fold(c.run)
+	}
+}
+
 // capture describes the state by the proofs below the high watermark, as a progress record does, with a change that is about to be
 // made. Finished are the runs left out because nothing is live in them. A record that is not complete holds the exceptions that
 // no earlier record held; if it gets lost, the next one must be complete.
@@ -31,7 +40,7 @@ func (s *Schedule) capture(complete bool, c change) (p *progress, finished []*ru
 		}
 	}
 	if c.run != nil {
-		s.rewrite.fold(c.run)
+		s.foldInto(c)
 		p.runs = append(p.runs, c.run.progress(true))
 	}
 	if len(p.runs) > 0 && !s.namesRuns {
@@ -39,17 +48,6 @@ func (s *Schedule) capture(complete bool, c change) (p *progress, finished []*ru
 		s.namesRuns, s.folded = true, p.folded
 	}
 	return p, finished
-}
-
-// fold notes in the run that was written what was finished meanwhile.
-func (w *rewrite) fold(r *run) {
-	for _, e := range w.collected {
-		r.finish(e)
-	}
-	for _, e := range w.excluded {
-		r.exclude(e)
-	}
-	w.collected, w.excluded = nil, nil
 }
 
 // progress describes what is finished of the run: all of it, or only the exceptions that are new.
@@ -76,7 +74,7 @@ func (s *Schedule) progressed(p *progress, at Range, finished []*run, c change) 
 		s.runs.replace(finished, nil)
 	}
 	if c.run != nil {
-		s.rewrite.fold(c.run)
+		s.foldInto(c)
 		s.overlay(c.run)
 	}
 	if c.run != nil || c.old != nil {

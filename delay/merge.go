@@ -6,12 +6,45 @@ import (
 	"fmt"
 )
 
+// mergeWork is a run being made of others. What it will hold is what was live in them, by the proofs below the high watermark, at the moment each part was looked at.
+type mergeWork struct {
+	low, high int64
+	// positions are the entries up to which the merge has looked in each run.
+	positions map[*run]Entry
+	// collected were finished after they were looked at, so they are in the run; excluded before, so that they are not among its
+	// records, but perhaps in its tables, which are written first.
+	collected, excluded []Entry
+}
+
+// finish notes that an entry of the run from is finished by a proof below the high watermark.
+func (w *mergeWork) finish(e Entry, from *run) {
+	if w == nil || e.Ticket < w.low || e.Ticket >= w.high {
+		return
+	}
+	if position, ok := w.positions[from]; ok && !position.less(e) {
+		w.collected = append(w.collected, e)
+	} else {
+		w.excluded = append(w.excluded, e)
+	}
+}
+
+// fold notes in the run that was written what was finished meanwhile.
+func (w *mergeWork) fold(r *run) {
+	for _, e := range w.collected {
+		r.finish(e)
+	}
+	for _, e := range w.excluded {
+		r.exclude(e)
+	}
+	w.collected, w.excluded = nil, nil
+}
+
 // Merge rewrites some neighbouring runs as one, without what is finished, if that is worth it; merged tells whether it was. There may be more to do then. If it fails,
 // all is as before. It fails soon if ctx ends.
 func (k *Keeper) Merge(ctx context.Context, logStart int64) (merged bool, err error) {
 	s := k.schedule
 	old := s.beginMerge()
-	defer s.endRewrite()
+	defer s.endMerge()
 	if len(old) == 0 {
 		return false, nil
 	}
@@ -23,7 +56,7 @@ func (k *Keeper) Merge(ctx context.Context, logStart int64) (merged bool, err er
 		}
 	}
 	w.ordered = func(yield func(key, value []byte) error) error { return k.mergeRecords(ctx, old, yield) }
-	return true, k.finish(ctx, w, old, logStart)
+	return true, k.finish(ctx, w, change{old: old}, logStart)
 }
 
 // beginMerge picks what to merge.
@@ -32,11 +65,16 @@ func (s *Schedule) beginMerge() []*run {
 	defer s.mu.Unlock()
 	// A copy: the list is changed when the new run is installed.
 	old := append([]*run(nil), pickMerge(s.runs.list)...)
-	s.rewrite = &rewrite{positions: make(map[*run]Entry)}
 	if len(old) > 0 {
-		s.rewrite.low, s.rewrite.high = old[0].low, old[len(old)-1].high
+		s.merging = &mergeWork{low: old[0].low, high: old[len(old)-1].high, positions: make(map[*run]Entry)}
 	}
 	return old
+}
+
+func (s *Schedule) endMerge() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.merging = nil
 }
 
 // copyTables copies from a run's tables what is live.
@@ -97,7 +135,7 @@ func (s *Schedule) live(r *run, entries []Entry, looked bool) (live []Entry) {
 		}
 	}
 	if looked && len(entries) > 0 {
-		s.rewrite.positions[r] = entries[len(entries)-1]
+		s.merging.positions[r] = entries[len(entries)-1]
 	}
 	return live
 }

@@ -35,8 +35,9 @@ type Schedule struct {
 	copied int64
 	// journal is where the runs are, nil without any.
 	journal Journal
-	// rewrite is the run being written, nil mostly.
-	rewrite *rewrite
+	// spilling and merging are the runs being written, nil mostly.
+	spilling *spillWork
+	merging  *mergeWork
 	// flights are the windows taken and not yet finished, oldest first.
 	flights []*flight
 	pins    pins

@@ -9,33 +9,29 @@ import (
 	"github.com/morrowmq/morrow/log/record"
 )
 
-// rewrite is a run being written. What it will hold is what was pending, by the proofs below the high watermark, at the
-// moment each part was looked at; what is finished afterwards is collected for the footer.
-type rewrite struct {
+// spillWork is a run being made of the near index. What it will hold is what was pending, by the proofs below the high watermark, at the moment each part of the
+// log was looked at; what is finished afterwards is collected for the footer.
+type spillWork struct {
 	low, high int64
-	// scanned is the ticket up to which a spill has looked; positions, the entries up to which a merge has looked in each run.
-	scanned   int64
-	positions map[*run]Entry
-	// collected were finished after they were looked at, so they are in the run; excluded before, so that they are not among its
-	// records, but perhaps in its tables, which a merge writes first.
-	collected, excluded []Entry
+	// scanned is the ticket up to which the spill has looked.
+	scanned int64
+	// collected were finished after they were looked at, so they are in the run.
+	collected []Entry
 }
 
-// finish notes that an entry, which is in the run from or in the near index, is finished by a proof below the high watermark.
-func (w *rewrite) finish(e Entry, from *run) {
-	if e.Ticket < w.low || e.Ticket >= w.high {
-		return
-	}
-	looked := e.Ticket < w.scanned
-	if w.positions != nil {
-		position, ok := w.positions[from]
-		looked = ok && !position.less(e)
-	}
-	if looked {
+// finish notes that an entry is finished by a proof below the high watermark.
+func (w *spillWork) finish(e Entry) {
+	if w != nil && w.low <= e.Ticket && e.Ticket < w.scanned {
 		w.collected = append(w.collected, e)
-	} else if w.positions != nil {
-		w.excluded = append(w.excluded, e)
 	}
+}
+
+// fold notes in the run that was written what was finished meanwhile.
+func (w *spillWork) fold(r *run) {
+	for _, e := range w.collected {
+		r.finish(e)
+	}
+	w.collected = nil
 }
 
 // Spill writes everything that is pending in the near index with a ticket below the given one into a run, and forgets it there. It
@@ -44,7 +40,7 @@ func (w *rewrite) finish(e Entry, from *run) {
 func (k *Keeper) Spill(ctx context.Context, src Source, below, logStart int64) (err error) {
 	s := k.schedule
 	low, high, ok := s.beginSpill(below)
-	defer s.endRewrite()
+	defer s.endSpill()
 	if !ok {
 		return nil
 	}
@@ -55,16 +51,11 @@ func (k *Keeper) Spill(ctx context.Context, src Source, below, logStart int64) (
 			return fmt.Errorf("spill tickets %d to %d: %w", low, high, err)
 		}
 	}
-	return k.finish(ctx, w, nil, logStart)
+	return k.finish(ctx, w, change{floor: high}, logStart)
 }
 
-// finish ends a run with its footer, a progress record that names it, and installs it in the place of old ones. It
-// does without the run if nothing is in it.
-func (k *Keeper) finish(ctx context.Context, w *runWriter, old []*run, logStart int64) error {
-	c := change{old: old}
-	if old == nil {
-		c.floor = w.info.high
-	}
+// finish ends a run with its footer, a progress record that names it, and installs it as part of a change. It does without the run if nothing is in it.
+func (k *Keeper) finish(ctx context.Context, w *runWriter, c change, logStart int64) error {
 	if w.begun {
 		info, err := w.finish()
 		if err != nil {
@@ -152,14 +143,14 @@ func (s *Schedule) beginSpill(below int64) (low, high int64, ok bool) {
 	defer s.mu.Unlock()
 	high = min(below, s.highWatermark, s.end, s.open.floor(), s.undecidedFloor())
 	low = min(s.settledFloor(), high)
-	s.rewrite = &rewrite{low: low, high: high, scanned: low}
+	s.spilling = &spillWork{low: low, high: high, scanned: low}
 	return low, high, s.floor < high
 }
 
-func (s *Schedule) endRewrite() {
+func (s *Schedule) endSpill() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.rewrite = nil
+	s.spilling = nil
 }
 
 // filterScanned tells which records of a batch are pending by the proofs below the high watermark, and notes that
@@ -168,7 +159,7 @@ func (s *Schedule) endRewrite() {
 func (s *Schedule) filterScanned(found []candidate, to int64, live []bool) []bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	above := s.finishedAbove(s.rewrite.scanned, to)
+	above := s.finishedAbove(s.spilling.scanned, to)
 	live = live[:0]
 	if s.open.releasing() {
 		s.release(math.MaxInt)
@@ -186,6 +177,6 @@ func (s *Schedule) filterScanned(found []candidate, to int64, live []bool) []boo
 		_, gone := above[e.Ticket]
 		live = append(live, gone || s.contains(e))
 	}
-	s.rewrite.scanned = to
+	s.spilling.scanned = to
 	return live
 }

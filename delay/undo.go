@@ -93,10 +93,9 @@ func (s *Schedule) fold(o *op) {
 	if !o.kind.finishes() {
 		return
 	}
-	if s.rewrite != nil {
-		s.rewrite.finish(o.entry, s.runs.of(o.entry.Ticket))
-	}
+	s.spilling.finish(o.entry)
 	if o.entry.Ticket < s.floor {
+		s.merging.finish(o.entry, s.runs.of(o.entry.Ticket))
 		s.runs.fold(o.entry)
 	}
 }
