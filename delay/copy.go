@@ -79,6 +79,8 @@ func (s *Schedule) CopyGate(end int64) int64 {
 	gate := s.settledFloor()
 	if i := slices.IndexFunc(copies, func(c journalCopy) bool { return c.runs }); i >= 0 {
 		gate = min(gate, copies[i].folded)
+	} else if s.namesRuns { // by a record that is not known to be committed, and may come up all the same
+		gate = min(gate, s.folded)
 	}
 	for _, r := range s.runs.list {
 		if floor := copies[0].floor; r.high > floor { // the copy does not know it

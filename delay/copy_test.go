@@ -181,3 +181,27 @@ func TestTidyDropsAFooterThatNobodyWaitedFor(t *testing.T) {
 		}
 	}
 }
+
+// TestCopyOfTheLogKeepsTheProofsThatAFooterLacks as soon as the footer may be durable: it may come up, whatever becomes of the wait for it.
+func TestCopyOfTheLogKeepsTheProofsThatAFooterLacks(t *testing.T) {
+	p := newSpilling(t)
+	p.scheduleAll(t, record.None, time.Hour)
+	lost := errors.New("the wait was ended")
+	p.journal.before = func() error {
+		if last := len(p.journal.segments) - 1; last >= 0 {
+			if kind, _, err := kindOf(p.journal.segments[last].batches[0]); err == nil && kind == kindProgress {
+				return lost
+			}
+		}
+		return nil
+	}
+	if err := p.keeper.Spill(t.Context(), p, p.end, 0); !errors.Is(err, lost) {
+		t.Fatalf("spill: %v", err)
+	}
+	p.journal.before = nil
+	proof := p.end
+	p.mustSend(t, cancelOf(0))
+	if gate := p.schedule.CopyGate(0); gate > proof {
+		t.Errorf("the copy of the log may begin at %d, the footer does not know of the cancel at %d", gate, proof)
+	}
+}
