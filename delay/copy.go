@@ -32,6 +32,19 @@ func copyOf(p *progress, at Range) journalCopy {
 	return c
 }
 
+// trim takes out of what is needed what lies in the gaps of runs.
+func (c *journalCopy) trim(runs []*run) {
+	var needs []Range
+	for _, n := range c.needs {
+		if i := slices.IndexFunc(runs, func(r *run) bool { return n == Range{r.from, r.to} }); i >= 0 {
+			needs = append(needs, runs[i].parts()...)
+		} else {
+			needs = append(needs, n)
+		}
+	}
+	c.needs = needs
+}
+
 // Copied says that a copy of the journal has come up to end, and will not be asked about below that any more; math.MaxInt64 if there is none.
 func (s *Schedule) Copied(end int64) {
 	s.mu.Lock()
@@ -118,7 +131,7 @@ func (s *Schedule) Needs(r Range) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, x := range s.runs.list {
-		if r.overlaps(Range{x.from, x.to}) {
+		if slices.ContainsFunc(x.parts(), r.overlaps) {
 			return true
 		}
 	}

@@ -75,6 +75,19 @@ func TestFormatOfTheScheduleLog(t *testing.T) {
 	if err := got.decode(info.encode()); err != nil || !reflect.DeepEqual(got, info) {
 		t.Errorf("trailer reads back as %+v, %v", got, err)
 	}
+	whole := info.encode()
+	info.to, info.trailer, info.gaps = 131, 130, []Range{{103, 104}, {106, 126}}
+	golden(t, "what a trailer with gaps ends with", info.encode()[len(whole):], "04 0602 0428")
+	got = runInfo{from: 100, to: 131, trailer: 130}
+	if err := got.decode(info.encode()); err != nil || !reflect.DeepEqual(got, info) {
+		t.Errorf("trailer with gaps reads back as %+v, %v", got, err)
+	}
+	if parts := info.parts(); !reflect.DeepEqual(parts, []Range{{100, 103}, {104, 106}, {126, 131}}) {
+		t.Errorf("parts %v", parts)
+	}
+	if parts := info.within(Range{103, 127}); !reflect.DeepEqual(parts, []Range{{104, 106}, {126, 127}}) {
+		t.Errorf("parts of a part %v", parts)
+	}
 
 	p := &progress{
 		complete: true, folded: 700, floor: 600, received: 2000, logStart: 50,
@@ -108,6 +121,8 @@ func FuzzScheduleLog(f *testing.F) {
 	p := &progress{complete: true, runs: []runProgress{{from: 1, exceptions: []Entry{{1, 2, 0}, {3, 4, 0}}}}, drops: []Range{{1, 2}}}
 	f.Add(p.encode())
 	info := runInfo{data: []dataFence{{1, 2, 3, 4}}, tickets: []ticketFence{{1, 2}}, keys: []keyFence{{"a", 2}}, filter: newFilter(3)}
+	f.Add(info.encode())
+	info.gaps = []Range{{2, 4}}
 	f.Add(info.encode())
 	f.Add([]byte{2, 2, 2, 4})
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -55,6 +55,7 @@ func (h *history) recover() {
 	if err != nil {
 		h.t.Fatalf("open: %v", err)
 	}
+	h.keeper.pick = h.pick
 	if from := h.schedule.End(); from < h.start {
 		h.t.Fatalf("the schedule needs the log from %d on, it begins at %d", from, h.start)
 	}
@@ -475,6 +476,40 @@ func (h *history) keep(what string, duty func(context.Context) error) {
 	}
 }
 
+// pick is pickMerge for runs of any number and size.
+func (h *history) pick(list []*run) []*run {
+	from := rapid.IntRange(0, len(list)).Draw(h.t, "merge from")
+	return list[from:rapid.IntRange(from, len(list)).Draw(h.t, "merge to")]
+}
+
+func (h *history) spill() {
+	below := rapid.Int64Range(h.schedule.nearFloor(), max(h.schedule.nearFloor(), h.end)).Draw(h.t, "below")
+	h.keep("spill", func(ctx context.Context) error { return h.keeper.Spill(ctx, h, below, h.start) })
+}
+
+func (h *history) progress() {
+	h.keep("progress", func(ctx context.Context) error { return h.keeper.Progress(ctx, h.start) })
+}
+
+// turn is the turn of a merge: others may have theirs before.
+func (h *history) turn(write func() error) error {
+	before := h.journal.before
+	switch rapid.IntRange(0, 9).Draw(h.t, "before a turn") {
+	case 0, 1:
+		h.spill()
+	case 2:
+		h.progress()
+	case 3:
+		h.copyJournal()
+	case 4:
+		h.expireCopy()
+	case 5:
+		h.retain()
+	}
+	h.journal.before = before
+	return write()
+}
+
 func TestEveryHistoryDeliversEachTicketOnce(t *testing.T) {
 	rules := testRules(t, nil)
 	rapid.Check(t, func(t *rapid.T) {
@@ -490,19 +525,14 @@ func TestEveryHistoryDeliversEachTicketOnce(t *testing.T) {
 			"crash":                     func(*rapid.T) { h.crash() },
 			"truncate":                  func(*rapid.T) { h.truncateLog() },
 			"retain":                    func(*rapid.T) { h.retain() },
-			"spill": func(t *rapid.T) {
-				below := rapid.Int64Range(h.schedule.nearFloor(), max(h.schedule.nearFloor(), h.end)).Draw(t, "below")
-				h.keep("spill", func(ctx context.Context) error { return h.keeper.Spill(ctx, h, below, h.start) })
-			},
+			"spill":                     func(*rapid.T) { h.spill() },
 			"merge": func(*rapid.T) {
 				h.keep("merge", func(ctx context.Context) error {
-					_, err := h.keeper.Merge(ctx, h.start)
+					_, err := h.keeper.Merge(ctx, h.start, h.turn)
 					return err
 				})
 			},
-			"progress": func(*rapid.T) {
-				h.keep("progress", func(ctx context.Context) error { return h.keeper.Progress(ctx, h.start) })
-			},
+			"progress":           func(*rapid.T) { h.progress() },
 			"copy":               func(*rapid.T) { h.copyJournal() },
 			"expire from a copy": func(*rapid.T) { h.expireCopy() },
 			"list":               func(t *rapid.T) { h.list(rapid.IntRange(1, 9).Draw(t, "page")) },

@@ -68,7 +68,6 @@ func (r *run) progress(complete bool) runProgress {
 // the change that it announced.
 func (s *Schedule) progressed(p *progress, at Range, finished []*run, c change) {
 	s.mu.Lock()
-	s.copies = append(s.copies, copyOf(p, at))
 	s.folded, s.namesRuns = p.folded, len(p.runs) > 0
 	if len(finished) > 0 {
 		s.runs.replace(finished, nil)
@@ -80,6 +79,9 @@ func (s *Schedule) progressed(p *progress, at Range, finished []*run, c change) 
 	if c.run != nil || c.old != nil {
 		s.runs.replace(c.old, c.run)
 	}
+	present := copyOf(p, at)
+	present.trim(s.runs.list)
+	s.copies = append(s.copies, present)
 	if c.floor > s.floor {
 		s.forgetBelow(c.floor)
 	}

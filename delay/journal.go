@@ -177,6 +177,15 @@ func (r *runInfo) encode() []byte {
 		key = f
 	}
 	e.bytes(r.filter)
+	if len(r.gaps) > 0 {
+		e.int(int64(len(r.gaps)))
+		end := r.from
+		for _, g := range r.gaps {
+			e.int(g.From - end)
+			e.int(g.To - g.From)
+			end = g.To
+		}
+	}
 	return e
 }
 
@@ -202,5 +211,13 @@ func (r *runInfo) decode(b []byte) error {
 		r.keys = append(r.keys, key)
 	}
 	r.filter = filter(append([]byte(nil), d.bytes()...))
+	if len(d.b) > 0 {
+		end := r.from
+		for range d.count() {
+			from := end + d.int()
+			end = from + d.int()
+			r.gaps = append(r.gaps, Range{from, end})
+		}
+	}
 	return d.end()
 }

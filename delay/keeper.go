@@ -33,7 +33,7 @@ type KeeperConfig struct {
 
 // Keeper moves what is pending out of memory, for one partition that this broker leads: it writes runs and progress into the
 // partition's journal, and deletes what is not needed there any more. It starts no goroutine; its methods are called one at a
-// time, and may take long.
+// time, and may take long. While Merge reads, others than itself and Tidy may be called: see there.
 type Keeper struct {
 	c        KeeperConfig
 	schedule *Schedule
@@ -45,10 +45,14 @@ type Keeper struct {
 	written        int
 	// copies are the schedule's, while it is read.
 	copies []journalCopy
+	// end is the end of what the keeper has appended to the journal last.
+	end int64
 	// complete says that the next progress record must be complete.
 	complete bool
 	// drops are named by every progress record until other ones take their place.
 	drops []Range
+	// pick is [pickMerge].
+	pick func([]*run) []*run
 }
 
 // maxProgressBytes is how much is read, beyond a complete progress record, to know the state of a schedule.
@@ -66,7 +70,7 @@ func OpenKeeper(ctx context.Context, c KeeperConfig, logStart int64) (*Keeper, *
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	k := &Keeper{c: c, header: runHeader{c.Topic, c.Partition}, segment: -1, complete: true}
+	k := &Keeper{c: c, header: runHeader{c.Topic, c.Partition}, segment: -1, complete: true, pick: pickMerge}
 	if err := tempDir(c.FS, c.Dir); err != nil {
 		return nil, nil, err
 	}
@@ -166,6 +170,9 @@ func (k *Keeper) restore(ctx context.Context, p *progress, logStart int64) (*Sch
 		}
 		s.runs.replace(nil, r)
 	}
+	for i := range k.copies {
+		k.copies[i].trim(s.runs.list)
+	}
 	return s, nil
 }
 
@@ -188,7 +195,12 @@ func (k *Keeper) commit(ctx context.Context, complete bool, c change, logStart i
 			return fmt.Errorf("make what progress is about durable: %w", err)
 		}
 	}
-	offset, end, err := appendHidden(ctx, k.c.Journal, &k.builder, complete, k.c.Now().UnixMilli(), kindProgress, value)
+	b, err := hidden(&k.builder, k.c.Now().UnixMilli(), kindProgress, value)
+	if err != nil {
+		return err
+	}
+	offset, err := k.append(ctx, complete, b)
+	end := k.end
 	if err == nil {
 		err = k.c.Journal.Wait(ctx, end)
 	}
@@ -203,6 +215,17 @@ func (k *Keeper) commit(ctx context.Context, complete bool, c change, logStart i
 	k.complete = false
 	k.schedule.progressed(p, Range{k.segment, end}, finished, c)
 	return nil
+}
+
+// append appends a batch to the journal.
+func (k *Keeper) append(ctx context.Context, roll bool, b record.Batch) (base int64, err error) {
+	if err := ctx.Err(); err != nil { // the journal may not look
+		return 0, err
+	}
+	if base, err = k.c.Journal.Append(ctx, roll, b); err == nil {
+		k.end = base + int64(b.Count())
+	}
+	return base, err
 }
 
 // Tidy deletes what lies in the journal and is needed no more: finished and replaced runs, runs that were not finished before a

@@ -376,7 +376,7 @@ func TestMergeThatIsEndedLeavesAllAsBefore(t *testing.T) {
 			return nil
 		}
 		p.journal.before, p.journal.unread = step, func(int64) error { return step() }
-		merged, err := p.keeper.Merge(ctx, 0)
+		merged, err := p.keeper.Merge(ctx, 0, atOnce)
 		p.journal.before, p.journal.unread = nil, nil
 		end()
 		switch {
@@ -415,7 +415,7 @@ func TestManyRunsAreMergedAndOldOnesDeleted(t *testing.T) {
 		p.spill(t, p.end)
 	}
 	want := fmt.Sprint(p.all(t))
-	merged, err := p.keeper.Merge(t.Context(), 0)
+	merged, err := p.keeper.Merge(t.Context(), 0, atOnce)
 	if err != nil || !merged {
 		t.Fatalf("merged %v, %v", merged, err)
 	}
@@ -443,7 +443,7 @@ func TestManyRunsAreMergedAndOldOnesDeleted(t *testing.T) {
 	p.restart(t)
 	check("after a restart")
 	p.mustSend(t, with("", HeaderCancel, "key", HeaderKey, "3"))
-	if merged, err := p.keeper.Merge(t.Context(), 0); err != nil || merged {
+	if merged, err := p.keeper.Merge(t.Context(), 0, atOnce); err != nil || merged {
 		t.Errorf("merged %v, %v though there is no need", merged, err)
 	}
 	for ticket := range int64(2 * (maxRunsOfClass + 1)) {
@@ -451,7 +451,7 @@ func TestManyRunsAreMergedAndOldOnesDeleted(t *testing.T) {
 			p.mustSend(t, cancelOf(ticket))
 		}
 	}
-	if merged, err := p.keeper.Merge(t.Context(), 0); err != nil || !merged {
+	if merged, err := p.keeper.Merge(t.Context(), 0, atOnce); err != nil || !merged {
 		t.Errorf("merged %v, %v though most is finished", merged, err)
 	}
 	if r := p.schedule.runs.list[0]; r.count != 2 {
@@ -503,10 +503,14 @@ func TestRunWithoutItsFooterIsDeletedAfterACrash(t *testing.T) {
 func TestScheduleLogOfANewerVersionIsNotTouched(t *testing.T) {
 	p := newSpilling(t)
 	var w record.Builder
-	if _, _, err := appendHidden(t.Context(), p.journal, &w, true, 0, kindProgress, []byte{4}); err != nil {
+	b, err := hidden(&w, 0, kindProgress, []byte{4})
+	if err != nil {
 		t.Fatal(err)
 	}
-	_, _, err := OpenKeeper(t.Context(), KeeperConfig{Journal: p.journal, FS: p.fs, Dir: "spill"}, 0)
+	if _, err := p.journal.Append(t.Context(), true, b); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err = OpenKeeper(t.Context(), KeeperConfig{Journal: p.journal, FS: p.fs, Dir: "spill"}, 0)
 	if err == nil || !strings.Contains(err.Error(), "format version 2, this broker reads 1") {
 		t.Errorf("got %v", err)
 	}

@@ -39,16 +39,23 @@ func (w *mergeWork) fold(r *run) {
 	w.collected, w.excluded = nil, nil
 }
 
+// Turn calls write when nobody else uses the keeper, and returns its error, or why it was not called.
+type Turn func(write func() error) error
+
+// atOnce is the turn of whoever has the keeper already.
+func atOnce(write func() error) error { return write() }
+
 // Merge rewrites some neighbouring runs as one, without what is finished, if that is worth it; merged tells whether it was. There may be more to do then. If it fails,
-// all is as before. It fails soon if ctx ends.
-func (k *Keeper) Merge(ctx context.Context, logStart int64) (merged bool, err error) {
+// all is as before. It fails soon if ctx ends. It uses the keeper only during calls of turn, and between them others may, but not for Merge and Tidy: so nothing waits for a merge,
+// and nothing that others do in the middle undoes what a merge has done.
+func (k *Keeper) Merge(ctx context.Context, logStart int64, turn Turn) (merged bool, err error) {
 	s := k.schedule
-	old := s.beginMerge()
+	old := s.beginMerge(k.pick)
 	defer s.endMerge()
 	if len(old) == 0 {
 		return false, nil
 	}
-	w := newRunWriter(ctx, k, old[0].low, old[len(old)-1].high)
+	w := newRunWriter(ctx, k, "merge", turn, old[0].low, old[len(old)-1].high)
 	defer func() { err = errors.Join(err, w.close()) }()
 	for _, r := range old {
 		if err := k.copyTables(ctx, w, r); err != nil {
@@ -60,11 +67,11 @@ func (k *Keeper) Merge(ctx context.Context, logStart int64) (merged bool, err er
 }
 
 // beginMerge picks what to merge.
-func (s *Schedule) beginMerge() []*run {
+func (s *Schedule) beginMerge(pick func([]*run) []*run) []*run {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	// A copy: the list is changed when the new run is installed.
-	old := append([]*run(nil), pickMerge(s.runs.list)...)
+	old := append([]*run(nil), pick(s.runs.list)...)
 	if len(old) > 0 {
 		s.merging = &mergeWork{low: old[0].low, high: old[len(old)-1].high, positions: make(map[*run]Entry)}
 	}

@@ -3,6 +3,7 @@ package delay
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"testing"
 
@@ -35,7 +36,7 @@ func BenchmarkMerge(b *testing.B) {
 			}
 		}
 		b.StartTimer()
-		merged, err := p.keeper.Merge(context.Background(), 0)
+		merged, err := p.keeper.Merge(context.Background(), 0, atOnce)
 		if err != nil || !merged {
 			b.Fatal(merged, err)
 		}
@@ -47,4 +48,131 @@ func BenchmarkMerge(b *testing.B) {
 		live += s.Spilled
 	}
 	b.ReportMetric(float64(live)/b.Elapsed().Seconds()/1e6, "Mrecords/s")
+}
+
+// TestMergeLetsSpillsGoOn has another run spilled in front of everything that a merge writes: nothing of the merge is written twice, and what is
+// not the merged run's is not taken for it.
+func TestMergeLetsSpillsGoOn(t *testing.T) {
+	p := newSpilling(t)
+	for i := range maxRunsOfClass + 2 {
+		p.mustSend(t, with("a", HeaderDelay, strconv.Itoa(3600_000-i)), with("b", HeaderKey, strconv.Itoa(i), HeaderDelay, "2h"))
+		p.spill(t, p.end)
+	}
+	var writes int
+	var others []Range
+	merged, err := p.keeper.Merge(t.Context(), 0, func(write func() error) error {
+		if writes++; writes > 1 {
+			from := p.journal.end
+			p.mustSend(t, with("c", HeaderDelay, "3h"))
+			if err := p.keeper.Spill(t.Context(), p, p.end, 0); err != nil {
+				t.Fatal(err)
+			}
+			others = append(others, Range{from, p.journal.end})
+		}
+		return write()
+	})
+	if err != nil || !merged {
+		t.Fatal(merged, err)
+	}
+	footer := others[len(others)-1]
+	others = others[:len(others)-1]
+	check := func(when string) {
+		t.Helper()
+		r := p.schedule.runs.list[0]
+		if r.count != 2*(maxRunsOfClass+2) || len(r.gaps) != len(others) || len(r.parts()) != len(others)+1 {
+			t.Fatalf("%s: %d records, gaps %v, want %v", when, r.count, r.gaps, others)
+		}
+		for i, other := range others {
+			if r.gaps[i] != other {
+				t.Errorf("%s: gaps %v, want %v", when, r.gaps, others)
+			}
+			if slices.ContainsFunc(p.schedule.ReadLate(0, r.bytes), other.overlaps) || slices.ContainsFunc(r.parts(), other.overlaps) {
+				t.Errorf("%s: what others wrote in %v is taken for the merged run's", when, other)
+			}
+		}
+		if n := len(p.all(t)); n != 2*(maxRunsOfClass+2)+len(others)+1 {
+			t.Errorf("%s: %d are pending", when, n)
+		}
+	}
+	check("after the merge")
+	p.restart(t)
+	check("after a restart")
+	// What is finished in the gaps goes, and what is around them stays.
+	if slices.Contains(others, footer) {
+		t.Fatal("the last one lies behind the trailer")
+	}
+	for _, x := range p.all(t) {
+		if x.Ticket >= 2*(maxRunsOfClass+2) {
+			p.mustSend(t, cancelOf(x.Ticket))
+		}
+	}
+	for range 2 {
+		if err := p.keeper.Progress(t.Context(), 0); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.keeper.Tidy(t.Context(), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, s := range p.journal.segments {
+		for _, other := range others {
+			if other.overlaps(s.extent()) {
+				t.Errorf("segment %v of a finished run is left", s.extent())
+			}
+		}
+	}
+	p.restart(t)
+	if n := len(p.all(t)); n != 2*(maxRunsOfClass+2) {
+		t.Errorf("%d are pending", n)
+	}
+	needs, _ := p.schedule.CopyNeeds(p.journal.end)
+	for _, other := range others {
+		if slices.ContainsFunc(needs, other.overlaps) || p.schedule.Needs(other) {
+			t.Errorf("%v is needed although nothing in it is", other)
+		}
+	}
+}
+
+// TestRunsStayFewThoughEveryMergeIsInterrupted by spills at random moments, for as long as it takes to spill a thousand times.
+func TestRunsStayFewThoughEveryMergeIsInterrupted(t *testing.T) {
+	p := newSpilling(t)
+	rng := rand.New(rand.NewPCG(3, 4))
+	spills, most, interrupted := 0, 0, 0
+	spill := func() {
+		rs := make([]record.Record, 1+rng.IntN(8))
+		for i := range rs {
+			rs[i] = with("0123456789", HeaderDelay, strconv.Itoa(3600_000+rng.IntN(3600_000)))
+		}
+		p.mustSend(t, rs...)
+		p.spill(t, p.end)
+		spills++
+		most = max(most, len(p.schedule.runs.list))
+	}
+	turn := func(write func() error) error {
+		if rng.IntN(2) == 0 {
+			interrupted++
+			spill()
+		}
+		return write()
+	}
+	for spills < 1000 {
+		for range 4 {
+			spill()
+		}
+		for merged := true; merged; {
+			var err error
+			if merged, err = p.keeper.Merge(t.Context(), 0, turn); err != nil {
+				t.Fatal(err)
+			}
+			if err := p.keeper.Tidy(t.Context(), 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if n := int64(len(p.all(t))); n != p.end || interrupted < 100 {
+		t.Errorf("%d of %d are pending, %d spills interrupted merges", n, p.end, interrupted)
+	}
+	if bound := 5 * (maxRunsOfClass + 1); most > bound {
+		t.Errorf("%d runs at once, expected at most %d", most, bound)
+	}
 }

@@ -13,7 +13,7 @@ func (s *Schedule) runRanges() (ranges []Range) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, r := range s.runs.list {
-		ranges = append(ranges, Range{r.from, r.to})
+		ranges = append(ranges, r.parts()...)
 	}
 	return ranges
 }
@@ -31,9 +31,7 @@ func (s *Schedule) ReadSoon(until int64) []Range {
 	slices.SortFunc(soon, func(a, b *run) int { return cmp.Compare(a.nextDue(), b.nextDue()) })
 	var ranges []Range
 	for _, r := range soon {
-		if part := r.upcoming(until); part.From < part.To {
-			ranges = append(ranges, part)
-		}
+		ranges = append(ranges, r.within(r.upcoming(until))...)
 	}
 	return ranges
 }
@@ -44,18 +42,13 @@ func (s *Schedule) ReadLate(until, minBytes int64) []Range {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var ranges []Range
-	add := func(part Range) {
-		if part.From < part.To {
-			ranges = append(ranges, part)
-		}
-	}
 	for _, r := range s.runs.list {
 		if len(r.data) == 0 || r.bytes < minBytes {
 			continue
 		}
 		soon := r.upcoming(until)
-		add(Range{r.data[0].offset, soon.From})
-		add(Range{soon.To, r.trailer})
+		ranges = append(ranges, r.within(Range{r.data[0].offset, soon.From})...)
+		ranges = append(ranges, r.within(Range{soon.To, r.trailer})...)
 	}
 	slices.SortFunc(ranges, func(a, b Range) int { return cmp.Compare(a.From, b.From) })
 	return ranges

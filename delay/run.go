@@ -12,7 +12,7 @@ import (
 
 // runInfo is what the journal says of a run, constant.
 type runInfo struct {
-	// from and to delimit the run in the journal, from its header up to its footer; from is its id.
+	// from and to delimit the run in the journal, from its header to its trailer; from is its id.
 	from, to int64
 	// trailer is the offset of the batch that holds this.
 	trailer int64
@@ -26,7 +26,30 @@ type runInfo struct {
 	tickets []ticketFence
 	keys    []keyFence
 	filter  filter
+	// gaps are what lies between from and to and is not the run's, in order: others wrote while it was being written.
+	gaps []Range
 }
+
+// within is what of a range of the journal belongs to the run, in order.
+func (r *runInfo) within(x Range) (parts []Range) {
+	x = Range{max(x.From, r.from), min(x.To, r.to)}
+	for _, gap := range r.gaps {
+		if !gap.overlaps(x) {
+			continue
+		}
+		if x.From < gap.From {
+			parts = append(parts, Range{x.From, gap.From})
+		}
+		x.From = gap.To
+	}
+	if x.From < x.To {
+		parts = append(parts, x)
+	}
+	return parts
+}
+
+// parts is where the run lies in the journal.
+func (r *runInfo) parts() []Range { return r.within(Range{r.from, r.to}) }
 
 // dataFence is where a batch of records begins: its first record, and how many come before it.
 type dataFence struct {

@@ -21,12 +21,14 @@ const (
 // journal is: header, table of tickets, table of keys, records, trailer. The records have segments of their own: they are most of the run and are
 // read once, so they need not stay where the rest does. No footer is written: until a progress record names the run, it does not exist.
 type runWriter struct {
-	ctx     context.Context
-	journal Journal
-	now     int64
-	info    runInfo
-	begun   bool
-	header  []byte
+	ctx    context.Context
+	keeper *Keeper
+	// turn is for what is done with the keeper. If something else was appended between two of its calls, the run has a gap.
+	turn   Turn
+	now    int64
+	info   runInfo
+	begun  bool
+	header []byte
 
 	// table is the batch of tickets being filled, with the last entry in it.
 	table     encoder
@@ -59,15 +61,13 @@ func (h runHeader) encode(low, high int64) []byte {
 	return e
 }
 
-// newRunWriter returns a writer that has written nothing yet. If the run is not finished, it is what lies behind the
-// last progress record, so the next one must begin a segment of its own.
-func newRunWriter(ctx context.Context, k *Keeper, low, high int64) *runWriter {
-	k.complete = true
-	sorting := func(name string, share int) sorter {
-		return sorter{fs: k.c.FS, dir: k.c.Dir, name: name, maxBytes: k.c.SortBytes / share}
+// newRunWriter returns a writer that has written nothing yet. Name is that of its temporary files.
+func newRunWriter(ctx context.Context, k *Keeper, name string, turn Turn, low, high int64) *runWriter {
+	sorting := func(what string, share int) sorter {
+		return sorter{fs: k.c.FS, dir: k.c.Dir, name: name + "-" + what, maxBytes: k.c.SortBytes / share}
 	}
 	return &runWriter{
-		ctx: ctx, journal: k.c.Journal, now: k.c.Now().UnixMilli(),
+		ctx: ctx, keeper: k, turn: turn, now: k.c.Now().UnixMilli(),
 		info:    runInfo{low: low, high: high},
 		header:  k.header.encode(low, high),
 		records: sorting("records", 1),
@@ -84,24 +84,46 @@ func (w *runWriter) close() error {
 	return err
 }
 
-// appendHidden appends one of our own records to the journal.
-func appendHidden(ctx context.Context, j Journal, w *record.Builder, roll bool, now int64, kind string, value []byte) (offset, end int64, err error) {
-	if err := ctx.Err(); err != nil {
-		return 0, 0, err
-	}
+// hidden encodes one of our own records.
+func hidden(w *record.Builder, now int64, kind string, value []byte) (record.Batch, error) {
 	w.Reset(record.Hidden|record.LogAppendTime, now)
 	w.Add(0, now, []byte(kind), value)
 	b, err := w.Finish()
-	if err != nil {
-		return 0, 0, err
+	if err == nil {
+		b.Stamp(b.Attributes(), now)
 	}
-	b.Stamp(b.Attributes(), now)
-	offset, err = j.Append(ctx, roll, b)
-	return offset, offset + 1, err
+	return b, err
 }
 
 func (w *runWriter) appendHidden(roll bool, kind string, value []byte) (offset int64, err error) {
-	offset, w.info.to, err = appendHidden(w.ctx, w.journal, &w.builder, roll, w.now, kind, value)
+	b, err := hidden(&w.builder, w.now, kind, value)
+	if err != nil {
+		return 0, err
+	}
+	err = w.turn(func() error {
+		offset, err = w.append(roll, b)
+		return err
+	})
+	return offset, err
+}
+
+// resume notes, in the writer's turn, whether something else was appended since the last one.
+func (w *runWriter) resume() (resumed bool) {
+	end := w.keeper.end
+	if resumed = w.info.to != 0 && w.info.to != end; resumed {
+		w.info.gaps = append(w.info.gaps, Range{w.info.to, end})
+		w.info.to = end
+	}
+	return resumed
+}
+
+// append appends a batch of the run, in the writer's turn. As long as the run is not finished, it is what lies behind the last progress record, so the next one must
+// begin a segment of its own; and so must what follows upon something else.
+func (w *runWriter) append(roll bool, b record.Batch) (offset int64, err error) {
+	roll = w.resume() || roll
+	w.keeper.complete = true
+	offset, err = w.keeper.append(w.ctx, roll, b)
+	w.info.to = w.keeper.end
 	return offset, err
 }
 
@@ -186,9 +208,19 @@ func (w *runWriter) finish() (runInfo, error) {
 		err = w.writeRecords()
 	}
 	if err == nil {
-		w.info.trailer, err = w.appendHidden(true, kindTrailer, w.info.encode())
+		err = w.turn(w.writeTrailer)
 	}
 	return w.info, err
+}
+
+// writeTrailer writes the trailer, in the writer's turn: it knows of every gap, that in front of it too.
+func (w *runWriter) writeTrailer() error {
+	w.resume()
+	b, err := hidden(&w.builder, w.now, kindTrailer, w.info.encode())
+	if err == nil {
+		w.info.trailer, err = w.append(true, b)
+	}
+	return err
 }
 
 func (w *runWriter) writeKeys() error {
@@ -229,14 +261,15 @@ func (w *runWriter) writeRecords() error {
 			return nil
 		}
 		w.builder.SetAttributes(record.Attributes(0).WithCodec(codec))
-		count := int64(w.builder.Count())
 		b, err := w.builder.Finish()
 		if err != nil {
 			return err
 		}
-		offset, err := w.journal.Append(w.ctx, len(w.info.data) == 1, b)
-		w.info.data[len(w.info.data)-1].offset = offset
-		w.info.to = offset + count
+		data := w.info.data
+		err = w.turn(func() error {
+			data[len(data)-1].offset, err = w.append(len(data) == 1, b)
+			return err
+		})
 		batch, codec = 0, record.None
 		w.builder.Reset(0, w.now)
 		return err

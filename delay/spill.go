@@ -44,7 +44,7 @@ func (k *Keeper) Spill(ctx context.Context, src Source, below, logStart int64) (
 	if !ok {
 		return nil
 	}
-	w := newRunWriter(ctx, k, low, high)
+	w := newRunWriter(ctx, k, "spill", atOnce, low, high)
 	defer func() { err = errors.Join(err, w.close()) }()
 	if low < high {
 		if err := k.scan(ctx, src, w, low, high); err != nil {
@@ -63,7 +63,7 @@ func (k *Keeper) finish(ctx context.Context, w *runWriter, c change, logStart in
 		}
 		c.run = newRun(info)
 	}
-	return k.commit(ctx, true, c, logStart)
+	return w.turn(func() error { return k.commit(ctx, true, c, logStart) })
 }
 
 // candidate is a record of the log that may be pending.

@@ -427,16 +427,17 @@ func TestSpillTakesTheLogThatCostsAStartMost(t *testing.T) {
 	})
 }
 
-// TestSpillDoesNotWaitForAMerge is the merge that takes an hour while producers fill the memory of pending records.
-func TestSpillDoesNotWaitForAMerge(t *testing.T) {
+// TestNothingWaitsForAMerge is the merge that takes an hour while producers fill the memory of pending records, and retention wants their log.
+func TestNothingWaitsForAMerge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mem := vfs.NewMem()
 		fault := vfs.NewFault(mem)
 		w := &world{TB: t, fsys: fault, mem: mem, store: newMemStore("delay.index.memory", "1048576"), clock: time.Now, lines: &syncBuffer{}}
 		w.open()
-		w.create("orders", 1)
+		w.create("orders", 1, "segment.ms", "60000", "retention.ms", "600000")
 		w.create("other", 1)
 		orders, other := w.partition("orders"), w.partition("other")
+		began := time.Now()
 		stop := w.start()
 		defer stop()
 		w.awaitLoaded("orders")
@@ -449,34 +450,43 @@ func TestSpillDoesNotWaitForAMerge(t *testing.T) {
 			for range (1<<20)/nearBytes/len(rs) + 1 {
 				w.append(p, rs...)
 			}
-			time.Sleep(10 * tendInterval)
+			time.Sleep(3 * tendInterval)
 		}
-		time.Sleep(crowdInterval / 2)                    // nothing ticks while this appends or looks
-		const enough = 9                                 // for a merge
-		for n := 0; w.stats(orders).Runs < enough; n++ { // a merge may come before there are so many
-			if fill(orders); n > 20 {
-				t.Fatalf("%d runs, the test is void", w.stats(orders).Runs)
-			}
+		time.Sleep(crowdInterval / 2) // nothing ticks while this appends or looks
+		const enough = 9              // for a merge
+		for w.stats(orders).Runs < enough {
+			fill(orders)
 		}
-		var began atomic.Bool
+		if time.Since(began) > tidyInterval {
+			t.Fatal("runs may have been merged, the test is void")
+		}
+		var reads atomic.Int64
 		slow := fault.Add(vfs.Rule{Ops: vfs.OpRead, Times: vfs.Forever, Do: func() {
-			if began.CompareAndSwap(false, true) {
+			if reads.Add(1) == 1 {
 				time.Sleep(time.Hour)
 			}
 		}})
 		time.Sleep(tidyInterval)
-		for n := 0; !began.Load(); n++ { // one may have ended just before
-			if n > 20 {
-				t.Fatal("no merge has begun")
-			}
-			fill(orders)
-			time.Sleep(tidyInterval)
+		if n := reads.Load(); n != 1 {
+			t.Fatalf("%d reads instead of a merge that does not get on: the test is void", n)
 		}
-		fill(other)
-		if s := w.stats(other); s.Spilled == 0 {
-			t.Errorf("another partition's records stay in memory while runs are merged: %+v", s)
+		for _, p := range []*Partition{orders, other} {
+			before := w.stats(p).Runs
+			fill(p)
+			if s := w.stats(p); s.Runs == before {
+				t.Errorf("records of %s stay in memory while runs are merged: %+v", p, s)
+			}
+		}
+		time.Sleep(20 * time.Minute)
+		orders.retain(w.clock())
+		if o := orders.log.Offsets(); o.RealStart == 0 || w.stats(orders).Spilled != w.stats(orders).Pending {
+			t.Errorf("retention waits for a merge: %+v", o)
 		}
 		fault.End(slow)
+		time.Sleep(time.Hour)
+		if n := w.stats(orders).Runs; n >= enough {
+			t.Errorf("%d runs are left when the merge could go on", n)
+		}
 	})
 }
 

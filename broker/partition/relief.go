@@ -19,7 +19,7 @@ const (
 	// reliefBytes is the most of pending records that is moved to one run for the sake of memory or of a start. What lies in it is freed
 	// at its end, and others may be waiting.
 	reliefBytes = 512 << 20
-	// recallPatience is how long a merge has to end when memory is needed, before another partition is relieved: it may be stuck in a read.
+	// recallPatience is how long who has the turn has to give it back when memory is needed, before another partition is relieved: it may be stuck.
 	recallPatience = time.Second
 	// worthSpilling is the part of delay.spill.distance.bytes that must lie beyond the distance: fewer runs are larger.
 	worthSpilling = 4
@@ -119,7 +119,7 @@ func (t *Table) relieve(ctx context.Context) (relieved bool) {
 	default:
 		return false
 	}
-	for _, b := range all { // one may have to wait, for a merge or for the end of a transaction
+	for _, b := range all { // one may have to wait, for its turn or for the end of a transaction
 		moved, err := b.p.relieve(ctx, limits, b.far, memory)
 		if (moved || err != nil) && ctx.Err() == nil {
 			b.p.unrelieved.note(b.p, "relief", err, tendInterval, tendInterval)

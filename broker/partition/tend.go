@@ -57,7 +57,7 @@ func (t *Table) tendAll(ctx context.Context) {
 	}
 }
 
-// tend does for one schedule what retention and the tier wait for: spill and progress. Both wait for a merge that is under way (errBusy).
+// tend does for one schedule what retention and the tier wait for: spill and progress. Both wait while what is finished is deleted (errBusy).
 func (p *Partition) tend(ctx context.Context) error {
 	p.prefetch()
 	if !p.turn.take(ctx, false) {
@@ -100,7 +100,7 @@ func (p *Partition) mayReplay() int64 {
 	return progressBytes
 }
 
-// tidy merges the small runs of schedules, one merge at a time, and deletes what is finished, until ctx ends. Merges take long: they run beside
+// tidy merges the runs of schedules, one merge at a time, and deletes what is finished, until ctx ends. Merges take long: they run beside
 // what else is done for schedules.
 func (t *Table) tidy(ctx context.Context) error {
 	ticker := time.NewTicker(tidyInterval)
@@ -111,34 +111,54 @@ func (t *Table) tidy(ctx context.Context) error {
 			return nil
 		case <-ticker.C:
 		}
-		for p := range t.All {
-			// While the tier is down, runs that lie there cannot be merged. Nothing waits for it.
-			if !p.loaded.Load() || p.untidy.wait(p.now()) {
-				continue
-			}
-			err := p.tidy(ctx)
-			if ctx.Err() == nil {
-				p.untidy.note(p, "merge", err, tidyInterval, maxTidyWait)
-			}
+		for t.tidyAll(ctx) { // while runs are many, merges follow each other, of one partition after another
 		}
 	}
 }
 
-// tidy merges small runs if that is worth it, and deletes what is finished, and what an earlier merge that was ended has left. A merge fails if a
+// tidyAll tidies each schedule once, and reports whether there may be more to do.
+func (t *Table) tidyAll(ctx context.Context) (more bool) {
+	for p := range t.All {
+		// While the tier is down, runs that lie there cannot be merged. Nothing waits for it.
+		if !p.loaded.Load() || p.untidy.wait(p.now()) {
+			continue
+		}
+		merged, err := p.tidy(ctx)
+		if ctx.Err() != nil {
+			return false
+		}
+		p.untidy.note(p, "merge", err, tidyInterval, maxTidyWait)
+		more = more || merged && err == nil
+	}
+	return more
+}
+
+// tidy deletes what is finished, and what an earlier merge that was ended has left, and merges runs if that is worth it, which may make more of that. A merge fails if a
 // run cannot be read. errBusy: it must wait, or gave way.
-func (p *Partition) tidy(ctx context.Context) error {
+func (p *Partition) tidy(ctx context.Context) (merged bool, err error) {
+	start := p.log.Offsets().LogStart
+	err = p.dropFinished(ctx, start)
+	if errors.Is(err, errBusy) {
+		return false, err
+	}
+	merged, mergeErr := p.keeper.Merge(ctx, start, func(write func() error) error { return p.turn.briefly(ctx, write) })
+	err = errors.Join(err, mergeErr)
+	if merged && mergeErr == nil {
+		if dropErr := p.dropFinished(ctx, start); !errors.Is(dropErr, errBusy) { // or with the next tidy
+			err = errors.Join(err, dropErr)
+		}
+	}
+	return merged, err
+}
+
+// dropFinished deletes what is finished from the schedule log and the tier, which it may have to wait for. errBusy: it must wait, or gave way.
+func (p *Partition) dropFinished(ctx context.Context, start int64) error {
 	ctx, ok := p.turn.lend(ctx)
 	if !ok {
 		return errBusy
 	}
 	defer p.turn.end()
-	start := p.log.Offsets().LogStart
 	err := p.keeper.Tidy(ctx, start)
-	merged, mergeErr := p.keeper.Merge(ctx, start)
-	err = errors.Join(err, mergeErr)
-	if merged && mergeErr == nil {
-		err = errors.Join(err, p.keeper.Tidy(ctx, start))
-	}
 	if ctx.Err() != nil { // it gave way
 		return errBusy
 	}

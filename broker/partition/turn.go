@@ -3,11 +3,15 @@ package partition
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 )
 
-// turn is who may use a partition's keeper: one at a time. What takes long borrows it, and gives it back when its context ends.
+// turn is who may use a partition's keeper: one at a time. What may be stuck borrows it, and gives it back when its context ends; a merge has
+// it for a moment, again and again.
 type turn struct {
 	slot chan struct{} // full while the turn is taken
+	// brief says that who has the turn has it for a moment.
+	brief atomic.Bool
 
 	mu sync.Mutex
 	// interrupt ends the context of who borrowed the turn; nil if nobody did.
@@ -18,14 +22,14 @@ type turn struct {
 
 func newTurn() *turn { return &turn{slot: make(chan struct{}, 1)} }
 
-// take takes the turn, and reports whether it did; end must follow. If somebody has it, that is not done, unless it is urgent: then
+// take takes the turn, and reports whether it did; end must follow. If somebody has it for longer than a moment, that is not done, unless it is urgent: then
 // whoever borrowed it is told to end, and waited for.
 func (t *turn) take(ctx context.Context, urgent bool) bool {
 	if t.try() {
 		return true
 	}
 	if !urgent {
-		return false
+		return t.brief.Load() && t.wait(ctx) == nil
 	}
 	t.mu.Lock()
 	t.recall()
@@ -36,11 +40,27 @@ func (t *turn) take(ctx context.Context, urgent bool) bool {
 		t.urgent--
 		t.mu.Unlock()
 	}()
+	return t.wait(ctx) == nil
+}
+
+// briefly takes the turn, whoever has it first, for a call that takes a moment.
+func (t *turn) briefly(ctx context.Context, do func() error) error {
+	if err := t.wait(ctx); err != nil {
+		return err
+	}
+	defer t.end()
+	t.brief.Store(true)
+	defer t.brief.Store(false)
+	return do()
+}
+
+// wait takes the turn when those have had it who came before.
+func (t *turn) wait(ctx context.Context) error {
 	select {
 	case t.slot <- struct{}{}:
-		return true
+		return nil
 	case <-ctx.Done():
-		return false
+		return ctx.Err()
 	}
 }
 
