@@ -27,7 +27,7 @@ func TestClients(t *testing.T) {
 		if bin, err = testnet.Build(t.TempDir()); err != nil {
 			t.Fatal(err)
 		}
-		bootstrap = testnet.Start(t, bin).Addr()
+		bootstrap = testnet.Start(t, bin, brokerFlags(t, ".")...).Addr()
 	}
 	entries, verdicts := make([]entry, len(suites)), make([]judged, len(judges))
 	t.Run("suite", func(t *testing.T) {
@@ -141,7 +141,7 @@ func runJudge(t *testing.T, dir, bin, bootstrap string) judged {
 	return judged{dir, rep, expected}
 }
 
-// brokerFlags are what the file broker of a judge adds to the broker's command line, one a line.
+// brokerFlags are what the file broker of a directory adds to the command line of a broker, one a line.
 func brokerFlags(t *testing.T, dir string) []string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(dir, "broker"))

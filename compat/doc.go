@@ -17,7 +17,7 @@
 // of it, pass, fail or na (not applicable), and the reason if that is not pass, and run does those in COMPAT_TESTS. A
 // subtest that it names, as TestA/sub, is judged apart from its test, or in its place if that is not named. A judge gets a
 // broker of its own, with the flags in its file broker if it has one; COMPAT_DATA is its directory and COMPAT_MORROW the
-// program.
+// program. The file broker beside this one has the flags of the broker that the other suites share.
 //
 // `make compat` starts the brokers, runs all suites against them and writes README.md, the report card. The tests that do
 // so have the build tag compat, because they need the network to install clients; the rest of the package tests the
