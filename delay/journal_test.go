@@ -31,6 +31,16 @@ type journalSegment struct {
 	batches []record.Batch
 }
 
+// bytes are what its batches take.
+func (j *memoryJournal) bytes() (sum int64) {
+	for _, s := range j.segments {
+		for _, b := range s.batches {
+			sum += int64(cap(b))
+		}
+	}
+	return sum
+}
+
 // smallSegment is how many batches a segment of the journal holds.
 const smallSegment = 3
 
