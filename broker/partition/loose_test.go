@@ -3,6 +3,8 @@ package partition
 import (
 	"testing"
 	"time"
+
+	"github.com/morrowmq/morrow/tier/tiertest"
 )
 
 // TestPowerLossSparesWhatWasSpilledOfALooseTopic: of a topic whose records are acknowledged before they are durable, what was moved to a run
@@ -32,6 +34,32 @@ func TestPowerLossSparesWhatWasSpilledOfALooseTopic(t *testing.T) {
 		l.settled()
 		if l.waiting() > 0 {
 			t.Errorf("%d wait", l.waiting())
+		}
+	})
+}
+
+// TestPowerLossSparesWhatWasUploadedOfALooseTopic: a closed segment is durable before it is uploaded, so that the log never ends below what the bucket has, and
+// no offset of it is given to another record.
+func TestPowerLossSparesWhatWasUploadedOfALooseTopic(t *testing.T) {
+	living(t, func(t *testing.T, w *world) {
+		w.bucket = tiertest.NewBucket()
+		w.open()
+		w.create("cold", 1, "flush.messages", "1000000", "flush.ms", "360000000", "remote.storage.enable", "true", "retention.ms", "-1", "delay.enable", "false")
+		stop := w.start()
+		w.awaitLoaded("cold")
+		w.rolled(w.partition("cold"), plain("a"), plain("b"))
+		w.append(w.partition("cold"), plain("c"))
+		sleepMinutes(2)
+		if got := w.partition("cold").confirmed(); got != 2 {
+			t.Fatalf("confirmed %d: the test is void", got)
+		}
+		left := w.mem.Crash(nil)
+		stop()
+		w.reopen(left)
+		w.start()
+		w.awaitLoaded("cold")
+		if o := w.partition("cold").log.Offsets(); o.LogEnd < 2 {
+			t.Errorf("%+v after the power was lost, and 0 and 1 are in the bucket", o)
 		}
 	})
 }

@@ -176,6 +176,9 @@ func (s localSource) Open(seg tier.LocalSegment) (tier.SegmentFile, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := s.p.log.Flush(seg.End); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
 	if i := f.Info(); i.End != seg.End || i.Size != seg.Size || i.Generation != seg.Generation {
 		return nil, errors.Join(tier.ErrGone, f.Close())
 	}
