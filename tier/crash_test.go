@@ -88,6 +88,7 @@ func TestLostStateFilesLoseNothing(t *testing.T) {
 			w.t.Fatal(err)
 		}
 		w.bucket.Add(tiertest.Rule{Fault: tiertest.Refuse, Times: tiertest.Forever})
+		w.epoch++
 		w.start()
 		w.wait(time.Minute)
 		if got := w.p.Confirmed(); got != tier.NoOffset {

@@ -145,6 +145,17 @@ func (l *fakeLog) Offsets() tier.LocalOffsets {
 	return o
 }
 
+func (l *fakeLog) Epochs() (epochs []tier.EpochStart) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, b := range l.all {
+		if n := len(epochs); n == 0 || epochs[n-1].Epoch < b.LeaderEpoch() {
+			epochs = append(epochs, tier.EpochStart{Epoch: b.LeaderEpoch(), Start: b.BaseOffset()})
+		}
+	}
+	return epochs
+}
+
 func (l *fakeLog) Closed(from int64) ([]tier.LocalSegment, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -51,7 +51,9 @@ type history struct {
 func newHistory(w *world, rnd *rand.Rand) *history {
 	h := &history{world: w, rnd: rnd, drops: rnd.IntN(2) == 0}
 	h.steps, h.requests = pulse{t: w.t, of: "looks at the configuration"}, pulse{t: w.t, of: "requests"}
-	w.option = func(o *tier.Options) { o.Instance = "cluster" }
+	if rnd.IntN(2) == 0 {
+		w.option = func(o *tier.Options) { o.Instance = "cluster" }
+	}
 	w.before = func(string, string) { h.requests.beat() }
 	w.asked = h.steps.beat
 	if rnd.IntN(2) == 0 {

@@ -162,7 +162,7 @@ func (t *Tier) Alarms() []Alarm {
 
 // stopped reports whether an error is one that does not pass by itself, though the store works.
 func stopped(err error) bool {
-	for _, stop := range []error{ErrGap, ErrFenced, ErrRolledBack, ErrConflict, ErrCorrupt, ErrLost} {
+	for _, stop := range []error{ErrGap, ErrFenced, ErrDiverged, ErrRolledBack, ErrConflict, ErrCorrupt, ErrLost} {
 		if errors.Is(err, stop) {
 			return true
 		}
@@ -182,6 +182,7 @@ func Advice(err error) string {
 		{ErrFull, "make room in the store or raise its quota"},
 		{ErrThrottled, "the store limits requests; lower remote.log.manager.copy.max.bytes.per.second or ask for more"},
 		{ErrRolledBack, "somebody replaced or removed the manifest, or tier.url names another place than before; put it back, or tier.url, before anything else"},
+		{ErrDiverged, "two brokers have run on copies of one data directory, or this one is an older copy; nothing more of the partition is uploaded or removed here. Stop this broker if another is to go on"},
 		{ErrGap, "local data was removed before it was uploaded; deleting records up to what is left lets uploads go on behind the gap"},
 		{ErrConflict, "somebody else writes under this cluster id"},
 	} {

@@ -83,6 +83,8 @@ func (b *largeBucket) Get(ctx context.Context, key string, off, n int64) (io.Rea
 // largeLog is a log of one closed segment.
 type largeLog struct{ *recordtest.Copies }
 
+func (largeLog) Epochs() []EpochStart { return nil }
+
 func (l largeLog) segment() LocalSegment {
 	return LocalSegment{Base: l.Base(), End: l.End(), Size: l.Size()}
 }

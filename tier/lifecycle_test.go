@@ -416,7 +416,7 @@ func TestRestoreFromTheBucketAlone(t *testing.T) {
 		if err != nil || !reflect.DeepEqual(r, want) {
 			w.t.Fatalf("restored %+v, %v", r, err)
 		}
-		w.disk, w.epoch = vfs.NewMem(), o.Epoch
+		w.disk, w.epoch = vfs.NewMem(), o.Epoch+1
 		w.log = newFakeLog(w.t)
 		w.log.all, w.log.end = lost.all, r.Next
 		w.log.dropped = [][2]int64{{25, r.Next}}

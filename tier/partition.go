@@ -171,7 +171,7 @@ func (p *Partition) ready(ctx context.Context) (err error) {
 		if err != nil {
 			p.catalog.current = nil // whatever was loaded is not ours to change
 		}
-		for _, lost := range []error{ErrFenced, ErrRolledBack, ErrCorrupt} {
+		for _, lost := range []error{ErrFenced, ErrDiverged, ErrRolledBack, ErrCorrupt} {
 			if errors.Is(err, lost) { // what was confirmed may be confirmed no more
 				p.publish(func(v *view) { v.confirmed = NoOffset })
 			}
@@ -183,6 +183,11 @@ func (p *Partition) ready(ctx context.Context) (err error) {
 	}
 	if err := p.checkLoaded(m); err != nil {
 		return err
+	}
+	if m != nil {
+		if err := p.checkLineage(m); err != nil {
+			return err
+		}
 	}
 	if m == nil && !p.config().Copy {
 		p.absent = p.tier.now()

@@ -493,6 +493,7 @@ func TestManifestThatLandsLateIsFound(t *testing.T) {
 			w.t.Fatal(err)
 		}
 		w.disk = vfs.NewMem() // which knows that there was one
+		w.epoch++
 		w.configure(tier.Config{RetentionMs: 1, RetentionBytes: -1})
 		w.start()
 		w.settle()

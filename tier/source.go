@@ -11,12 +11,14 @@ import (
 type Source interface {
 	// Offsets returns where the log stands.
 	Offsets() LocalOffsets
+	// Epochs returns the leader epochs of the log's records, each with its first offset, from the log start or later on. The last may be empty.
+	Epochs() []EpochStart
 	// Closed returns, in order, the closed segments whose end is above from and all of whose records are decided:
 	// End ≤ min(high watermark, real last stable offset). It may return only the first hundred or so.
 	Closed(from int64) ([]LocalSegment, error)
 	// Outlook tells what the log will do by itself, for those who ask.
 	Outlook() LocalOutlook
-	// Open gives the bytes of a closed segment. It fails with ErrGone if the log no longer has exactly this
+	// Open gives the bytes of a closed segment, and makes them durable, so that the log never ends below what is in the bucket. It fails with ErrGone if the log no longer has exactly this
 	// segment. The bytes do not change while it is open, even if the log deletes or replaces it.
 	Open(seg LocalSegment) (SegmentFile, error)
 	// Aborted returns the aborted transactions whose marker lies in [from, to), by marker.

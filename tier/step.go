@@ -141,7 +141,7 @@ func (p *Partition) expireIfDue(ctx context.Context) error {
 // at once if only a person can help, with jitter so that partitions that failed together do not come back together.
 func backOff(failures int, err error) time.Duration {
 	d := min(firstBackOff<<min(failures-1, 20), maxBackOff)
-	if needsPerson(err) || errors.Is(err, ErrFenced) || errors.Is(err, ErrRolledBack) {
+	if needsPerson(err) || errors.Is(err, ErrFenced) || errors.Is(err, ErrDiverged) || errors.Is(err, ErrRolledBack) {
 		d = maxBackOff
 	}
 	return d/2 + rand.N(d/2)

@@ -111,6 +111,7 @@ type Tier struct {
 	bucket     Bucket
 	cluster    string
 	instance   string
+	alone      bool // no other broker leads partitions of the cluster
 	name       string
 	fs         vfs.FS
 	dir        string
@@ -162,7 +163,7 @@ type partitionKey struct {
 func Open(o Options) (*Tier, error) {
 	o = o.withDefaults()
 	t := &Tier{
-		bucket: patient{o.Bucket, requestIdle}, cluster: o.Cluster, instance: o.Instance, name: o.Name, fs: o.FS, dir: o.Dir, logger: o.Logger, now: o.Now,
+		bucket: patient{o.Bucket, requestIdle}, cluster: o.Cluster, instance: o.Instance, alone: o.Instance == "", name: o.Name, fs: o.FS, dir: o.Dir, logger: o.Logger, now: o.Now,
 		workers: 2 * o.Uploads, prepareTTL: o.PrepareTTL,
 		sweepEvery: o.SweepEvery, sweepGrace: o.SweepGrace, scrubEvery: o.ScrubEvery, scrubRate: o.ScrubRate,
 		uploads: semaphore.NewWeighted(int64(o.Uploads)), fetches: semaphore.NewWeighted(int64(o.Fetches)),

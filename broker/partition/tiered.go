@@ -224,6 +224,16 @@ func (p *Partition) sourceEnd() int64 {
 	return tier.NoOffset
 }
 
+// Epochs implements tier.Source.
+func (s localSource) Epochs() []tier.EpochStart {
+	epochs := s.p.log.EpochsIn(-1)
+	out := make([]tier.EpochStart, len(epochs))
+	for i, e := range epochs {
+		out[i] = tier.EpochStart(e)
+	}
+	return out
+}
+
 // Since implements tier.Source.
 func (s localSource) Since(offset int64) time.Time {
 	for i := range s.p.log.SegmentsFrom(offset) {
