@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"os"
 
 	"github.com/morrowmq/morrow/internal/vfs"
 	"github.com/morrowmq/morrow/tier"
@@ -17,10 +18,14 @@ func (b *broker) openTier(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("tier.url %s: %w", b.layout.TierURL, err)
 	}
+	host, err := os.Hostname()
+	if err != nil {
+		host = "a machine without a name"
+	}
 	b.tier, err = tier.Open(tier.Options{
 		Bucket:     bucket,
 		Cluster:    b.store.Image().ClusterID(),
-		Name:       b.addresses()[0],
+		Name:       b.advertisedAddresses()[0] + " on " + host,
 		FS:         b.cfg.FS,
 		Dir:        vfs.Join(b.dataDir(), "remote"),
 		Logger:     b.logger,

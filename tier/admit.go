@@ -33,14 +33,18 @@ type saidError struct {
 }
 
 // sayAgain is how often the log repeats an error that has not changed.
-const sayAgain = time.Minute
+const sayAgain = time.Hour
 
 // isNews reports whether err is to be said at this moment, and remembers it then.
 func (s *saidError) isNews(err error, now time.Time) bool {
-	if s.text == err.Error() && now.Sub(s.at) < sayAgain {
+	text := err.Error()
+	if owned, ok := errors.AsType[*OwnedError](err); ok { // whose last sign of life changes all the time
+		text = fmt.Sprint(owned.Owner.Instance, owned.Owner.Name, owned.Copy)
+	}
+	if s.text == text && now.Sub(s.at) < sayAgain {
 		return false
 	}
-	s.text, s.at = err.Error(), now
+	s.text, s.at = text, now
 	return true
 }
 
@@ -93,8 +97,7 @@ func (t *Tier) admitOnce(ctx context.Context, probed *bool) (me Owner, err error
 		}
 		*probed = true
 	}
-	me = Owner{Instance: t.instance, Name: t.name, Seen: t.now().UnixMilli()}
-	return me, ClaimOwner(ctx, t.bucket, t.cluster, me, false)
+	return ClaimOwner(ctx, t.bucket, t.cluster, t.installation, t.name, t.now().UnixMilli(), false)
 }
 
 // wakeAll lets every partition look whether there is something to do.

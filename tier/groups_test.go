@@ -96,8 +96,7 @@ func TestBrokerThatWasTakenForDeadReplacesNoGroupOffsets(t *testing.T) {
 		if err := w.tier.PutGroupOffsets(t.Context(), committedAt(10)); err != nil {
 			t.Fatal(err)
 		}
-		me := tier.Owner{Instance: "another", Name: "another"}
-		if err := tier.ClaimOwner(w.calm(), w.bucket, cluster, me, true); err != nil {
+		if err := claimAs(w, "another", 0, true); err != nil {
 			t.Fatal(err)
 		}
 		var owned *tier.OwnedError
@@ -158,7 +157,7 @@ func TestTakenOverGroupOffsetsAreNeverReplaced(t *testing.T) {
 
 // takeOver makes another installation the owner, as a restore does, and returns the copies that it finds.
 func takeOver(w *world) []*tier.GroupOffsets {
-	w.must(tier.ClaimOwner(w.calm(), w.bucket, cluster, tier.Owner{Instance: "another", Name: "another"}, true))
+	w.must(claimAs(w, "another", 0, true))
 	w.must(tier.ClaimGroupOffsets(w.calm(), w.bucket, cluster, "another", 4))
 	found, err := tier.ReadGroupOffsets(w.calm(), w.bucket, cluster)
 	w.must(err)

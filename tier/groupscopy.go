@@ -72,11 +72,11 @@ func (t *Tier) replaceGroups(ctx context.Context, g *GroupOffsets) error {
 	if err != nil {
 		return err
 	}
-	if owner.Instance != t.instance { // what a broker that was taken for dead knows must not replace what its successor does
+	if !t.installation.owns(owner) { // what a broker that was taken for dead knows must not replace what its successor does
 		return &OwnedError{Bucket: t.bucket.String(), Owner: owner}
 	}
 	o := PutOptions{IfMatch: t.groups.etag, IfNoneMatch: t.groups.etag == ""}
-	body := BytesBody(t.bucket.Checksum(), append(g.encode(), claimOf(t.instance)...))
+	body := BytesBody(t.bucket.Checksum(), append(g.encode(), claimOf(t.installation.ID)...))
 	if _, err := t.bucket.Put(ctx, key, body, o); err != nil {
 		return err
 	}

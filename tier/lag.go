@@ -176,6 +176,7 @@ func Advice(err error) string {
 		kind error
 		text string
 	}{
+		{errCopied, "stop the one that is not to go on. If this one is to go on, stop it too, remove remote/claim in its data directory, and start it five minutes after the other was last seen; a copy that is to go on without the bucket is started with remote.log.storage.system.enable=false"},
 		{ErrUnfit, "choose another store, or switch its checksum or conditional-write support on"},
 		{ErrDenied, "check the credentials, their expiry, the bucket policy and this machine's clock"},
 		{ErrConfig, "check bucket, region, endpoint and TLS certificates"},

@@ -306,10 +306,10 @@ func TestSecondOwnerIsRefused(t *testing.T) {
 		if a := second.tier.Alarms(); len(a) != 1 || a[0].Name != "store_refused" {
 			w.t.Fatalf("alarms %+v", a)
 		}
-		if err := tier.ClaimOwner(w.calm(), w.bucket, cluster, tier.Owner{Instance: "x", Seen: time.Now().UnixMilli()}, false); !errors.As(err, &owned) {
+		if err := claimAs(w, "x", time.Now().UnixMilli(), false); !errors.As(err, &owned) {
 			w.t.Fatalf("claim: %v", err)
 		}
-		if err := tier.ClaimOwner(w.calm(), w.bucket, cluster, tier.Owner{Instance: "x", Seen: time.Now().UnixMilli()}, true); err != nil {
+		if err := claimAs(w, "x", time.Now().UnixMilli(), true); err != nil {
 			w.t.Fatalf("claim by force: %v", err)
 		}
 		time.Sleep(2 * time.Minute)
@@ -317,6 +317,49 @@ func TestSecondOwnerIsRefused(t *testing.T) {
 			w.t.Fatalf("the first owner has not noticed: %v", err)
 		}
 	})
+}
+
+// TestCopyOfALivingBrokerIsRefused: a data directory that is copied and started beside the original changes nothing in the bucket, and says what to do. (Scenario 54)
+func TestCopyOfALivingBrokerIsRefused(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.log.fill(2)
+		w.start()
+		w.settle()
+		time.Sleep(30 * time.Second)
+		c := &world{t: w.t, bucket: w.bucket, disk: w.disk.CrashProcess(), log: newFakeLog(w.t), config: w.config, epoch: 1,
+			option: func(o *tier.Options) { o.Name = "the copy" }}
+		c.log.fill(5)
+		c.start()
+		defer c.stop()
+		for range 300 {
+			time.Sleep(time.Second)
+			if c.tier.Admitted() == nil {
+				w.t.Fatal("the copy was let in")
+			}
+		}
+		owned, ok := errors.AsType[*tier.OwnedError](c.tier.Admitted())
+		if !ok || !owned.Copy || owned.Owner.Name != "test" {
+			w.t.Errorf("%v", c.tier.Admitted())
+		}
+		if a := c.tier.Alarms(); len(a) != 1 || a[0].Name != "store_refused" || !strings.Contains(a[0].Text, "remove remote/claim") {
+			w.t.Errorf("alarms %+v", a)
+		}
+		if s := c.tier.Status(); s.Ours || s.Refused == nil {
+			w.t.Errorf("status %+v", s)
+		}
+		if err := c.tier.PutGroupOffsets(w.calm(), committedAt(20)); !errors.As(err, &owned) {
+			w.t.Errorf("the copy has replaced what groups have committed: %v", err)
+		}
+		w.log.fill(2)
+		w.settle()
+		w.confirmedAll()
+	})
+}
+
+// claimAs makes another installation the owner.
+func claimAs(w *world, id string, seen int64, takeOver bool) error {
+	_, err := tier.ClaimOwner(w.calm(), w.bucket, cluster, &tier.Installation{ID: id}, id, seen, takeOver)
+	return err
 }
 
 // TestDamagedOwnerMarkerIsMadeGood: the store acknowledges the marker and keeps half of it. Whoever has just stored it stores it again; nobody else

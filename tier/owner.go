@@ -5,37 +5,54 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
-	"strings"
 	"time"
-
-	"github.com/morrowmq/morrow/internal/vfs"
 )
 
 // Owner is who writes below a cluster id in a bucket. The marker keeps two installations that believe to be the same
 // cluster from working on the same objects: a copy of a data directory, or a broker restored from the bucket while the old one still
-// runs. It is a warning system; what really excludes a second writer are the leader epochs in the manifests.
+// runs. It is a warning system; what really excludes a second writer are the leader epochs in the manifests, and their lineage.
 type Owner struct {
-	Instance string `json:"instance"` // unique to one installation: lost with its data directory
-	Name     string `json:"name"`     // for people
-	Seen     int64  `json:"seen"`     // last sign of life, ms since the epoch
+	Instance string `json:"instance"`        // of a data directory, and its copies: lost with it
+	Claim    string `json:"claim,omitempty"` // what the owner has written last, and its copies have not; empty: it remembers none
+	Name     string `json:"name"`            // for people
+	Seen     int64  `json:"seen"`            // last sign of life, ms since the epoch
 }
 
 // OwnedError says that another installation owns the cluster id in this bucket.
 type OwnedError struct {
 	Bucket string
 	Owner  Owner
+	// Copy: the marker is of this installation, by its id, and says what it has never written.
+	Copy bool
+	// Moved: the marker is ours but for the name, so this may be a copy of a broker that lives. Its next sign of life tells.
+	Moved bool
 }
 
 func (e *OwnedError) Error() string {
-	return fmt.Sprintf("%s is in use by another broker with the same cluster id: %s, last seen %s",
+	if e.Copy {
+		return fmt.Sprintf("%s is in use by a broker with a copy of this data directory, or this one is the copy: %s, last seen %s, has written there what this one does not know of",
+			e.Bucket, e.Owner.Name, time.UnixMilli(e.Owner.Seen).UTC().Format(time.RFC3339))
+	}
+	text := fmt.Sprintf("%s is in use by another broker with the same cluster id: %s, last seen %s",
 		e.Bucket, e.Owner.Name, time.UnixMilli(e.Owner.Seen).UTC().Format(time.RFC3339))
+	if e.Moved {
+		text += "; if that was this one under another name, uploads begin in two minutes"
+	}
+	return text
 }
+
+// errCopied is what an OwnedError is about a copy.
+var errCopied = errors.New("copied data directory")
+
+// Is tells what an error is about to those who do not take it apart.
+func (e *OwnedError) Is(target error) bool { return target == errCopied && e.Copy }
 
 const (
 	ownerInterval = time.Minute
 	// OwnerTTL is how long an owner may give no sign of life before it is taken for gone.
-	OwnerTTL      = 5 * time.Minute
+	OwnerTTL = 5 * time.Minute
+	// movedTTL is how long a marker is left alone that only its name tells from our own: a broker that lives renews it in that time.
+	movedTTL      = 2 * ownerInterval
 	maxOwnerBytes = 64 << 10
 )
 
@@ -54,10 +71,11 @@ func ReadOwner(ctx context.Context, b Bucket, cluster string) (Owner, string, er
 	return o, obj.ETag, nil
 }
 
-// ClaimOwner makes me the owner, or renews it, and returns when the store has confirmed the marker. *OwnedError: somebody else is, and has been seen lately;
-// takeOver does not mind. A damaged marker, of which a store has kept half, say, does not tell whose it is: unless it is what we have just stored, it is
+// ClaimOwner makes an installation the owner, under a name for people, or renews that, and returns when the store has confirmed the marker. seen is the time,
+// ms since the epoch; 0: the owner goes, and the next need not wait. *OwnedError: somebody else is the owner, and has been seen lately; takeOver does not mind. A damaged marker, of which a store has kept half, say, does not tell whose it is: unless it is what we have just stored, it is
 // ErrCorrupt until nobody has written it for OwnerTTL, and then it is replaced.
-func ClaimOwner(ctx context.Context, b Bucket, cluster string, me Owner, takeOver bool) error {
+func ClaimOwner(ctx context.Context, b Bucket, cluster string, in *Installation, name string, seen int64, takeOver bool) (Owner, error) {
+	me := Owner{Instance: in.ID, Name: name, Seen: seen}
 	sent := "" // the ETag of what an earlier try has stored
 	for try := 0; ; try++ {
 		now, etag, err := ReadOwner(ctx, b, cluster)
@@ -68,21 +86,26 @@ func ClaimOwner(ctx context.Context, b Bucket, cluster string, me Owner, takeOve
 		case errors.Is(err, ErrCorrupt):
 			marker, herr := b.Head(ctx, ownerKey(cluster))
 			if herr != nil {
-				return herr
+				return me, herr
 			}
-			if marker.ETag != sent && !takeOver && me.Seen-marker.Modified.UnixMilli() < OwnerTTL.Milliseconds() {
-				return err
+			if marker.ETag != sent && !takeOver && seen-marker.Modified.UnixMilli() < OwnerTTL.Milliseconds() {
+				return me, err
 			}
 			o.IfMatch = marker.ETag
 		case err != nil:
-			return err
-		case now == me:
-			return nil // renewed by an earlier try
-		case now.Instance != me.Instance && !takeOver && me.Seen-now.Seen < OwnerTTL.Milliseconds():
-			return &OwnedError{Bucket: b.String(), Owner: now}
+			return me, err
+		case try > 0 && now == me:
+			return me, nil // renewed by an earlier try
+		case !takeOver:
+			if err := in.judge(b.String(), now, me); err != nil {
+				return me, err
+			}
+		}
+		if me.Claim, err = in.intend(now.Claim); err != nil {
+			return me, err
 		}
 		if sent, err = putOwner(ctx, b, cluster, me, o); err == nil || refused(err) || try == 3 {
-			return err
+			return me, err
 		}
 		// Changed meanwhile, damaged, or not known: look again.
 	}
@@ -103,53 +126,39 @@ func putOwner(ctx context.Context, b Bucket, cluster string, me Owner, o PutOpti
 	return put.ETag, err
 }
 
-// WhileOwner runs do while it keeps the cluster id claimed in the name of me, whose Seen it sets. If somebody else takes it over, do's context ends and
-// the *OwnedError is returned.
-func WhileOwner(ctx context.Context, b Bucket, cluster string, me Owner, takeOver bool, do func(context.Context) error) error {
+// WhileOwner runs do while it keeps the cluster id claimed, under a name for people. If somebody else takes it over, do's context ends and
+// the *OwnedError is returned. If do ends well the cluster id is free, unless the store does not hear of it.
+func WhileOwner(ctx context.Context, b Bucket, cluster string, in *Installation, name string, takeOver bool, do func(context.Context) error) error {
 	claim := func(ctx context.Context, takeOver bool) error {
-		me.Seen = time.Now().UnixMilli()
-		return ClaimOwner(ctx, b, cluster, me, takeOver)
+		_, err := ClaimOwner(ctx, b, cluster, in, name, time.Now().UnixMilli(), takeOver)
+		return err
 	}
 	if err := claim(ctx, takeOver); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
+	working, cancel := context.WithCancelCause(ctx)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		for {
 			select {
-			case <-ctx.Done():
+			case <-working.Done():
 				return
 			case <-time.After(ownerInterval):
 			}
-			if err := claim(ctx, false); errors.As(err, new(*OwnedError)) {
+			if err := claim(working, false); errors.As(err, new(*OwnedError)) {
 				cancel(err)
 			}
 		}
 	}()
-	err := do(ctx)
-	if owned := context.Cause(ctx); errors.As(owned, new(*OwnedError)) {
+	err := do(working)
+	if owned := context.Cause(working); errors.As(owned, new(*OwnedError)) {
 		err = owned
 	}
 	cancel(nil)
 	<-done
+	if err == nil {
+		_, _ = ClaimOwner(ctx, b, cluster, in, name, 0, false) // whoever comes next waits otherwise
+	}
 	return err
-}
-
-// LoadInstance returns the id of the installation that keeps its tier's files in dir, and makes both at the first time.
-func LoadInstance(fsys vfs.FS, dir string) (string, error) {
-	if err := fsys.MkdirAll(dir); err != nil {
-		return "", err
-	}
-	name := vfs.Join(dir, "instance")
-	data, err := vfs.ReadFile(fsys, name)
-	if err == nil && len(strings.TrimSpace(string(data))) > 0 {
-		return strings.TrimSpace(string(data)), nil
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return "", err
-	}
-	id := NewToken().String()
-	return id, vfs.WriteFile(fsys, name, []byte(id+"\n"))
 }

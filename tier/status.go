@@ -28,7 +28,7 @@ type Status struct {
 // Status describes the Tier.
 func (t *Tier) Status() Status {
 	a := t.admitted.Load()
-	s := Status{Bucket: t.bucket.String(), Cluster: t.cluster, Owner: a.owner, Ours: a.owner.Instance == t.instance, Alarms: t.Alarms()}
+	s := Status{Bucket: t.bucket.String(), Cluster: t.cluster, Owner: a.owner, Ours: a.ok && t.installation.owns(a.owner), Alarms: t.Alarms()}
 	if !a.ok {
 		s.Refused = a.err
 	}

@@ -79,14 +79,10 @@ func SweepOffline(ctx context.Context, b Bucket, cluster, name string, o SweepOp
 	if o.DryRun {
 		return sweepOffline(b, cluster, name, o).run(ctx)
 	}
-	me := Owner{Instance: NewToken().String(), Name: name}
-	err = WhileOwner(ctx, b, cluster, me, false, func(ctx context.Context) (err error) {
+	err = WhileOwner(ctx, b, cluster, &Installation{ID: NewToken().String()}, name, false, func(ctx context.Context) (err error) {
 		s, err = sweepOffline(b, cluster, name, o).run(ctx)
 		return err
 	})
-	if err == nil {
-		err = ClaimOwner(ctx, b, cluster, me, false) // not seen: a broker may begin at once
-	}
 	return s, err
 }
 

@@ -108,37 +108,38 @@ var ErrClosed = errors.New("tier is closed")
 
 // Tier is the broker's connection to one bucket.
 type Tier struct {
-	bucket     Bucket
-	cluster    string
-	instance   string
-	alone      bool // no other broker leads partitions of the cluster
-	name       string
-	fs         vfs.FS
-	dir        string
-	logger     *slog.Logger
-	registerer prometheus.Registerer
-	now        func() time.Time
-	workers    int
-	uploads    *semaphore.Weighted
-	fetches    *semaphore.Weighted
-	copyLimit  *rate.Limiter
-	fetchLimit *rate.Limiter
-	courtesy   *courtesy
-	prepareTTL time.Duration
-	sweepEvery time.Duration
-	sweepGrace time.Duration
-	scrubEvery time.Duration
-	scrubRate  int64
-	queue      *queue
-	life       *lifetime
-	decoded    *decoded
-	manifests  *flights[string, *Manifest]
-	chunks     *chunkCache
-	placed     *placed       // nil: what is read goes through chunks
-	deletion   chan struct{} // 1-buffered: a topic is to be deleted
-	admitted   atomic.Pointer[admission]
-	begun      chan struct{} // closed by the first admission
-	begin      func()        // closes begun
+	bucket  Bucket
+	cluster string
+	alone   bool // no other broker leads partitions of the cluster
+	name    string
+	// installation is who owns the cluster id in the bucket.
+	installation *Installation
+	fs           vfs.FS
+	dir          string
+	logger       *slog.Logger
+	registerer   prometheus.Registerer
+	now          func() time.Time
+	workers      int
+	uploads      *semaphore.Weighted
+	fetches      *semaphore.Weighted
+	copyLimit    *rate.Limiter
+	fetchLimit   *rate.Limiter
+	courtesy     *courtesy
+	prepareTTL   time.Duration
+	sweepEvery   time.Duration
+	sweepGrace   time.Duration
+	scrubEvery   time.Duration
+	scrubRate    int64
+	queue        *queue
+	life         *lifetime
+	decoded      *decoded
+	manifests    *flights[string, *Manifest]
+	chunks       *chunkCache
+	placed       *placed       // nil: what is read goes through chunks
+	deletion     chan struct{} // 1-buffered: a topic is to be deleted
+	admitted     atomic.Pointer[admission]
+	begun        chan struct{} // closed by the first admission
+	begin        func()        // closes begun
 
 	sweptOrphans, sweptBytes atomic.Int64
 	swept                    atomic.Pointer[sweptAt] // the last sweep of Run; nil: none yet
@@ -163,7 +164,7 @@ type partitionKey struct {
 func Open(o Options) (*Tier, error) {
 	o = o.withDefaults()
 	t := &Tier{
-		bucket: patient{o.Bucket, requestIdle}, cluster: o.Cluster, instance: o.Instance, alone: o.Instance == "", name: o.Name, fs: o.FS, dir: o.Dir, logger: o.Logger, now: o.Now,
+		bucket: patient{o.Bucket, requestIdle}, cluster: o.Cluster, alone: o.Instance == "", name: o.Name, fs: o.FS, dir: o.Dir, logger: o.Logger, now: o.Now,
 		workers: 2 * o.Uploads, prepareTTL: o.PrepareTTL,
 		sweepEvery: o.SweepEvery, sweepGrace: o.SweepGrace, scrubEvery: o.ScrubEvery, scrubRate: o.ScrubRate,
 		uploads: semaphore.NewWeighted(int64(o.Uploads)), fetches: semaphore.NewWeighted(int64(o.Fetches)),
@@ -182,8 +183,8 @@ func Open(o Options) (*Tier, error) {
 	if err := t.fs.MkdirAll(t.deletionsDir()); err != nil {
 		return nil, fmt.Errorf("open tier: %w", err)
 	}
-	if t.instance == "" {
-		if t.instance, err = LoadInstance(t.fs, t.dir); err != nil {
+	if t.installation = (&Installation{ID: o.Instance}); t.alone {
+		if t.installation, err = LoadInstallation(t.fs, t.dir); err != nil {
 			return nil, fmt.Errorf("open tier: %w", err)
 		}
 	}

@@ -46,6 +46,8 @@ func (l *localLog) Offsets() tier.LocalOffsets {
 	return tier.LocalOffsets{End: l.end(), LocalBytes: 100, SourceEnd: tier.NoOffset, Gate: math.MaxInt64}
 }
 
+func (l *localLog) Epochs() []tier.EpochStart { return nil }
+
 func (l *localLog) Closed(from int64) (all []tier.LocalSegment, _ error) {
 	for i := from; i < l.end(); i++ {
 		all = append(all, tier.LocalSegment{Base: i, End: i + 1, Size: int64(len(l.segments[i]))})

@@ -112,13 +112,12 @@ func (r *restorer) run(ctx context.Context) error {
 	if err := begin(r.cfg.FS, r.cfg.Dir, &r.plan); err != nil {
 		return err
 	}
-	instance, err := tier.LoadInstance(r.cfg.FS, vfs.Join(r.cfg.Dir, remoteName))
+	installation, err := tier.LoadInstallation(r.cfg.FS, vfs.Join(r.cfg.Dir, remoteName))
 	if err != nil {
 		return fmt.Errorf("data directory: %w", err)
 	}
-	me := tier.Owner{Instance: instance, Name: r.cfg.Name}
-	return tier.WhileOwner(ctx, r.cfg.Bucket, r.plan.Cluster, me, r.cfg.TakeOver, func(ctx context.Context) error {
-		if err := r.claimGroups(ctx, instance); err != nil {
+	return tier.WhileOwner(ctx, r.cfg.Bucket, r.plan.Cluster, installation, r.cfg.Name, r.cfg.TakeOver, func(ctx context.Context) error {
+		if err := r.claimGroups(ctx, installation.ID); err != nil {
 			return err
 		}
 		return r.restore(ctx)

@@ -246,8 +246,8 @@ func TestHalfRestoredDirectoryIsRefused(t *testing.T) {
 // While another broker gives signs of life, nothing is touched. (Scenario 56)
 func TestRestoreIsRefusedWhileAnotherBrokerOwnsTheBucket(t *testing.T) {
 	b, dir := ordersLost(t), t.TempDir()
-	alive := tier.Owner{Instance: "other", Name: "broker 9", Seen: time.Now().UnixMilli()}
-	check(t, tier.ClaimOwner(t.Context(), b, "c1", alive, true))
+	_, err := tier.ClaimOwner(t.Context(), b, "c1", &tier.Installation{ID: "other"}, "broker 9", time.Now().UnixMilli(), true)
+	check(t, err)
 	plan, err := MakePlan(t.Context(), b, "", nil)
 	check(t, err)
 	cfg := configured(t, b, dir)

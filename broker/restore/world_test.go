@@ -134,6 +134,13 @@ func (s source) Offsets() tier.LocalOffsets {
 	return tier.LocalOffsets{Start: o.RealStart, Reported: o.LogStart, LocalStart: o.LocalStart, End: o.LogEnd, SourceEnd: tier.NoOffset, Gate: math.MaxInt64}
 }
 
+func (s source) Epochs() (epochs []tier.EpochStart) {
+	for _, e := range s.l.EpochsIn(-1) {
+		epochs = append(epochs, tier.EpochStart(e))
+	}
+	return epochs
+}
+
 func (s source) Closed(from int64) (closed []tier.LocalSegment, err error) {
 	for _, i := range s.l.Segments() {
 		if i.Sealed && i.End > from {
