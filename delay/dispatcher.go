@@ -97,6 +97,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var clock clockWatch
+	last := d.now()
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
@@ -107,7 +108,12 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 			d.metrics.clockSteps.Inc()
 			d.c.Logger.Warn("the wall clock jumped; delayed records are due by the new time", "by", jump)
 		}
-		if next := d.start(d.now()); next == math.MaxInt64 {
+		now := d.now()
+		if now < last { // by however little, and however long ago the last look was
+			d.requeue()
+		}
+		last = now
+		if next := d.start(now); next == math.MaxInt64 {
 			timer.Stop()
 		} else {
 			ms := min(max(1, next-d.now()), maxStep.Milliseconds())
@@ -140,6 +146,16 @@ func (d *Dispatcher) start(now int64) (next int64) {
 	return d.queue[0].at
 }
 
+// requeue decides anew when to look at each idle line, after the wall clock went back: those that rest would rest until it shows the old time.
+func (d *Dispatcher) requeue() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, l := range d.queue {
+		l.at = l.next()
+	}
+	heap.Init(&d.queue)
+}
+
 func (d *Dispatcher) poke() {
 	select {
 	case d.poked <- struct{}{}:
@@ -166,7 +182,7 @@ type Line struct {
 	// stop rests the whole line, near only what is in the partition's log. They are written by the goroutine.
 	stop, near stop
 
-	// The following belongs to the goroutine.
+	// The following belongs to the goroutine, and while the line is idle to whoever has Dispatcher.mu.
 
 	// readers are those of runs that have something due soon. Their stops are guarded as the line's are.
 	readers []*reader

@@ -412,6 +412,55 @@ func TestDueTimesAreComparedWithTheWallClockWhateverItDoes(t *testing.T) {
 	})
 }
 
+// TestRestEndsThoughTheClockGoesBack is a source, or a line, that cannot go on and rests when the wall clock is set back by half an hour.
+func TestRestEndsThoughTheClockGoesBack(t *testing.T) {
+	for name, fail := range map[string]func(*partition, *atomic.Bool){
+		"records cannot be read": func(p *partition, failing *atomic.Bool) {
+			p.unread = func(int64) error {
+				if failing.Load() {
+					return errInjected
+				}
+				return nil
+			}
+		},
+		"deliveries cannot be appended": func(p *partition, failing *atomic.Bool) {
+			p.deliver = func() error {
+				if failing.Load() {
+					return errInjected
+				}
+				return nil
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var skew atomic.Int64
+				var failing atomic.Bool
+				now := func() time.Time { return time.Now().Round(0).Add(time.Duration(skew.Load())) }
+				p := newPartition(testRules(t, nil))
+				p.now = now
+				fail(p, &failing)
+				failing.Store(true)
+				line := dispatching(t, DispatcherConfig{Now: now}).Attach("orders-0", p.schedule, p)
+				defer line.Detach()
+				p.scheduleAll(t, record.None, time.Second)
+				time.Sleep(time.Hour)
+				synctest.Wait()
+				if line.Stopped() == nil {
+					t.Fatal("it does not rest")
+				}
+				skew.Store(int64(-30 * time.Minute))
+				failing.Store(false)
+				time.Sleep(maxBackoff + maxStep)
+				synctest.Wait()
+				if n := len(p.visible()); n != 1 || line.Stopped() != nil {
+					t.Errorf("%d delivered, stopped by %v", n, line.Stopped())
+				}
+			})
+		})
+	}
+}
+
 func TestClockThatGoesBackDuringADeliveryMakesItWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var skew atomic.Int64
