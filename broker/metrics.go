@@ -54,7 +54,7 @@ func newCollector(b *broker, handlers *api.API) *collector {
 		undecided:    desc("schedule_undecided_records", "Delayed records in transactions that are not over.", "topic"),
 		runs:         desc("schedule_runs", "Runs that hold delayed records out of memory.", "topic"),
 		spilled:      desc("schedule_spilled_records", "Pending delayed records that are in runs.", "topic"),
-		stopped:      desc("schedule_stopped_sources", "Partitions' logs and runs from which nothing is delivered at the moment, because a payload is missing or an append fails.", "topic"),
+		stopped:      desc("schedule_stopped_sources", "Partitions' logs and runs from which nothing is delivered at the moment, because a payload is missing, an append fails, or the log cannot be read.", "topic"),
 		untended:     desc("schedule_failing_partitions", "Partitions whose last spill, or last merge or deletion of runs, failed; it is tried again.", "topic", "task"),
 		lateness:     desc("schedule_lateness_seconds", "How long after their due time records were appended, since the broker started.", "topic"),
 		committed:    desc("group_committed_offset", "Offset a group has committed.", "group", "topic", "partition"),
@@ -131,6 +131,9 @@ func (c *collector) collectTopic(to scrape, name string, t *topicTotals) {
 	if !t.cleaned.IsZero() {
 		to.gauge(c.sinceCleaned, max(0, c.b.cfg.Now().Sub(t.cleaned).Seconds()), name)
 	}
+	if t.scheduled || t.stopped > 0 { // those of which nothing else is known, too
+		to.gauge(c.stopped, float64(t.stopped), name)
+	}
 	if !t.scheduled {
 		return
 	}
@@ -142,7 +145,6 @@ func (c *collector) collectTopic(to scrape, name string, t *topicTotals) {
 	to.gauge(c.undecided, float64(t.undecided), name)
 	to.gauge(c.runs, float64(t.runs), name)
 	to.gauge(c.spilled, float64(t.spilled), name)
-	to.gauge(c.stopped, float64(t.stopped), name)
 	to.gauge(c.untended, float64(t.unspilled), name, "spill")
 	to.gauge(c.untended, float64(t.unmerged), name, "merge")
 	if t.lateness.Count > 0 { // nearly half of what a broker of many topics shows would be its empty buckets
@@ -183,6 +185,12 @@ type topicTotals struct {
 func (t *topicTotals) add(p *partition.Partition, now int64) {
 	t.partitions++
 	t.addCompaction(p)
+	sources, _ := p.ScheduleSources() // none of a topic that never delays, or that is still loading
+	for _, src := range sources {
+		if src.Stopped != nil {
+			t.stopped++
+		}
+	}
 	s, ok := p.ScheduleStats(now)
 	if !ok {
 		return
@@ -206,12 +214,6 @@ func (t *topicTotals) add(p *partition.Partition, now int64) {
 	}
 	if l, ok := p.Lateness(); ok {
 		t.lateness.Add(l)
-	}
-	sources, _ := p.ScheduleSources() // it is loaded
-	for _, src := range sources {
-		if src.Stopped != nil {
-			t.stopped++
-		}
 	}
 }
 

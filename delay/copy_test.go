@@ -176,7 +176,7 @@ func TestTidyDropsAFooterThatNobodyWaitedFor(t *testing.T) {
 				copied.segments = append(copied.segments, other)
 			}
 		}
-		if _, _, err := OpenKeeper(t.Context(), KeeperConfig{Journal: copied, FS: vfs.NewMem(), Dir: "spill", Now: p.now}, 0); err != nil {
+		if _, _, err := OpenKeeper(t.Context(), KeeperConfig{Journal: copied, FS: vfs.NewMem(), Dir: "spill", Now: p.now}, Range{0, p.end}); err != nil {
 			t.Errorf("a copy that has come up to %d: %v", copied.end, err)
 		}
 	}

@@ -51,7 +51,7 @@ func (h *history) recover() {
 	var err error
 	h.keeper, h.schedule, err = OpenKeeper(context.Background(), KeeperConfig{
 		Journal: h.journal, FS: vfs.NewMem(), Dir: "spill", SortBytes: 2000, Now: h.now,
-	}, h.start)
+	}, Range{h.start, h.end})
 	if err != nil {
 		h.t.Fatalf("open: %v", err)
 	}

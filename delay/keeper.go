@@ -58,9 +58,13 @@ type Keeper struct {
 // maxProgressBytes is how much is read, beyond a complete progress record, to know the state of a schedule.
 const maxProgressBytes = 1 << 20
 
+// ErrLogEndLost means that the partition's log ends below what its journal has taken in of it. Before progress is written, the log is durable up to there, and
+// neither a restore nor a salvage gives out an offset twice: so it is damaged. Records that got the lost offsets would be taken for those that had them.
+var ErrLogEndLost = errors.New("the end of the partition's log is lost")
+
 // OpenKeeper reads what a journal knows of a partition's schedule. The schedule must then be applied the partition's
-// log from [Schedule.End] on. LogStart is where that log begins.
-func OpenKeeper(ctx context.Context, c KeeperConfig, logStart int64) (*Keeper, *Schedule, error) {
+// log from [Schedule.End] on. At is the range of that log. The error is [ErrLogEndLost] if the journal knows more of it.
+func OpenKeeper(ctx context.Context, c KeeperConfig, at Range) (*Keeper, *Schedule, error) {
 	if c.SortBytes == 0 {
 		c.SortBytes = 32 << 20
 	}
@@ -79,9 +83,11 @@ func OpenKeeper(ctx context.Context, c KeeperConfig, logStart int64) (*Keeper, *
 		return nil, nil, fmt.Errorf("read the schedule log: %w", err)
 	}
 	if p == nil {
-		k.schedule = NewSchedule(logStart)
+		k.schedule = NewSchedule(at.From)
 		k.copies = []journalCopy{{}}
-	} else if k.schedule, err = k.restore(ctx, p, logStart); err != nil {
+	} else if known := max(p.folded, p.floor); known > at.To {
+		return nil, nil, fmt.Errorf("%w: the schedule log knows of all below offset %d, the log ends at %d", ErrLogEndLost, known, at.To)
+	} else if k.schedule, err = k.restore(ctx, p, at.From); err != nil {
 		return nil, nil, err
 	}
 	k.schedule.journal, k.schedule.copies, k.copies = c.Journal, k.copies, nil

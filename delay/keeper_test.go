@@ -37,7 +37,7 @@ func (p *spilling) restart(t testing.TB) {
 	t.Helper()
 	var err error
 	c := KeeperConfig{Journal: p.journal, FS: p.fs, Dir: "spill", SortBytes: 100 << 10, Now: p.now}
-	if p.keeper, p.schedule, err = OpenKeeper(t.Context(), c, 0); err != nil {
+	if p.keeper, p.schedule, err = OpenKeeper(t.Context(), c, Range{0, p.end}); err != nil {
 		t.Fatal(err)
 	}
 	for _, b := range p.batches {
@@ -500,6 +500,42 @@ func TestRunWithoutItsFooterIsDeletedAfterACrash(t *testing.T) {
 	}
 }
 
+// TestLogThatEndsBelowWhatItsJournalKnowsIsDamaged: a record that was given an offset below the floor would never be pending, and a proof below what is folded in would be
+// taken for known.
+func TestLogThatEndsBelowWhatItsJournalKnowsIsDamaged(t *testing.T) {
+	for name, c := range map[string]struct {
+		cancel      bool
+		known, lose int64
+	}{
+		"below the floor":                          {false, 3, 1},
+		"below what is folded in, above the floor": {true, 4, 1},
+		"all of it":                                {false, 3, 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newSpilling(t)
+			p.mustSend(t, with("a", HeaderDelay, "1h"), with("b", HeaderDelay, "1h"), with("c", HeaderDelay, "1h"))
+			p.spill(t, p.end)
+			if c.cancel {
+				p.mustSend(t, cancelOf(0))
+				if err := p.keeper.Progress(t.Context(), 0); err != nil {
+					t.Fatal(err)
+				}
+			}
+			open := func(end int64) error {
+				_, _, err := OpenKeeper(t.Context(), p.keeper.c, Range{0, end})
+				return err
+			}
+			if err := open(c.known); err != nil {
+				t.Errorf("with all of the log: %v", err)
+			}
+			err := open(c.known - c.lose)
+			if want := fmt.Sprintf("knows of all below offset %d, the log ends at %d", c.known, c.known-c.lose); !errors.Is(err, ErrLogEndLost) || !strings.Contains(err.Error(), want) {
+				t.Errorf("got %v, want %s", err, want)
+			}
+		})
+	}
+}
+
 func TestScheduleLogOfANewerVersionIsNotTouched(t *testing.T) {
 	p := newSpilling(t)
 	var w record.Builder
@@ -510,7 +546,7 @@ func TestScheduleLogOfANewerVersionIsNotTouched(t *testing.T) {
 	if _, err := p.journal.Append(t.Context(), true, b); err != nil {
 		t.Fatal(err)
 	}
-	_, _, err = OpenKeeper(t.Context(), KeeperConfig{Journal: p.journal, FS: p.fs, Dir: "spill"}, 0)
+	_, _, err = OpenKeeper(t.Context(), KeeperConfig{Journal: p.journal, FS: p.fs, Dir: "spill"}, Range{})
 	if err == nil || !strings.Contains(err.Error(), "format version 2, this broker reads 1") {
 		t.Errorf("got %v", err)
 	}
@@ -628,7 +664,7 @@ func BenchmarkSpill(b *testing.B) {
 	})
 	b.Run("open", func(b *testing.B) {
 		for range b.N {
-			if _, _, err := OpenKeeper(context.Background(), p.keeper.c, 0); err != nil {
+			if _, _, err := OpenKeeper(context.Background(), p.keeper.c, Range{0, p.end}); err != nil {
 				b.Fatal(err)
 			}
 		}

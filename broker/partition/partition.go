@@ -50,6 +50,9 @@ type Partition struct {
 	schedule *delay.Schedule
 	keeper   *delay.Keeper // used by who has the turn
 	loaded   atomic.Bool
+	// unloadable is why the schedule could not be loaded, nil if it could or was not tried; loads counts how often in a row that has failed, under Table.mu.
+	unloadable atomic.Pointer[error]
+	loads      setbacks
 	// held bounds the gate while the keeper reads the log below it; math.MaxInt64 otherwise.
 	held atomic.Int64
 	turn *turn

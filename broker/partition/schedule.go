@@ -3,6 +3,7 @@ package partition
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"time"
 
@@ -52,9 +53,14 @@ func (p *Partition) FindScheduled(ctx context.Context, ticket int64) (delay.Foun
 	return s.Find(ctx, source{p}, ticket)
 }
 
-// ScheduleSources lists where the partition's delayed records come from, and why one has stopped, if it has. The error is ErrNoSchedule or ErrLoading.
+// ScheduleSources lists where the partition's delayed records come from, and why one has stopped, if it has. The error is ErrNoSchedule or ErrLoading. Of a
+// schedule that could not be loaded only that is known.
 func (p *Partition) ScheduleSources() ([]delay.SourceState, error) {
-	if _, err := p.loadedSchedule(); err != nil {
+	_, err := p.loadedSchedule()
+	if why := p.unloadable.Load(); errors.Is(err, ErrLoading) && why != nil {
+		return []delay.SourceState{{Run: -1, NextDue: math.MaxInt64, Stopped: fmt.Errorf("what is pending is not known: %w", *why)}}, nil
+	}
+	if err != nil {
 		return nil, err
 	}
 	return p.attached().Sources(), nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -179,8 +180,11 @@ func (t *Table) Run(ctx context.Context) error {
 // loaders is how many schedules are read from their logs at the same time.
 const loaders = 2
 
-// loadRetry is how long a schedule that cannot be loaded waits for its next try.
-const loadRetry = 5 * time.Second
+// loadRetry is how long a schedule that cannot be loaded waits for its next try, the first time; maxLoadRetry, after many: each may read all of a log.
+const (
+	loadRetry    = 5 * time.Second
+	maxLoadRetry = 30 * time.Second
+)
 
 // load brings schedules up to their logs, as partitions are opened.
 func (t *Table) load(ctx context.Context) error {
@@ -203,20 +207,36 @@ func (t *Table) load(ctx context.Context) error {
 				t.cfg.Logger.Warn("temporary files of a deleted topic are left", "partition", p.String(), "err", err)
 			}
 		case err != nil && ctx.Err() == nil:
-			t.cfg.Logger.Error("delayed records cannot be read from the log; none of the partition is delivered until they can", "partition", p.String(), "err", err)
-			t.mu.Lock()
-			t.failedLoads = append(t.failedLoads, p)
-			t.mu.Unlock()
+			t.failLoad(p, err)
+		case err == nil && p.unloadable.Swap(nil) != nil:
+			t.cfg.Logger.Info("delayed records could be read from the log again", "partition", p.String())
 		}
 	}
 }
 
-// retryLoads gives the schedules that could not be loaded another try.
+// failLoad has a schedule that could not be loaded tried again later, and says why, unless it has.
+func (t *Table) failLoad(p *Partition, err error) {
+	if last := p.unloadable.Swap(&err); last == nil || (*last).Error() != err.Error() {
+		t.cfg.Logger.Error("delayed records cannot be read from the log; none of the partition is delivered until they can", "partition", p.String(), "err", err)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	p.loads.failed(p.now(), loadRetry, maxLoadRetry)
+	t.failedLoads = append(t.failedLoads, p)
+}
+
+// retryLoads gives the schedules that could not be loaded another try, if it is time.
 func (t *Table) retryLoads() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.unloaded = append(t.unloaded, t.failedLoads...)
-	t.failedLoads = nil
+	now := t.cfg.Now()
+	t.failedLoads = slices.DeleteFunc(t.failedLoads, func(p *Partition) bool {
+		due := !p.loads.wait(now)
+		if due {
+			t.unloaded = append(t.unloaded, p)
+		}
+		return due
+	})
 }
 
 func (t *Table) nextUnloaded() *Partition {

@@ -213,6 +213,7 @@ func (p *Partition) openKeeper(ctx context.Context) error {
 		return errNoSchedule
 	}
 	var err error
+	o := p.log.Offsets()
 	p.keeper, p.schedule, err = delay.OpenKeeper(ctx, delay.KeeperConfig{
 		Journal:   scheduleLog{journal},
 		Topic:     p.Topic().ID,
@@ -222,6 +223,6 @@ func (p *Partition) openKeeper(ctx context.Context) error {
 		Flush:     p.log.Flush,
 		Logger:    p.logger,
 		Now:       p.now,
-	}, p.log.Offsets().RealStart)
+	}, delay.Range{From: o.RealStart, To: o.LogEnd})
 	return err
 }

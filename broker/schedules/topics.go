@@ -44,6 +44,13 @@ type sum struct {
 func (s *sum) add(p *partition.Partition, now int64) {
 	t := &s.topic
 	t.Partitions++
+	if sources, err := p.ScheduleSources(); err == nil {
+		for _, src := range sources {
+			if src.Stopped != nil {
+				t.StoppedSources++
+			}
+		}
+	}
 	st, ok := p.ScheduleStats(now)
 	if !ok {
 		t.Loading++
@@ -61,13 +68,6 @@ func (s *sum) add(p *partition.Partition, now int64) {
 	s.next = min(s.next, st.NextDue)
 	if l, ok := p.Lateness(); ok {
 		s.lateness.Add(l)
-	}
-	if sources, err := p.ScheduleSources(); err == nil {
-		for _, src := range sources {
-			if src.Stopped != nil {
-				t.StoppedSources++
-			}
-		}
 	}
 }
 
