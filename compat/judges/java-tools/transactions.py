@@ -26,12 +26,13 @@ def transactions_open():
     described = lambda: tool("TransactionsCommand", "describe-producers", *on_partition)
     with running(
         "ProducerPerformance", "--topic", t, "--num-records", 1000000, "--record-size", 10, "--throughput", 20, *on_id, "--transaction-duration-ms", 600000,
+        "--command-property", "transaction.timeout.ms=900000",
     ) as producer:
         await_that("the transaction is open", lambda: "\t0 " in described())
         matches(described(), r"^\d+\s+0\s+-1\s+\d+\s+\d+\s+0\s*$")
         matches(tool("TransactionsCommand", "list", "--transactional-id-pattern", f"{tid}.*"), rf"^{tid}\s+1\s+\d+\s+Ongoing")
         equal("of an hour", rows(tool("TransactionsCommand", "list", "--duration-filter", 3600000)), [])
-        matches(tool("TransactionsCommand", "describe", *on_id), rf"^1\s+{tid}\s+\d+\s+0\s+Ongoing\s+60000\s.*\s{t}-0\s*$")
+        matches(tool("TransactionsCommand", "describe", *on_id), rf"^1\s+{tid}\s+\d+\s+0\s+Ongoing\s+900000\s.*\s{t}-0\s*$")
         # It is older than no time at all, but its coordinator knows of it, and will end it.
         for where in (["--broker-id", 1], on_partition):
             equal("hanging", rows(tool("TransactionsCommand", "find-hanging", "--max-transaction-timeout", 0, *where)), [])
