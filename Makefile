@@ -42,13 +42,13 @@ test: test-go alerts compat ## Run every test, with every client; installs the c
 
 # A test that goes round in circles, in virtual time too, ends with the stacks of its goroutines: once its process has 8 GiB of
 # addresses where that can be limited, else when its package's time is up. The tests of whole brokers come last and alone, since
-# others would take the processors and the disk from them.
+# others would take the processors and the disk from them. All of them wait for a disk or for time to pass more than they compute.
 .PHONY: test-go
 test-go: ## Run the Go tests only, a few minutes
 	ulimit -v 8388608 2>/dev/null || true; \
-	$(GO) test -timeout 15m $$($(GO) list ./... | grep -v '/e2e$$'); \
-	$(GO) test -timeout 25m ./e2e; \
-	for module in $(MODULES); do (cd $$module && $(GO) test -timeout 25m ./...); done
+	$(GO) test -p 4 -timeout 15m $$($(GO) list ./... | grep -v '/e2e$$'); \
+	$(GO) test -parallel 4 -timeout 25m ./e2e; \
+	for module in $(MODULES); do (cd $$module && $(GO) test -parallel 4 -timeout 25m ./...); done
 
 .PHONY: alerts
 alerts: ## Check and test the alert rules in docs/monitoring with promtool, which is fetched if it is missing

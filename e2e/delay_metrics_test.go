@@ -24,6 +24,7 @@ import (
 // TestDelayMetricsDieWithTheirTopic is D4, D4b and D4e: what is pending in a deleted topic leaves no series, comes back under no topic
 // of that name, and cancels that fail move no gauge.
 func TestDelayMetricsDieWithTheirTopic(t *testing.T) {
+	t.Parallel()
 	const each = 1000
 	var b *testnet.Broker
 	var served map[string]bool

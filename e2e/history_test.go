@@ -25,6 +25,7 @@ var historyRounds = flag.Int("history-rounds", 12, "how often the history test d
 // TestClientsSeeNothingThatCannotBe kills, pauses and fills up the broker while producers of every kind, transactions, delayed
 // records, consumers and groups go on, and has everything they were told checked.
 func TestClientsSeeNothingThatCannotBe(t *testing.T) {
+	t.Parallel()
 	t.Logf("seed %d, %d rounds", *seed, *historyRounds)
 	rng := rand.New(rand.NewPCG(uint64(*seed), 5))
 	h := record(t, bin, func(b *testnet.Broker) {

@@ -38,6 +38,12 @@ func run(m *testing.M) int {
 	if *seed == 0 {
 		*seed = time.Now().UnixNano()
 	}
+	for key, value := range storeKeys {
+		if err := os.Setenv(key, value); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+	}
 	if bin = os.Getenv("MORROW_BIN"); bin == "" {
 		dir, err := os.MkdirTemp("", "morrow-e2e")
 		if err != nil {

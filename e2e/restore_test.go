@@ -25,6 +25,7 @@ import (
 // with offsets, timestamps, keys, values and headers; configs; delayed records, delivered once each and not before they are due, but
 // not those that were delivered or cancelled before. The idempotent producer goes on where it was, at offsets never used.
 func TestRestoreAfterTheLossOfTheDisk(t *testing.T) {
+	t.Parallel()
 	url := "file://" + filepath.Join(t.TempDir(), "bucket")
 	ctx := deadline(t, 4*time.Minute)
 	var b *testnet.Broker

@@ -65,6 +65,7 @@ func batchEnd(data []byte, i, behind int) (end int) {
 // TestSalvageAfterDamage: a broker whose disk has changed bytes of two records, in the middle of a log, serves everything else once they are given up. One
 // of them was delayed; the other delayed records are delivered, once each, and the producer goes on.
 func TestSalvageAfterDamage(t *testing.T) {
+	t.Parallel()
 	b := start(t)
 	createTopic(t, b, "orders", 1, map[string]string{"segment.bytes": "16384"})
 	ctx := deadline(t, 3*time.Minute)

@@ -184,6 +184,7 @@ func TestGivenUpRecordsGoToTheDeadLetterTopic(t *testing.T) {
 // again. In the end every record was accepted, and none was given to two of them at a time: that is seen by the acknowledgements the
 // broker took.
 func TestShareGroupLosesNothingUnderKill9(t *testing.T) {
+	t.Parallel()
 	const records, consumers = 600, 3
 	t.Logf("seed %d", *seed)
 	b := start(t)

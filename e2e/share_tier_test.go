@@ -24,6 +24,7 @@ func largeValue(n int) []byte {
 // TestShareGroupReadsLargeRecordsFromTheTier: batches of 400 KB lie across the borders of the blocks of 1 MiB that the tier reads. A share
 // group is given each as it was, and so is the dead-letter topic.
 func TestShareGroupReadsLargeRecordsFromTheTier(t *testing.T) {
+	t.Parallel()
 	const records = 24
 	b := start(t, "--set", "tier.url="+startStore(t).url(), "--set", "log.retention.check.interval.ms=300")
 	createTopic(t, b, "jobs", 1, map[string]string{

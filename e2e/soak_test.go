@@ -61,6 +61,7 @@ func tieredConfigs(more ...string) map[string]string {
 // that was acknowledged is lost, twice, early or back from the dead, what metrics say is there, nothing else is, and the bucket alone
 // gives the same again.
 func TestEverythingAtOnce(t *testing.T) {
+	t.Parallel()
 	t.Logf("seed %d, %d rounds", *seed, *soakRounds)
 	s := startSoak(t)
 	rng := rand.New(rand.NewPCG(uint64(*seed), 6))

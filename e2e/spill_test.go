@@ -19,6 +19,7 @@ import (
 // TestPendingRecordsOutliveRetention is D1b: retention is shorter than the delay. The segments that held the delayed records are gone
 // before they are due, and all of them are delivered all the same, once, also across a kill -9.
 func TestPendingRecordsOutliveRetention(t *testing.T) {
+	t.Parallel()
 	config := writeFile(t, "morrow.yaml", "log.retention.check.interval.ms: 300\n")
 	ctx := deadline(t, 2*time.Minute)
 	const delayed = 200

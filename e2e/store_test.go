@@ -37,17 +37,17 @@ type store struct {
 	dir string // of the bucket's objects
 }
 
-// startStore starts an S3 server for one test, with an empty bucket. The test cannot be parallel: brokers get their keys from its environment.
+// storeKeys are in the environment of all brokers, and of the servers.
+var storeKeys = map[string]string{
+	"AWS_ACCESS_KEY_ID": "morrow", "AWS_SECRET_ACCESS_KEY": "morrow-test-secret", "AWS_EC2_METADATA_DISABLED": "true",
+}
+
+// startStore starts an S3 server for one test, with an empty bucket.
 func startStore(t *testing.T) *store {
 	t.Helper()
 	name, err := storeBinary()
 	if err != nil {
 		t.Fatal(err)
-	}
-	for key, value := range map[string]string{
-		"AWS_ACCESS_KEY_ID": "morrow", "AWS_SECRET_ACCESS_KEY": "morrow-test-secret", "AWS_EC2_METADATA_DISABLED": "true",
-	} {
-		t.Setenv(key, value)
 	}
 	dir := t.TempDir()
 	server := exec.Command(name, dir, storeBucket)

@@ -78,6 +78,7 @@ func transactionStates(ctx context.Context, t *testing.T, b *testnet.Broker) str
 // TestTransactionsSurviveCompactionOfTheirTopicsAndKill9 runs many transactions, one of which stays open, while the topics of transactions and offsets are
 // cleaned all the time, and kills the broker. Nothing of what is known of a transactional id or a group is lost.
 func TestTransactionsSurviveCompactionOfTheirTopicsAndKill9(t *testing.T) {
+	t.Parallel()
 	config := writeFile(t, "morrow.yaml", eager+"transaction.state.log.num.partitions: 1\ntransaction.state.log.segment.bytes: 20000\n"+
 		"offsets.topic.num.partitions: 1\noffsets.topic.segment.bytes: 20000\n")
 	b := start(t, "--config", config)

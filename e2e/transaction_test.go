@@ -117,6 +117,7 @@ func TestZombieIsFencedByANewInstance(t *testing.T) {
 // TestExactlyOnceThroughKill9 copies a topic in transactions, with the offsets it has read, while the broker is killed again and again: every
 // record is in the copy once.
 func TestExactlyOnceThroughKill9(t *testing.T) {
+	t.Parallel()
 	b := start(t)
 	createTopic(t, b, "in", 4, nil)
 	createTopic(t, b, "out", 3, nil)

@@ -188,6 +188,7 @@ func TestInterruptedRestoreIsRunAgain(t *testing.T) {
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel() // each waits for the disk
 			failures := 0
 			for n, fired := 0, true; fired && !t.Failed(); n++ {
 				b, dir := ordersLost(t), t.TempDir()

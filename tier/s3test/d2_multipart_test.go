@@ -70,7 +70,7 @@ func TestD2PartsOfALargeSegment(t *testing.T) {
 	d := newD2Multipart(t, cases)
 	d.proxy.Inject(proxytest.Internal, 3, func(r *http.Request) bool { return abortParts.is(r) && d.topicIn(r) == topicOf(len(cases)-1) })
 	d.run()
-	if n, ok := d.metric("morrow_tier_abort_errors_total", ""); !ok || n != 1 {
+	if n, ok := d.metric("morrow_tier_abort_errors_total", ""); !ok || n < 1 { // a slow store may leave others, which the sweep finds, too
 		t.Errorf("%v uploads could not be given up", n)
 	}
 	d.noOrphans()
