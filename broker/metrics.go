@@ -23,7 +23,7 @@ type collector struct {
 	logBytes, logSegments, logStart, logEnd                       *prometheus.Desc
 	pending, overdue, pendingBytes, nextDue, delivered, cancelled *prometheus.Desc
 	undecided, runs, spilled, stopped, lateness                   *prometheus.Desc
-	untended                                                      *prometheus.Desc
+	untended, crowded                                             *prometheus.Desc
 	committed, lag                                                *prometheus.Desc
 	share                                                         shareDescs
 	dirtyRatio, uncleanable, sinceCleaned                         *prometheus.Desc
@@ -56,6 +56,7 @@ func newCollector(b *broker, handlers *api.API) *collector {
 		spilled:      desc("schedule_spilled_records", "Pending delayed records that are in runs.", "topic"),
 		stopped:      desc("schedule_stopped_sources", "Partitions' logs and runs from which nothing is delivered at the moment, because a payload is missing, an append fails, or the log cannot be read.", "topic"),
 		untended:     desc("schedule_failing_partitions", "Partitions whose last spill, or last merge or deletion of runs, failed; it is tried again.", "topic", "task"),
+		crowded:      desc("delay_crowded_seconds_total", "Time for which delayed records had to wait, because those pending in memory took more than delay.index.memory."),
 		lateness:     desc("schedule_lateness_seconds", "How long after their due time records were appended, since the broker started.", "topic"),
 		committed:    desc("group_committed_offset", "Offset a group has committed.", "group", "topic", "partition"),
 		lag:          desc("group_lag_records", "Offsets between a group's commit and the end a consumer can read; records waiting for their due time are no lag.", "group", "topic", "partition"),
@@ -95,6 +96,7 @@ func (c *collector) collectBroker(to scrape) {
 	to.gauge(c.info, 1, c.b.cfg.Version, c.b.store.Image().ClusterID())
 	to.gauge(c.sessions, float64(c.handlers.FetchSessions()))
 	to.gauge(c.offline, float64(len(c.b.partitions.Offline())))
+	to.counter(c.crowded, c.b.partitions.Crowded().Seconds())
 	if u, err := c.b.partitions.Usage(); err == nil {
 		to.gauge(c.diskFree, float64(u.Free))
 		to.gauge(c.diskTotal, float64(u.Total))

@@ -263,6 +263,12 @@ func TestDelayedRecordsWaitWhileTheirMemoryIsFull(t *testing.T) {
 		if s := w.stats(full); s.Spilled == 0 {
 			t.Errorf("none of %d were moved to a run", s.Pending)
 		}
+		if took := w.table.Crowded(); took < crowdInterval || took > 2*crowdPatience {
+			t.Errorf("it is said that they had to wait for %v", took)
+		}
+		if n := strings.Count(w.lines.String(), "delayed records are produced faster"); n != 1 {
+			t.Errorf("%d lines about it", n)
+		}
 	})
 }
 

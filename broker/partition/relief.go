@@ -51,11 +51,20 @@ func (t *Table) judgeRoom() (over bool) {
 		near += p.near()
 	}
 	crowded := near*nearBytes > limit+limit/4
-	if t.room.set(crowded) {
-		t.cfg.Logger.Info("memory of pending records", "full", crowded)
+	if crowded {
+		t.crowded.Add(int64(crowdInterval))
+	}
+	if t.room.set(crowded) && crowded {
+		t.crowdNews.Do(func() {
+			t.cfg.Logger.Warn("delayed records are produced faster than they are moved out of memory; they have to wait, now and then",
+				"pending_in_memory", near, "delay.index.memory", limit)
+		})
 	}
 	return near*nearBytes > limit
 }
+
+// Crowded is for how long, in all, delayed records have had to wait for memory. It is as exact as crowdInterval.
+func (t *Table) Crowded() time.Duration { return time.Duration(t.crowded.Load()) }
 
 // near counts what is pending and in no run.
 func (p *Partition) near() int64 {

@@ -7,9 +7,11 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
 
 	"github.com/morrowmq/morrow/cluster"
 	"github.com/morrowmq/morrow/delay"
@@ -64,6 +66,9 @@ type Table struct {
 
 	// room is full while the near indexes take more memory than they may although they are being spilled.
 	room room
+	// crowded is for how long it was full, in nanoseconds; crowdNews is for the log line about it.
+	crowded   atomic.Int64
+	crowdNews rate.Sometimes
 	// relief is 1-buffered: pending records take more memory than they may.
 	relief chan struct{}
 }
@@ -82,6 +87,7 @@ func NewTable(cfg Config) *Table {
 		changed:    make(chan struct{}),
 		unload:     make(chan struct{}, 1),
 		relief:     make(chan struct{}, 1),
+		crowdNews:  rate.Sometimes{First: 1, Interval: time.Minute},
 	}
 }
 
