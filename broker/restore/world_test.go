@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"testing"
 	"time"
 
@@ -85,7 +84,7 @@ func (w *lost) tiered(p topic, number int32, batches ...record.Batch) {
 	w.append(l, p.epoch, plain("lost"))
 	w.logs.Sync()
 	id := tier.PartitionID{Topic: tier.TopicID(p.id), Name: p.name, Partition: number}
-	remote, err := w.tier.Partition(id, source{l}, p.epoch, func() tier.Config {
+	remote, err := w.tier.Partition(id, tiertest.Local{Log: l}, p.epoch, func() tier.Config {
 		return tier.Config{Copy: true, RetentionMs: -1, RetentionBytes: -1, Topic: p.config, Partitions: p.count, Schedule: tier.TopicID(p.schedule)}
 	})
 	if err != nil {
@@ -125,48 +124,6 @@ func build(a record.Attributes, id int64, sequence int32, values ...string) reco
 }
 
 func plain(values ...string) record.Batch { return build(0, -1, -1, values...) }
-
-// source is a log as the tier sees it.
-type source struct{ l *log.Log }
-
-func (s source) Offsets() tier.LocalOffsets {
-	o := s.l.Offsets()
-	return tier.LocalOffsets{Start: o.RealStart, Reported: o.LogStart, LocalStart: o.LocalStart, End: o.LogEnd, SourceEnd: tier.NoOffset, Gate: math.MaxInt64}
-}
-
-func (s source) Epochs() (epochs []tier.EpochStart) {
-	for _, e := range s.l.EpochsIn(-1) {
-		epochs = append(epochs, tier.EpochStart(e))
-	}
-	return epochs
-}
-
-func (s source) Closed(from int64) (closed []tier.LocalSegment, err error) {
-	for _, i := range s.l.Segments() {
-		if i.Sealed && i.End > from {
-			closed = append(closed, tier.LocalSegment{Base: i.Base, End: i.End, Size: i.Size, Generation: i.Generation})
-		}
-	}
-	return closed, nil
-}
-
-func (s source) Open(seg tier.LocalSegment) (tier.SegmentFile, error) {
-	f, err := s.l.OpenSegment(seg.Base)
-	return segmentFile{f, s.l}, err
-}
-
-type segmentFile struct {
-	*log.SegmentFile
-	l *log.Log
-}
-
-func (f segmentFile) ProducerSnapshot() ([]byte, error) { return f.l.ProducerSnapshot(f.Info().End) }
-
-func (source) Outlook() tier.LocalOutlook                      { return tier.LocalOutlook{} }
-func (source) Since(int64) time.Time                           { return time.Time{} }
-func (source) Aborted(int64, int64) ([]tier.AbortedTxn, error) { return nil, nil }
-func (source) Dropped(int64, int64) bool                       { return false }
-func (s source) Advance(start, reported int64) error           { return s.l.AdvanceStart(start, reported) }
 
 func check(t testing.TB, err error) {
 	t.Helper()

@@ -29,7 +29,7 @@ var importMap = []edges{
 	{"log", []string{"log/record", "log/batches", "log/segment", "log/producer", "log/compact", "internal/vfs"}},
 
 	{"tier", []string{"log/record", "log/batches", "internal/vfs", "internal/pace"}},
-	{"tier/tiertest", []string{"tier"}},
+	{"tier/tiertest", []string{"log", "tier"}},
 	{"tier/proxytest", nil},
 	{"delay", []string{"log/record", "internal/vfs"}},
 
