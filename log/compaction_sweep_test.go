@@ -25,6 +25,10 @@ type cleaning struct {
 	now   time.Time
 }
 
+func newCleaning(fsys vfs.FS) *cleaning {
+	return &cleaning{fsys: fsys, sent: map[string][]string{}, acked: map[string]int{}, now: now}
+}
+
 func (c *cleaning) open() (*Set, *Log, error) {
 	s, err := Open(SetConfig{FS: c.fsys, Dir: "data", Now: func() time.Time { return c.now }, JournalSegmentBytes: minJournalFile, JournalMaxBytes: 2 * minJournalFile})
 	if err != nil {
@@ -88,7 +92,7 @@ func (c *cleaning) run() {
 }
 
 // verify opens what is left. For each key there is what was acknowledged last, or what was sent after that.
-func (c *cleaning) verify(t *testing.T, fsys *vfs.Mem) {
+func (c *cleaning) verify(t *testing.T, fsys vfs.FS) {
 	t.Helper()
 	after := &cleaning{fsys: fsys, now: c.now}
 	s, l, err := after.open()
@@ -126,7 +130,7 @@ func (c *cleaning) verify(t *testing.T, fsys *vfs.Mem) {
 func TestCompactionCrashesAnywhere(t *testing.T) {
 	mem := vfs.NewMem()
 	fsys := vfs.NewFault(mem)
-	c := &cleaning{fsys: fsys, sent: map[string][]string{}, acked: map[string]int{}, now: now}
+	c := newCleaning(fsys)
 	n := uint64(0)
 	fsys.Add(vfs.Rule{Times: vfs.Forever, Do: func() {
 		n++
@@ -150,23 +154,5 @@ func TestCompactionCrashesAnywhere(t *testing.T) {
 // TestEveryFailureOfCompaction fails one file operation after the other, and then kills the process or cuts the power. A start finds the old
 // segments, or the new one, and every key has its last value.
 func TestEveryFailureOfCompaction(t *testing.T) {
-	for _, how := range failures {
-		t.Run(how.name, func(t *testing.T) {
-			for n, failed := 0, true; failed; n++ {
-				mem := vfs.NewMem()
-				fsys := vfs.NewFault(mem)
-				rule := how.rule
-				rule.After = n
-				id := fsys.Add(rule)
-				c := &cleaning{fsys: fsys, sent: map[string][]string{}, acked: map[string]int{}, now: now}
-				c.run()
-				failed = fsys.Fired(id) > 0
-				t.Run(fmt.Sprint(n), func(t *testing.T) {
-					c.verify(t, mem.CrashProcess())
-					c.verify(t, mem.Crash(rand.New(rand.NewPCG(uint64(n), 1))))
-					c.verify(t, mem.Crash(nil))
-				})
-			}
-		})
-	}
+	everyFailure(t, func(fsys vfs.FS) workload { return newCleaning(fsys) })
 }

@@ -201,6 +201,17 @@ var failures = []struct {
 // TestEveryFailure fails one file operation after the other, and then kills the process or cuts the power. Nothing
 // acknowledged may be lost, and nothing may come back in part.
 func TestEveryFailure(t *testing.T) {
+	everyFailure(t, func(fsys vfs.FS) workload { return &history{fsys: fsys} })
+}
+
+// workload is what a sweep disturbs, and how it knows afterwards that nothing is wrong.
+type workload interface {
+	run()
+	verify(t *testing.T, fsys vfs.FS)
+}
+
+// everyFailure runs a workload anew for every file operation it makes, which fails, in every way there is. Then the process is killed, or the power cut.
+func everyFailure(t *testing.T, start func(vfs.FS) workload) {
 	for _, how := range failures {
 		t.Run(how.name, func(t *testing.T) {
 			for n, failed := 0, true; failed; n++ {
@@ -209,13 +220,13 @@ func TestEveryFailure(t *testing.T) {
 				rule := how.rule
 				rule.After = n
 				id := fsys.Add(rule)
-				h := &history{fsys: fsys}
-				h.run()
+				w := start(fsys)
+				w.run()
 				failed = fsys.Fired(id) > 0
 				t.Run(fmt.Sprint(n), func(t *testing.T) {
-					h.verify(t, mem.CrashProcess())
-					h.verify(t, mem.Crash(rand.New(rand.NewPCG(uint64(n), 1))))
-					h.verify(t, mem.Crash(nil))
+					w.verify(t, mem.CrashProcess())
+					w.verify(t, mem.Crash(rand.New(rand.NewPCG(uint64(n), 1))))
+					w.verify(t, mem.Crash(nil))
 				})
 			}
 		})

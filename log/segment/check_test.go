@@ -390,6 +390,19 @@ func TestCheckOfFileWithAnotherName(t *testing.T) {
 	}
 }
 
+// dumped tells of the pieces of a file whose first batch is expected at offset 40: from where to where they reach, what is next, and whether they are whole.
+func dumped(t *testing.T, file []byte) (pieces []string) {
+	t.Helper()
+	err := Dump(bytes.NewReader(file), 40, int64(len(file)), func(p Piece) error {
+		pieces = append(pieces, fmt.Sprint(p.Pos, p.EndPos, p.Next, p.Err == nil))
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pieces
+}
+
 // TestDumpFindsBatchesInGarbage puts a batch behind bytes of every kind, larger than what is read at a time.
 func TestDumpFindsBatchesInGarbage(t *testing.T) {
 	b := checkedBatches(t)[0][0]
@@ -397,22 +410,9 @@ func TestDumpFindsBatchesInGarbage(t *testing.T) {
 	for _, garbage := range []byte{0, 1, 2, 0xff} {
 		for _, n := range []int{1, 60, searchBytes - 30, searchBytes, searchBytes + 30, 3*searchBytes + 7} {
 			file := append(slices.Repeat([]byte{garbage}, n), b...)
-			fsys := vfs.NewMem()
-			if err := vfs.WriteFile(fsys, "f", file); err != nil {
-				t.Fatal(err)
-			}
-			f, err := fsys.Open("f")
-			if err != nil {
-				t.Fatal(err)
-			}
-			var pieces []string
-			err = Dump(f, 40, int64(len(file)), func(p Piece) error {
-				pieces = append(pieces, fmt.Sprint(p.Pos, p.EndPos, p.Next, p.Err == nil))
-				return nil
-			})
 			want := []string{fmt.Sprint(0, n, 50, false), fmt.Sprint(n, len(file), None, true)}
-			if err != nil || !slices.Equal(pieces, want) {
-				t.Errorf("%d bytes %#x: %v, %v; want %v", n, garbage, pieces, err, want)
+			if pieces := dumped(t, file); !slices.Equal(pieces, want) {
+				t.Errorf("%d bytes %#x: %v, want %v", n, garbage, pieces, want)
 			}
 		}
 	}
@@ -437,25 +437,12 @@ func TestDumpOfDamagedBatchThatHoldsBatches(t *testing.T) {
 	for name, follows := range map[string][]byte{"and is the last one": nil, "with one behind it": last} {
 		file := append(bytes.Clone(outer), follows...)
 		file[len(outer)-1] ^= 1
-		fsys := vfs.NewMem()
-		if err := vfs.WriteFile(fsys, "f", file); err != nil {
-			t.Fatal(err)
-		}
-		f, err := fsys.Open("f")
-		if err != nil {
-			t.Fatal(err)
-		}
-		var pieces []string
-		err = Dump(f, 40, int64(len(file)), func(p Piece) error {
-			pieces = append(pieces, fmt.Sprint(p.Pos, p.EndPos, p.Next, p.Err == nil))
-			return nil
-		})
 		want := []string{fmt.Sprint(0, len(file), None, false)}
 		if follows != nil {
 			want = []string{fmt.Sprint(0, len(outer), 42, false), fmt.Sprint(len(outer), len(file), None, true)}
 		}
-		if err != nil || !slices.Equal(pieces, want) {
-			t.Errorf("%s: %v, %v; want %v", name, pieces, err, want)
+		if pieces := dumped(t, file); !slices.Equal(pieces, want) {
+			t.Errorf("%s: %v, want %v", name, pieces, want)
 		}
 	}
 }
