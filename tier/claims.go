@@ -36,10 +36,10 @@ func (c claim) knows(word string) bool { return word == "" || word == c.Seen || 
 // next is the claim with which a marker is replaced that says found; fresh is a word that nobody has used. The same is sent until it has been found: a
 // request whose answer was lost may still be carried out, if the marker is still the one that it replaces.
 func (c claim) next(found, fresh string) claim {
-	switch {
-	case c.Sent == "":
+	switch c.Sent {
+	case "":
 		c.Sent = fresh
-	case c.Sent == found:
+	case found:
 		c = claim{Seen: found, Sent: fresh}
 	}
 	return c

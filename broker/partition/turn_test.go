@@ -76,8 +76,8 @@ func TestTurnThatIsTakenForAMomentIsWaitedFor(t *testing.T) {
 		go func() { again <- turn.briefly(t.Context(), func() error { return nil }) }()
 		synctest.Wait()
 		select {
-		case <-again:
-			t.Error("taken from who has it")
+		case err := <-again:
+			t.Error("taken from who has it", err)
 		case <-taken:
 			t.Error("taken by two")
 		default:
