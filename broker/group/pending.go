@@ -149,10 +149,11 @@ func (s *machine) commitInTransaction(tx *coord.Tx, who commitClaim, p coord.Pro
 // validateInTransaction is validateCommit for a client whose membership is a
 // consumer's it knows, or that, before version 3, knows of none.
 func (s *machine) validateInTransaction(g *group, who commitClaim, positions []position) error {
-	if who.generation < 0 && who.member == "" && who.instance == nil {
-		return nil
-	}
 	switch {
+	case g != nil && g.share != nil:
+		return kerr.GroupIDNotFound // its offsets are not for producers to set
+	case who.generation < 0 && who.member == "" && who.instance == nil:
+		return nil
 	case g == nil:
 		return kerr.IllegalGeneration
 	case g.classic != nil:
