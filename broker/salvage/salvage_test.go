@@ -143,19 +143,21 @@ func (d *dataDir) segments(topic string, number int32) []string {
 	return files
 }
 
-// spoil changes a bit of a value in the log of a partition.
-func (d *dataDir) spoil(topic string, number int32, value string) {
+// spoil changes a bit of a value in the logs of a topic.
+func (d *dataDir) spoil(topic, value string) {
 	d.Helper()
-	for _, name := range d.segments(topic, number) {
-		b, err := os.ReadFile(name)
-		d.must(err)
-		if i := bytes.Index(b, []byte(value)); i >= 0 {
-			b[i] ^= 1
-			d.must(os.WriteFile(name, b, 0o600))
-			return
+	for n := range d.topics[topic].Partitions {
+		for _, name := range d.segments(topic, int32(n)) {
+			b, err := os.ReadFile(name)
+			d.must(err)
+			if i := bytes.Index(b, []byte(value)); i >= 0 {
+				b[i] ^= 1
+				d.must(os.WriteFile(name, b, 0o600))
+				return
+			}
 		}
 	}
-	d.Fatalf("%q is not in the log of %s-%d", value, topic, number)
+	d.Fatalf("%q is not in the logs of %s", value, topic)
 }
 
 // run looks at everything, or does what else the options say.
@@ -286,7 +288,7 @@ func TestDamageIsToldAndGivenUpOnlyIfThatIsAccepted(t *testing.T) {
 	d.write("orders", 0, plain("first", "second", "third")...)
 	d.write("orders", 1, plain("other", "whole")...)
 	equal(t, "what is whole", printed(d.run(accepting)), "")
-	d.spoil("orders", 0, "second")
+	d.spoil("orders", "second")
 	before := d.files()
 
 	equal(t, "a look", printed(d.run()), "orders-0: lost [1, 2)")
@@ -318,7 +320,7 @@ func TestDamageAtTheEnd(t *testing.T) {
 	d := newDataDir(t)
 	d.write("orders", 0, plain("first", "last")...)
 	d.write("orders", 1, plain("first")...)
-	d.spoil("orders", 0, "last")
+	d.spoil("orders", "last")
 	name := d.segments("orders", 1)[0]
 	b, err := os.ReadFile(name)
 	d.must(err)
@@ -334,7 +336,7 @@ func TestDamageAtTheEnd(t *testing.T) {
 func TestJournalsOfTheBrokerAreSaidToBeSuch(t *testing.T) {
 	d := newDataDir(t)
 	d.write(cluster.OffsetsTopic, 0, plain("first", "second", "third")...)
-	d.spoil(cluster.OffsetsTopic, 0, "second")
+	d.spoil(cluster.OffsetsTopic, "second")
 	equal(t, "salvage", printed(d.run(accepting)), cluster.OffsetsTopic+"-0: internal lost [1, 2) salvaged")
 }
 
@@ -342,7 +344,7 @@ func TestSchedulesAreNotTakenApart(t *testing.T) {
 	d := newDataDir(t)
 	name := cluster.SchedulePrefix + "orders"
 	d.write(name, 0, plain("first", "second", "third")...)
-	d.spoil(name, 0, "second")
+	d.spoil(name, "second")
 	before := d.files()
 	found := d.run(accepting)
 	equal(t, "salvage", printed(found), name+"-0: lost [1, 2) refused")
@@ -358,7 +360,7 @@ func TestSchedulesAreNotTakenApart(t *testing.T) {
 func TestPendingRecordsBeforeALossAreCounted(t *testing.T) {
 	d := newDataDir(t)
 	d.write("orders", 0, delayed("early"), batch(0, -1, "second"), delayed("late"))
-	d.spoil("orders", 0, "second")
+	d.spoil("orders", "second")
 	equal(t, "a look", printed(d.run()), "orders-0: lost [1, 2) pending 1")
 	equal(t, "salvage", printed(d.run(accepting)), "orders-0: lost [1, 2) pending 1 salvaged")
 	equal(t, "the log", d.content("orders", 0), "0:early 2:late")
@@ -368,7 +370,7 @@ func TestPendingRecordsBeforeALossAreCounted(t *testing.T) {
 func TestOpenTransactionsNeedAWord(t *testing.T) {
 	d := newDataDir(t)
 	d.write("orders", 0, batch(record.Transactional, 5, "first"), batch(0, -1, "second"), batch(0, -1, "third"))
-	d.spoil("orders", 0, "second")
+	d.spoil("orders", "second")
 	for _, suffix := range []string{"summary", "snapshot"} {
 		files, err := filepath.Glob(filepath.Join(d.path, logsName, d.id("orders", 0).String(), "*."+suffix))
 		d.must(err)
@@ -415,7 +417,7 @@ func TestWhatTheBucketHasIsNotLost(t *testing.T) {
 		d.must(l.Flush(4))
 		d.tierUp("tiered", l)
 	})
-	d.spoil("tiered", 0, "second")
+	d.spoil("tiered", "second")
 	equal(t, "a look", printed(d.run()), "tiered-0: in the bucket [1, 2)")
 	equal(t, "salvage", printed(d.run(accepting)), "tiered-0: in the bucket [1, 2) salvaged")
 	d.within("tiered", 0, func(l *log.Log) {
@@ -423,7 +425,7 @@ func TestWhatTheBucketHasIsNotLost(t *testing.T) {
 			t.Errorf("%+v", o)
 		}
 	})
-	d.spoil("tiered", 0, "third")
+	d.spoil("tiered", "third")
 	equal(t, "what the bucket does not have", printed(d.run(accepting)), "tiered-0: lost [2, 3) salvaged")
 }
 
