@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"github.com/morrowmq/morrow/broker/rest"
 	"github.com/morrowmq/morrow/delay"
 )
@@ -44,20 +46,42 @@ func TestPositionsMeanTheSameInEveryPartition(t *testing.T) {
 	}
 }
 
-func TestTimelinesAreSplitWithoutGaps(t *testing.T) {
+func TestTimelinesAreSplitWithoutGapsAtRoundTimes(t *testing.T) {
+	at := func(clock string) int64 {
+		when, err := time.Parse(time.RFC3339, "2026-11-27T"+clock+"Z")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return when.UnixMilli()
+	}
 	for _, c := range []struct {
 		from, until int64
 		n           int
 		want        []int64
 	}{
-		{0, 10, 3, []int64{0, 4, 8, 10}},
+		{0, 10, 3, []int64{0, 5, 10}},
+		{0, 10, 1, []int64{0, 10}},
 		{5, 6, 24, []int64{5, 6}},
 		{0, 100, 2, []int64{0, 50, 100}},
+		{at("17:45:23"), at("20:10:00"), 4, []int64{at("17:45:23"), at("18:00:00"), at("19:00:00"), at("20:00:00"), at("20:10:00")}},
+		{at("17:45:23"), at("18:00:00"), 2, []int64{at("17:45:23"), at("17:50:00"), at("18:00:00")}},
 	} {
-		if got := split(c.from, c.until, c.n); !slices.Equal(got, c.want) {
+		if got := split(c.from, c.until, bucketWidth(c.from, c.until, c.n)); !slices.Equal(got, c.want) {
 			t.Errorf("%d until %d in %d: %v, expected %v", c.from, c.until, c.n, got, c.want)
 		}
 	}
+}
+
+func TestTimelinesHaveNoMoreBucketsThanAskedFor(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		from := rapid.Int64Range(0, delay.LastDue-1).Draw(t, "from")
+		until := from + 1 + rapid.Int64Range(0, min(1<<rapid.IntRange(0, 48).Draw(t, "bits"), delay.LastDue-from-1)).Draw(t, "length")
+		n := rapid.IntRange(1, maxBuckets).Draw(t, "n")
+		bounds := split(from, until, bucketWidth(from, until, n))
+		if len(bounds)-1 > n || bounds[0] != from || bounds[len(bounds)-1] != until || !slices.IsSorted(bounds) {
+			t.Fatalf("%d bounds from %d until %d", len(bounds), bounds[0], bounds[len(bounds)-1])
+		}
+	})
 }
 
 // Nothing is due so late, and the end of such a timeline could not be found.

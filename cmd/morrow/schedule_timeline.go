@@ -41,7 +41,7 @@ func newScheduleTimeline(c *scheduleClient) *cobra.Command {
 	fl.Int32VarP(&partition, "partition", "p", anyPartition, "only this partition")
 	fl.StringVar(&from, "from", "", "where to begin: an RFC 3339 time, epoch milliseconds, or a duration from now (default: now)")
 	fl.StringVar(&until, "until", "", "where to end (default: behind the last record)")
-	fl.IntVar(&buckets, "buckets", 24, "how many rows to draw")
+	fl.IntVar(&buckets, "buckets", 24, "how many rows to draw at most; they begin at round times")
 	fl.IntVar(&width, "width", 50, "how wide the longest bar is")
 	return cmd
 }

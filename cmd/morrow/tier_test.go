@@ -230,7 +230,7 @@ func TestTierRestore(t *testing.T) {
 	if code != 1 || !strings.Contains(stderr, "is in use by another broker") || !strings.Contains(stderr, "or use --take-over") {
 		t.Fatalf("exit code %d: %s", code, stderr)
 	}
-	if code, _, stderr := execute(t, "serve", "--data-dir", dir); code != 1 || !strings.Contains(stderr, "was interrupted: run morrow tier restore again") {
+	if code, _, stderr := execute(t, "serve", "--data-dir", dir, "--listen", "PLAINTEXT://127.0.0.1:0", "--http", "127.0.0.1:0"); code != 1 || !strings.Contains(stderr, "was interrupted: run morrow tier restore again") {
 		t.Errorf("serve on a half restored directory: exit code %d: %s", code, stderr)
 	}
 	b.refused(t, `morrow: the bucket holds no topic "nope" of cluster `+cluster, append(args, "--take-over", "nope")...)
