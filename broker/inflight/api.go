@@ -14,7 +14,7 @@ import (
 	"github.com/morrowmq/morrow/cluster"
 )
 
-// API answers requests. Its handlers are safe for concurrent use.
+// API answers requests, over HTTP and by its methods. It is safe for concurrent use.
 type API struct {
 	image    func() *cluster.Image
 	statuses func(group string) []share.Status
@@ -47,14 +47,13 @@ type Partition struct {
 
 // Routes are all routes.
 func (a *API) Routes() []rest.Route {
-	return []rest.Route{rest.Kinds{}.Route(http.MethodGet, "/api/v1/shares/{group}", a.list)}
+	return []rest.Route{rest.Kinds{}.Route(http.MethodGet, "/api/v1/shares/{group}", func(r *http.Request) (any, error) { return a.List(r.PathValue("group")) })}
 }
 
-// list tells of the partitions of a group that have begun, by topic and number.
-func (a *API) list(r *http.Request) (any, error) {
+// List tells of the partitions of a group that have begun, by topic and number.
+func (a *API) List(group string) ([]Partition, error) {
 	out := []Partition{}
 	img := a.image()
-	group := r.PathValue("group")
 	statuses := a.statuses(group)
 	if len(statuses) == 0 && !a.known(group) {
 		return nil, rest.Refuse(http.StatusNotFound, "not_found", "this broker knows no share group %q", group)

@@ -6,6 +6,7 @@
 package remote
 
 import (
+	"context"
 	"net/http"
 	"strconv"
 	"time"
@@ -14,7 +15,7 @@ import (
 	"github.com/morrowmq/morrow/tier"
 )
 
-// API answers requests. Its handlers are safe for concurrent use.
+// API answers requests, over HTTP and by its methods. It is safe for concurrent use.
 type API struct {
 	tier *tier.Tier
 	now  func() time.Time
@@ -34,30 +35,41 @@ var kinds = rest.Kinds{
 	{Is: tier.ErrNotAdmitted, Status: http.StatusServiceUnavailable, Code: "store_not_probed"},
 }
 
+// errOff is the answer to everything if tiering is switched off.
+var errOff = rest.Refuse(http.StatusNotFound, "no_tier", "tiering is switched off: remote.log.storage.system.enable is false")
+
+// Classify says what a client is told of an error of this package.
+func Classify(err error) *rest.Error { return kinds.Classify(err) }
+
 // Routes are all routes.
 func (a *API) Routes() []rest.Route {
 	const path = "/api/v1/tier"
 	on := func(f func(*http.Request) (any, error)) func(*http.Request) (any, error) {
 		return func(r *http.Request) (any, error) {
 			if a.tier == nil {
-				return nil, rest.Refuse(http.StatusNotFound, "no_tier", "tiering is switched off: remote.log.storage.system.enable is false")
+				return nil, errOff
 			}
 			return f(r)
 		}
 	}
 	return []rest.Route{
-		kinds.Route(http.MethodGet, path, on(a.status), "topic"),
-		kinds.Route(http.MethodGet, path+"/{topic}/segments", on(a.segments), "partition"),
+		kinds.Route(http.MethodGet, path, func(r *http.Request) (any, error) { return a.Status(r.URL.Query().Get("topic")) }, "topic"),
+		kinds.Route(http.MethodGet, path+"/{topic}/segments", func(r *http.Request) (any, error) {
+			return a.Segments(r.Context(), r.PathValue("topic"), r.URL.Query().Get("partition"))
+		}, "partition"),
 		kinds.Route(http.MethodPost, path+"/{topic}/{partition}/verify", on(a.verify)),
 		kinds.Route(http.MethodPost, path+"/sweep", on(a.sweep)),
 		kinds.Route(http.MethodGet, path+"/sweeps", on(a.sweepLog), "last"),
 	}
 }
 
-// status tells how the tier stands, and all its partitions or those of one topic.
-func (a *API) status(r *http.Request) (any, error) {
+// Status tells how the tier stands, and all its partitions or, unless topic is empty, those of one.
+func (a *API) Status(topic string) (out Status, err error) {
+	if a.tier == nil {
+		return out, errOff
+	}
 	s := a.tier.Status()
-	out := Status{
+	out = Status{
 		Bucket: s.Bucket, Cluster: s.Cluster, Usable: s.Refused == nil,
 		Owner:  Owner{Name: s.Owner.Name, Instance: s.Owner.Instance, Ours: s.Ours},
 		Alarms: []Alarm{}, Partitions: []Partition{},
@@ -83,7 +95,6 @@ func (a *API) status(r *http.Request) (any, error) {
 	for _, x := range s.Alarms {
 		out.Alarms = append(out.Alarms, Alarm(x))
 	}
-	topic := r.URL.Query().Get("topic")
 	for _, p := range a.tier.Partitions() {
 		if topic == "" || p.Name == topic {
 			out.Partitions = append(out.Partitions, a.partition(p))
@@ -148,18 +159,20 @@ func (a *API) find(topic, number string) (found []*tier.Partition, err error) {
 	return found, nil
 }
 
-// segments says for every segment of a topic where it is, and why.
-func (a *API) segments(r *http.Request) (any, error) {
-	topic := r.PathValue("topic")
-	found, err := a.find(topic, r.URL.Query().Get("partition"))
-	if err != nil {
-		return nil, err
+// Segments says for every segment of a topic, or of the partition of that number, where it is and why.
+func (a *API) Segments(ctx context.Context, topic, partition string) (out Segments, err error) {
+	if a.tier == nil {
+		return out, errOff
 	}
-	out := Segments{Topic: topic, Segments: []Segment{}}
+	found, err := a.find(topic, partition)
+	if err != nil {
+		return out, err
+	}
+	out = Segments{Topic: topic, Segments: []Segment{}}
 	for _, p := range found {
-		states, err := p.Explain(r.Context())
+		states, err := p.Explain(ctx)
 		if err != nil {
-			return nil, err
+			return out, err
 		}
 		for _, s := range states {
 			out.Segments = append(out.Segments, Segment{

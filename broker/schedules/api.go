@@ -8,6 +8,7 @@ package schedules
 
 import (
 	"net/http"
+	"net/url"
 	"strconv"
 	"time"
 
@@ -16,7 +17,7 @@ import (
 	"github.com/morrowmq/morrow/cluster"
 )
 
-// API answers requests. Its handlers are safe for concurrent use.
+// API answers requests, over HTTP and by its methods. It is safe for concurrent use.
 type API struct {
 	store      cluster.Store
 	partitions *partition.Table
@@ -32,28 +33,54 @@ func New(store cluster.Store, partitions *partition.Table, now func() time.Time)
 func (a *API) Routes() []rest.Route {
 	const topic = "/api/v1/schedules/{topic}"
 	return []rest.Route{
-		kinds.Route(http.MethodGet, "/api/v1/schedules", a.topics),
-		kinds.Route(http.MethodGet, topic, a.list, "partition", "from", "until", "prefix", "limit", "cursor"),
-		kinds.Route(http.MethodGet, topic+"/timeline", a.timeline, "partition", "from", "until", "buckets"),
-		kinds.Route(http.MethodGet, topic+"/sources", a.sources, "partition"),
+		kinds.Route(http.MethodGet, "/api/v1/schedules", func(*http.Request) (any, error) { return a.Topics(), nil }),
+		kinds.Route(http.MethodGet, topic, func(r *http.Request) (any, error) {
+			return a.List(r.Context(), r.PathValue("topic"), r.URL.Query())
+		}, "partition", "from", "until", "prefix", "limit", "cursor"),
+		kinds.Route(http.MethodGet, topic+"/timeline", func(r *http.Request) (any, error) {
+			return a.Timeline(r.PathValue("topic"), r.URL.Query())
+		}, "partition", "from", "until", "buckets"),
+		kinds.Route(http.MethodGet, topic+"/sources", func(r *http.Request) (any, error) {
+			return a.Sources(r.PathValue("topic"), r.URL.Query())
+		}, "partition"),
 		kinds.Route(http.MethodPost, topic+"/cancel", a.cancelMany),
-		kinds.Route(http.MethodGet, topic+"/{partition}/{ticket}", a.show),
-		kinds.Route(http.MethodDelete, topic+"/{partition}/{ticket}", a.cancel),
-		kinds.Route(http.MethodPost, topic+"/{partition}/{ticket}/move", a.move),
+		kinds.Route(http.MethodGet, topic+"/{partition}/{ticket}", func(r *http.Request) (any, error) {
+			return a.Show(r.Context(), nameOf(r))
+		}),
+		kinds.Route(http.MethodDelete, topic+"/{partition}/{ticket}", func(r *http.Request) (any, error) {
+			return a.Cancel(r.Context(), nameOf(r))
+		}),
+		kinds.Route(http.MethodPost, topic+"/{partition}/{ticket}/move", func(r *http.Request) (any, error) {
+			var m Move
+			if err := rest.Decode(r, &m); err != nil {
+				return nil, err
+			}
+			return a.Move(r.Context(), nameOf(r), m)
+		}),
 	}
 }
 
-// topic finds the partitions of the topic that a request names, all or the one of its query parameter.
-func (a *API) topic(r *http.Request) (parts []*partition.Partition, err error) {
-	q := r.URL.Query()
+// Name names a pending record as clients write it.
+type Name struct{ Topic, Partition, Ticket string }
+
+// nameOf is the record that a request's path names.
+func nameOf(r *http.Request) Name {
+	return Name{r.PathValue("topic"), r.PathValue("partition"), r.PathValue("ticket")}
+}
+
+// Classify says what a client is told of an error of this package.
+func Classify(err error) *rest.Error { return kinds.Classify(err) }
+
+// topic finds the partitions of a topic, all or the one of the query's parameter.
+func (a *API) topic(name string, q url.Values) (parts []*partition.Partition, err error) {
 	if !q.Has("partition") {
-		return a.partitionsOf(r.PathValue("topic"), -1)
+		return a.partitionsOf(name, -1)
 	}
 	n, err := parsePartition(q.Get("partition"))
 	if err != nil {
 		return nil, err
 	}
-	return a.partitionsOf(r.PathValue("topic"), n)
+	return a.partitionsOf(name, n)
 }
 
 // partitionsOf finds one partition of a topic, or all of them if number is -1. It fails if one is not here and ready: an
@@ -81,17 +108,17 @@ func (a *API) partitionsOf(name string, number int32) ([]*partition.Partition, e
 	return parts, nil
 }
 
-// record finds the partition and the ticket that a request's path names.
-func (a *API) record(r *http.Request) (p *partition.Partition, ticket int64, err error) {
-	n, err := parsePartition(r.PathValue("partition"))
+// record finds the partition and the ticket of a record.
+func (a *API) record(name Name) (p *partition.Partition, ticket int64, err error) {
+	n, err := parsePartition(name.Partition)
 	if err != nil {
 		return nil, 0, err
 	}
-	ticket, err = strconv.ParseInt(r.PathValue("ticket"), 10, 64)
+	ticket, err = strconv.ParseInt(name.Ticket, 10, 64)
 	if err != nil || ticket < 0 {
-		return nil, 0, rest.BadRequest("ticket is %q, expected an offset", r.PathValue("ticket"))
+		return nil, 0, rest.BadRequest("ticket is %q, expected an offset", name.Ticket)
 	}
-	parts, err := a.partitionsOf(r.PathValue("topic"), n)
+	parts, err := a.partitionsOf(name.Topic, n)
 	if err != nil {
 		return nil, 0, err
 	}

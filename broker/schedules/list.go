@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"context"
 	"math"
-	"net/http"
+	"net/url"
 	"slices"
 
 	"github.com/morrowmq/morrow/broker/partition"
@@ -16,30 +16,29 @@ const (
 	pageRecords, maxPage = 100, 10_000
 )
 
-// list answers with a page of the pending records of a topic, those due first at its beginning.
-func (a *API) list(r *http.Request) (any, error) {
-	q := r.URL.Query()
+// List returns a page of the pending records of a topic, those due first at its beginning, by the parameters of the route.
+func (a *API) List(ctx context.Context, topic string, q url.Values) (answer Page, err error) {
 	f, err := filter(q)
 	if err != nil {
-		return nil, err
+		return answer, err
 	}
 	limit, err := intParameter(q, "limit", pageRecords, maxPage)
 	if err != nil {
-		return nil, err
+		return answer, err
 	}
 	from, err := parseCursor(q.Get("cursor"))
 	if err != nil {
-		return nil, err
+		return answer, err
 	}
-	parts, err := a.topic(r)
+	parts, err := a.topic(topic, q)
 	if err != nil {
-		return nil, err
+		return answer, err
 	}
-	records, next, done, err := page(r.Context(), parts, from, f, limit)
+	records, next, done, err := page(ctx, parts, from, f, limit)
 	if err != nil {
-		return nil, err
+		return answer, err
 	}
-	answer := Page{Topic: r.PathValue("topic"), Records: records}
+	answer = Page{Topic: topic, Records: records}
 	if !done {
 		answer.Next = next.String()
 	}

@@ -3,12 +3,12 @@ package schedules
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"math"
 	"math/rand/v2"
 	"net/http"
-	"net/http/httptest"
+	"net/url"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -88,7 +88,7 @@ func TestTimelinesHaveNoMoreBucketsThanAskedFor(t *testing.T) {
 func TestTimelinesDoNotBeginBehindAllDueTimes(t *testing.T) {
 	a := &API{now: time.Now}
 	for _, from := range []int64{-1, delay.LastDue, delay.LastDue + 1, math.MaxInt64} {
-		_, err := a.timeline(httptest.NewRequest(http.MethodGet, fmt.Sprintf("/?from=%d", from), nil))
+		_, err := a.Timeline("orders", url.Values{"from": {strconv.FormatInt(from, 10)}})
 		if e, ok := errors.AsType[*rest.Error](err); !ok || e.Status != http.StatusBadRequest {
 			t.Errorf("from %d: %v", from, err)
 		}

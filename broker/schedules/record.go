@@ -16,17 +16,17 @@ import (
 // patience is how long an answer waits for a commit.
 const patience = 30 * time.Second
 
-// show answers with a pending record and its contents.
-func (a *API) show(r *http.Request) (any, error) {
-	p, ticket, err := a.record(r)
+// Show returns a pending record and its contents.
+func (a *API) Show(ctx context.Context, name Name) (answer Record, err error) {
+	p, ticket, err := a.record(name)
 	if err != nil {
-		return nil, err
+		return answer, err
 	}
-	f, err := p.FindScheduled(r.Context(), ticket)
+	f, err := p.FindScheduled(ctx, ticket)
 	if err != nil {
-		return nil, err
+		return answer, err
 	}
-	answer := Record{
+	answer = Record{
 		Topic:        p.Topic().Name,
 		Entry:        entry(p, f.Pending),
 		ProducedAtMs: f.ProducedAt,
@@ -39,44 +39,40 @@ func (a *API) show(r *http.Request) (any, error) {
 	return answer, nil
 }
 
-// cancel cancels one record.
-func (a *API) cancel(r *http.Request) (any, error) {
-	p, ticket, err := a.record(r)
+// Cancel cancels one record.
+func (a *API) Cancel(ctx context.Context, name Name) (answer Cancelled, err error) {
+	p, ticket, err := a.record(name)
 	if err != nil {
-		return nil, err
+		return answer, err
 	}
 	now := a.now()
 	var w record.Builder
 	w.Reset(0, now.UnixMilli())
 	w.Add(0, now.UnixMilli(), nil, nil, cancelHeader(ticket))
-	stored, err := a.steer(r.Context(), p, &w, now)
+	stored, err := a.steer(ctx, p, &w, now)
 	if err != nil {
-		return nil, err
+		return answer, err
 	}
 	return Cancelled{Topic: p.Topic().Name, Partition: p.Number(), Ticket: ticket, Offset: stored.BaseOffset}, nil
 }
 
-// move cancels a record and stores it anew with another due time, in one batch: either both happen or neither.
-func (a *API) move(r *http.Request) (any, error) {
-	p, ticket, err := a.record(r)
+// Move cancels a record and stores it anew with another due time, in one batch: either both happen or neither.
+func (a *API) Move(ctx context.Context, name Name, m Move) (answer Moved, err error) {
+	p, ticket, err := a.record(name)
 	if err != nil {
-		return nil, err
-	}
-	var m Move
-	if err := rest.Decode(r, &m); err != nil {
-		return nil, err
+		return answer, err
 	}
 	now := a.now()
 	at, err := m.due(now.UnixMilli())
 	if err != nil {
-		return nil, err
+		return answer, err
 	}
-	f, err := p.FindScheduled(r.Context(), ticket)
+	f, err := p.FindScheduled(ctx, ticket)
 	if errors.Is(err, delay.ErrNotPending) {
-		return nil, rest.Refuse(http.StatusConflict, "not_pending", "%v", err)
+		return answer, rest.Refuse(http.StatusConflict, "not_pending", "%v", err)
 	}
 	if err != nil {
-		return nil, err
+		return answer, err
 	}
 	var w record.Builder
 	w.Reset(record.Attributes(0).WithCodec(f.Codec), f.ProducedAt)
@@ -86,9 +82,9 @@ func (a *API) move(r *http.Request) (any, error) {
 		headers = append(headers, record.Header{Key: delay.HeaderKey, Value: []byte(f.Key)})
 	}
 	w.Add(1, f.ProducedAt, f.Record.Key, f.Record.Value, headers...)
-	stored, err := a.steer(r.Context(), p, &w, now)
+	stored, err := a.steer(ctx, p, &w, now)
 	if err != nil {
-		return nil, err
+		return answer, err
 	}
 	return Moved{Topic: p.Topic().Name, Partition: p.Number(), OldTicket: ticket, Ticket: stored.BaseOffset + 1, DueMs: at}, nil
 }

@@ -2,7 +2,7 @@ package schedules
 
 import (
 	"math"
-	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/morrowmq/morrow/broker/partition"
@@ -12,37 +12,36 @@ import (
 
 const maxBuckets = 1000
 
-// timeline counts what is pending by when it is due. Without an end, it ends behind the last record.
-func (a *API) timeline(r *http.Request) (any, error) {
-	q := r.URL.Query()
+// Timeline counts what is pending by when it is due, by the parameters of the route. Without an end, it ends behind the last record.
+func (a *API) Timeline(topic string, q url.Values) (answer Timeline, err error) {
 	n, err := intParameter(q, "buckets", 24, maxBuckets)
 	if err != nil {
-		return nil, err
+		return answer, err
 	}
 	now := a.now().UnixMilli()
 	from, err := timeParameter(q, "from", now)
 	if err != nil {
-		return nil, err
+		return answer, err
 	}
 	until, err := timeParameter(q, "until", math.MinInt64)
 	if err != nil {
-		return nil, err
+		return answer, err
 	}
 	if from < 0 || from >= delay.LastDue {
-		return nil, rest.BadRequest("the timeline would begin at %d, expected a time from 0 and before %d", from, int64(delay.LastDue))
+		return answer, rest.BadRequest("the timeline would begin at %d, expected a time from 0 and before %d", from, int64(delay.LastDue))
 	}
-	parts, err := a.topic(r)
+	parts, err := a.topic(topic, q)
 	if err != nil {
-		return nil, err
+		return answer, err
 	}
 	toEnd := until == math.MinInt64
 	if toEnd {
 		if until, err = behindLast(parts, from); err != nil {
-			return nil, err
+			return answer, err
 		}
 	}
 	if from >= until || until > delay.LastDue {
-		return nil, rest.BadRequest("the timeline would go from %d until %d, expected times in this order, at most %d", from, until, int64(delay.LastDue))
+		return answer, rest.BadRequest("the timeline would go from %d until %d, expected times in this order, at most %d", from, until, int64(delay.LastDue))
 	}
 	width := bucketWidth(from, until, n)
 	if toEnd && n > 1 {
@@ -51,9 +50,9 @@ func (a *API) timeline(r *http.Request) (any, error) {
 	bounds := split(from, until, width)
 	counts, err := count(parts, append(append([]int64{math.MinInt64 + 1}, bounds...), math.MaxInt64))
 	if err != nil {
-		return nil, err
+		return answer, err
 	}
-	answer := Timeline{Topic: r.PathValue("topic"), NowMs: now, Before: counts[0], After: counts[len(counts)-1]}
+	answer = Timeline{Topic: topic, NowMs: now, Before: counts[0], After: counts[len(counts)-1]}
 	for i, c := range counts[1 : len(counts)-1] {
 		answer.Buckets = append(answer.Buckets, Bucket{bounds[i], bounds[i+1], c})
 	}

@@ -3,15 +3,15 @@ package schedules
 import (
 	"cmp"
 	"math"
-	"net/http"
+	"net/url"
 	"slices"
 
 	"github.com/morrowmq/morrow/broker/partition"
 	"github.com/morrowmq/morrow/delay"
 )
 
-// topics sums up every topic that can delay. Its cost does not depend on how much is pending.
-func (a *API) topics(*http.Request) (any, error) {
+// Topics sums up every topic that can delay. Its cost does not depend on how much is pending.
+func (a *API) Topics() Topics {
 	now := a.now().UnixMilli()
 	sums := make(map[string]*sum)
 	for p := range a.partitions.All {
@@ -31,7 +31,7 @@ func (a *API) topics(*http.Request) (any, error) {
 		answer.Topics = append(answer.Topics, s.result())
 	}
 	slices.SortFunc(answer.Topics, func(x, y Topic) int { return cmp.Compare(x.Topic, y.Topic) })
-	return answer, nil
+	return answer
 }
 
 // sum adds up the partitions of a topic.
@@ -89,17 +89,17 @@ func due(ms int64) *int64 {
 	return &ms
 }
 
-// sources lists where the delayed records of a topic come from.
-func (a *API) sources(r *http.Request) (any, error) {
-	parts, err := a.topic(r)
+// Sources lists where the delayed records of a topic come from, by the parameters of the route.
+func (a *API) Sources(topic string, q url.Values) (answer Sources, err error) {
+	parts, err := a.topic(topic, q)
 	if err != nil {
-		return nil, err
+		return answer, err
 	}
-	answer := Sources{Topic: r.PathValue("topic"), Sources: []Source{}}
+	answer = Sources{Topic: topic, Sources: []Source{}}
 	for _, p := range parts {
 		states, err := p.ScheduleSources()
 		if err != nil {
-			return nil, err
+			return answer, err
 		}
 		for _, st := range states {
 			s := Source{Partition: p.Number(), Pending: st.Pending, NextDueMs: due(st.NextDue)}

@@ -12,6 +12,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
+
+	"github.com/morrowmq/morrow/internal/when"
 )
 
 func newGroup() *cobra.Command {
@@ -166,10 +168,10 @@ func parsePlace(s string, now time.Time) (place, error) {
 		}
 		return place{kind: "offset", offset: n}, nil
 	}
-	if ms, err := parseTime(s); err == nil {
+	if ms, err := when.ParseTime(s); err == nil {
 		return place{kind: "time", millis: ms}, nil
 	}
-	if d, err := parseSpan(s); err == nil && d >= 0 {
+	if d, err := when.ParseSpan(s); err == nil && d >= 0 {
 		return place{kind: "time", millis: now.Add(-d).UnixMilli()}, nil
 	}
 	return place{}, errPlace(s)
@@ -177,18 +179,6 @@ func parsePlace(s string, now time.Time) (place, error) {
 
 func errPlace(s string) error {
 	return fmt.Errorf("invalid value %q for --to: must be earliest, latest, an offset, an RFC 3339 time, or a duration before now", s)
-}
-
-// parseTime reads an RFC 3339 time or epoch milliseconds.
-func parseTime(s string) (ms int64, err error) {
-	if ms, err := strconv.ParseInt(s, 10, 64); err == nil {
-		return ms, nil
-	}
-	t, err := time.Parse(time.RFC3339, s)
-	if err != nil {
-		return 0, err
-	}
-	return t.UnixMilli(), nil
 }
 
 // find returns the offsets of the place in partitions of a topic; none means all.

@@ -8,6 +8,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/morrowmq/morrow/internal/when"
 	"github.com/morrowmq/morrow/log/record"
 	"github.com/morrowmq/morrow/log/segment"
 )
@@ -44,9 +45,9 @@ func (t textDump) batch(b record.Batch, pos int64) error {
 	fmt.Fprintf(t.w, "offsets %d-%d  position %d  %d bytes  %s", b.BaseOffset(), b.LastOffset(), pos, len(b), plural(int64(b.Count()), "record"))
 	fmt.Fprintf(t.w, "  %s  epoch %d", b.Attributes().Codec(), b.LeaderEpoch())
 	if b.BaseTimestamp() == b.MaxTimestamp() {
-		fmt.Fprintf(t.w, "  %s", rfc3339(b.MaxTimestamp()))
+		fmt.Fprintf(t.w, "  %s", when.RFC3339(b.MaxTimestamp()))
 	} else {
-		fmt.Fprintf(t.w, "  %s to %s", rfc3339(b.BaseTimestamp()), rfc3339(b.MaxTimestamp()))
+		fmt.Fprintf(t.w, "  %s to %s", when.RFC3339(b.BaseTimestamp()), when.RFC3339(b.MaxTimestamp()))
 	}
 	if b.ProducerID() >= 0 {
 		fmt.Fprintf(t.w, "  producer %d epoch %d", b.ProducerID(), b.ProducerEpoch())
@@ -61,7 +62,7 @@ func (t textDump) batch(b record.Batch, pos int64) error {
 }
 
 func (t textDump) record(b record.Batch, v *record.View) error {
-	fmt.Fprintf(t.w, "  %d  %s  key %s  value %s", b.BaseOffset()+int64(v.OffsetDelta), rfc3339(v.CreateTime()), shownBytes(v.Key), shownBytes(v.Value))
+	fmt.Fprintf(t.w, "  %d  %s  key %s  value %s", b.BaseOffset()+int64(v.OffsetDelta), when.RFC3339(v.CreateTime()), shownBytes(v.Key), shownBytes(v.Value))
 	for k, val := range v.Headers {
 		name := string(k)
 		if !plainName(name) {
@@ -78,7 +79,7 @@ func (t textDump) index(e segment.IndexEntry) error {
 		fmt.Fprintf(t.w, "  position %d", e.BatchPos)
 	}
 	if e.Timestamp != segment.None {
-		fmt.Fprintf(t.w, "  %s", rfc3339(e.Timestamp))
+		fmt.Fprintf(t.w, "  %s", when.RFC3339(e.Timestamp))
 	}
 	if a := e.Aborted; a != nil {
 		fmt.Fprintf(t.w, "  producer %d aborted offsets %d-%d  last stable offset %d", a.ProducerID, a.FirstOffset, a.LastOffset, a.LastStable)

@@ -6,12 +6,12 @@ import (
 	"io"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/morrowmq/morrow/internal/when"
 )
 
 // addOutputFlag declares --output on cmd and all its subcommands.
@@ -97,17 +97,7 @@ func timestamp(ms int64) string {
 	if ms <= 0 {
 		return "-"
 	}
-	return rfc3339(ms)
-}
-
-// rfc3339 writes a time in UTC wherever the reader is: two of them see the same, and it can be given to flags and to the broker's APIs. What RFC 3339
-// cannot say remains a number.
-func rfc3339(ms int64) string {
-	const year10000 = 253402300800000
-	if ms < 0 || ms >= year10000 {
-		return strconv.FormatInt(ms, 10)
-	}
-	return time.UnixMilli(ms).UTC().Format("2006-01-02T15:04:05.000Z")
+	return when.RFC3339(ms)
 }
 
 func ints(ns []int32) string {

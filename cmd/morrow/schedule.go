@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/morrowmq/morrow/broker/schedules"
+	"github.com/morrowmq/morrow/internal/when"
 )
 
 func newSchedule() *cobra.Command {
@@ -81,7 +82,7 @@ func (c *scheduleClient) listTopics(cmd *cobra.Command) error {
 		for _, t := range topics.Topics {
 			next, late, loading := "", "", ""
 			if t.NextDueMs != nil {
-				next = dueIn(*t.NextDueMs, now)
+				next = when.Due(*t.NextDueMs, now)
 			}
 			if t.Lateness.Count > 0 {
 				late = fmt.Sprintf("%d ms", t.Lateness.P99Ms)
@@ -97,7 +98,7 @@ func (c *scheduleClient) listTopics(cmd *cobra.Command) error {
 func printEntries(w io.Writer, page schedules.Page, now time.Time) {
 	row(w, "PARTITION", "TICKET", "DUE", "IN", "BYTES", "KEY")
 	for _, e := range page.Records {
-		in := dueIn(e.DueMs, now)
+		in := when.Due(e.DueMs, now)
 		if e.InFlight {
 			in = "being delivered"
 		}
@@ -131,7 +132,7 @@ func newScheduleShow(c *scheduleClient) *cobra.Command {
 
 func printRecord(w io.Writer, r schedules.Record, now time.Time) {
 	fmt.Fprintf(w, "ticket:\t%s-%d offset %d\n", r.Topic, r.Partition, r.Ticket)
-	fmt.Fprintf(w, "due:\t%s (%s)\n", timestamp(r.DueMs), dueIn(r.DueMs, now))
+	fmt.Fprintf(w, "due:\t%s (%s)\n", timestamp(r.DueMs), when.Due(r.DueMs, now))
 	fmt.Fprintf(w, "produced:\t%s\n", timestamp(r.ProducedAtMs))
 	if r.Key != "" {
 		fmt.Fprintf(w, "schedule key:\t%q\n", r.Key)
@@ -172,7 +173,7 @@ func newScheduleSources(c *scheduleClient) *cobra.Command {
 						where = fmt.Sprintf("run %d", *src.Run)
 					}
 					if src.NextDueMs != nil {
-						next = dueIn(*src.NextDueMs, now)
+						next = when.Due(*src.NextDueMs, now)
 					}
 					row(w, src.Partition, where, src.Pending, next, src.Stopped)
 				}

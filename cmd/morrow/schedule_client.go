@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"net/url"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/morrowmq/morrow/broker/schedules"
+	"github.com/morrowmq/morrow/internal/when"
 )
 
 // scheduleClient is what the commands share: how to ask, and how to print.
@@ -85,57 +85,14 @@ func parseDue(s string, now time.Time) (*int64, error) {
 	if s == "" {
 		return nil, nil
 	}
-	ms, err := parseTime(s)
+	ms, err := when.ParseTime(s)
 	if err == nil {
 		return &ms, nil
 	}
-	d, err := parseSpan(s)
+	d, err := when.ParseSpan(s)
 	if err != nil {
 		return nil, errors.New("must be an RFC 3339 time, epoch milliseconds or a duration like 90s or 2d")
 	}
 	ms = now.Add(d).UnixMilli()
 	return &ms, nil
-}
-
-// parseSpan is time.ParseDuration that also knows whole days.
-func parseSpan(s string) (time.Duration, error) {
-	if days, rest, ok := strings.Cut(s, "d"); ok {
-		if n, err := strconv.Atoi(days); err == nil && n >= 0 && n < 100_000 {
-			whole := time.Duration(n) * 24 * time.Hour
-			if rest == "" {
-				return whole, nil
-			}
-			part, err := time.ParseDuration(rest)
-			return whole + part, err
-		}
-	}
-	return time.ParseDuration(s)
-}
-
-// dueIn says how far away a time is.
-func dueIn(ms int64, now time.Time) string {
-	d := time.UnixMilli(ms).Sub(now)
-	if d < 0 {
-		return "overdue by " + span(-d)
-	}
-	return "in " + span(d)
-}
-
-// span is a duration to two units at most.
-func span(d time.Duration) string {
-	const day = 24 * time.Hour
-	switch {
-	case d < time.Second-time.Millisecond/2:
-		return d.Round(time.Millisecond).String()
-	case d < time.Minute-50*time.Millisecond:
-		return d.Round(100 * time.Millisecond).String()
-	case d < time.Hour-time.Second/2:
-		return d.Round(time.Second).String()
-	case d < day-time.Minute/2:
-		d = d.Round(time.Minute)
-		return fmt.Sprintf("%dh%02dm", d/time.Hour, d%time.Hour/time.Minute)
-	default:
-		d = d.Round(time.Hour)
-		return fmt.Sprintf("%dd%02dh", d/day, d%day/time.Hour)
-	}
 }

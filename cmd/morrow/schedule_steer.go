@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/morrowmq/morrow/broker/schedules"
+	"github.com/morrowmq/morrow/internal/when"
 )
 
 func newScheduleCancel(c *scheduleClient) *cobra.Command {
@@ -151,7 +152,7 @@ func newScheduleMove(c *scheduleClient) *cobra.Command {
 
 func parseMove(due, delay string) (m schedules.Move, err error) {
 	if due != "" {
-		ms, err := parseTime(due)
+		ms, err := when.ParseTime(due)
 		if err != nil {
 			return m, fmt.Errorf("invalid value %q for --due: must be an RFC 3339 time or epoch milliseconds", due)
 		}
@@ -160,7 +161,7 @@ func parseMove(due, delay string) (m schedules.Move, err error) {
 	}
 	ms, err := strconv.ParseInt(delay, 10, 64)
 	if err != nil {
-		d, err := parseSpan(delay)
+		d, err := when.ParseSpan(delay)
 		if err != nil {
 			return m, fmt.Errorf("invalid value %q for --delay: %w", delay, errors.New("must be a duration like 90s or 2d, or milliseconds"))
 		}

@@ -8,7 +8,6 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/morrowmq/morrow/broker/rest"
 	"github.com/morrowmq/morrow/broker/schedules"
@@ -113,20 +112,6 @@ func TestTimelineIsDrawnToScale(t *testing.T) {
 	for _, want := range []string{"before\t\t2\t\n", "\tin 0s\t1000\t████\n", "\tin 1m0s\t500\t██\n", "\tin 2m0s\t1\t▏\n", "\tin 3m0s\t0\t\n", "later\t\t1\t\n"} {
 		if !strings.Contains(w.String(), want) {
 			t.Errorf("%q is missing in\n%s", want, w.String())
-		}
-	}
-}
-
-func TestSpansAreReadAndShown(t *testing.T) {
-	for text, want := range map[string]time.Duration{"90s": 90 * time.Second, "2d": 48 * time.Hour, "1d12h": 36 * time.Hour} {
-		if got, err := parseSpan(text); err != nil || got != want {
-			t.Errorf("%s: %v, %v", text, got, err)
-		}
-	}
-	for d, want := range map[time.Duration]string{1500 * time.Microsecond: "2ms", 61 * time.Second: "1m1s", 90 * time.Minute: "1h30m", time.Hour - time.Millisecond: "1h00m", 24*time.Hour - time.Second: "1d00h",
-		time.Second - time.Microsecond: "1s", time.Minute - time.Millisecond: "1m0s", 49 * time.Hour: "2d01h"} {
-		if got := span(d); got != want {
-			t.Errorf("%v is shown as %s", d, got)
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/morrowmq/morrow/broker/schedules"
+	"github.com/morrowmq/morrow/internal/when"
 )
 
 func newScheduleTimeline(c *scheduleClient) *cobra.Command {
@@ -67,7 +68,7 @@ func drawTimeline(w io.Writer, t schedules.Timeline, width int) {
 		fmt.Fprintf(w, "before\t\t%d\t\n", t.Before)
 	}
 	for _, b := range t.Buckets {
-		fmt.Fprintf(w, "%s\t%s\t%d\t%s\n", timestamp(b.FromMs), dueIn(b.FromMs, now), b.Count, bar(b.Count, most, width))
+		fmt.Fprintf(w, "%s\t%s\t%d\t%s\n", timestamp(b.FromMs), when.Due(b.FromMs, now), b.Count, bar(b.Count, most, width))
 	}
 	if t.After > 0 {
 		fmt.Fprintf(w, "later\t\t%d\t\n", t.After)

@@ -16,6 +16,7 @@ import (
 	"github.com/morrowmq/morrow/broker"
 	"github.com/morrowmq/morrow/broker/restore"
 	"github.com/morrowmq/morrow/internal/vfs"
+	"github.com/morrowmq/morrow/internal/when"
 	"github.com/morrowmq/morrow/tier"
 )
 
@@ -148,7 +149,7 @@ func hostName() string {
 // explainOwner adds to an error what to do about another owner of the bucket: to wait, or else.
 func explainOwner(err error, orElse string) error {
 	if owned, ok := errors.AsType[*tier.OwnedError](err); ok {
-		free := rfc3339(owned.Owner.Seen + tier.OwnerTTL.Milliseconds())
+		free := when.RFC3339(owned.Owner.Seen + tier.OwnerTTL.Milliseconds())
 		return fmt.Errorf("%w; if that one is dead, wait until %s%s", err, free, orElse)
 	}
 	return err

@@ -16,6 +16,7 @@ import (
 var importMap = []edges{
 	{"internal/vfs", nil},
 	{"internal/pace", nil},
+	{"internal/when", nil},
 	{"internal/testnet", nil},
 	{"internal/script", nil},
 	{"internal/lint", nil},
@@ -70,7 +71,7 @@ var importMap = []edges{
 
 	{"internal/bench", []string{"log/record", "internal/vfs"}},
 	{"cmd/morrow", []string{
-		"broker", "broker/inflight", "broker/rest", "broker/remote", "broker/restore", "broker/salvage", "broker/schedules", "cluster/config", "tier", "log", "log/segment", "log/record", "internal/vfs",
+		"broker", "broker/inflight", "broker/rest", "broker/remote", "broker/restore", "broker/salvage", "broker/schedules", "cluster/config", "tier", "log", "log/segment", "log/record", "internal/vfs", "internal/when",
 		"internal/bench",
 	}},
 	{"e2e/history", nil},
