@@ -13,6 +13,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/morrowmq/morrow/broker/console"
 	"github.com/morrowmq/morrow/broker/inflight"
 	"github.com/morrowmq/morrow/broker/remote"
 	"github.com/morrowmq/morrow/broker/rest"
@@ -53,9 +54,7 @@ func (b *broker) routes() []rest.Route {
 		return rest.Route{Method: http.MethodGet, Path: path, Handler: h}
 	}
 	return append([]rest.Route{
-		get("/{$}", func(w http.ResponseWriter, _ *http.Request) {
-			fmt.Fprintln(w, "Morrow. See /metrics, /livez, /readyz, /api/v1/schedules, /api/v1/shares/{group}, /api/v1/tier, /debug/pprof/")
-		}),
+		get("/{$}", index),
 		get("/metrics", metrics.ServeHTTP),
 		get("/livez", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") }),
 		get("/readyz", b.readyz),
@@ -64,7 +63,31 @@ func (b *broker) routes() []rest.Route {
 		get("/debug/pprof/profile", pprof.Profile),
 		get("/debug/pprof/symbol", pprof.Symbol),
 		get("/debug/pprof/trace", pprof.Trace),
-	}, slices.Concat(schedules.New(b.store, b.partitions, b.cfg.Now).Routes(), remote.New(b.tier, b.cfg.Now).Routes(), inflight.New(b.store.Image, b.shares.Statuses, b.coordinates).Routes())...)
+	}, b.apis()...)
+}
+
+// apis are the APIs, and the console over them.
+func (b *broker) apis() []rest.Route {
+	pending, stored := schedules.New(b.store, b.partitions, b.cfg.Now), remote.New(b.tier, b.cfg.Now)
+	held := inflight.New(b.store.Image, b.shares.Statuses, b.coordinates)
+	pages := console.New(console.Config{
+		Broker: &console.Live{
+			Build: b.cfg.Version, Started: b.started, Ready: b.readiness, Image: b.store.Image, Partitions: b.partitions, Members: b.groups,
+			Shares: b.shares, ClockStep: b.dispatcher.ClockStep, Now: b.cfg.Now,
+		},
+		Schedules: pending, Tier: stored, Shares: held, Now: b.cfg.Now, Logger: b.logger,
+	})
+	return slices.Concat(pending.Routes(), stored.Routes(), held.Routes(), pages.Routes())
+}
+
+// index leads browsers to the console, and tells others what there is.
+func index(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Vary", "Accept")
+	if console.Wanted(r) {
+		http.Redirect(w, r, console.Root, http.StatusFound)
+		return
+	}
+	fmt.Fprintln(w, "Morrow. See /console/, /metrics, /livez, /readyz, /api/v1/schedules, /api/v1/shares/{group}, /api/v1/tier, /debug/pprof/")
 }
 
 // coordinates reports whether this broker is the coordinator of a share group.

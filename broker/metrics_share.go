@@ -38,7 +38,7 @@ func (t *shareTotals) add(s share.Status, visibleEnd int64) {
 	t.waiting += s.Waiting
 	t.acquired += s.Acquired
 	t.dying += s.Dying
-	t.lag += max(visibleEnd-s.Start-s.Finished, 0)
+	t.lag += s.Lag(visibleEnd)
 	if s.Stuck != nil {
 		t.stuck++
 	}

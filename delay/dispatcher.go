@@ -50,6 +50,8 @@ type Dispatcher struct {
 	// loans counts the turns of bulk that others have got beside those that last too long.
 	loans atomic.Int32
 	cache cache
+	// stepped is the last jump of the wall clock, nil if there was none.
+	stepped atomic.Pointer[clockStep]
 	// poked tells Run that the head of the queue changed.
 	poked chan struct{}
 
@@ -86,6 +88,20 @@ func NewDispatcher(c DispatcherConfig) *Dispatcher {
 
 func (d *Dispatcher) now() int64 { return d.c.Now().UnixMilli() }
 
+// clockStep is a jump of the wall clock.
+type clockStep struct {
+	at time.Time
+	by time.Duration
+}
+
+// ClockStep returns when Run last saw the wall clock jump, and by how much; zero if it never did.
+func (d *Dispatcher) ClockStep() (at time.Time, by time.Duration) {
+	if s := d.stepped.Load(); s != nil {
+		return s.at, s.by
+	}
+	return at, 0
+}
+
 // maxStep bounds every wait while something is pending, so that a step of the wall clock is noticed.
 const maxStep = 100 * time.Millisecond
 
@@ -106,6 +122,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 		}
 		if jump := clock.look(d.c.Now(), time.Now()); jump != 0 {
 			d.metrics.clockSteps.Inc()
+			d.stepped.Store(&clockStep{d.c.Now(), jump})
 			d.c.Logger.Warn("the wall clock jumped; delayed records are due by the new time", "by", jump)
 		}
 		now := d.now()

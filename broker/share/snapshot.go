@@ -17,6 +17,9 @@ type Status struct {
 	Stuck error
 }
 
+// Lag is how many offsets are not finished, up to the end that consumers see.
+func (s Status) Lag(visibleEnd int64) int64 { return max(visibleEnd-s.Start-s.Finished, 0) }
+
 // Statuses describes the share-partitions of a group, or of all groups for "", as
 // far as they are coordinated here and loaded, in no particular order. It does not
 // wait for the commit of what it sees.

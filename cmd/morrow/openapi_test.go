@@ -69,6 +69,27 @@ func TestAnswersAreAsDocumented(t *testing.T) {
 		{"shareGroup", "workers", "", "", 200},
 		{"shareGroup", "nope", "", "", 404},
 
+		{"consoleOverview", "", "", "", 200},
+		{"consoleOverview", "", "find=jobs&internal=1", "", 200},
+		{"consoleTopic", "jobs", "prefix=k", "", 200},
+		{"consoleTopic", "orders", "", "", 200},
+		{"consoleTopic", "nope", "", "", 404},
+		{"consoleRecord", "jobs 0 " + tickets[3], "", "", 200},
+		{"consoleRecord", "jobs 0 99999", "", "", 404},
+		{"consoleCancel", "jobs 0 " + tickets[3], "", "", 303},
+		{"consoleCancel", "jobs 0 " + tickets[3], "", "", 303},
+		{"consoleMove", "jobs 0 " + tickets[4], "", "", 303},
+		{"consoleGroups", "", "find=work", "", 200},
+		{"consoleGroup", "", "id=workers", "", 200},
+		{"consoleGroup", "", "id=nope", "", 404},
+		{"consoleTier", "", "", "", 200},
+		{"consoleSegments", "orders", "", "", 200},
+		{"consoleSegments", "nope", "", "", 404},
+		{"consoleStatic", "console.css", "", "", 200},
+		{"consoleStatic", "console.js", "", "", 200},
+		{"consoleStatic", "icon.svg", "", "", 200},
+		{"consoleStatic", "nope", "", "", 404},
+
 		{"tierStatus", "", "", "", 200},
 		{"tierStatus", "", "topic=orders", "", 200},
 		{"tierSegments", "orders", "", "", 200},
@@ -144,7 +165,7 @@ func (b *liveBroker) holdAgainst(t *testing.T, d apiDocument, op operation, r ap
 	if err != nil {
 		t.Fatal(err)
 	}
-	answer, err := http.DefaultClient.Do(req)
+	answer, err := http.DefaultTransport.RoundTrip(req) // which follows no redirects
 	if err != nil {
 		t.Fatal(err)
 	}

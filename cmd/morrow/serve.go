@@ -20,7 +20,7 @@ var serveFlags = []struct{ flag, key, usage string }{
 	{"data-dir", "log.dir", "`directory` of all data (default ./data)"},
 	{"listen", "listeners", "`addresses` for Kafka clients (default PLAINTEXT://127.0.0.1:9092)"},
 	{"advertise", "advertised.listeners", "`addresses` that clients are told (default: those of --listen)"},
-	{"http", "http.listen", "`address` of metrics, health and profiles; empty for none (default 127.0.0.1:9644)"},
+	{"http", "http.listen", "`address` of the console, metrics, health and profiles; empty for none (default 127.0.0.1:9644)"},
 	{"log-level", "log.level", "least severe `level` to log: debug, info, warn or error (default info)"},
 	{"log-format", "log.format", "`format` of the log: text or json (default text)"},
 }
@@ -32,7 +32,7 @@ func newServe() *cobra.Command {
 		Use:   "serve",
 		Short: "Start a broker",
 		Long: `Start a broker. It needs no configuration: Kafka clients connect to 127.0.0.1:9092, the
-data is in ./data, and metrics and health are at http://127.0.0.1:9644.
+data is in ./data, and console, metrics and health are at http://127.0.0.1:9644.
 
 Every config that "morrow config docs" explains can be set; the first of these that has it
 wins:

@@ -55,6 +55,10 @@ var importMap = []edges{
 	{"broker/schedules", []string{"broker/partition", "broker/rest", "cluster", "delay", "log", "log/record"}},
 	{"broker/inflight", []string{"broker/rest", "broker/share", "cluster"}},
 	{"broker/remote", []string{"broker/rest", "tier"}},
+	{"broker/console", []string{
+		"broker/inflight", "broker/remote", "broker/rest", "broker/schedules", // it shows what the APIs answer
+		"broker/group", "broker/partition", "broker/share", "cluster", "cluster/config", "internal/when",
+	}},
 	{"broker/offsetcopy", []string{"broker/group", "cluster", "tier"}},
 	{"broker/restore", []string{"broker/coord", "broker/group", "cluster", "cluster/config", "cluster/local", "log", "log/producer", "log/record", "log/segment", "tier", "internal/vfs"}},
 	{"broker/salvage", []string{"cluster", "cluster/local", "delay", "log", "log/segment", "tier", "internal/vfs"}},
@@ -63,7 +67,7 @@ var importMap = []edges{
 		"cluster", "cluster/config", "delay", "log", "log/record", "tier",
 	}},
 	{"broker", []string{
-		"broker/coord", "broker/group", "broker/share", "broker/txn", "broker/partition", "broker/deadletter", "broker/inflight", "broker/offsetcopy", "broker/rest", "broker/remote", "broker/restore", "broker/schedules",
+		"broker/coord", "broker/group", "broker/share", "broker/txn", "broker/partition", "broker/console", "broker/deadletter", "broker/inflight", "broker/offsetcopy", "broker/rest", "broker/remote", "broker/restore", "broker/schedules",
 		"protocol", "protocol/api",
 		"cluster", "cluster/config", "cluster/local", "delay", "tier",
 		"log", "internal/vfs",

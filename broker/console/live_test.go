@@ -1,0 +1,45 @@
+package console
+
+import (
+	"testing"
+	"time"
+)
+
+func TestPartitionsOfAMemberAreNamedUpToAPoint(t *testing.T) {
+	if got := assigned("orders", []int32{3, 0, 1}); got != "orders 0, 1, 3" {
+		t.Error(got)
+	}
+	many := make([]int32, maxAssigned+5)
+	for i := range many {
+		many[i] = int32(i)
+	}
+	if got, want := assigned("<o>", many), "27, 28, 29, 30, 31 and 5 more"; len(got) < len(want) || got[len(got)-len(want):] != want {
+		t.Error(got)
+	}
+}
+
+func TestRefusalsAreToldInTheirOwnWords(t *testing.T) {
+	message := "group x is not here"
+	for want, err := range map[string]error{message: refusal(16, &message), "the coordinator answers with error code 16": refusal(16, nil)} {
+		if err == nil || err.Error() != want {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+	if err := refusal(0, &message); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestStepOfTheClockIsAnAlarmForADay(t *testing.T) {
+	at := noon.Add(-clockMemory)
+	got := clockAlarm(at, -1500*time.Millisecond, noon)
+	if len(got) != 1 || got[0].Text != "the wall clock jumped by -1.5s at 2026-11-26T12:00:00.000Z; delayed records are due by the new time" {
+		t.Errorf("%+v", got)
+	}
+	if got := clockAlarm(at, time.Second, noon.Add(1)); got != nil {
+		t.Errorf("after a day: %+v", got)
+	}
+	if got := clockAlarm(time.Time{}, 0, noon); got != nil {
+		t.Errorf("without a step: %+v", got)
+	}
+}

@@ -1,0 +1,107 @@
+package console
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/morrowmq/morrow/broker/schedules"
+	"github.com/morrowmq/morrow/internal/when"
+)
+
+// maxForm bounds the body of a form.
+const maxForm = 64 << 10
+
+// recordPage is a pending record.
+type recordPage struct {
+	schedules.Record
+}
+
+func nameOf(r *http.Request) schedules.Name {
+	return schedules.Name{Topic: r.PathValue("topic"), Partition: r.PathValue("partition"), Ticket: r.PathValue("ticket")}
+}
+
+func (c *Console) record(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), patience)
+	defer cancel()
+	name := nameOf(r)
+	found, err := c.Schedules.Show(ctx, name)
+	if err != nil {
+		c.refuse(w, r, schedules.Classify(err).Status, "Ticket "+text(name.Ticket)+" of partition "+text(name.Partition)+" of "+text(name.Topic)+" cannot be shown: "+err.Error())
+		return
+	}
+	title := fmt.Sprintf("Ticket %d of %s-%d", found.Ticket, found.Topic, found.Partition)
+	c.show(w, r, http.StatusOK, "record", page{Title: title, Section: "overview", Body: recordPage{found}})
+}
+
+// cancel cancels a record, and shows the topic with what came of it.
+func (c *Console) cancel(w http.ResponseWriter, r *http.Request) {
+	name := nameOf(r)
+	done, err := c.Schedules.Cancel(r.Context(), name)
+	if err != nil {
+		c.redirect(w, r, back(name), failed("cancelled", name, err))
+		return
+	}
+	c.redirect(w, r, back(name), outcome{true, fmt.Sprintf("Ticket %d of partition %d is cancelled, durably, by the record at offset %d.", done.Ticket, done.Partition, done.Offset)})
+}
+
+// move gives a record another due time, and shows the topic with what came of it.
+func (c *Console) move(w http.ResponseWriter, r *http.Request) {
+	name := nameOf(r)
+	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	if err := r.ParseForm(); err != nil {
+		c.refuse(w, r, http.StatusBadRequest, "The form cannot be read: "+err.Error())
+		return
+	}
+	m, err := parseMove(r.PostForm.Get("due"))
+	if err != nil {
+		c.redirect(w, r, back(name), failed("moved", name, err))
+		return
+	}
+	done, err := c.Schedules.Move(r.Context(), name, m)
+	if err != nil {
+		c.redirect(w, r, back(name), failed("moved", name, err))
+		return
+	}
+	c.redirect(w, r, back(name), outcome{true, fmt.Sprintf("Ticket %d of partition %d is moved to %s and waits as ticket %d.", done.OldTicket, done.Partition, when.RFC3339(done.DueMs), done.Ticket)})
+}
+
+// back is where a form leads: to the topic, if that can be one.
+func back(name schedules.Name) string { return Root + "topics/" + name.Topic }
+
+// failed is the outcome of a change that failed. If the answer did not come in time, the change may be made all the same.
+func failed(what string, name schedules.Name, err error) outcome {
+	ticket := "Ticket " + text(name.Ticket) + " of partition " + text(name.Partition)
+	if schedules.Classify(err).Status == http.StatusGatewayTimeout {
+		return outcome{false, "It is not known whether " + strings.ToLower(ticket[:1]) + ticket[1:] + " is " + what + ": " + err.Error()}
+	}
+	return outcome{false, ticket + " was not " + what + ": " + err.Error()}
+}
+
+// parseMove reads when a record is to be due: a time, or a span from now on.
+func parseMove(s string) (m schedules.Move, err error) {
+	s = strings.TrimSpace(s)
+	if s == "now" {
+		return schedules.Move{DelayMs: new(int64)}, nil
+	}
+	if d, err := when.ParseSpan(strings.TrimPrefix(s, "in ")); err == nil {
+		ms := d.Milliseconds()
+		return schedules.Move{DelayMs: &ms}, nil
+	}
+	ms, err := when.ParseTime(strings.Replace(s, " ", "T", 1))
+	if err != nil {
+		return m, fmt.Errorf("%s is no due time: expected now, a duration like 90s, 15m or 2d, an RFC 3339 time, or milliseconds since 1970", strconv.Quote(s))
+	}
+	return schedules.Move{DueMs: &ms}, nil
+}
+
+// Path is where the record is shown.
+func (p recordPage) Path() string { return recordPath(p.Topic, p.Entry) }
+
+// recordPath is where a pending record is shown.
+func recordPath(topic string, e schedules.Entry) string {
+	return fmt.Sprintf("%stopics/%s/records/%d/%d", Root, url.PathEscape(topic), e.Partition, e.Ticket)
+}

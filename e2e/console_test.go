@@ -1,0 +1,134 @@
+package e2e
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/morrowmq/morrow/internal/testnet"
+)
+
+// browse asks for a page as a browser does, and follows where it leads. With a form it posts that.
+func browse(ctx context.Context, t *testing.T, b *testnet.Broker, path string, form url.Values) (status int, at, page string) {
+	t.Helper()
+	method, body := http.MethodGet, io.Reader(nil)
+	if form != nil {
+		method, body = http.MethodPost, strings.NewReader(form.Encode())
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+b.HTTP()+path, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Accept", "text/html,application/xhtml+xml")
+	if form != nil {
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		req.Header.Set("Sec-Fetch-Site", "same-origin")
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, resp.Request.URL.Path, string(text)
+}
+
+// TestConsoleShowsAPendingRecordAndCancelsIt does with a browser's requests what a person would: from the address of the broker to the topic, the
+// record, and the button.
+func TestConsoleShowsAPendingRecordAndCancelsIt(t *testing.T) {
+	b := start(t)
+	ctx := deadline(t, time.Minute)
+	createTopic(t, b, "orders", 1, map[string]string{"retention.ms": "7200000"})
+	cl := client(t, b, kgo.ClientID("reader"), kgo.ConsumerGroup("readers"), kgo.ConsumeTopics("orders"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	pending := &kgo.Record{Topic: "orders", Value: []byte("<later>"), Headers: []kgo.RecordHeader{{Key: "morrow-delay", Value: []byte("2h")}, {Key: "morrow-key", Value: []byte("order/7")}}}
+	if err := cl.ProduceSync(ctx, pending, &kgo.Record{Topic: "orders", Value: []byte("at once")}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	if read := cl.PollFetches(ctx); read.Err() != nil {
+		t.Fatal(read.Err())
+	}
+	if err := cl.CommitUncommittedOffsets(ctx); err != nil {
+		t.Fatal(err)
+	}
+	expect := func(path string, form url.Values, has ...string) string {
+		t.Helper()
+		status, at, page := browse(ctx, t, b, path, form)
+		for _, text := range has {
+			if status != http.StatusOK || !strings.Contains(page, text) {
+				t.Errorf("%s leads to %s, %d, without %q:\n%s", path, at, status, text, page)
+			}
+		}
+		return page
+	}
+	record := "/console/topics/orders/records/0/" + strconv.FormatInt(pending.Offset, 10)
+	expect("/", nil, "<h1>Overview</h1>", `href="/console/topics/orders"`, "in 2h00m")
+	expect("/console/topics/orders", nil, `href="`+record+`"`, "order/7", "<code>retention.ms</code>", "<code>7200000</code>")
+	expect(record, nil, "&lt;later&gt;", `action="`+record+`/cancel"`)
+	expect("/console/groups", nil, ">readers</a>", "<td>Stable</td>")
+	expect("/console/group?id=readers", nil, "reader", "orders 0", "<dt>Lag</dt><dd>0</dd>")
+	expect("/console/tier", nil, "in use", "No topic is tiered.")
+
+	expect(record+"/move", url.Values{"due": {"3h"}}, "is moved to")
+	expect(record+"/cancel", url.Values{}, "was not cancelled") // it has another ticket
+	var listed struct{ Records []apiEntry }
+	if err := api(ctx, b, http.MethodGet, "/orders", nil, &listed); err != nil {
+		t.Fatal(err)
+	}
+	if len(listed.Records) != 1 || listed.Records[0].Key != "order/7" || listed.Records[0].Due < time.Now().Add(2*time.Hour+50*time.Minute).UnixMilli() {
+		t.Fatalf("pending is %+v", listed.Records)
+	}
+	record = "/console/topics/orders/records/0/" + strconv.FormatInt(listed.Records[0].Ticket, 10)
+	expect(record+"/cancel", url.Values{}, "is cancelled, durably", "Nothing is pending.")
+	if status, _, page := browse(ctx, t, b, record, nil); status != http.StatusNotFound {
+		t.Errorf("the cancelled record is shown: %d\n%s", status, page)
+	}
+	if err := api(ctx, b, http.MethodGet, "/orders", nil, &listed); err != nil || len(listed.Records) > 0 {
+		t.Errorf("pending is %+v, %v", listed.Records, err)
+	}
+}
+
+// A page of another site cannot cancel anything, and who asks for text gets a line of it.
+func TestConsoleIsForBrowsersOfItsOwnPages(t *testing.T) {
+	b := start(t)
+	ctx := deadline(t, time.Minute)
+	for accept, want := range map[string]int{"text/html": http.StatusFound, "*/*": http.StatusOK, "": http.StatusOK} {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+b.HTTP()+"/", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Accept", accept)
+		resp, err := http.DefaultTransport.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil || resp.StatusCode != want || want == http.StatusOK && !strings.HasPrefix(string(text), "Morrow. See /console/, /metrics") {
+			t.Errorf("accepting %q: %s %s %v", accept, resp.Status, text, err)
+		}
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+b.HTTP()+"/console/topics/orders/records/0/0/cancel", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Origin", "https://evil.example")
+	req.Header.Set("Sec-Fetch-Site", "cross-site")
+	resp, err := http.DefaultTransport.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusForbidden {
+		t.Errorf("a form of another site: %s", resp.Status)
+	}
+}
