@@ -19,6 +19,8 @@ type journalCopy struct {
 	runs          bool
 	// needs are the record, with those before it that it builds on, and the runs it names.
 	needs []Range
+	// unsure says that the record is not known to be committed. It may come up to a copy all the same.
+	unsure bool
 	// dropped says that some of the records were dropped from the journal before it was known that the copy has them. Perhaps it never will.
 	dropped bool
 }
@@ -45,6 +47,19 @@ func (c *journalCopy) trim(runs []*run) {
 	c.needs = needs
 }
 
+// written says that a progress record was appended, which takes a range of the journal with those before it, and announces a change.
+func (s *Schedule) written(p *progress, at Range, c change) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	written := copyOf(p, at)
+	written.unsure = true
+	written.trim(s.runs.list)
+	if c.run != nil {
+		written.trim([]*run{c.run})
+	}
+	s.copies = append(s.copies, written)
+}
+
 // Copied says that a copy of the journal has come up to end, and will not be asked about below that any more; math.MaxInt64 if there is none.
 func (s *Schedule) Copied(end int64) {
 	s.mu.Lock()
@@ -61,7 +76,7 @@ func (s *Schedule) Copied(end int64) {
 // was dropped; nil if that is not known.
 func (s *Schedule) copiesFrom(end int64) []journalCopy {
 	i := sort.Search(len(s.copies), func(i int) bool { return s.copies[i].end > end }) - 1
-	for i >= 0 && s.copies[i].dropped {
+	for i >= 0 && (s.copies[i].dropped || s.copies[i].unsure && end == math.MaxInt64) { // the journal itself may yet lose what is unsure
 		i--
 	}
 	if i < 0 {
@@ -135,9 +150,10 @@ func (s *Schedule) Needs(r Range) bool {
 			return true
 		}
 	}
-	if n := len(s.copies); n > 0 { // the present progress, and what is written behind it
-		last := &s.copies[n-1]
-		return len(last.needs) == 0 || r.To > last.needs[0].From
+	for _, c := range slices.Backward(s.copies) {
+		if !c.unsure { // the present progress, and what is written behind it
+			return len(c.needs) == 0 || r.To > c.needs[0].From
+		}
 	}
 	return true
 }

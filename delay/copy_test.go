@@ -205,3 +205,37 @@ func TestCopyOfTheLogKeepsTheProofsThatAFooterLacks(t *testing.T) {
 		t.Errorf("the copy of the log may begin at %d, the footer does not know of the cancel at %d", gate, proof)
 	}
 }
+
+// TestCopyMayEndBehindAFooterThatNobodyWaitedFor although a later progress record names no run: the copy keeps what the footer names, and the proofs that it lacks.
+func TestCopyMayEndBehindAFooterThatNobodyWaitedFor(t *testing.T) {
+	p := newSpilling(t)
+	p.scheduleAll(t, record.None, time.Hour, time.Hour)
+	lost := errors.New("the wait was ended")
+	p.journal.before = func() error {
+		if last := len(p.journal.segments) - 1; last >= 0 {
+			if kind, _, err := kindOf(p.journal.segments[last].batches[0]); err == nil && kind == kindProgress {
+				return lost
+			}
+		}
+		return nil
+	}
+	if err := p.keeper.Spill(t.Context(), p, p.end, 0); !errors.Is(err, lost) {
+		t.Fatalf("spill: %v", err)
+	}
+	p.journal.before = nil
+	footer := p.journal.end
+	proof := p.end
+	p.mustSend(t, cancelOf(0), cancelOf(1))
+	if err := p.keeper.Progress(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+	if gate := p.schedule.CopyGate(footer); gate > proof {
+		t.Errorf("the copy of the log may begin at %d, the footer does not know of the cancels at %d", gate, proof)
+	}
+	if needs, all := p.schedule.CopyNeeds(footer); !all && !slices.ContainsFunc(needs, Range{0, 1}.overlaps) {
+		t.Errorf("the copy may lose the run that its footer names, it needs %v", needs)
+	}
+	if gate := p.schedule.CopyGate(p.journal.end); gate != math.MaxInt64 {
+		t.Errorf("the copy of the log may begin at %d when progress has come up that names no run", gate)
+	}
+}

@@ -64,10 +64,10 @@ func (r *run) progress(complete bool) runProgress {
 	return p
 }
 
-// progressed takes note that a progress record is committed, in a range of the journal that begins with the last complete one, and makes
-// the change that it announced.
-func (s *Schedule) progressed(p *progress, at Range, finished []*run, c change) {
+// progressed takes note that the progress record that was written last is committed, and makes the change that it announced.
+func (s *Schedule) progressed(p *progress, finished []*run, c change) {
 	s.mu.Lock()
+	s.copies[len(s.copies)-1].unsure = false
 	s.folded, s.namesRuns = p.folded, len(p.runs) > 0
 	if len(finished) > 0 {
 		s.runs.replace(finished, nil)
@@ -79,9 +79,6 @@ func (s *Schedule) progressed(p *progress, at Range, finished []*run, c change) 
 	if c.run != nil || c.old != nil {
 		s.runs.replace(c.old, c.run)
 	}
-	present := copyOf(p, at)
-	present.trim(s.runs.list)
-	s.copies = append(s.copies, present)
 	if c.floor > s.floor {
 		s.forgetBelow(c.floor)
 	}

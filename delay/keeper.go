@@ -206,9 +206,13 @@ func (k *Keeper) commit(ctx context.Context, complete bool, c change, logStart i
 		return err
 	}
 	offset, err := k.append(ctx, complete, b)
-	end := k.end
 	if err == nil {
-		err = k.c.Journal.Wait(ctx, end)
+		at := Range{k.segment, k.end}
+		if complete {
+			at.From = offset
+		}
+		k.schedule.written(p, at, c)
+		err = k.c.Journal.Wait(ctx, k.end)
 	}
 	if err != nil {
 		return fmt.Errorf("write progress: %w", err)
@@ -216,10 +220,10 @@ func (k *Keeper) commit(ctx context.Context, complete bool, c change, logStart i
 	if complete {
 		k.segment, k.written = offset, 0
 	}
-	k.until = end
+	k.until = k.end
 	k.written += len(value)
 	k.complete = false
-	k.schedule.progressed(p, Range{k.segment, end}, finished, c)
+	k.schedule.progressed(p, finished, c)
 	return nil
 }
 
