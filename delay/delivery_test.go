@@ -2,6 +2,7 @@ package delay
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"strconv"
 	"strings"
@@ -191,5 +192,25 @@ func BenchmarkSteadyDelivery(b *testing.B) {
 			}
 			b.ReportMetric(float64(c.records)*float64(b.N)/b.Elapsed().Seconds()/1e6, "Mrecords/s")
 		})
+	}
+}
+
+// TestDeliveryIsAdmittedFromItsDueTimeOn, to the millisecond, whatever its line has seen of the clock.
+func TestDeliveryIsAdmittedFromItsDueTimeOn(t *testing.T) {
+	p := newPartition(testRules(t, nil))
+	p.scheduleAll(t, record.None, time.Second, 2*time.Second)
+	due := p.schedule.NextDue() + 1000
+	f, _, err := p.schedule.take(due, 10, 1<<20, nil, 0, true)
+	if err != nil || f == nil || len(f.Entries) != 2 {
+		t.Fatalf("took %+v, %v", f, err)
+	}
+	d := Delivery{flight: f, next: 2, latest: due}
+	for _, c := range []struct {
+		now  int64
+		want error
+	}{{due - 1001, ErrEarly}, {due - 1, ErrEarly}, {due, nil}, {due + 1, nil}} {
+		if err := p.schedule.AdmitDelivery(&d, c.now); !errors.Is(err, c.want) {
+			t.Errorf("%d ms after the last is due: %v, want %v", c.now-due, err, c.want)
+		}
 	}
 }

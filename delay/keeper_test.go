@@ -507,6 +507,46 @@ func TestRunWithoutItsFooterIsDeletedAfterACrash(t *testing.T) {
 	}
 }
 
+// TestProgressIsFoundAgain: what is finished in runs is known after a start without the proofs, by a complete record, by one after that, and by one that follows upon a
+// run which was not finished.
+func TestProgressIsFoundAgain(t *testing.T) {
+	p := newSpilling(t)
+	p.scheduleAll(t, record.None, time.Hour, time.Hour, time.Hour, time.Hour, time.Hour)
+	p.spill(t, p.end)
+	for i, name := range []string{"a record after a complete one", "a second one", "one after a run that was not finished"} {
+		if i == 2 {
+			last := p.scheduleAll(t, record.None, time.Hour)
+			appends := 0
+			p.journal.before = func() error {
+				if appends++; appends == 3 {
+					return errInjected
+				}
+				return nil
+			}
+			if err := p.keeper.Spill(t.Context(), p, p.end, 0); !errors.Is(err, errInjected) {
+				t.Fatal(err)
+			}
+			p.journal.before = nil
+			p.mustSend(t, cancelOf(last))
+		}
+		p.mustSend(t, cancelOf(int64(i)))
+		if err := p.keeper.Progress(t.Context(), 0); err != nil {
+			t.Fatal(err)
+		}
+		before := p.keeper
+		known := p.schedule
+		gate := p.schedule.Gate()
+		if p.batches = slices.DeleteFunc(p.batches, func(b record.Batch) bool { return b.EndOffset() <= gate }); len(p.batches) > 0 {
+			t.Fatalf("%s: the proofs are still needed", name)
+		}
+		p.restart(t)
+		if n := p.schedule.Stats(0).Pending; n != int64(4-i) || len(p.all(t)) != 4-i {
+			t.Errorf("%s: %d are pending after a start, %d are listed, expected %d", name, n, len(p.all(t)), 4-i)
+		}
+		p.keeper, p.schedule = before, known
+	}
+}
+
 // TestLogThatEndsBelowWhatItsJournalKnowsIsDamaged: a record that was given an offset below the floor would never be pending, and a proof below what is folded in would be
 // taken for known.
 func TestLogThatEndsBelowWhatItsJournalKnowsIsDamaged(t *testing.T) {

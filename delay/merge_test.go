@@ -176,3 +176,39 @@ func TestRunsStayFewThoughEveryMergeIsInterrupted(t *testing.T) {
 		t.Errorf("%d runs at once, expected at most %d", most, bound)
 	}
 }
+
+// TestMergeKnowsWhatIsFinishedMeanwhile has a record cancelled in front of everything that a merge writes: before its run was looked at, between its tables and
+// its records, and after both. None comes back.
+func TestMergeKnowsWhatIsFinishedMeanwhile(t *testing.T) {
+	p := newSpilling(t)
+	for i := range maxRunsOfClass + 2 {
+		p.mustSend(t, with("a", HeaderKey, "a"+strconv.Itoa(i), HeaderDelay, strconv.Itoa(3600_000-i)), with("b", HeaderKey, "b"+strconv.Itoa(i), HeaderDelay, "2h"))
+		p.spill(t, p.end)
+	}
+	tickets := p.end
+	var cancelled int64
+	merged, err := p.keeper.Merge(t.Context(), 0, func(write func() error) error {
+		// Of different runs, those that are read first and last.
+		p.mustSend(t, cancelOf(cancelled), cancelOf(tickets-1-cancelled))
+		cancelled++
+		return write()
+	})
+	if err != nil || !merged || 2*cancelled > tickets {
+		t.Fatalf("merged %t, %v, with %d cancels", merged, err, 2*cancelled)
+	}
+	for _, when := range []string{"after the merge", "after a restart"} {
+		all := p.all(t)
+		if n := tickets - 2*cancelled; int64(len(all)) != n || p.schedule.Stats(0).Pending != n {
+			t.Errorf("%s: %d are listed, %+v; expected %d", when, len(all), p.schedule.Stats(0), n)
+		}
+		for i := range cancelled {
+			for _, ticket := range []int64{i, tickets - 1 - i} {
+				_, err := p.send(cancelOf(ticket))
+				checkRefused(t, err, 0, "was cancelled at offset")
+			}
+		}
+		_, err := p.send(with("", HeaderCancel, "key", HeaderKey, "a0"))
+		checkRefused(t, err, 0, "nothing is pending under the key")
+		p.restart(t)
+	}
+}
