@@ -47,6 +47,9 @@ minutes, or less than two with --quick, and then says less.`,
 			}
 			s.Began = suiteProgress(cmd.ErrOrStderr())
 			report, err := s.Run(cmd.Context())
+			if err != nil && len(report.Rows) == 0 {
+				return err
+			}
 			return errors.Join(err, printMeasured(cmd.OutOrStdout(), *output, report, func(w io.Writer) { printSuite(w, report) }))
 		},
 	}

@@ -124,6 +124,9 @@ func (s *logSalvage) run(cmd *cobra.Command, args []string) error {
 		AcceptLoss: s.accept, Undecided: undecided, Now: time.Now(),
 	}
 	found, err := salvage.Run(cmd.Context(), cfg)
+	if err != nil && len(found) == 0 {
+		return err // nobody knows whether anything is damaged
+	}
 	out := []salvagedPartition{}
 	damaged := false
 	for i := range found {

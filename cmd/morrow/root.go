@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -34,15 +35,29 @@ Times are shown in UTC, and in milliseconds since 1970 by -o json.`
   kcat -C -b 127.0.0.1:9092 -t orders             "hello" arrives ten seconds later
   morrow topic describe orders                    see what is in it`
 	root.SilenceUsage, root.SilenceErrors = true, true
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return fmt.Errorf("%w: see %s --help", err, cmd.CommandPath())
-	})
+	root.SetFlagErrorFunc(flagError)
 	// What has subcommands does nothing itself: its help need not say how.
 	root.SetUsageTemplate(strings.Replace(root.UsageTemplate(), "{{if .Runnable}}", "{{if and .Runnable (not .HasAvailableSubCommands)}}", 1))
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	checkHelp(root)
 	return root
+}
+
+// flagError says what a flag expects, in other words than those of a function, and where more is said.
+func flagError(cmd *cobra.Command, err error) error {
+	text := err.Error()
+	if number, ok := errors.AsType[*strconv.NumError](err); ok {
+		want := map[string]string{"ParseFloat": "must be a number", "ParseBool": "must be true or false"}[number.Func]
+		if want == "" {
+			want = "must be a whole number"
+		}
+		if errors.Is(number, strconv.ErrRange) {
+			want = "is out of range"
+		}
+		text = strings.TrimSuffix(text, number.Error()) + want
+	}
+	return fmt.Errorf("%s: see %s --help", text, cmd.CommandPath())
 }
 
 // checkHelp has the help command refuse what is no command, where cobra shows the help of the last that is one.

@@ -86,6 +86,10 @@ func TestUnknownCommands(t *testing.T) {
 		{"tier ls --url file:///nowhere/at/all", `morrow: there is no directory /nowhere/at/all`},
 		{"topic describe", `morrow: argument missing; usage: morrow topic describe TOPIC...`},
 		{"group list -o yaml", `morrow: invalid value "yaml" for --output: must be text or json`},
+		{"topic create x -p many", `morrow: invalid argument "many" for "-p, --partitions" flag: must be a whole number: see morrow topic create --help`},
+		{"topic create x -p 9999999999", `morrow: invalid argument "9999999999" for "-p, --partitions" flag: is out of range: see morrow topic create --help`},
+		{"log salvage --data-dir /nowhere/at/all", `morrow: there is no data directory of a broker in /nowhere/at/all`},
+		{"bench suite --only nothing", `morrow: no step has "nothing" in its name`},
 		{"group list --timeout 0s", `morrow: invalid value "0s" for --timeout: must be a duration above zero, such as 5s`},
 	} {
 		args := strings.Fields(test.args)
