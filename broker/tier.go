@@ -16,7 +16,7 @@ func (b *broker) openTier(ctx context.Context) error {
 	}
 	bucket, err := tier.OpenBucket(ctx, b.layout.TierURL, b.cfg.FS)
 	if err != nil {
-		return fmt.Errorf("tier.url %s: %w", b.layout.TierURL, err)
+		return fmt.Errorf("tier.url: %w", err)
 	}
 	host, err := os.Hostname()
 	if err != nil {

@@ -2,6 +2,7 @@ package tier
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -29,15 +30,18 @@ import (
 func OpenBucket(ctx context.Context, rawURL string, fsys vfs.FS) (Bucket, error) {
 	u, err := url.Parse(rawURL)
 	if err != nil {
-		return nil, fmt.Errorf("tier url: %w", err)
+		if bad, ok := errors.AsType[*url.Error](err); ok {
+			err = bad.Err // without the URL, which may hold what is secret
+		}
+		return nil, fmt.Errorf("not a URL: %w", err)
 	}
 	if u.User != nil {
-		return nil, fmt.Errorf("tier url %s: credentials do not belong into the url; use the environment or the shared credentials file", u.Redacted())
+		return nil, fmt.Errorf("%s: credentials do not belong into the url; use the environment or the shared credentials file", u.Redacted())
 	}
 	switch u.Scheme {
 	case "file":
 		if u.Host != "" || !strings.HasPrefix(u.Path, "/") || u.RawQuery != "" {
-			return nil, fmt.Errorf("tier url %s: expected file:///absolute/directory", rawURL)
+			return nil, fmt.Errorf("%s: expected file:///absolute/directory", rawURL)
 		}
 		b, err := OpenFileBucket(fsys, strings.TrimRight(u.Path, "/"), time.Now())
 		if err != nil {
@@ -47,11 +51,11 @@ func OpenBucket(ctx context.Context, rawURL string, fsys vfs.FS) (Bucket, error)
 	case "s3":
 		b, err := openS3(ctx, u)
 		if err != nil {
-			return nil, fmt.Errorf("tier url %s: %w", rawURL, err)
+			return nil, fmt.Errorf("%s: %w", rawURL, err)
 		}
 		return b, nil
 	}
-	return nil, fmt.Errorf("tier url %s: expected file:///… or s3://…", rawURL)
+	return nil, fmt.Errorf("%s: expected file:///… or s3://…", rawURL)
 }
 
 // s3Settings are the parameters of an s3:// URL.
