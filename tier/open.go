@@ -35,8 +35,8 @@ func OpenBucket(ctx context.Context, rawURL string, fsys vfs.FS) (Bucket, error)
 		}
 		return nil, fmt.Errorf("not a URL: %w", err)
 	}
-	if u.User != nil {
-		return nil, fmt.Errorf("%s: credentials do not belong into the url; use the environment or the shared credentials file", u.Redacted())
+	if endpoint, err := url.Parse(u.Query().Get("endpoint")); u.User != nil || err == nil && endpoint.User != nil {
+		return nil, fmt.Errorf("%s://%s%s: credentials do not belong into the url; use the environment or the shared credentials file", u.Scheme, u.Host, u.Path)
 	}
 	switch u.Scheme {
 	case "file":

@@ -43,6 +43,7 @@ func TestTierURLs(t *testing.T) {
 		"s3://b?region=r&checksum=md5":                                           "expected crc64nvme, crc32c or sha256",
 		"s3://b?region=r&part_size=100":                                          "expected bytes",
 		"s3://key:secret@b?region=r":                                             "credentials do not belong into the url",
+		"s3://b?endpoint=http://key:secret@127.0.0.1:9000":                       "credentials do not belong into the url",
 		"s3://key:secret@%zz?region=r":                                           "not a URL: invalid URL escape",
 	} {
 		_, err := OpenBucket(t.Context(), raw, vfs.NewMem())
