@@ -15,7 +15,7 @@
 // the local segments begin; it is above start if older segments are in the tier.
 //
 // Locks, in the order in which they are taken: Log.appendMu is held by whoever changes the bytes of a log, over the writing. Log.cutMu is held
-// by whoever removes or replaces segments, until their files have gone, and by whoever writes down what is in them. Log.factsMu is held
+// by whoever removes or replaces segments, until their files have gone, and by whoever writes down what is in them or hides a part of it. Log.factsMu is held
 // while facts are written. Log.mu guards what is known about all that, and is never held over I/O. [Options.Synced] is called without any.
 //
 // A log has no goroutine of its own; those of the set belong to [Set.Run].

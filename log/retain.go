@@ -175,22 +175,20 @@ func over(size, segment, bound int64) bool {
 	return bound >= 0 && size-segment >= bound
 }
 
-// DeleteRecords moves the reported log start up to offset, or with -1 to the visible end, durably, and returns it. Bytes go in a
-// later Retain, when the gate allows.
+// DeleteRecords moves the reported log start up to offset, or with -1 to the visible end, durably, and returns it; with an error it has
+// not moved. Bytes go in a later Retain, when the gate allows.
 func (l *Log) DeleteRecords(offset int64) (reportedStart int64, err error) {
-	l.mu.Lock()
-	o := l.offsetsLocked()
+	l.cutMu.Lock() // the offset may not be cut off meanwhile
+	defer l.cutMu.Unlock()
+	o := l.Offsets()
 	if offset == -1 {
 		offset = o.VisibleEnd
 	}
 	if offset < 0 || offset > o.VisibleEnd {
-		l.mu.Unlock()
 		return o.LogStart, &OutOfRangeError{Offset: offset, Start: o.LogStart, End: o.VisibleEnd}
 	}
-	l.reported = max(l.reported, offset)
-	start := l.reported
-	l.mu.Unlock()
-	return start, l.storeFacts(true)
+	err = l.moveFacts(func(f *facts) { f.reportedStart = max(f.reportedStart, offset) }, nil)
+	return l.Offsets().LogStart, err
 }
 
 // AdvanceStart moves the log start and the reported start up, durably: for a tier, before it removes remote segments. Neither
