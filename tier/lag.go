@@ -161,13 +161,16 @@ func (t *Tier) Alarms() []Alarm {
 }
 
 // stopped reports whether an error is one that does not pass by itself, though the store works.
-func stopped(err error) bool {
+func stopped(err error) bool { return stopKind(err) != nil }
+
+// stopKind is in which way an error is one that does not pass by itself; nil: it may.
+func stopKind(err error) error {
 	for _, stop := range []error{ErrGap, ErrFenced, ErrDiverged, ErrRolledBack, ErrConflict, ErrCorrupt, ErrLost} {
 		if errors.Is(err, stop) {
-			return true
+			return stop
 		}
 	}
-	return false
+	return nil
 }
 
 // Advice is an error with what a person can do about it.
@@ -178,8 +181,8 @@ func Advice(err error) string {
 	}{
 		{errCopied, "stop the one that is not to go on. If this one is to go on, stop it too, remove remote/claim in its data directory, and start it five minutes after the other was last seen; a copy that is to go on without the bucket is started with remote.log.storage.system.enable=false"},
 		{ErrUnfit, "choose another store, or switch its checksum or conditional-write support on"},
-		{ErrDenied, "check the credentials, their expiry, the bucket policy and this machine's clock"},
-		{ErrConfig, "check bucket, region, endpoint and TLS certificates"},
+		{ErrDenied, "check the credentials, their expiry, the bucket policy and this machine's clock; new credentials in a file or a role are found within half a minute, those in the environment after a restart"},
+		{ErrConfig, "check bucket, region, endpoint and TLS certificates; what is put right in the store is found within half a minute, tier.url and certificates after a restart"},
 		{ErrFull, "make room in the store or raise its quota"},
 		{ErrThrottled, "the store limits requests; lower remote.log.manager.copy.max.bytes.per.second or ask for more"},
 		{ErrRolledBack, "somebody replaced or removed the manifest, or tier.url names another place than before; put it back, or tier.url, before anything else"},

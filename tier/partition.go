@@ -42,6 +42,7 @@ type Partition struct {
 	epoch     int32
 	sealed    map[Token]sealed // of the last attempt, so that the next need not read the segments again
 	failures  int              // consecutive, for the back-off
+	said      saidError        // what the log was told of the partition alone; empty: all is well
 	expireDue time.Time        // when retention is looked at again
 	withdrawn bool             // the bound is unknown until the next settle
 	absent    time.Time        // when it was seen last that there is no manifest, and none was wanted

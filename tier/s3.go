@@ -51,10 +51,11 @@ func (b *S3Bucket) String() string { return b.url }
 // Checksum is the algorithm that the configuration names or Probe found to work; CRC64NVME before that.
 func (b *S3Bucket) Checksum() Algorithm { return Algorithm(b.algorithm.Load()) }
 
-// failed gives an error of the client library its kind. Credentials that were refused are not used again.
+// failed gives an error of the client library its kind. Credentials that were refused are not used again; the answer to a HEAD has no body that would tell
+// expired ones, for which the status is 400, from other mistakes.
 func (b *S3Bucket) failed(op, key string, err error, o PutOptions) error {
 	err = s3Error(op, key, err, o)
-	if errors.Is(err, ErrDenied) {
+	if errors.Is(err, ErrDenied) || op == "head" && errors.Is(err, ErrConfig) {
 		b.keys.Invalidate()
 		b.signer.refresh()
 	}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -205,7 +206,7 @@ func explain(err error) error {
 		text = keyless.Error()
 	case errors.As(err, &api):
 		text = api.ErrorCode()
-		if said := api.ErrorMessage(); said != "" && said != text {
+		if said := strings.Join(strings.Fields(api.ErrorMessage()), " "); said != "" && said != text {
 			text += ": " + said
 		}
 		if errors.As(err, &response) {
@@ -217,7 +218,7 @@ func explain(err error) error {
 		return err
 	}
 	if region := otherRegion(response); region != "" {
-		text = "the bucket is in region " + region + ": " + text
+		text = "the bucket is in region " + region + ", which belongs into tier.url, or AWS_REGION, and needs a restart: " + text
 	}
 	return &plainError{text, err}
 }

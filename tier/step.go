@@ -16,8 +16,6 @@ const (
 
 	firstBackOff = 100 * time.Millisecond
 	maxBackOff   = 30 * time.Second
-	// Of failures in a row the first is logged, and then one about every ten minutes.
-	logEvery = 25
 )
 
 // work does one step of the partition and returns after how long the next one is due.
@@ -41,15 +39,13 @@ func (p *Partition) work(ctx context.Context) (delay time.Duration) {
 		case err != nil:
 			p.failures++
 			delay = backOff(p.failures, err)
-			if p.failures == 1 || p.failures%logEvery == 0 {
-				p.tier.logger.Warn("tier: a step failed and will be repeated", "partition", p.id.String(), "failures", p.failures, "in", delay, "err", err)
-			}
 		case more:
 			p.failures = 0
 		default:
 			p.failures = 0
 			delay = due
 		}
+		p.tell(err, delay)
 		return nil
 	})
 	if err != nil {

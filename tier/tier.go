@@ -141,6 +141,8 @@ type Tier struct {
 	begun        chan struct{} // closed by the first admission
 	begin        func()        // closes begun
 
+	outage outage
+
 	sweptOrphans, sweptBytes atomic.Int64
 	swept                    atomic.Pointer[sweptAt] // the last sweep of Run; nil: none yet
 	chores                   *chores
@@ -228,6 +230,7 @@ func (t *Tier) Partition(id PartitionID, source Source, epoch int32, config func
 }
 
 func (t *Tier) forget(p *Partition) {
+	t.outage.worked(p)
 	t.queue.remove(p)
 	t.mu.Lock()
 	defer t.mu.Unlock()
