@@ -22,14 +22,15 @@ type horizon struct {
 	all            bool
 }
 
-// newHorizon combines configuration, time, and where the log and the tier stand. remoteBytes is what is remote below the local start.
-func newHorizon(c Config, now time.Time, o LocalOffsets, remoteBytes int64) horizon {
+// newHorizon combines configuration, time, and where the log and the tier stand. bytes is the size of all of it, what is in
+// both places counted once.
+func newHorizon(c Config, now time.Time, o LocalOffsets, bytes int64) horizon {
 	h := horizon{logStart: max(o.Start, o.Reported), gate: o.Gate, before: math.MinInt64, localStart: o.LocalStart}
 	if c.RetentionMs >= 0 {
 		h.before = now.UnixMilli() - c.RetentionMs
 	}
 	if c.RetentionBytes >= 0 {
-		h.excess = max(0, remoteBytes+o.LocalBytes-c.RetentionBytes)
+		h.excess = max(0, bytes-c.RetentionBytes)
 	}
 	return h
 }
@@ -88,6 +89,19 @@ func (h *horizon) walk(gone Span, entries []Entry) (Span, bool) {
 	return gone, true
 }
 
+// sizeFor is the size of what is remote below the local start, and of all that is local; 0 if no retention asks for it. What was evicted since localStart was
+// looked up is in neither, rather than in both.
+func (p *Partition) sizeFor(ctx context.Context, c Config, m *Manifest, localStart int64) (int64, error) {
+	if c.RetentionBytes < 0 {
+		return 0, nil
+	}
+	remote, err := p.catalog.bytesBelow(ctx, m, localStart)
+	if err != nil {
+		return 0, err
+	}
+	return remote + p.source.Size(), nil
+}
+
 // bytesBelow adds up what is remote below an offset. A segment that reaches over it counts as local.
 func (c *catalog) bytesBelow(ctx context.Context, m *Manifest, offset int64) (int64, error) {
 	sum := int64(0)
@@ -127,14 +141,11 @@ func (p *Partition) expireStep(ctx context.Context) error {
 	if cfg.Discard {
 		return p.discardStep(ctx)
 	}
-	remote := int64(0)
-	var err error
-	if cfg.RetentionBytes >= 0 {
-		if remote, err = p.catalog.bytesBelow(ctx, m, o.LocalStart); err != nil {
-			return err
-		}
+	bytes, err := p.sizeFor(ctx, cfg, m, o.LocalStart)
+	if err != nil {
+		return err
 	}
-	h := newHorizon(cfg, p.tier.now(), o, remote)
+	h := newHorizon(cfg, p.tier.now(), o, bytes)
 	gone, err := p.catalog.expiry(ctx, m, h)
 	if err != nil {
 		return err

@@ -26,13 +26,11 @@ func (p *Partition) Explain(ctx context.Context) ([]SegmentState, error) {
 		return nil, err
 	}
 	o, cfg := p.source.Offsets(), p.config()
-	remote := int64(0)
-	if cfg.RetentionBytes >= 0 {
-		if remote, err = p.catalog.bytesBelow(ctx, m, o.LocalStart); err != nil {
-			return nil, err
-		}
+	bytes, err := p.sizeFor(ctx, cfg, m, o.LocalStart)
+	if err != nil {
+		return nil, err
 	}
-	h := newHorizon(cfg, p.tier.now(), o, remote)
+	h := newHorizon(cfg, p.tier.now(), o, bytes)
 	var out []SegmentState
 	for i := range m.Garbage {
 		g := &m.Garbage[i]

@@ -140,9 +140,17 @@ func (l *fakeLog) Offsets() tier.LocalOffsets {
 		if i == 0 {
 			o.LocalStart = s.Base
 		}
-		o.LocalBytes += s.Size
 	}
 	return o
+}
+
+func (l *fakeLog) Size() (bytes int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, s := range l.segments {
+		bytes += s.LocalSegment.Size
+	}
+	return bytes
 }
 
 func (l *fakeLog) Epochs() (epochs []tier.EpochStart) {

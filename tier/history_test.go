@@ -426,7 +426,7 @@ func (h *history) nothingIsDue(o tier.LocalOffsets, c *tier.Config) {
 	if err := m.EachSegment(h.calm(), h.bucket, func(e *tier.Entry) error { all = append(all, *e); return nil }); err != nil {
 		h.t.Fatal(err)
 	}
-	size := o.LocalBytes
+	size := h.log.Size()
 	for _, e := range all {
 		if e.End <= o.LocalStart {
 			size += e.Bytes

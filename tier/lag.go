@@ -173,28 +173,29 @@ func stopKind(err error) error {
 	return nil
 }
 
-// Advice is an error with what a person can do about it.
+// Advice is an error, on one line, with what a person can do about it.
 func Advice(err error) string {
+	text := strings.ReplaceAll(err.Error(), "\n", "; ") // joined errors
 	for _, a := range []struct {
 		kind error
-		text string
+		help string
 	}{
 		{errCopied, "stop the one that is not to go on. If this one is to go on, stop it too, remove remote/claim in its data directory, and start it five minutes after the other was last seen; a copy that is to go on without the bucket is started with remote.log.storage.system.enable=false"},
 		{ErrUnfit, "choose another store, or switch its checksum or conditional-write support on"},
 		{ErrDenied, "check the credentials, their expiry, the bucket policy and this machine's clock; new credentials in a file or a role are found within half a minute, those in the environment after a restart"},
 		{ErrConfig, "check bucket, region, endpoint and TLS certificates; what is put right in the store is found within half a minute, tier.url and certificates after a restart"},
 		{ErrFull, "make room in the store or raise its quota"},
-		{ErrThrottled, "the store limits requests; lower remote.log.manager.copy.max.bytes.per.second or ask for more"},
+		{ErrThrottled, "the store is overloaded, or limits requests; if that lasts, lower remote.log.manager.copy.max.bytes.per.second or ask for more"},
 		{ErrRolledBack, "somebody replaced or removed the manifest, or tier.url names another place than before; put it back, or tier.url, before anything else"},
 		{ErrDiverged, "two brokers have run on copies of one data directory, or this one is an older copy; nothing more of the partition is uploaded or removed here. Stop this broker if another is to go on"},
 		{ErrGap, "local data was removed before it was uploaded; deleting records up to what is left lets uploads go on behind the gap"},
 		{ErrConflict, "somebody else writes under this cluster id"},
 	} {
 		if errors.Is(err, a.kind) {
-			return err.Error() + " (" + a.text + ")"
+			return text + " (" + a.help + ")"
 		}
 	}
-	return err.Error()
+	return text
 }
 
 const (

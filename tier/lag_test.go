@@ -18,7 +18,7 @@ type longLog struct {
 }
 
 func (l *longLog) Offsets() LocalOffsets {
-	return LocalOffsets{End: 10*l.segments + 1, LocalBytes: 100 * l.segments, SourceEnd: NoOffset, Gate: math.MaxInt64}
+	return LocalOffsets{End: 10*l.segments + 1, SourceEnd: NoOffset, Gate: math.MaxInt64}
 }
 
 func (l *longLog) Closed(from int64) (closed []LocalSegment, _ error) {

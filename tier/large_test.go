@@ -90,7 +90,7 @@ func (l largeLog) segment() LocalSegment {
 }
 
 func (l largeLog) Offsets() LocalOffsets {
-	return LocalOffsets{Start: l.Base(), LocalStart: l.Base(), LocalBytes: l.Size(), End: l.End(), SourceEnd: NoOffset, Gate: math.MaxInt64}
+	return LocalOffsets{Start: l.Base(), LocalStart: l.Base(), End: l.End(), SourceEnd: NoOffset, Gate: math.MaxInt64}
 }
 
 func (l largeLog) Closed(from int64) ([]LocalSegment, error) {

@@ -11,6 +11,8 @@ import (
 type Source interface {
 	// Offsets returns where the log stands.
 	Offsets() LocalOffsets
+	// Size is the bytes of all that is here. It takes the longer the more segments there are.
+	Size() int64
 	// Epochs returns the leader epochs of the log's records, each with its first offset, from the log start or later on. The last may be empty.
 	Epochs() []EpochStart
 	// Closed returns, in order, the closed segments whose end is above from and all of whose records are decided:
@@ -55,9 +57,9 @@ type SegmentFile interface {
 type LocalOffsets struct {
 	// Start is the log start: nothing below need be kept. DeleteRecords and retention move it. Reported is what clients are told.
 	Start, Reported int64
-	// LocalStart is the oldest offset whose bytes are here, LocalBytes the size of all that is.
-	LocalStart, LocalBytes int64
-	End                    int64
+	// LocalStart is the oldest offset whose bytes are here.
+	LocalStart int64
+	End        int64
 	// SourceEnd is, if this is the log of a schedule, the end of the log whose schedule it is; else NoOffset.
 	SourceEnd int64
 	// Gate bounds what Start may become: what lies above is still needed (pending schedules). math.MaxInt64: no bound.

@@ -211,7 +211,7 @@ func (s localSource) Aborted(from, to int64) ([]tier.AbortedTxn, error) {
 func (s localSource) Offsets() tier.LocalOffsets {
 	o := s.p.log.Offsets()
 	return tier.LocalOffsets{
-		Start: o.RealStart, Reported: o.LogStart, LocalStart: o.LocalStart, LocalBytes: s.p.log.Size(), End: o.LogEnd,
+		Start: o.RealStart, Reported: o.LogStart, LocalStart: o.LocalStart, End: o.LogEnd,
 		SourceEnd: s.p.sourceEnd(), Gate: s.p.remoteGate(),
 	}
 }
@@ -223,6 +223,9 @@ func (p *Partition) sourceEnd() int64 {
 	}
 	return tier.NoOffset
 }
+
+// Size implements tier.Source.
+func (s localSource) Size() int64 { return s.p.log.Size() }
 
 // Epochs implements tier.Source.
 func (s localSource) Epochs() []tier.EpochStart {

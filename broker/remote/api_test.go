@@ -43,8 +43,10 @@ func newLocalLog(n int) *localLog {
 func (l *localLog) end() int64 { return int64(len(l.segments)) }
 
 func (l *localLog) Offsets() tier.LocalOffsets {
-	return tier.LocalOffsets{End: l.end(), LocalBytes: 100, SourceEnd: tier.NoOffset, Gate: math.MaxInt64}
+	return tier.LocalOffsets{End: l.end(), SourceEnd: tier.NoOffset, Gate: math.MaxInt64}
 }
+
+func (l *localLog) Size() int64 { return 100 }
 
 func (l *localLog) Epochs() []tier.EpochStart { return nil }
 

@@ -84,6 +84,7 @@ func (s *source) Open(seg tier.LocalSegment) (tier.SegmentFile, error) {
 
 func (*source) Aborted(int64, int64) ([]tier.AbortedTxn, error) { return nil, nil }
 func (*source) Dropped(int64, int64) bool                       { return false }
+func (s *source) Size() int64                                   { return int64(len(s.bytes())) }
 func (*source) Epochs() []tier.EpochStart                       { return nil }
 func (*source) Outlook() tier.LocalOutlook                      { return tier.LocalOutlook{} }
 func (*source) Since(int64) time.Time                           { return time.Time{} }

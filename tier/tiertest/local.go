@@ -21,6 +21,9 @@ func (s Local) Offsets() tier.LocalOffsets {
 	return tier.LocalOffsets{Start: o.RealStart, Reported: o.LogStart, LocalStart: o.LocalStart, End: o.LogEnd, SourceEnd: tier.NoOffset, Gate: math.MaxInt64}
 }
 
+// Size implements tier.Source.
+func (s Local) Size() int64 { return s.Log.Size() }
+
 // Epochs implements tier.Source.
 func (s Local) Epochs() (epochs []tier.EpochStart) {
 	for _, e := range s.Log.EpochsIn(-1) {
