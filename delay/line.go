@@ -252,14 +252,15 @@ func (l *Line) append(ctx context.Context, w *workspace, f *flight) error {
 	return nil
 }
 
-// fail lets the line, or one of its sources, rest, and says so once.
+// fail lets the line, or one of its sources, rest, and says so once in an outage.
 func (l *Line) fail(s *stop, err error) {
 	l.d.metrics.failures.Inc()
 	l.d.mu.Lock()
-	first := s.err == nil
-	s.fail(err, l.d.c.Now())
+	now := l.d.c.Now()
+	s.fail(err, now)
+	news := s.news(now)
 	l.d.mu.Unlock()
-	if first {
+	if news {
 		l.log.Error("delayed records cannot be delivered; trying again until they can", "err", err)
 	}
 }
@@ -270,9 +271,11 @@ func (l *Line) resumed(s *stop) {
 		return
 	}
 	l.d.mu.Lock()
-	*s = stop{}
+	told := s.resume(l.d.c.Now())
 	l.d.mu.Unlock()
-	l.log.Info("delivering delayed records again")
+	if told {
+		l.log.Info("delivering delayed records again")
+	}
 }
 
 const (

@@ -3,6 +3,7 @@ package partition
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/morrowmq/morrow/delay"
@@ -29,7 +30,16 @@ func (p *Partition) remoteBatchAt(ctx context.Context, offset int64, buf []byte)
 	if remote == nil {
 		return nil, ErrNotRemote
 	}
-	return remote.BatchAt(ctx, offset, buf)
+	b, err := remote.BatchAt(ctx, offset, buf)
+	return b, waiting(err)
+}
+
+// waiting says of a read that ended before the store had answered what it waits for.
+func waiting(err error) error {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("waiting for the store, see morrow tier status: %w", err)
+	}
+	return err
 }
 
 // gone reports whether an error says that an offset is no longer part of a log.
@@ -65,7 +75,7 @@ func (p *Partition) scan(ctx context.Context, from, to int64, visit func(record.
 		if err := remote.Scan(ctx, missing.Offset, end, counted); gone(err) {
 			return errors.Join(delay.ErrGone, err)
 		} else if err != nil {
-			return err
+			return waiting(err)
 		}
 		if from = max(from, end); from >= to {
 			return nil
