@@ -550,3 +550,24 @@ func TestLargeBatchesAreReadShortlyBeforeTheirFirstRecordIsDue(t *testing.T) {
 		}
 	})
 }
+
+// TestTruncatedDeliveryIsDueAgain: the schedule is woken for what a delivery that is no more had finished.
+func TestTruncatedDeliveryIsDueAgain(t *testing.T) {
+	p := newPartition(testRules(t, nil))
+	p.scheduleAll(t, record.None, time.Second, time.Hour)
+	end, due := p.end, p.schedule.NextDue()
+	p.wait = func(context.Context, int64) error { return nil } // and nothing is committed
+	p.now = func() time.Time { return time.UnixMilli(due) }
+	l := NewDispatcher(DispatcherConfig{Now: p.now}).Attach("orders-0", p.schedule, p)
+	deliverAll(t, l, new(workspace), minWindow)
+	l.Detach()
+	if len(p.visible()) != 1 || p.schedule.NextDue() <= due {
+		t.Fatalf("%d delivered, the next is due at %d", len(p.visible()), p.schedule.NextDue())
+	}
+	if err := p.schedule.Truncate(end); err != nil {
+		t.Fatal(err)
+	}
+	if next := p.schedule.NextDue(); next != due {
+		t.Errorf("the next is due at %d, %d ms after the one whose delivery is no more", next, next-due)
+	}
+}
