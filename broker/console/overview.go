@@ -112,7 +112,7 @@ func alarms(standing Standing, topics []schedules.Topic, store remote.Status, in
 	if len(store.Alarms) == 0 && !store.Usable {
 		all = append(all, Alarm{store.Bucket, "the store is not in use: " + store.Error, Root + "tier"})
 	}
-	if store.DiskFullInMs != nil {
+	if troubled := len(store.Alarms) > 0 || !store.Usable; troubled && store.DiskFullInMs != nil { // something waits for a store that works, too
 		all = append(all, Alarm{"disk", "full in " + span(*store.DiskFullInMs) + " if the store stays away", Root + "tier"})
 	}
 	slices.SortStableFunc(all, func(x, y Alarm) int { return cmp.Compare(x.Subject, y.Subject) })

@@ -50,6 +50,9 @@ func TestOverviewTellsWhatIsWrong(t *testing.T) {
 		"partition stopped: the manifest was rolled back", "full in 2h00m if the store stays away", "2 stopped")
 	lacks(t, page, "None.")
 
+	w.tier.Alarms = nil
+	lacks(t, w.get(t, "/console/", http.StatusOK), "if the store stays away")
+
 	w.tier = remote.Status{Bucket: "s3://b", Error: "access denied"}
 	has(t, w.get(t, "/console/", http.StatusOK), "the store is not in use: access denied")
 }

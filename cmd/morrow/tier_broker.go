@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/morrowmq/morrow/broker/remote"
+	"github.com/morrowmq/morrow/internal/when"
 	"github.com/morrowmq/morrow/tier"
 )
 
@@ -74,7 +75,7 @@ func printTierStatus(w io.Writer, s remote.Status) {
 		fmt.Fprintf(w, "last sweep: %s, %d orphans among %d objects\n", timestamp(s.Sweep.AtMs), s.Sweep.Orphans, s.Sweep.Objects)
 	}
 	if s.DiskFullInMs != nil {
-		fmt.Fprintf(w, "disk full: in %s, if the store stays away\n", millis(*s.DiskFullInMs))
+		fmt.Fprintf(w, "disk full: in %s, if the store stays away\n", when.Span(time.Duration(*s.DiskFullInMs)*time.Millisecond))
 	}
 	for _, a := range s.Alarms {
 		fmt.Fprintf(w, "alarm: %s: %s: %s\n", a.Name, a.Subject, a.Text)
