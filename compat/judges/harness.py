@@ -161,7 +161,7 @@ def java_version(home: str = "java") -> str:
     return jar.stem.removeprefix("kafka-clients-")
 
 
-def await_that(what: str, condition, seconds: float = 60):
+def await_that(what: str, condition, seconds: float = 150):
     """Polls until the condition returns something, and returns that."""
     end = time.monotonic() + seconds
     while not (value := condition()):

@@ -112,7 +112,7 @@ class Files:
         out = self.dir / "out.txt"
         found = lambda: list(dict.fromkeys(out.read_text().splitlines())) if out.exists() else []
         try:
-            await_that("the sink has its lines", lambda: len(found()) >= len(want), 90)
+            await_that("the sink has its lines", lambda: len(found()) >= len(want))
         except TimeoutError:
             pass
         if found() != want:

@@ -63,7 +63,7 @@ def share_verifiable():
     for mode, args, want in (("sync", pattern, ways), ("async", pattern, ways), ("auto", [], {})):
         group = group_of(f"share-verifiable-{mode}")
         with running("VerifiableShareConsumer", "--topic", t, "--group-id", group, "--acknowledgement-mode", mode, *args) as consumer:
-            await_that("every record is finished", lambda g=group: finished(g, t), 30)
+            await_that("every record is finished", lambda g=group: finished(g, t))
             consumer.send_signal(signal.SIGTERM)
             acks = [e for e in events(consumer.stdout) if e["name"] == "offsets_acknowledged"]
         equal(f"{mode}: success", {e["success"] for e in acks}, {True})

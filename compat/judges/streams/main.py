@@ -76,7 +76,7 @@ class Application:
             return collections.Counter(dict(found)) == self.want or self._process.poll() is not None
 
         try:
-            await_that("the counts are right", right, 120)
+            await_that("the counts are right", right)
         except TimeoutError:
             pass
         equal(f"last counts; the application says {self.output()[-600:]}", dict(found), dict(self.want))
@@ -130,7 +130,7 @@ def reset():
         app.start()
         app.await_counts()
         app.kill()
-        out = await_that("the application is gone from its group", lambda: reset_tool(app), 60)
+        out = await_that("the application is gone from its group", lambda: reset_tool(app))
         matches(out, "Done")
         topics = tool("TopicCommand", "--list").split()
         left = [t for t in topics if t.startswith(f"{app.id}-counts-")]
