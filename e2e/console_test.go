@@ -97,6 +97,42 @@ func TestConsoleShowsAPendingRecordAndCancelsIt(t *testing.T) {
 	}
 }
 
+// TestConsoleShowsGroupsOfEveryProtocol looks at a group of each newer kind: who is in it, what it has, and how far it is.
+func TestConsoleShowsGroupsOfEveryProtocol(t *testing.T) {
+	b := start(t)
+	ctx := deadline(t, time.Minute)
+	createTopic(t, b, "jobs", 2, nil)
+	configureGroup(t, b, "workers", "share.auto.offset.reset", "earliest")
+	newer := context.WithValue(ctx, "opt_in_kafka_next_gen_balancer_beta", true) //nolint:staticcheck // the key is the client's
+	readers := client(t, b, kgo.WithContext(newer), kgo.ClientID("<reader>"), kgo.ConsumerGroup("readers"), kgo.ConsumeTopics("jobs"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	workers := shareConsumer(t, b, "workers", "jobs", kgo.ClientID("<worker>"))
+	if err := readers.ProduceSync(ctx, &kgo.Record{Topic: "jobs", Value: []byte("one")}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	for _, cl := range []*kgo.Client{readers, workers} {
+		for cl.PollFetches(ctx).NumRecords() == 0 {
+			if ctx.Err() != nil {
+				t.Fatal("nothing came")
+			}
+		}
+	}
+	if err := readers.CommitUncommittedOffsets(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string][]string{
+		"/console/groups":           {">readers</a>", "<td>consumer</td>", ">workers</a>", "<td>share</td>"},
+		"/console/group?id=readers": {"&lt;reader&gt;", "jobs 0, 1", "127.0.0.1", "<h2>Positions</h2>"},
+		"/console/group?id=workers": {"&lt;worker&gt;", "jobs 0, 1", "127.0.0.1", "<dt>In flight</dt>", "<h2>In flight</h2>"},
+	} {
+		status, _, page := browse(ctx, t, b, path, nil)
+		for _, text := range want {
+			if status != http.StatusOK || !strings.Contains(page, text) {
+				t.Errorf("%s: %d without %q:\n%s", path, status, text, page)
+			}
+		}
+	}
+}
+
 // A page of another site cannot cancel anything, and who asks for text gets a line of it.
 func TestConsoleIsForBrowsersOfItsOwnPages(t *testing.T) {
 	b := start(t)

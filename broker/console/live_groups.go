@@ -125,7 +125,7 @@ func (l *Live) consumerMembers(ctx context.Context, id string) (list []Member, e
 			return nil, err
 		}
 		for _, m := range g.Members {
-			shown := Member{ID: m.MemberID, Client: m.ClientID, Host: m.ClientHost}
+			shown := Member{ID: m.MemberID, Client: m.ClientID, Host: host(m.ClientHost)}
 			for _, t := range m.Assignment.TopicPartitions {
 				shown.Assigned = append(shown.Assigned, assigned(t.Topic, t.Partitions))
 			}
@@ -143,7 +143,7 @@ func (l *Live) shareMembers(ctx context.Context, id string) (list []Member, err 
 			return nil, err
 		}
 		for _, m := range g.Members {
-			shown := Member{ID: m.MemberID, Client: m.ClientID, Host: m.ClientHost}
+			shown := Member{ID: m.MemberID, Client: m.ClientID, Host: host(m.ClientHost)}
 			for _, t := range m.Assignment.TopicPartitions {
 				shown.Assigned = append(shown.Assigned, assigned(t.Topic, t.Partitions))
 			}
@@ -163,7 +163,7 @@ func (l *Live) classicMembers(ctx context.Context, id string) (list []Member, er
 			return nil, err
 		}
 		for _, m := range g.Members {
-			shown := Member{ID: m.MemberID, Client: m.ClientID, Host: m.ClientHost}
+			shown := Member{ID: m.MemberID, Client: m.ClientID, Host: host(m.ClientHost)}
 			var a kmsg.ConsumerMemberAssignment
 			if g.ProtocolType == "consumer" && a.ReadFrom(m.MemberAssignment) == nil {
 				for _, t := range a.Topics {
@@ -207,3 +207,6 @@ func assigned(topic string, numbers []int32) string {
 	}
 	return s.String()
 }
+
+// host is where a member is, without the slash that Kafka puts before it.
+func host(s string) string { return strings.TrimPrefix(s, "/") }

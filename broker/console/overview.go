@@ -19,7 +19,7 @@ type overview struct {
 	// Find and Internal are what the form above the topics says.
 	Find     string
 	Internal bool
-	// Shown and All count topics.
+	// All counts topics, Shown those that have what is to be found.
 	Shown, All int
 	TierErr    string
 	TierOff    bool
@@ -65,8 +65,11 @@ func (c *Console) overview(w http.ResponseWriter, r *http.Request) {
 	stored := sumTier(store.Partitions)
 	var rows []topicRow
 	for _, t := range c.Broker.Topics() {
+		if t.Internal && !body.Internal {
+			continue
+		}
 		body.All++
-		if t.Internal && !body.Internal || !strings.Contains(t.Name, body.Find) {
+		if !strings.Contains(t.Name, body.Find) {
 			continue
 		}
 		rows = append(rows, topicRow{t, pending[t.Name], stored[t.Name]})

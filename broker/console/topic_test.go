@@ -40,7 +40,7 @@ func TestTopicListsWhatIsPending(t *testing.T) {
 	}}
 	w.sources = []schedules.Source{{Partition: 0}, {Partition: 2, Run: &run, Pending: 12, NextDueMs: &due, Stopped: "the payload is <missing>"}}
 	page := w.get(t, "/console/topics/orders?prefix=%3Cs&cursor=x", http.StatusOK)
-	has(t, page, "2026-11-27 12:01:30", "in 1m30s", `<a href="/console/topics/orders/records/2/17">17</a>`, "&lt;script&gt;alert(&#34;1&#34;)&lt;/script&gt;", "&#34;\\xff\\xfe&#34;", "being delivered",
+	has(t, page, "<time>2026-11-27 12:01:30</time> <span>in 1m30s</span>", `<a href="/console/topics/orders/records/2/17">17</a>`, "&lt;script&gt;alert(&#34;1&#34;)&lt;/script&gt;", "&#34;\\xff\\xfe&#34;", "being delivered",
 		`action="/console/topics/orders/records/2/17/cancel"`, `action="/console/topics/orders/records/2/17/move"`, `href="/console/topics/orders?cursor=a.0.1&amp;prefix=%3Cs"`, ">First</a>", `value="&lt;s"`,
 		"run 4", "the payload is &lt;missing&gt;")
 	lacks(t, page, "<script>alert", "is stopped.")
