@@ -14,6 +14,7 @@ import (
 	"bytes"
 	"context"
 	"embed"
+	"errors"
 	"html/template"
 	"io/fs"
 	"log/slog"
@@ -96,6 +97,14 @@ func Wanted(r *http.Request) bool { return strings.Contains(r.Header.Get("Accept
 // patience bounds how long a page waits for what it shows.
 const patience = 5 * time.Second
 
+// why says why a part of a page cannot be had.
+func why(err error) string {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return "there was no answer within " + patience.String()
+	}
+	return err.Error()
+}
+
 //go:embed pages
 var pages embed.FS
 
@@ -138,7 +147,7 @@ const policy = "default-src 'none'; style-src 'self'; script-src 'self'; connect
 func secure(h http.Header) {
 	h.Set("Content-Security-Policy", policy)
 	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Referrer-Policy", "same-origin") // with no-referrer, a form would be sent with the origin null, and refused
 }
 
 // show writes a page. It is written when it is whole: a client never sees half of one.

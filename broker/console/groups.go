@@ -48,7 +48,7 @@ func (c *Console) group(w http.ResponseWriter, r *http.Request) {
 	g, err := c.Broker.Group(ctx, id)
 	switch {
 	case err != nil:
-		c.refuse(w, r, http.StatusServiceUnavailable, "Group "+text(id)+" cannot be described: "+err.Error())
+		c.refuse(w, r, http.StatusServiceUnavailable, "Group "+text(id)+" cannot be described: "+why(err))
 		return
 	case g == nil:
 		c.refuse(w, r, http.StatusNotFound, "This broker knows no group "+text(id)+".")

@@ -30,7 +30,7 @@ func (c *Console) record(w http.ResponseWriter, r *http.Request) {
 	name := nameOf(r)
 	found, err := c.Schedules.Show(ctx, name)
 	if err != nil {
-		c.refuse(w, r, schedules.Classify(err).Status, "Ticket "+text(name.Ticket)+" of partition "+text(name.Partition)+" of "+text(name.Topic)+" cannot be shown: "+err.Error())
+		c.refuse(w, r, schedules.Classify(err).Status, "Ticket "+text(name.Ticket)+" of partition "+text(name.Partition)+" of "+text(name.Topic)+" cannot be shown: "+why(err))
 		return
 	}
 	title := fmt.Sprintf("Ticket %d of %s-%d", found.Ticket, found.Topic, found.Partition)

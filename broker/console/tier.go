@@ -79,7 +79,7 @@ func (c *Console) segments(w http.ResponseWriter, r *http.Request) {
 	topic := r.PathValue("topic")
 	found, err := c.Tier.Segments(ctx, topic, "")
 	if err != nil {
-		c.refuse(w, r, remote.Classify(err).Status, "The segments of "+text(topic)+" cannot be explained: "+err.Error())
+		c.refuse(w, r, remote.Classify(err).Status, "The segments of "+text(topic)+" cannot be explained: "+why(err))
 		return
 	}
 	c.show(w, r, http.StatusOK, "segments", page{Title: "Segments of " + topic, Section: "tier", Body: segmentsPage{topic, part(r, "skip", found.Segments)}})

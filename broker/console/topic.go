@@ -120,7 +120,7 @@ func (c *Console) pending(ctx context.Context, r *http.Request, topic string) (p
 	}
 	found, err := c.Schedules.List(ctx, topic, q)
 	if err != nil {
-		p.Err = err.Error()
+		p.Err = why(err)
 		return p
 	}
 	p.Records = found.Records

@@ -9,6 +9,8 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/morrowmq/morrow/broker/remote"
 	"github.com/morrowmq/morrow/broker/rest"
@@ -59,6 +61,20 @@ func TestTopicIsThereWhileItsScheduleIsLoading(t *testing.T) {
 		t.Errorf("it is said %d times in %s", n, page)
 	}
 	has(t, page, "<h2>Partitions</h2>")
+}
+
+// What does not answer holds the page up for a while, and leaves the rest of it as it is.
+func TestTopicIsThereWhileAStoreDoesNotAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.withTopic("orders")
+		w.stuck = true
+		began := time.Now()
+		has(t, w.get(t, "/console/topics/orders", http.StatusOK), `<p class="failed">there was no answer within 5s</p>`, "<h2>Partitions</h2>")
+		if took := time.Since(began); took != patience {
+			t.Errorf("it took %v", took)
+		}
+	})
 }
 
 func TestTimelineIsDrawnToScale(t *testing.T) {

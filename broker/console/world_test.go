@@ -2,6 +2,7 @@ package console
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"maps"
 	"net/http"
@@ -33,6 +34,7 @@ type world struct {
 	line     schedules.Timeline
 	sources  []schedules.Source
 	record   *schedules.Record
+	stuck    bool  // lists end only with their context
 	pendErr  error // of all that asks for what is pending
 	err      error // of changes
 	asked    url.Values
@@ -76,7 +78,7 @@ func (w *world) ask(t *testing.T, r *http.Request, status int) string {
 	if answer.Code != status {
 		t.Fatalf("%s %s: %d %s", r.Method, r.URL, answer.Code, answer.Body)
 	}
-	if h.Get("Content-Security-Policy") != policy || h.Get("X-Content-Type-Options") != "nosniff" || h.Get("Cache-Control") != "no-store" || h.Get("Content-Type") != "text/html; charset=utf-8" {
+	if h.Get("Content-Security-Policy") != policy || h.Get("X-Content-Type-Options") != "nosniff" || h.Get("Referrer-Policy") != "same-origin" || h.Get("Cache-Control") != "no-store" || h.Get("Content-Type") != "text/html; charset=utf-8" {
 		t.Errorf("%s %s: headers %v", r.Method, r.URL, h)
 	}
 	page := strings.Join(strings.Fields(answer.Body.String()), " ")
@@ -148,8 +150,12 @@ type pending struct{ w *world }
 
 func (p pending) Topics() schedules.Topics { return schedules.Topics{Topics: p.w.sums} }
 
-func (p pending) List(_ context.Context, _ string, q url.Values) (schedules.Page, error) {
+func (p pending) List(ctx context.Context, _ string, q url.Values) (schedules.Page, error) {
 	p.w.asked = q
+	if p.w.stuck {
+		<-ctx.Done()
+		return schedules.Page{}, fmt.Errorf("read a run: %w", ctx.Err())
+	}
 	return p.w.page, p.w.pendErr
 }
 

@@ -10,8 +10,11 @@ function atWork() {
 }
 
 async function refresh() {
-  if (atWork()) return;
   const live = document.getElementById("live");
+  if (atWork()) {
+    live.textContent = "Not shown anew while something here is edited or selected.";
+    return;
+  }
   try {
     const answer = await fetch(location.href, {headers: {Accept: "text/html"}, cache: "no-store"});
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
