@@ -19,10 +19,10 @@ type overview struct {
 	// Find and Internal are what the form above the topics says.
 	Find     string
 	Internal bool
-	// All counts topics, Shown those that have what is to be found.
-	Shown, All int
-	TierErr    string
-	TierOff    bool
+	// All counts the topics that there are to be found.
+	All     int
+	TierErr string
+	TierOff bool
 }
 
 // topicRow is a topic in the list.
@@ -74,7 +74,6 @@ func (c *Console) overview(w http.ResponseWriter, r *http.Request) {
 		}
 		rows = append(rows, topicRow{t, pending[t.Name], stored[t.Name]})
 	}
-	body.Shown = len(rows)
 	body.Topics = part(r, "skip", rows)
 	c.show(w, r, http.StatusOK, "overview", page{Title: "Overview", Section: "overview", Live: true, Body: body})
 }
@@ -98,7 +97,7 @@ func sumTier(partitions []remote.Partition) map[string]*tiered {
 	return sums
 }
 
-// alarms are those of the broker, of the schedules, and of the tier if it is in use.
+// alarms are those of the broker, of the schedules, and of the tier if it is in use, by subject.
 func alarms(standing Standing, topics []schedules.Topic, store remote.Status, inUse bool) []Alarm {
 	all := slices.Clone(standing.Alarms)
 	for _, t := range topics {
@@ -106,9 +105,14 @@ func alarms(standing Standing, topics []schedules.Topic, store remote.Status, in
 			all = append(all, Alarm{t.Topic, "nothing is delivered at the moment from " + plural(int64(t.StoppedSources), "source") + " of delayed records", topicPath(t.Topic)})
 		}
 	}
-	if !inUse {
-		return all
+	if inUse {
+		all = append(all, tierAlarms(store)...)
 	}
+	slices.SortFunc(all, func(x, y Alarm) int { return cmp.Or(cmp.Compare(x.Subject, y.Subject), cmp.Compare(x.Text, y.Text)) })
+	return all
+}
+
+func tierAlarms(store remote.Status) (all []Alarm) {
 	for _, a := range store.Alarms {
 		all = append(all, Alarm{a.Subject, strings.ReplaceAll(a.Name, "_", " ") + ": " + a.Text, Root + "tier"})
 	}
@@ -118,6 +122,5 @@ func alarms(standing Standing, topics []schedules.Topic, store remote.Status, in
 	if troubled := len(store.Alarms) > 0 || !store.Usable; troubled && store.DiskFullInMs != nil { // something waits for a store that works, too
 		all = append(all, Alarm{"disk", "full in " + span(*store.DiskFullInMs) + " if the store stays away", Root + "tier"})
 	}
-	slices.SortStableFunc(all, func(x, y Alarm) int { return cmp.Compare(x.Subject, y.Subject) })
 	return all
 }

@@ -3,6 +3,7 @@ package console
 import (
 	"errors"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/morrowmq/morrow/broker/remote"
@@ -55,6 +56,16 @@ func TestOverviewTellsWhatIsWrong(t *testing.T) {
 
 	w.tier = remote.Status{Bucket: "s3://b", Error: "access denied"}
 	has(t, w.get(t, "/console/", http.StatusOK), "the store is not in use: access denied")
+}
+
+func TestAlarmsStandInTheSameOrderOnEveryPage(t *testing.T) {
+	w := newWorld()
+	w.tierErr = errors.New("away")
+	w.standing.Alarms = []Alarm{{Subject: "b", Text: "two"}, {Subject: "b", Text: "one"}, {Subject: "a", Text: "three"}}
+	page := w.get(t, "/console/", http.StatusOK)
+	if a, b, c := strings.Index(page, "three"), strings.Index(page, "one"), strings.Index(page, "two"); a < 0 || a > b || b > c {
+		t.Errorf("at %d, %d, %d in %s", a, b, c, page)
+	}
 }
 
 // A tier that cannot be asked leaves the rest of the page as it is.
