@@ -47,7 +47,8 @@ type Config struct {
 	Now func() time.Time
 }
 
-// Run starts a broker and serves until ctx ends. It returns an error if the broker could not start, or had to stop.
+// Run starts a broker and serves until ctx ends. It returns an error if the broker could not start,
+// or had to stop.
 func Run(ctx context.Context, cfg Config) error {
 	b, err := open(ctx, cfg)
 	if err != nil {

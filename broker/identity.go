@@ -11,9 +11,10 @@ import (
 	"github.com/morrowmq/morrow/log"
 )
 
-// identityName is a file among the logs. It says whose they are, as Kafka's meta.properties does: metadata and logs may be on file systems of
-// their own, one of which is not mounted or is put back from elsewhere. A broker that started on half of its data would give out
-// offsets anew, and show topics as empty, or not at all.
+// identityName is a file among the logs. It says whose they are, as Kafka's meta.properties does:
+// metadata and logs may be on file systems of their own, one of which is not mounted or is put back
+// from elsewhere. A broker that started on half of its data would give out offsets anew, and show
+// topics as empty, or not at all.
 const identityName = "identity"
 
 // identity is whose logs these are.

@@ -31,8 +31,9 @@ func (b *broker) partitionClosed(p *partition.Partition) {
 	}
 }
 
-// topicDeleted removes what groups have committed for a deleted topic (P5), and confirms what is gone. The tier has its own durable
-// list of what it has still to delete: the bucket may be down for long.
+// topicDeleted removes what groups have committed for a deleted topic (P5), and confirms what is
+// gone. The tier has its own durable list of what it has still to delete: the bucket may be down
+// for long.
 func (b *broker) topicDeleted(ctx context.Context, d *cluster.Deletion) error {
 	if err := b.groups.TopicDeleted(ctx, d.ID, d.Name); err != nil {
 		return err
@@ -53,8 +54,8 @@ func (b *broker) topicDeleted(ctx context.Context, d *cluster.Deletion) error {
 	return nil
 }
 
-// elect begins a new leader epoch in every partition this broker leads. What was lost of an unsynced tail may be written anew
-// with other records; the epoch tells the two apart (KIP-101).
+// elect begins a new leader epoch in every partition this broker leads. What was lost of an
+// unsynced tail may be written anew with other records; the epoch tells the two apart (KIP-101).
 func (b *broker) elect(ctx context.Context) error {
 	var change cluster.ChangePartitions
 	for _, t := range b.store.Image().Topics() {

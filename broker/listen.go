@@ -11,7 +11,8 @@ import (
 	"github.com/morrowmq/morrow/cluster/config"
 )
 
-// listen takes the ports, so that a port that is taken stops the start before anything is opened. Clients that connect early wait in the backlog.
+// listen takes the ports, so that a port that is taken stops the start before anything is opened.
+// Clients that connect early wait in the backlog.
 func (b *broker) listen(ctx context.Context) error {
 	wanted, err := config.ParseListeners(b.settings.String("listeners"))
 	if err != nil {

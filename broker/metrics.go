@@ -67,7 +67,8 @@ func newCollector(b *broker, handlers *api.API) *collector {
 	}
 }
 
-// Describe implements prometheus.Collector. Sending nothing makes the collector unchecked, which dynamic labels want.
+// Describe implements prometheus.Collector. Sending nothing makes the collector unchecked, which
+// dynamic labels want.
 func (c *collector) Describe(chan<- *prometheus.Desc) {}
 
 // Collect implements prometheus.Collector.

@@ -75,8 +75,9 @@ func (b *broker) identity() protocol.Identity {
 	return protocol.Identity{ClusterID: b.store.Image().ClusterID(), NodeID: b.nodeID()}
 }
 
-// features are what clients may rely on besides versions: group.version 1 is KIP-848, share.version 1 KIP-932, transaction.version 2
-// KIP-890. The metadata version tells consoles which Kafka to treat us as.
+// features are what clients may rely on besides versions: group.version 1 is KIP-848, share.version
+// 1 KIP-932, transaction.version 2 KIP-890. The metadata version tells consoles which Kafka to
+// treat us as.
 func (b *broker) features() protocol.Features {
 	return protocol.Features{Epoch: 0, All: []protocol.Feature{
 		{Name: "group.version", Min: 0, Max: 1, Finalized: 1},

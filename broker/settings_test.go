@@ -10,8 +10,8 @@ import (
 	"github.com/morrowmq/morrow/cluster/local"
 )
 
-// An expression of KIP-848 matches internal topics as well, as in Kafka: exclude.internal.topics is the client's to heed. Schedules are
-// not shown to clients at all.
+// An expression of KIP-848 matches internal topics as well, as in Kafka: exclude.internal.topics is
+// the client's to heed. Schedules are not shown to clients at all.
 func TestExpressionsMatchInternalTopicsButNoSchedules(t *testing.T) {
 	store, err := local.Open(local.Options{Dir: t.TempDir(), Node: 1, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {

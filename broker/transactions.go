@@ -47,7 +47,8 @@ func (c transactionCluster) ReserveProducerIDs(ctx context.Context, n int64) (fi
 	return c.b.store.ProducerIDs(ctx, n)
 }
 
-// WriteMarker implements txn.Cluster. The offsets of groups end with their own coordinator, whose journal the partition is.
+// WriteMarker implements txn.Cluster. The offsets of groups end with their own coordinator, whose
+// journal the partition is.
 func (c transactionCluster) WriteMarker(ctx context.Context, p txn.Partition, m txn.Marker) error {
 	if p.Topic == cluster.OffsetsTopic {
 		err := c.b.groups.EndTransaction(ctx, p.Number, coord.Producer{ID: m.ProducerID, Epoch: m.Epoch, CoordinatorEpoch: m.CoordinatorEpoch, NewEpoch: m.NewEpoch}, m.Commit)

@@ -160,7 +160,8 @@ func (c ChangePartitions) decide(d *decision) (Change, error) {
 	return e.made, batchError(errs)
 }
 
-// partitionEdit changes partitions one after the other, and copies each topic once: a start changes all partitions there are.
+// partitionEdit changes partitions one after the other, and copies each topic once: a start changes
+// all partitions there are.
 type partitionEdit struct {
 	img    *Image
 	topics map[TopicID]*Topic // the copies

@@ -426,7 +426,8 @@ func TestRegisteringAgainChangesNothing(t *testing.T) {
 	}
 }
 
-// Every partition is elected anew at each start: that must not take a copy of the topic for each of its partitions.
+// Every partition is elected anew at each start: that must not take a copy of the topic for each of
+// its partitions.
 func BenchmarkElectPartitionsOfALargeTopic(b *testing.B) {
 	const n = 10_000
 	topic := &Topic{Name: "orders", ID: TopicID{1}, Partitions: make([]Partition, n)}

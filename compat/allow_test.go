@@ -16,7 +16,8 @@ type allowance struct {
 	reason  string
 }
 
-// readAllowances reads an allow list: lines of pattern, outcome and reason, separated by blanks; # starts a comment.
+// readAllowances reads an allow list: lines of pattern, outcome and reason, separated by blanks; #
+// starts a comment.
 func readAllowances(file string) ([]allowance, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -49,8 +50,8 @@ func (a allowance) covers(name string) bool {
 	return ok && err == nil
 }
 
-// judge says what is wrong with a result, "" if nothing. An allowance that is not needed any more is wrong too, so that
-// the lists stay short.
+// judge says what is wrong with a result, "" if nothing. An allowance that is not needed any more
+// is wrong too, so that the lists stay short.
 func judge(name string, r result, allowed []allowance) string {
 	i := slices.IndexFunc(allowed, func(a allowance) bool { return a.covers(name) })
 	switch {

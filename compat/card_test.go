@@ -20,7 +20,8 @@ type judged struct {
 	expected []expectation
 }
 
-// card writes the report card: what each client did, what is allowed and why, what the checks are, what the judges say.
+// card writes the report card: what each client did, what is allowed and why, what the checks are,
+// what the judges say.
 func card(entries []entry, all []judged) string {
 	var b strings.Builder
 	b.WriteString(`# Clients

@@ -17,9 +17,9 @@ import (
 	"github.com/morrowmq/morrow/internal/testnet"
 )
 
-// TestClients installs every client and judge, runs its suite and looks at each result. The suites of clients share one
-// broker; a judge has one of its own, as it counts on names and settings. When all have been run against brokers started
-// here, it writes the report card.
+// TestClients installs every client and judge, runs its suite and looks at each result. The suites
+// of clients share one broker; a judge has one of its own, as it counts on names and settings. When
+// all have been run against brokers started here, it writes the report card.
 func TestClients(t *testing.T) {
 	bootstrap, bin := os.Getenv("COMPAT_BOOTSTRAP"), ""
 	if bootstrap == "" {
@@ -97,7 +97,8 @@ func newPrefix(dir string) string {
 	return fmt.Sprintf("%s-%s", strings.ReplaceAll(dir, "/", "-"), strings.ToLower(rand.Text()[:8]))
 }
 
-// runJudge runs the suite of a judge, against a broker of its own if there is a binary; each test becomes a subtest.
+// runJudge runs the suite of a judge, against a broker of its own if there is a binary; each test
+// becomes a subtest.
 func runJudge(t *testing.T, dir, bin, bootstrap string) judged {
 	t.Helper()
 	expected, err := readExpectations(filepath.Join(dir, "allow"))

@@ -10,7 +10,8 @@ import (
 	"testing"
 )
 
-// judges are the directories of the suites that others wrote, or wrote the programs of, in the order of the report card.
+// judges are the directories of the suites that others wrote, or wrote the programs of, in the
+// order of the report card.
 var judges = []string{
 	"judges/kgo", "judges/confluent-kafka-go", "judges/sarama", "judges/kafka-go", "judges/rskafka", "judges/java-tools",
 	"judges/streams", "judges/connect", "judges/kafka",
@@ -28,8 +29,9 @@ func (e expectation) covers(name string) bool {
 	return ok && err == nil
 }
 
-// readExpectations reads the allow list of a judge: lines of test, outcome (pass, fail or na) and reason, separated by
-// blanks; # starts a comment. What is expected to pass or fail is run, so it has a whole name.
+// readExpectations reads the allow list of a judge: lines of test, outcome (pass, fail or na) and
+// reason, separated by blanks; # starts a comment. What is expected to pass or fail is run, so it
+// has a whole name.
 func readExpectations(file string) ([]expectation, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -81,8 +83,8 @@ func asked(expected []expectation) []string {
 	return names
 }
 
-// verdict says what is wrong with a result, and what is worth a word although it is not wrong; "" is nothing. A known
-// failure that passes is not wrong, for some come and go.
+// verdict says what is wrong with a result, and what is worth a word although it is not wrong; ""
+// is nothing. A known failure that passes is not wrong, for some come and go.
 func verdict(e expectation, r result) (wrong, remark string) {
 	switch {
 	case r.outcome == e.outcome && r.detail == "":

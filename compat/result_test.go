@@ -34,7 +34,8 @@ type report struct {
 	results map[string]result // by name of the check
 }
 
-// line is one JSON line of a suite: {"client","version"} first, then {"check","result","detail"} for each check.
+// line is one JSON line of a suite: {"client","version"} first, then {"check","result","detail"}
+// for each check.
 type line struct {
 	Client  string  `json:"client"`
 	Version string  `json:"version"`
@@ -43,8 +44,9 @@ type line struct {
 	Detail  string  `json:"detail"`
 }
 
-// readReport reads the output of a suite that was asked for certain checks. It is an error if a line is malformed, or a
-// check was not asked for, reported twice or missing; the report then holds what could be read.
+// readReport reads the output of a suite that was asked for certain checks. It is an error if a
+// line is malformed, or a check was not asked for, reported twice or missing; the report then holds
+// what could be read.
 func readReport(r io.Reader, asked []string) (*report, error) {
 	rep := &report{results: map[string]result{}}
 	var errs []error

@@ -21,11 +21,12 @@ var suites = []string{
 	"kcat", "java", "python/confluent-kafka", "python/kafka-python", "python/aiokafka", "kafkajs", "go/franz-go", "go/sarama", "go/kafka-go", "rust/rskafka",
 }
 
-// suiteTimeout bounds one suite. The checks have deadlines of their own; this is for a suite that hangs for all that.
+// suiteTimeout bounds one suite. The checks have deadlines of their own; this is for a suite that
+// hangs for all that.
 const suiteTimeout = 8 * time.Minute
 
-// runSuite runs the script of a suite with the given environment and returns its standard output. Its standard error is
-// part of the error if the script fails.
+// runSuite runs the script of a suite with the given environment and returns its standard output.
+// Its standard error is part of the error if the script fails.
 func runSuite(ctx context.Context, dir, script string, env ...string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, suiteTimeout)
 	defer cancel()
@@ -66,8 +67,8 @@ func checkFiles(t *testing.T, dir string) {
 	}
 }
 
-// TestSuitesAreComplete holds every suite against the package comment, and the lists of suites and judges against the
-// directories.
+// TestSuitesAreComplete holds every suite against the package comment, and the lists of suites and
+// judges against the directories.
 func TestSuitesAreComplete(t *testing.T) {
 	for _, dir := range suites {
 		checkFiles(t, dir)

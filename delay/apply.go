@@ -21,7 +21,8 @@ type op struct {
 	producerID int64
 }
 
-// opLists has lists of changes that nobody uses: a schedule needs one or two for a moment, a large batch makes a large one, and schedules may be many.
+// opLists has lists of changes that nobody uses: a schedule needs one or two for a moment, a large
+// batch makes a large one, and schedules may be many.
 var opLists = sync.Pool{New: func() any { return new([]op) }}
 
 func takeOps() []op { return (*opLists.Get().(*[]op))[:0] }
@@ -53,7 +54,8 @@ func (k opKind) String() string {
 	return [...]string{"scheduled", "delivered", "cancelled", "replaced", "staged", "committed", "aborted"}[k]
 }
 
-// Changes are what batches of the log mean to a schedule. They do not refer to the batches, and can be made once.
+// Changes are what batches of the log mean to a schedule. They do not refer to the batches, and can
+// be made once.
 type Changes struct {
 	ops []op
 	// end is the offset after the last batch, received the latest receive time.
@@ -63,8 +65,8 @@ type Changes struct {
 // Len is how many changes there are.
 func (c *Changes) Len() int { return len(c.ops) }
 
-// Read returns what the next batches of the log mean, of whatever kind they are. An error means that a batch of ours cannot be
-// read, which is corruption (or data of a newer version).
+// Read returns what the next batches of the log mean, of whatever kind they are. An error means
+// that a batch of ours cannot be read, which is corruption (or data of a newer version).
 func Read(batches ...record.Batch) (Changes, error) {
 	c := Changes{ops: takeOps(), end: math.MinInt64, received: math.MinInt64}
 	for _, b := range batches {
@@ -117,7 +119,8 @@ func (d *Delivery) changed() Changes {
 	return Changes{ops, at, math.MinInt64}
 }
 
-// Apply takes in the next batch of the log, of whatever kind. After an error, which is one of [Read], the schedule is as before.
+// Apply takes in the next batch of the log, of whatever kind. After an error, which is one of
+// [Read], the schedule is as before.
 func (s *Schedule) Apply(b record.Batch) error {
 	c, err := Read(b)
 	if err == nil {

@@ -103,8 +103,9 @@ func (b *bucket) add(e Entry) {
 	b.next().set(uint32(e.Due-b.base), e.Ticket, e.Size)
 }
 
-// addRun appends the first of the entries, which fits, and those after it that belong here too, as long as there are less than most. The entries
-// are in order of their dues. It returns how many it took.
+// addRun appends the first of the entries, which fits, and those after it that belong here too, as
+// long as there are less than most. The entries are in order of their dues. It returns how many it
+// took.
 func (b *bucket) addRun(entries []Entry, most int) int {
 	entries = entries[:min(len(entries), most-b.n)]
 	for i, e := range entries {
@@ -318,7 +319,8 @@ func (b *bucket) middle() packed {
 	return samples[splitSamples/2]
 }
 
-// cut shortens the blocks to the first n entries, of which there is one at least, and returns the blocks that are free.
+// cut shortens the blocks to the first n entries, of which there is one at least, and returns the
+// blocks that are free.
 func (b *bucket) cut() (free [][]packed) {
 	last := (b.head + b.n - 1) / blockCap
 	b.blocks, free = b.blocks[:last+1:last+1], b.blocks[last+1:]

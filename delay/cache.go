@@ -18,7 +18,8 @@ type decoded struct {
 	receive       int64
 	baseTimestamp int64
 	codec         record.Codec
-	// records are encoded, one after another; positions are where each begins, and offsets what follows base. Both ascend.
+	// records are encoded, one after another; positions are where each begins, and offsets what
+	// follows base. Both ascend.
 	records   []byte
 	positions []uint32
 	offsets   []int32
@@ -71,8 +72,9 @@ const (
 	maxAhead   = time.Minute
 )
 
-// cache keeps what else was found in a batch and will be due soon, when the batch was decoded for one that is due now. Without it,
-// random due times over large batches would cost a batch per record. It is bounded for all lines of a dispatcher; the least recently used goes first.
+// cache keeps what else was found in a batch and will be due soon, when the batch was decoded for
+// one that is due now. Without it, random due times over large batches would cost a batch per
+// record. It is bounded for all lines of a dispatcher; the least recently used goes first.
 type cache struct {
 	maxBytes int
 
@@ -85,8 +87,9 @@ type cache struct {
 	ahead time.Duration
 }
 
-// horizon returns the time up to which it is worth keeping what is due from a time on, at most some milliseconds later. It differs from call to call, so that
-// batches read together do not have to be read again together.
+// horizon returns the time up to which it is worth keeping what is due from a time on, at most some
+// milliseconds later. It differs from call to call, so that batches read together do not have to be
+// read again together.
 func (c *cache) horizon(from, most int64) int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()

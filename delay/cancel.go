@@ -10,7 +10,8 @@ import (
 	"github.com/morrowmq/morrow/log/record"
 )
 
-// ErrChanged means that what was decided outside the partition's append section is no longer so, and must be decided again.
+// ErrChanged means that what was decided outside the partition's append section is no longer so,
+// and must be decided again.
 var ErrChanged = errors.New("schedule changed meanwhile")
 
 // TooManyPendingError refuses a batch that would exceed delay.max.pending. It passes: records become due.
@@ -46,8 +47,8 @@ type resolution struct {
 	dropped int
 }
 
-// Grows reports, once the plan is prepared, whether more records will be pending with the batch than without it. One that moves records, or
-// replaces them, does not.
+// Grows reports, once the plan is prepared, whether more records will be pending with the batch
+// than without it. One that moves records, or replaces them, does not.
 func (p *Plan) Grows() bool { return p.scheduled > p.dropped+len(p.targets) }
 
 const nothingBeyond = int64(1<<63 - 1)
@@ -62,8 +63,10 @@ func (r *resolution) reset() {
 // empty reports whether the batch refers to nothing that the schedule might hold.
 func (r *resolution) empty() bool { return len(r.targets)+len(r.absent)+r.missed == 0 }
 
-// Prepare finds what the batch's cancels and keys refer to, and builds the pieces. It is called outside the partition's append section, and again
-// whenever Admit answers [ErrChanged]. It reads the log, or the schedule's runs, only for cancels by ticket and for keys. Errors are the source's: nothing is known then, and the producer should retry.
+// Prepare finds what the batch's cancels and keys refer to, and builds the pieces. It is called
+// outside the partition's append section, and again whenever Admit answers [ErrChanged]. It reads
+// the log, or the schedule's runs, only for cancels by ticket and for keys. Errors are the
+// source's: nothing is known then, and the producer should retry.
 func (p *Plan) Prepare(ctx context.Context, s *Schedule, src Source) error {
 	p.resolution.reset()
 	p.version = s.installed()

@@ -116,7 +116,8 @@ func TestCancelThatNeedNotBeStrictIsAcceptedWhateverHappened(t *testing.T) {
 	p.checkPending(t, 1, 99)
 }
 
-// TestCancelThatNeedNotBeStrictMeetsASpill, while it looks for the record: that is pending all the time, only somewhere else.
+// TestCancelThatNeedNotBeStrictMeetsASpill, while it looks for the record: that is pending all the
+// time, only somewhere else.
 func TestCancelThatNeedNotBeStrictMeetsASpill(t *testing.T) {
 	for _, gone := range []bool{false, true} {
 		p := newSpilling(t)

@@ -3,9 +3,11 @@ package delay
 import "time"
 
 const (
-	// clockTolerance is how much the wall clock may gain or lose between two looks without being said to have jumped.
+	// clockTolerance is how much the wall clock may gain or lose between two looks without being
+	// said to have jumped.
 	clockTolerance = 500 * time.Millisecond
-	// clockMemory is how long ago the last look may be: over longer times, a clock that is merely corrected drifts as far.
+	// clockMemory is how long ago the last look may be: over longer times, a clock that is merely
+	// corrected drifts as far.
 	clockMemory = 10 * time.Second
 )
 

@@ -6,11 +6,13 @@ import (
 	"sort"
 )
 
-// A copy of the journal, in a bucket say, is behind: it ends at an offset that lies below the journal's. It is of use only with a copy of the partition's
-// log that holds what a start from it would read. So whoever deletes parts of the copies asks what the last progress record needs
-// that the copy of the journal has, not what the journal needs itself.
+// A copy of the journal, in a bucket say, is behind: it ends at an offset that lies below the
+// journal's. It is of use only with a copy of the partition's log that holds what a start from it
+// would read. So whoever deletes parts of the copies asks what the last progress record needs that
+// the copy of the journal has, not what the journal needs itself.
 
-// journalCopy is what a copy of the journal can do that ends behind a certain progress record, and before the next.
+// journalCopy is what a copy of the journal can do that ends behind a certain progress record, and
+// before the next.
 type journalCopy struct {
 	// end is the end of the progress record; 0 if there is none in the copy.
 	end int64
@@ -21,11 +23,13 @@ type journalCopy struct {
 	needs []Range
 	// unsure says that the record is not known to be committed. It may come up to a copy all the same.
 	unsure bool
-	// dropped says that some of the records were dropped from the journal before it was known that the copy has them. Perhaps it never will.
+	// dropped says that some of the records were dropped from the journal before it was known that
+	// the copy has them. Perhaps it never will.
 	dropped bool
 }
 
-// copyOf describes a copy that ends behind a progress record, which together with those before it takes a range of the journal.
+// copyOf describes a copy that ends behind a progress record, which together with those before it
+// takes a range of the journal.
 func copyOf(p *progress, at Range) journalCopy {
 	c := journalCopy{end: at.To, floor: p.floor, folded: p.folded, runs: len(p.runs) > 0, needs: []Range{at}}
 	for _, r := range p.runs {
@@ -47,7 +51,8 @@ func (c *journalCopy) trim(runs []*run) {
 	c.needs = needs
 }
 
-// written says that a progress record was appended, which takes a range of the journal with those before it, and announces a change.
+// written says that a progress record was appended, which takes a range of the journal with those
+// before it, and announces a change.
 func (s *Schedule) written(p *progress, at Range, c change) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -60,7 +65,8 @@ func (s *Schedule) written(p *progress, at Range, c change) {
 	s.copies = append(s.copies, written)
 }
 
-// Copied says that a copy of the journal has come up to end, and will not be asked about below that any more; math.MaxInt64 if there is none.
+// Copied says that a copy of the journal has come up to end, and will not be asked about below that
+// any more; math.MaxInt64 if there is none.
 func (s *Schedule) Copied(end int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -72,8 +78,8 @@ func (s *Schedule) Copied(end int64) {
 	}
 }
 
-// copiesFrom lists what a copy of the journal that has come up to end can do, now and as it goes on, and before that what it can do if it lacks what
-// was dropped; nil if that is not known.
+// copiesFrom lists what a copy of the journal that has come up to end can do, now and as it goes
+// on, and before that what it can do if it lacks what was dropped; nil if that is not known.
 func (s *Schedule) copiesFrom(end int64) []journalCopy {
 	i := sort.Search(len(s.copies), func(i int) bool { return s.copies[i].end > end }) - 1
 	for i >= 0 && (s.copies[i].dropped || s.copies[i].unsure && end == math.MaxInt64) { // the journal itself may yet lose what is unsure
@@ -85,7 +91,8 @@ func (s *Schedule) copiesFrom(end int64) []journalCopy {
 	return s.copies[i:]
 }
 
-// dropping says that a range is about to be dropped from the journal: a copy that has not come up to it will have a hole there.
+// dropping says that a range is about to be dropped from the journal: a copy that has not come up
+// to it will have a hole there.
 func (s *Schedule) dropping(r Range) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -95,8 +102,9 @@ func (s *Schedule) dropping(r Range) {
 	}
 }
 
-// CopyGate is what [Schedule.Gate] is for a copy of the partition's log that goes with a copy of the journal up to end: with what lies
-// above it the two suffice to know everything that is pending.
+// CopyGate is what [Schedule.Gate] is for a copy of the partition's log that goes with a copy of
+// the journal up to end: with what lies above it the two suffice to know everything that is
+// pending.
 func (s *Schedule) CopyGate(end int64) int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -129,7 +137,8 @@ func (s *Schedule) NextGate() int64 {
 	return gate
 }
 
-// CopyNeeds lists what may not be deleted from a copy of the journal that has come up to end; all is set if nothing may. It is in no order.
+// CopyNeeds lists what may not be deleted from a copy of the journal that has come up to end; all
+// is set if nothing may. It is in no order.
 func (s *Schedule) CopyNeeds(end int64) (needs []Range, all bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -140,8 +149,8 @@ func (s *Schedule) CopyNeeds(end int64) (needs []Range, all bool) {
 	return needs, copies == nil
 }
 
-// Needs reports whether anything that a progress record names lies in a range of the journal. Where a journal has a hole in which nothing is
-// needed, what was there was dropped on record.
+// Needs reports whether anything that a progress record names lies in a range of the journal. Where
+// a journal has a hole in which nothing is needed, what was there was dropped on record.
 func (s *Schedule) Needs(r Range) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

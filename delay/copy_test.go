@@ -17,7 +17,8 @@ import (
 // copied is a copy of a history's journal and log, as a bucket keeps it: behind, and with other parts deleted.
 type copied struct {
 	journal []journalSegment
-	// end is how far the journal was copied, start from where on the copy of the log, which is complete, was kept.
+	// end is how far the journal was copied, start from where on the copy of the log, which is
+	// complete, was kept.
 	end, start int64
 }
 
@@ -145,7 +146,8 @@ func TestCopyThatIsBegunAnewLacksTheProgressThatWasDropped(t *testing.T) {
 	}
 }
 
-// TestTidyDropsAFooterThatNobodyWaitedFor together with its run: what comes up to a copy later names only what is there.
+// TestTidyDropsAFooterThatNobodyWaitedFor together with its run: what comes up to a copy later
+// names only what is there.
 func TestTidyDropsAFooterThatNobodyWaitedFor(t *testing.T) {
 	p := newSpilling(t)
 	p.scheduleAll(t, record.None, time.Hour, 2*time.Hour)
@@ -182,7 +184,8 @@ func TestTidyDropsAFooterThatNobodyWaitedFor(t *testing.T) {
 	}
 }
 
-// TestCopyOfTheLogKeepsTheProofsThatAFooterLacks as soon as the footer may be durable: it may come up, whatever becomes of the wait for it.
+// TestCopyOfTheLogKeepsTheProofsThatAFooterLacks as soon as the footer may be durable: it may come
+// up, whatever becomes of the wait for it.
 func TestCopyOfTheLogKeepsTheProofsThatAFooterLacks(t *testing.T) {
 	p := newSpilling(t)
 	p.scheduleAll(t, record.None, time.Hour)
@@ -206,7 +209,8 @@ func TestCopyOfTheLogKeepsTheProofsThatAFooterLacks(t *testing.T) {
 	}
 }
 
-// TestCopyMayEndBehindAFooterThatNobodyWaitedFor although a later progress record names no run: the copy keeps what the footer names, and the proofs that it lacks.
+// TestCopyMayEndBehindAFooterThatNobodyWaitedFor although a later progress record names no run: the
+// copy keeps what the footer names, and the proofs that it lacks.
 func TestCopyMayEndBehindAFooterThatNobodyWaitedFor(t *testing.T) {
 	p := newSpilling(t)
 	p.scheduleAll(t, record.None, time.Hour, time.Hour)

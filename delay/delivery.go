@@ -10,8 +10,8 @@ import (
 // Delivery is what a [Dispatcher] asks a partition to append: batches marked [record.Delivery], whose
 // records are due.
 type Delivery struct {
-	// Batches are valid until Deliver returns. Their base offsets, which count from the first one's, and leader epochs are for the
-	// partition to set.
+	// Batches are valid until Deliver returns. Their base offsets, which count from the first
+	// one's, and leader epochs are for the partition to set.
 	Batches []record.Batch
 
 	flight *flight
@@ -26,9 +26,10 @@ type Delivery struct {
 // ErrEarly means that the clock went back, and a delivery is not due any more.
 var ErrEarly = errors.New("not due yet")
 
-// AdmitDelivery decides, in the partition's append section, whether a delivery may be appended at time now. After
-// nil, its batches must be appended, and [Schedule.ApplyDelivery] called, before anything else is. Errors: [ErrChanged] if a record of it was cancelled
-// or is in no flight any more; [ErrEarly].
+// AdmitDelivery decides, in the partition's append section, whether a delivery may be appended at
+// time now. After nil, its batches must be appended, and [Schedule.ApplyDelivery] called, before
+// anything else is. Errors: [ErrChanged] if a record of it was cancelled or is in no flight any
+// more; [ErrEarly].
 func (s *Schedule) AdmitDelivery(d *Delivery, now int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -55,8 +55,8 @@ func BenchmarkDelivery(b *testing.B) {
 	}
 }
 
-// BenchmarkBurstBegins takes the first records of a burst, which lie in all of its batches, to the encoded batch; first for who comes upon it, and
-// then for who was told half a second before.
+// BenchmarkBurstBegins takes the first records of a burst, which lie in all of its batches, to the
+// encoded batch; first for who comes upon it, and then for who was told half a second before.
 func BenchmarkBurstBegins(b *testing.B) {
 	for _, ahead := range []time.Duration{0, warmAhead} {
 		b.Run("ahead="+ahead.String(), func(b *testing.B) {
@@ -152,7 +152,8 @@ func scheduled(b testing.TB, records, perSend, spread int, codec record.Codec, r
 	return p, at
 }
 
-// BenchmarkSteadyDelivery delivers what becomes due each millisecond, out of large batches with random due times.
+// BenchmarkSteadyDelivery delivers what becomes due each millisecond, out of large batches with
+// random due times.
 func BenchmarkSteadyDelivery(b *testing.B) {
 	for _, c := range []struct {
 		name             string

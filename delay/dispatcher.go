@@ -17,9 +17,10 @@ import (
 // Target is a partition that this broker leads.
 type Target interface {
 	Source
-	// Deliver appends the batches of a delivery, in order and in one step: in its append section it checks that it still
-	// leads, asks [Schedule.AdmitDelivery] with its clock, appends, and calls [Schedule.ApplyDelivery]. It returns the
-	// offset after the last. It does not wait for the commit. Any error means that nothing was appended.
+	// Deliver appends the batches of a delivery, in order and in one step: in its append section it
+	// checks that it still leads, asks [Schedule.AdmitDelivery] with its clock, appends, and calls
+	// [Schedule.ApplyDelivery]. It returns the offset after the last. It does not wait for the
+	// commit. Any error means that nothing was appended.
 	Deliver(ctx context.Context, d *Delivery) (end int64, err error)
 	// Wait returns when everything below end is committed, or with an error if that cannot be.
 	Wait(ctx context.Context, end int64) error
@@ -33,19 +34,21 @@ type DispatcherConfig struct {
 	Now func() time.Time
 	// CacheBytes bounds what is kept of decoded batches because it will be due soon; 0 means 64 MiB.
 	CacheBytes int
-	// Parallel is how many partitions are worked on at once, and how many bursts besides; 0 means half of the processors.
+	// Parallel is how many partitions are worked on at once, and how many bursts besides; 0 means
+	// half of the processors.
 	Parallel int
 }
 
 // Dispatcher delivers what is due, for all partitions of a broker.
 //
-// Goroutines: Run's own waits for the next due time of all partitions. A partition that has something due gets a goroutine until
-// it has not; they take turns, a window of records each. A partition that is stuck in a call loses its turn to the others.
+// Goroutines: Run's own waits for the next due time of all partitions. A partition that has
+// something due gets a goroutine until it has not; they take turns, a window of records each. A
+// partition that is stuck in a call loses its turn to the others.
 type Dispatcher struct {
 	c       DispatcherConfig
 	metrics *metrics
-	// express and bulk are the turns: who holds one may work. Larger windows than the first of a burst have turns of their own,
-	// so that they do not delay what is due now and then.
+	// express and bulk are the turns: who holds one may work. Larger windows than the first of a
+	// burst have turns of their own, so that they do not delay what is due now and then.
 	express, bulk chan *workspace
 	// loans counts the turns of bulk that others have got beside those that last too long.
 	loans atomic.Int32
@@ -55,7 +58,8 @@ type Dispatcher struct {
 	// poked tells Run that the head of the queue changed.
 	poked chan struct{}
 
-	// mu guards queue, running and the lines' fields. A schedule's lock may be taken under it, never the reverse.
+	// mu guards queue, running and the lines' fields. A schedule's lock may be taken under it,
+	// never the reverse.
 	mu sync.Mutex
 	// queue holds the idle lines by when to look at them.
 	queue queue
@@ -163,7 +167,8 @@ func (d *Dispatcher) start(now int64) (next int64) {
 	return d.queue[0].at
 }
 
-// requeue decides anew when to look at each idle line, after the wall clock went back: those that rest would rest until it shows the old time.
+// requeue decides anew when to look at each idle line, after the wall clock went back: those that
+// rest would rest until it shows the old time.
 func (d *Dispatcher) requeue() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -211,7 +216,8 @@ type Line struct {
 	warmed int64
 }
 
-// Attach begins to deliver what is due in a schedule, which must have been applied to the end of the log. Name is for the logs.
+// Attach begins to deliver what is due in a schedule, which must have been applied to the end of
+// the log. Name is for the logs.
 func (d *Dispatcher) Attach(name string, s *Schedule, t Target) *Line {
 	l := &Line{d: d, schedule: s, target: t, log: d.c.Logger.With("partition", name), index: -1, shelf: shelf{cache: &d.cache}}
 	s.forgetReaders()

@@ -412,7 +412,8 @@ func TestDueTimesAreComparedWithTheWallClockWhateverItDoes(t *testing.T) {
 	})
 }
 
-// TestRestEndsThoughTheClockGoesBack is a source, or a line, that cannot go on and rests when the wall clock is set back by half an hour.
+// TestRestEndsThoughTheClockGoesBack is a source, or a line, that cannot go on and rests when the
+// wall clock is set back by half an hour.
 func TestRestEndsThoughTheClockGoesBack(t *testing.T) {
 	for name, fail := range map[string]func(*partition, *atomic.Bool){
 		"records cannot be read": func(p *partition, failing *atomic.Bool) {

@@ -7,12 +7,13 @@ import (
 	"time"
 )
 
-// LastDue is the latest time a record may be due, in milliseconds since the epoch: the end of the year 9999, the
-// last that RFC 3339 can write.
+// LastDue is the latest time a record may be due, in milliseconds since the epoch: the end of the
+// year 9999, the last that RFC 3339 can write.
 const LastDue = 253402300799999
 
-// parseDelay reads a delay in milliseconds: an integer, or numbers with units from d, h, m, s, ms in descending
-// order, each at most once, such as 250ms, 1h30m or 2d. A leading minus negates the whole. Whatever does not fit into 64 bits is refused.
+// parseDelay reads a delay in milliseconds: an integer, or numbers with units from d, h, m, s, ms
+// in descending order, each at most once, such as 250ms, 1h30m or 2d. A leading minus negates the
+// whole. Whatever does not fit into 64 bits is refused.
 func parseDelay(b []byte) (ms int64, ok bool) {
 	if ms, ok = parseInt(b); ok {
 		return ms, true

@@ -9,7 +9,8 @@ import (
 	"github.com/morrowmq/morrow/log/record"
 )
 
-// ErrNotPending is what [Schedule.Find] answers for a ticket that nothing waits under. The error around it says why.
+// ErrNotPending is what [Schedule.Find] answers for a ticket that nothing waits under. The error
+// around it says why.
 var ErrNotPending = errors.New("not pending")
 
 // Found is a pending record with its contents.
@@ -19,12 +20,14 @@ type Found struct {
 	ProducedAt int64
 	// Codec is that of the batch the record lies in.
 	Codec record.Codec
-	// Record is a copy of what consumers will be given, without offset, timestamp and the headers that a delivery adds.
+	// Record is a copy of what consumers will be given, without offset, timestamp and the headers
+	// that a delivery adds.
 	Record record.Record
 }
 
-// Find reads a pending record. Errors: one that wraps [ErrNotPending] and says how the schedule ended, as far as that can be
-// found with little effort; else the source's, after which nothing is known.
+// Find reads a pending record. Errors: one that wraps [ErrNotPending] and says how the schedule
+// ended, as far as that can be found with little effort; else the source's, after which nothing is
+// known.
 func (s *Schedule) Find(ctx context.Context, src Source, ticket int64) (Found, error) {
 	if ticket < 0 || ticket >= s.End() {
 		return Found{}, fmt.Errorf("%w: no delayed record was stored at offset %d yet", ErrNotPending, ticket)

@@ -7,8 +7,9 @@ import (
 	"sort"
 )
 
-// flight is a window of due entries that was taken out of the near index and is on its way into the log. Its
-// entries are pending until a delivery or a cancel in the log finishes them; until then they are in no other flight.
+// flight is a window of due entries that was taken out of the near index and is on its way into the
+// log. Its entries are pending until a delivery or a cancel in the log finishes them; until then
+// they are in no other flight.
 //
 // Entries is constant and may be read by its taker; everything else belongs to the schedule.
 type flight struct {
@@ -73,9 +74,10 @@ func (s *Schedule) land(e Entry, kind opKind) (Entry, bool) {
 // errRunsChanged means that the readers given to take are not those of the present runs.
 var errRunsChanged = errors.New("runs changed")
 
-// take moves entries due at or before now into a flight: up to maxCount of them, or about maxBytes of encoded records. They
-// come from the readers, which readers returned with the version, and from the near index if near is set. There is no flight if nothing is due. More tells
-// whether more is due.
+// take moves entries due at or before now into a flight: up to maxCount of them, or about maxBytes
+// of encoded records. They come from the readers, which readers returned with the version, and from
+// the near index if near is set. There is no flight if nothing is due. More tells whether more is
+// due.
 func (s *Schedule) take(now int64, maxCount, maxBytes int, readers []*reader, version int, near bool) (f *flight, more bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -13,7 +13,8 @@ import (
 
 // workspace is the memory of one turn.
 type workspace struct {
-	// now is when the turn began. In a burst, what is read is needed now, and the next window needs something else.
+	// now is when the turn began. In a burst, what is read is needed now, and the next window needs
+	// something else.
 	now   int64
 	burst bool
 	// order is the positions in the flight by ticket.
@@ -70,8 +71,8 @@ func (w *workspace) forget() {
 	}
 }
 
-// gather finds the records of a flight in the log, wherever they lie, each batch decoded once. On an error, what could be
-// found is in w.found all the same.
+// gather finds the records of a flight in the log, wherever they lie, each batch decoded once. On
+// an error, what could be found is in w.found all the same.
 func (w *workspace) gather(ctx context.Context, src Source, shelf *shelf, f *flight, now int64) error {
 	entries := f.Entries
 	w.now, w.burst = now, len(entries) >= minWindow
@@ -105,8 +106,8 @@ func (w *workspace) gather(ctx context.Context, src Source, shelf *shelf, f *fli
 	return first
 }
 
-// gatherBatch finds the first record of order, and those that follow it in the same batch. It returns how many; after an error, the next
-// one is the one that was not found.
+// gatherBatch finds the first record of order, and those that follow it in the same batch. It
+// returns how many; after an error, the next one is the one that was not found.
 func (w *workspace) gatherBatch(ctx context.Context, src Source, shelf *shelf, entries []Entry, order []int32) (n int, err error) {
 	ticket := entries[order[0]].Ticket
 	if d := shelf.find(ticket); d != nil && d.record(ticket) != nil {
@@ -140,7 +141,8 @@ func (w *workspace) gatherBatch(ctx context.Context, src Source, shelf *shelf, e
 	return w.pick(d, entries, order)
 }
 
-// soon takes out of a batch the n records that are wanted, whose tickets ascend, and what else will be due until a time.
+// soon takes out of a batch the n records that are wanted, whose tickets ascend, and what else will
+// be due until a time.
 func soon(b record.Batch, n int, wanted func(i int) (ticket int64), now, until int64) (*decoded, error) {
 	i := 0
 	return decode(b, func(v *record.View, offset int64) (bool, error) {
@@ -219,8 +221,9 @@ func checkScheduled(v *record.View, receive int64, e Entry) error {
 	return nil
 }
 
-// build encodes what is found from position i of a flight on into a batch of at most deliveryBytes, and
-// returns where it stopped: at the end, at what is not found, or at the limit. There is no batch if all before that is gone already.
+// build encodes what is found from position i of a flight on into a batch of at most deliveryBytes,
+// and returns where it stopped: at the end, at what is not found, or at the limit. There is no
+// batch if all before that is gone already.
 func (w *workspace) build(d *Delivery, i int, now int64) (next int, err error) {
 	entries := d.flight.Entries
 	d.Batches, d.first, d.gone = d.Batches[:0], i, w.gone

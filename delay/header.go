@@ -32,9 +32,9 @@ const (
 	HeaderProducedAt = "morrow-produced-at"
 )
 
-// HeaderFinishes is the broker's own note on a hidden record, "<ticket>@<due>": the schedule that this record
-// cancels or replaces. It is decided before the record is stored, so that reading the log needs no look-up. Clients may
-// not send it on records that become hidden.
+// HeaderFinishes is the broker's own note on a hidden record, "<ticket>@<due>": the schedule that
+// this record cancels or replaces. It is decided before the record is stored, so that reading the
+// log needs no look-up. Clients may not send it on records that become hidden.
 const HeaderFinishes = "morrow-finishes"
 
 // addedLen bounds the bytes that delivery headers add to a record: three names, three values of up to

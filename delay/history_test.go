@@ -19,9 +19,9 @@ import (
 	"pgregory.net/rapid"
 )
 
-// history drives the real schedule, keeper and line of one partition through a random history of produces, cancels,
-// deliveries, syncs, crashes, retention, spills, merges and progress, and compares them with what a reader of the
-// whole history, nothing of it ever deleted, would say.
+// history drives the real schedule, keeper and line of one partition through a random history of
+// produces, cancels, deliveries, syncs, crashes, retention, spills, merges and progress, and
+// compares them with what a reader of the whole history, nothing of it ever deleted, would say.
 type history struct {
 	*partition
 	t       *rapid.T
@@ -30,7 +30,8 @@ type history struct {
 	keeper  *Keeper
 	line    *Line
 	work    workspace
-	// whole is everything that was ever stored and not truncated; batches is what retention left of it, from start on.
+	// whole is everything that was ever stored and not truncated; batches is what retention left of
+	// it, from start on.
 	whole  []record.Batch
 	synced int64
 	copied copied
@@ -459,7 +460,8 @@ func (h *history) dropLast() {
 	h.whole = h.whole[:len(h.whole)-1]
 }
 
-// truncateLog is what a replica does that loses the leadership, and leads again: the schedule undoes, and another line delivers.
+// truncateLog is what a replica does that loses the leadership, and leads again: the schedule
+// undoes, and another line delivers.
 func (h *history) truncateLog() {
 	h.remember()
 	for len(h.batches) > 0 && h.batches[len(h.batches)-1].EndOffset() > h.synced && rapid.Bool().Draw(h.t, "truncate") {
@@ -618,7 +620,8 @@ func (h *history) list(limit int) {
 	}
 }
 
-// finish delivers everything, with or without a restart, and makes sure that nothing is left and that the keeper comes to rest.
+// finish delivers everything, with or without a restart, and makes sure that nothing is left and
+// that the keeper comes to rest.
 func (h *history) finish() {
 	if rapid.Bool().Draw(h.t, "restart") {
 		h.crash()
@@ -649,8 +652,8 @@ func (h *history) finish() {
 	h.rest()
 }
 
-// rest commits everything, and has the keeper do what it does again and again until nothing is left to do: nothing is pending, so the journal
-// begins with the present progress.
+// rest commits everything, and has the keeper do what it does again and again until nothing is left
+// to do: nothing is pending, so the journal begins with the present progress.
 func (h *history) rest() {
 	h.synced = h.end
 	h.schedule.CaughtUp(h.end)

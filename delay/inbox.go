@@ -6,7 +6,8 @@ import (
 	"sync"
 )
 
-// maxInbox is the most entries in an inbox: enough that buckets get several each, so few that they are sorted in a millisecond.
+// maxInbox is the most entries in an inbox: enough that buckets get several each, so few that they
+// are sorted in a millisecond.
 const maxInbox = 64 << 10
 
 // inbox holds entries that are on their way into the tree of an index, in no order.
@@ -51,8 +52,9 @@ const (
 	minRadix = 1 << radixBits
 )
 
-// radixSort sorts entries by due, those of equal due as they were. It returns them, in one of the two slices, and the other one. Both are of one length. It
-// takes some 5 ns per entry and pass, a fifth of what comparing costs.
+// radixSort sorts entries by due, those of equal due as they were. It returns them, in one of the
+// two slices, and the other one. Both are of one length. It takes some 5 ns per entry and pass, a
+// fifth of what comparing costs.
 func radixSort(entries, other []Entry) (sorted, spare []Entry) {
 	low, high := entries[0].Due, entries[0].Due
 	for i := range entries {

@@ -11,12 +11,13 @@ var (
 	lastEntry  = Entry{Due: math.MaxInt64, Ticket: math.MaxInt64}
 )
 
-// index holds entries in order: a B-tree of time buckets that hold them packed. An insert finds its bucket and
-// appends to it; a bucket is sorted when it is about to be due. What does not belong to the bucket of the last insert waits in an inbox, so that
-// many are sorted in one go and each bucket is found once for all that it gets. It is not safe for concurrent use.
+// index holds entries in order: a B-tree of time buckets that hold them packed. An insert finds its
+// bucket and appends to it; a bucket is sorted when it is about to be due. What does not belong to
+// the bucket of the last insert waits in an inbox, so that many are sorted in one go and each
+// bucket is found once for all that it gets. It is not safe for concurrent use.
 //
-// Invariant: the buckets' ranges [low, high) do not overlap and follow one another, except that the first may begin anywhere
-// at or below its entries. No bucket is empty.
+// Invariant: the buckets' ranges [low, high) do not overlap and follow one another, except that the
+// first may begin anywhere at or below its entries. No bucket is empty.
 type index struct {
 	tree *btree.BTreeG[leaf]
 	// hot is the bucket of the last insert: most producers' dues ascend.

@@ -22,9 +22,10 @@ func (s *Schedule) foldInto(c change) {
 	}
 }
 
-// capture describes the state by the proofs below the high watermark, as a progress record does, with a change that is about to be
-// made. Finished are the runs left out because nothing is live in them. A record that is not complete holds the exceptions that
-// no earlier record held; if it gets lost, the next one must be complete.
+// capture describes the state by the proofs below the high watermark, as a progress record does,
+// with a change that is about to be made. Finished are the runs left out because nothing is live in
+// them. A record that is not complete holds the exceptions that no earlier record held; if it gets
+// lost, the next one must be complete.
 func (s *Schedule) capture(complete bool, c change) (p *progress, finished []*run) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -64,7 +65,8 @@ func (r *run) progress(complete bool) runProgress {
 	return p
 }
 
-// progressed takes note that the progress record that was written last is committed, and makes the change that it announced.
+// progressed takes note that the progress record that was written last is committed, and makes the
+// change that it announced.
 func (s *Schedule) progressed(p *progress, finished []*run, c change) {
 	s.mu.Lock()
 	s.copies[len(s.copies)-1].unsure = false
@@ -137,7 +139,8 @@ func (s *Schedule) forgetBelow(ticket int64) {
 	}
 }
 
-// settledFloor is at or below every ticket that is pending by the proofs below the high watermark and not in a run.
+// settledFloor is at or below every ticket that is pending by the proofs below the high watermark
+// and not in a run.
 func (s *Schedule) settledFloor() int64 {
 	floor := min(s.pins.floor(), s.undecidedFloor())
 	for o := range s.undo.all {
@@ -148,7 +151,8 @@ func (s *Schedule) settledFloor() int64 {
 	return max(floor, s.floor)
 }
 
-// undecidedFloor is at or below every ticket that belongs to a transaction whose end is not below the high watermark.
+// undecidedFloor is at or below every ticket that belongs to a transaction whose end is not below
+// the high watermark.
 func (s *Schedule) undecidedFloor() int64 {
 	floor := int64(math.MaxInt64)
 	for o := range s.undo.all {
@@ -159,8 +163,9 @@ func (s *Schedule) undecidedFloor() int64 {
 	return floor
 }
 
-// Gate is the offset that the start of the partition's log may not pass: below it lies neither a record that is pending in
-// the near index nor a proof that no committed progress record has folded in.
+// Gate is the offset that the start of the partition's log may not pass: below it lies neither a
+// record that is pending in the near index nor a proof that no committed progress record has folded
+// in.
 func (s *Schedule) Gate() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -171,7 +176,8 @@ func (s *Schedule) Gate() int64 {
 	return gate
 }
 
-// Replay says from where on a start reads the partition's log again, and to where the next progress record moves that.
+// Replay says from where on a start reads the partition's log again, and to where the next progress
+// record moves that.
 func (s *Schedule) Replay() (from, to int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -9,11 +9,12 @@ import (
 	"github.com/morrowmq/morrow/log/record"
 )
 
-// Journal is the log of a partition of a schedule topic, __schedule.<topic>, on the broker that leads the partition. Nothing here
-// knows whether a byte of it is local.
+// Journal is the log of a partition of a schedule topic, __schedule.<topic>, on the broker that
+// leads the partition. Nothing here knows whether a byte of it is local.
 type Journal interface {
-	// Append appends batches in one step; if roll is set, they begin a new segment. It returns the offset of the first. It may
-	// use the space reserved for what must be written before anything can be deleted. It does not wait for the commit. Any error means that nothing was appended.
+	// Append appends batches in one step; if roll is set, they begin a new segment. It returns the
+	// offset of the first. It may use the space reserved for what must be written before anything
+	// can be deleted. It does not wait for the commit. Any error means that nothing was appended.
 	Append(ctx context.Context, roll bool, batches ...record.Batch) (base int64, err error)
 	// Wait returns when everything below end is committed.
 	Wait(ctx context.Context, end int64) error
@@ -22,8 +23,8 @@ type Journal interface {
 	Scan(ctx context.Context, from, to int64, visit func(record.Batch) error) error
 	// Segments calls visit for every segment, from the newest to the oldest, until it returns false.
 	Segments(ctx context.Context, visit func(Range) (more bool)) error
-	// Drop deletes the segments of a range, wherever they lie; a copy that needs them is spared (see [Schedule.CopyNeeds]). What is
-	// deleted already is no error.
+	// Drop deletes the segments of a range, wherever they lie; a copy that needs them is spared
+	// (see [Schedule.CopyNeeds]). What is deleted already is no error.
 	Drop(ctx context.Context, r Range) error
 }
 

@@ -24,23 +24,26 @@ type KeeperConfig struct {
 	Dir string
 	// SortBytes is how much is sorted in memory while a run is written; 0 means 32 MiB.
 	SortBytes int
-	// Flush makes the partition's log durable up to an offset at or below the high watermark. nil: what is committed is durable.
+	// Flush makes the partition's log durable up to an offset at or below the high watermark. nil:
+	// what is committed is durable.
 	Flush  func(end int64) error
 	Logger *slog.Logger
 	// Now is the wall clock, time.Now if nil.
 	Now func() time.Time
 }
 
-// Keeper moves what is pending out of memory, for one partition that this broker leads: it writes runs and progress into the
-// partition's journal, and deletes what is not needed there any more. It starts no goroutine; its methods are called one at a
-// time, and may take long. While Merge reads, others than itself and Tidy may be called: see there.
+// Keeper moves what is pending out of memory, for one partition that this broker leads: it writes
+// runs and progress into the partition's journal, and deletes what is not needed there any more. It
+// starts no goroutine; its methods are called one at a time, and may take long. While Merge reads,
+// others than itself and Tidy may be called: see there.
 type Keeper struct {
 	c        KeeperConfig
 	schedule *Schedule
 	header   runHeader
 	builder  record.Builder
-	// segment is the offset of the last complete progress record, which begins a segment; -1 without one. Others follow it, up
-	// to the offset until; written is how many bytes all of them have.
+	// segment is the offset of the last complete progress record, which begins a segment; -1
+	// without one. Others follow it, up to the offset until; written is how many bytes all of them
+	// have.
 	segment, until int64
 	written        int
 	// copies are the schedule's, while it is read.
@@ -58,12 +61,15 @@ type Keeper struct {
 // maxProgressBytes is how much is read, beyond a complete progress record, to know the state of a schedule.
 const maxProgressBytes = 1 << 20
 
-// ErrLogEndLost means that the partition's log ends below what its journal has taken in of it. Before progress is written, the log is durable up to there, and
-// neither a restore nor a salvage gives out an offset twice: so it is damaged. Records that got the lost offsets would be taken for those that had them.
+// ErrLogEndLost means that the partition's log ends below what its journal has taken in of it.
+// Before progress is written, the log is durable up to there, and neither a restore nor a salvage
+// gives out an offset twice: so it is damaged. Records that got the lost offsets would be taken for
+// those that had them.
 var ErrLogEndLost = errors.New("the end of the partition's log is lost")
 
-// OpenKeeper reads what a journal knows of a partition's schedule. The schedule must then be applied the partition's
-// log from [Schedule.End] on. At is the range of that log. The error is [ErrLogEndLost] if the journal knows more of it.
+// OpenKeeper reads what a journal knows of a partition's schedule. The schedule must then be
+// applied the partition's log from [Schedule.End] on. At is the range of that log. The error is
+// [ErrLogEndLost] if the journal knows more of it.
 func OpenKeeper(ctx context.Context, c KeeperConfig, at Range) (*Keeper, *Schedule, error) {
 	if c.SortBytes == 0 {
 		c.SortBytes = 32 << 20
@@ -94,7 +100,8 @@ func OpenKeeper(ctx context.Context, c KeeperConfig, at Range) (*Keeper, *Schedu
 	return k, k.schedule, nil
 }
 
-// load finds the last complete progress record, which begins a segment, and folds in those that follow it. It returns nil if there is none.
+// load finds the last complete progress record, which begins a segment, and folds in those that
+// follow it. It returns nil if there is none.
 func (k *Keeper) load(ctx context.Context) (*progress, error) {
 	var last, present Range
 	var failed error
@@ -182,13 +189,15 @@ func (k *Keeper) restore(ctx context.Context, p *progress, logStart int64) (*Sch
 	return s, nil
 }
 
-// Progress writes down what is finished, so that the partition's log need not keep the proofs, and forgets runs that are
-// finished as a whole. LogStart is the log's reported start. When it returns nil, [Schedule.Gate] has moved.
+// Progress writes down what is finished, so that the partition's log need not keep the proofs, and
+// forgets runs that are finished as a whole. LogStart is the log's reported start. When it returns
+// nil, [Schedule.Gate] has moved.
 func (k *Keeper) Progress(ctx context.Context, logStart int64) error {
 	return k.commit(ctx, k.complete || k.written > maxProgressBytes, change{}, logStart)
 }
 
-// commit writes a progress record and, when it is committed, makes the change that it announces. A complete one begins a segment.
+// commit writes a progress record and, when it is committed, makes the change that it announces. A
+// complete one begins a segment.
 func (k *Keeper) commit(ctx context.Context, complete bool, c change, logStart int64) error {
 	p, finished := k.schedule.capture(complete, c)
 	p.logStart, p.drops = logStart, k.drops
@@ -238,10 +247,11 @@ func (k *Keeper) append(ctx context.Context, roll bool, b record.Batch) (base in
 	return base, err
 }
 
-// Tidy deletes what lies in the journal and is needed no more: finished and replaced runs, runs that were not finished before a
-// crash, and old progress. The deletion is recorded before it is carried out, and with a run go all progress records that name it, so
-// that a copy of the journal which is made later never names what it has not. What is not deleted yet, or not everywhere, is left to the next time; one
-// that cannot be deleted does not keep the others.
+// Tidy deletes what lies in the journal and is needed no more: finished and replaced runs, runs
+// that were not finished before a crash, and old progress. The deletion is recorded before it is
+// carried out, and with a run go all progress records that name it, so that a copy of the journal
+// which is made later never names what it has not. What is not deleted yet, or not everywhere, is
+// left to the next time; one that cannot be deleted does not keep the others.
 func (k *Keeper) Tidy(ctx context.Context, logStart int64) error {
 	if k.segment < 0 {
 		return nil
@@ -268,8 +278,9 @@ func (k *Keeper) Tidy(ctx context.Context, logStart int64) error {
 	return errors.Join(errs...)
 }
 
-// garbage returns the ranges of segments that belong to no run, in order. If all but the present progress have been recorded before, they are
-// those; else more is set, and a new complete progress record will make the present ones garbage too.
+// garbage returns the ranges of segments that belong to no run, in order. If all but the present
+// progress have been recorded before, they are those; else more is set, and a new complete progress
+// record will make the present ones garbage too.
 func (k *Keeper) garbage(ctx context.Context, present Range) (drops []Range, more bool, err error) {
 	var old, all []Range
 	live := k.schedule.runRanges()

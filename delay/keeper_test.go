@@ -364,8 +364,8 @@ func TestTicketsAndKeysAreFoundInLargeRuns(t *testing.T) {
 	}
 }
 
-// TestMergeThatIsEndedLeavesAllAsBefore ends the context of a merge at each thing it does with the journal. What comes then goes on as if it had
-// not been begun.
+// TestMergeThatIsEndedLeavesAllAsBefore ends the context of a merge at each thing it does with the
+// journal. What comes then goes on as if it had not been begun.
 func TestMergeThatIsEndedLeavesAllAsBefore(t *testing.T) {
 	ended := 0
 	for n := 1; ; n++ {
@@ -507,8 +507,8 @@ func TestRunWithoutItsFooterIsDeletedAfterACrash(t *testing.T) {
 	}
 }
 
-// TestProgressIsFoundAgain: what is finished in runs is known after a start without the proofs, by a complete record, by one after that, and by one that follows upon a
-// run which was not finished.
+// TestProgressIsFoundAgain: what is finished in runs is known after a start without the proofs, by
+// a complete record, by one after that, and by one that follows upon a run which was not finished.
 func TestProgressIsFoundAgain(t *testing.T) {
 	p := newSpilling(t)
 	p.scheduleAll(t, record.None, time.Hour, time.Hour, time.Hour, time.Hour, time.Hour)
@@ -547,8 +547,8 @@ func TestProgressIsFoundAgain(t *testing.T) {
 	}
 }
 
-// TestLogThatEndsBelowWhatItsJournalKnowsIsDamaged: a record that was given an offset below the floor would never be pending, and a proof below what is folded in would be
-// taken for known.
+// TestLogThatEndsBelowWhatItsJournalKnowsIsDamaged: a record that was given an offset below the
+// floor would never be pending, and a proof below what is folded in would be taken for known.
 func TestLogThatEndsBelowWhatItsJournalKnowsIsDamaged(t *testing.T) {
 	for name, c := range map[string]struct {
 		cancel      bool
@@ -718,7 +718,8 @@ func BenchmarkSpill(b *testing.B) {
 	})
 }
 
-// pendingInMemory is a partition with n records to spill, to a directory of the real file system: the one in memory remembers what was deleted.
+// pendingInMemory is a partition with n records to spill, to a directory of the real file system:
+// the one in memory remembers what was deleted.
 func pendingInMemory(b *testing.B, n int, dir string) *spilling {
 	p := newSpilling(b)
 	rng := rand.New(rand.NewPCG(1, 2))

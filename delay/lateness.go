@@ -57,8 +57,8 @@ func (r *latenessRecorder) snapshot() Lateness {
 	return r.h
 }
 
-// Quantile returns an upper bound, in milliseconds, of the share q of the lateness; -1 if nothing was observed, and the
-// highest bound if it is beyond that.
+// Quantile returns an upper bound, in milliseconds, of the share q of the lateness; -1 if nothing
+// was observed, and the highest bound if it is beyond that.
 func (l Lateness) Quantile(q float64) int64 {
 	if l.Count == 0 {
 		return -1

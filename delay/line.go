@@ -12,16 +12,18 @@ import (
 )
 
 const (
-	// minWindow is how many records the first window of a burst holds, so that its delivery begins at once; each
-	// following one may be four times as large, up to maxWindow, so that what lies together is read together.
+	// minWindow is how many records the first window of a burst holds, so that its delivery begins
+	// at once; each following one may be four times as large, up to maxWindow, so that what lies
+	// together is read together.
 	minWindow = 1 << 10
 	maxWindow = 256 << 10
 	// windowBytes is about how much a window may hold; and how much may be on its way to the disk.
 	windowBytes = 32 << 20
 	// maxUncommitted is how many appends may be on their way to the disk.
 	maxUncommitted = 32
-	// lease is how long a turn may last before another partition gets one too; if maxLoans have large windows that way already, only one
-	// that has lasted for stuckAfter. It bounds the memory of many partitions that share little of a processor.
+	// lease is how long a turn may last before another partition gets one too; if maxLoans have
+	// large windows that way already, only one that has lasted for stuckAfter. It bounds the memory
+	// of many partitions that share little of a processor.
 	lease      = 100 * time.Millisecond
 	maxLoans   = 2
 	stuckAfter = 5 * time.Second
@@ -191,8 +193,8 @@ func ignoreEarly(err error) error {
 	return err
 }
 
-// read brings the readers up to the present runs and lets them read what will be due soon, a window together. A run that cannot be read, or not in time, is
-// left out; the others go on.
+// read brings the readers up to the present runs and lets them read what will be due soon, a window
+// together. A run that cannot be read, or not in time, is left out; the others go on.
 func (l *Line) read(ctx context.Context, now time.Time, window int) (version int) {
 	until := now.Add(horizon).UnixMilli()
 	readers, version := l.schedule.readers(l.readers, until)
@@ -289,8 +291,9 @@ const (
 	warmShare = 4
 )
 
-// warm keeps of large batches what will be due next, so that a burst does not begin with reading all of them at once. What cannot
-// be read is left to the delivery to complain about. It reports whether another turn is needed.
+// warm keeps of large batches what will be due next, so that a burst does not begin with reading
+// all of them at once. What cannot be read is left to the delivery to complain about. It reports
+// whether another turn is needed.
 func (l *Line) warm(ctx context.Context, w *workspace, now int64) (more bool) {
 	entries := l.schedule.upcoming(now+2*warmAhead.Milliseconds(), warmRecords)
 	from := l.warmed
@@ -328,8 +331,8 @@ func (l *Line) warm(ctx context.Context, w *workspace, now int64) (more bool) {
 	return false
 }
 
-// warmReach is for how many milliseconds, from the first of what is due next on, more is kept than that: until it would take too much of the cache, if it comes
-// on as dense as it begins.
+// warmReach is for how many milliseconds, from the first of what is due next on, more is kept than
+// that: until it would take too much of the cache, if it comes on as dense as it begins.
 func (l *Line) warmReach(entries []Entry) int64 {
 	bytes := int64(1)
 	for i := range entries {

@@ -36,13 +36,15 @@ const listEffort = 16 << 10
 type Page struct {
 	// Records in order of delivery.
 	Records []Pending
-	// Next is the position to go on from. Done tells that nothing is left; a page can be short, or empty, without being the last.
+	// Next is the position to go on from. Done tells that nothing is left; a page can be short, or
+	// empty, without being the last.
 	Next Entry
 	Done bool
 }
 
-// List returns the pending records at or after a position that pass the filter, up to limit. Records that come and go
-// between two pages may or may not be seen. It reads the runs; errors are the journal's.
+// List returns the pending records at or after a position that pass the filter, up to limit.
+// Records that come and go between two pages may or may not be seen. It reads the runs; errors are
+// the journal's.
 func (s *Schedule) List(ctx context.Context, position Entry, f Filter, limit int) (Page, error) {
 	if position.Due < f.From {
 		position = Entry{Due: f.From, Ticket: math.MinInt64}
@@ -163,8 +165,8 @@ func (s *Schedule) inFlight(e Entry) bool {
 	return slices.ContainsFunc(s.flights, func(f *flight) bool { return f.find(e) >= 0 })
 }
 
-// Timeline counts the pending records by when they are due: counts[i] are those with bounds[i] <= due < bounds[i+1]. Bounds
-// ascend. What is in runs is counted to within a batch of each.
+// Timeline counts the pending records by when they are due: counts[i] are those with bounds[i] <=
+// due < bounds[i+1]. Bounds ascend. What is in runs is counted to within a batch of each.
 func (s *Schedule) Timeline(bounds []int64) (counts []int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

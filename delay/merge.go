@@ -6,13 +6,14 @@ import (
 	"fmt"
 )
 
-// mergeWork is a run being made of others. What it will hold is what was live in them, by the proofs below the high watermark, at the moment each part was looked at.
+// mergeWork is a run being made of others. What it will hold is what was live in them, by the
+// proofs below the high watermark, at the moment each part was looked at.
 type mergeWork struct {
 	low, high int64
 	// positions are the entries up to which the merge has looked in each run.
 	positions map[*run]Entry
-	// collected were finished after they were looked at, so they are in the run; excluded before, so that they are not among its
-	// records, but perhaps in its tables, which are written first.
+	// collected were finished after they were looked at, so they are in the run; excluded before,
+	// so that they are not among its records, but perhaps in its tables, which are written first.
 	collected, excluded []Entry
 }
 
@@ -45,9 +46,11 @@ type Turn func(write func() error) error
 // atOnce is the turn of whoever has the keeper already.
 func atOnce(write func() error) error { return write() }
 
-// Merge rewrites some neighbouring runs as one, without what is finished, if that is worth it; merged tells whether it was. There may be more to do then. If it fails,
-// all is as before. It fails soon if ctx ends. It uses the keeper only during calls of turn, and between them others may, but not for Merge and Tidy: so nothing waits for a merge,
-// and nothing that others do in the middle undoes what a merge has done.
+// Merge rewrites some neighbouring runs as one, without what is finished, if that is worth it;
+// merged tells whether it was. There may be more to do then. If it fails, all is as before. It
+// fails soon if ctx ends. It uses the keeper only during calls of turn, and between them others
+// may, but not for Merge and Tidy: so nothing waits for a merge, and nothing that others do in the
+// middle undoes what a merge has done.
 func (k *Keeper) Merge(ctx context.Context, logStart int64, turn Turn) (merged bool, err error) {
 	s := k.schedule
 	old := s.beginMerge(k.pick)
@@ -131,8 +134,8 @@ func (s *Schedule) cursorOf(r *run) Entry {
 	return r.cursor
 }
 
-// live returns those of a run's entries, which are in order, that are not finished by the proofs below the high watermark. If looked is
-// set, the merge will not look at them again.
+// live returns those of a run's entries, which are in order, that are not finished by the proofs
+// below the high watermark. If looked is set, the merge will not look at them again.
 func (s *Schedule) live(r *run, entries []Entry, looked bool) (live []Entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -50,8 +50,8 @@ func BenchmarkMerge(b *testing.B) {
 	b.ReportMetric(float64(live)/b.Elapsed().Seconds()/1e6, "Mrecords/s")
 }
 
-// TestMergeLetsSpillsGoOn has another run spilled in front of everything that a merge writes: nothing of the merge is written twice, and what is
-// not the merged run's is not taken for it.
+// TestMergeLetsSpillsGoOn has another run spilled in front of everything that a merge writes:
+// nothing of the merge is written twice, and what is not the merged run's is not taken for it.
 func TestMergeLetsSpillsGoOn(t *testing.T) {
 	p := newSpilling(t)
 	for i := range maxRunsOfClass + 2 {
@@ -133,7 +133,8 @@ func TestMergeLetsSpillsGoOn(t *testing.T) {
 	}
 }
 
-// TestRunsStayFewThoughEveryMergeIsInterrupted by spills at random moments, for as long as it takes to spill a thousand times.
+// TestRunsStayFewThoughEveryMergeIsInterrupted by spills at random moments, for as long as it takes
+// to spill a thousand times.
 func TestRunsStayFewThoughEveryMergeIsInterrupted(t *testing.T) {
 	p := newSpilling(t)
 	rng := rand.New(rand.NewPCG(3, 4))
@@ -177,8 +178,9 @@ func TestRunsStayFewThoughEveryMergeIsInterrupted(t *testing.T) {
 	}
 }
 
-// TestMergeKnowsWhatIsFinishedMeanwhile has a record cancelled in front of everything that a merge writes: before its run was looked at, between its tables and
-// its records, and after both. None comes back.
+// TestMergeKnowsWhatIsFinishedMeanwhile has a record cancelled in front of everything that a merge
+// writes: before its run was looked at, between its tables and its records, and after both. None
+// comes back.
 func TestMergeKnowsWhatIsFinishedMeanwhile(t *testing.T) {
 	p := newSpilling(t)
 	for i := range maxRunsOfClass + 2 {

@@ -8,10 +8,10 @@ import (
 	"testing"
 )
 
-// The design of the schedule's memory as a program of sets: a log whose records schedule and finish, runs and progress in a journal, a
-// high watermark, retention. It was written before the real thing, to find out which rules are needed; each
-// rule can be switched off, and then some history loses or repeats a record. The real code follows the same rules, see
-// history_test.go.
+// The design of the schedule's memory as a program of sets: a log whose records schedule and
+// finish, runs and progress in a journal, a high watermark, retention. It was written before the
+// real thing, to find out which rules are needed; each rule can be switched off, and then some
+// history loses or repeats a record. The real code follows the same rules, see history_test.go.
 
 // rules of the model. Each field breaks one.
 type brokenRules struct {
@@ -198,7 +198,8 @@ func (m *model) progress() {
 	m.journal = append(m.journal, s)
 }
 
-// beginRun fixes the content of a run: what is pending in the log by the committed proofs, below the high watermark.
+// beginRun fixes the content of a run: what is pending in the log by the committed proofs, below
+// the high watermark.
 func (m *model) beginRun() {
 	m.high = m.synced
 	if m.broken.runTakesUncommitted {

@@ -48,8 +48,9 @@ func (p *packed) below(q *packed) int {
 	return int(borrow)
 }
 
-// packSize rounds a size to 11 significant bits, up: 5 bits of exponent, 11 of mantissa. What is added to a count
-// of bytes and what is taken away later are the same, since both went through here.
+// packSize rounds a size to 11 significant bits, up: 5 bits of exponent, 11 of mantissa. What is
+// added to a count of bytes and what is taken away later are the same, since both went through
+// here.
 func packSize(n int32) uint16 {
 	if n < 1<<11 {
 		return uint16(max(n, 0))

@@ -11,9 +11,11 @@ import (
 // tiers are the runs of a partition as pickMerge sees them, under load.
 type tiers struct {
 	list []*run
-	// spilled and merged are how many bytes were written to runs, the first time and again; read, how many for merges.
+	// spilled and merged are how many bytes were written to runs, the first time and again; read,
+	// how many for merges.
 	spilled, merged, read int64
-	// ended is how many bytes were finished, most the largest number of runs that was left when nothing was worth merging.
+	// ended is how many bytes were finished, most the largest number of runs that was left when
+	// nothing was worth merging.
 	ended int64
 	most  int
 	// largest is the most that one merge read of several runs.
@@ -62,7 +64,8 @@ func (x *tiers) merge(t *testing.T, pick func([]*run) []*run) bool {
 	return true
 }
 
-// TestRunsStayFewAndAreRarelyRewritten has runs come for as long as it takes to fill terabytes, while some of what is in them ends, and merges come late.
+// TestRunsStayFewAndAreRarelyRewritten has runs come for as long as it takes to fill terabytes,
+// while some of what is in them ends, and merges come late.
 func TestRunsStayFewAndAreRarelyRewritten(t *testing.T) {
 	for _, c := range []struct {
 		most int64 // bytes of a spill
@@ -92,7 +95,8 @@ func TestRunsStayFewAndAreRarelyRewritten(t *testing.T) {
 			if x.largest > maxMergeBytes {
 				t.Errorf("a merge of several runs reads %d bytes", x.largest)
 			}
-			// Each merge makes a run that is much larger; what has ended may have had a run rewritten without it.
+			// Each merge makes a run that is much larger; what has ended may have had a run
+			// rewritten without it.
 			if times, bound := float64(x.merged-x.ended)/float64(x.spilled), math.Log(ratio)/math.Log(minGrowth); times > bound {
 				t.Errorf("every byte is rewritten %.1f times, expected at most %.1f", times, bound)
 			}

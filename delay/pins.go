@@ -57,7 +57,8 @@ func (p *pins) remove(ticket int64) {
 	}
 }
 
-// forgetBelow drops the spans that lie below a ticket as a whole. Those from the returned ticket on have to be removed one by one.
+// forgetBelow drops the spans that lie below a ticket as a whole. Those from the returned ticket on
+// have to be removed one by one.
 func (p *pins) forgetBelow(ticket int64) (partial int64) {
 	i := p.find(ticket)
 	if i < 0 {
@@ -86,8 +87,8 @@ func (p *pins) find(ticket int64) int {
 	return sort.Search(len(p.spans), func(i int) bool { return p.spans[i].from > ticket }) - 1
 }
 
-// whole reports whether everything that came here is pending between a ticket and the returned end: then a ticket from there need not be
-// looked up. The end is above the ticket.
+// whole reports whether everything that came here is pending between a ticket and the returned end:
+// then a ticket from there need not be looked up. The end is above the ticket.
 func (p *pins) whole(ticket int64) (end int64, whole bool) {
 	i := p.find(ticket)
 	end = math.MaxInt64

@@ -14,9 +14,9 @@ const maxPieces = 4096
 // Plan is how one producer's batch is stored: as it is, hidden as a whole, or as an atomic group of
 // pieces, each wholly visible or wholly hidden, with the original's offsets and sequences.
 //
-// The order of use is Prepare, outside the partition's append section; then inside it, after duplicates were
-// told, [Schedule.Admit] unless the plan is Free, Stamp, the append, and [Schedule.Make] of its Changes. A Plan is
-// valid until its [Splitter] is released.
+// The order of use is Prepare, outside the partition's append section; then inside it, after
+// duplicates were told, [Schedule.Admit] unless the plan is Free, Stamp, the append, and
+// [Schedule.Make] of its Changes. A Plan is valid until its [Splitter] is released.
 type Plan struct {
 	splitter *Splitter
 	batch    record.Batch
@@ -40,8 +40,8 @@ type piece struct {
 	from, to int
 }
 
-// Plan divides a batch: the one whose records were visited, or the same records in another compression. [record.Check] must have
-// passed. The error is a *[record.RecordErrors].
+// Plan divides a batch: the one whose records were visited, or the same records in another
+// compression. [record.Check] must have passed. The error is a *[record.RecordErrors].
 func (s *Splitter) Plan(b record.Batch) (*Plan, error) {
 	p := &s.plan
 	p.reset()
@@ -75,8 +75,8 @@ const maxKeptBuffer = 4 << 20
 // Plain reports whether the batch is stored untouched and visible.
 func (p *Plan) Plain() bool { return len(p.splitter.items) == 0 }
 
-// Free reports, once the plan is prepared, whether it may be appended whatever the schedule holds: nothing is cancelled or replaced, and no
-// delay.max.pending bounds what is added.
+// Free reports, once the plan is prepared, whether it may be appended whatever the schedule holds:
+// nothing is cancelled or replaced, and no delay.max.pending bounds what is added.
 func (p *Plan) Free() bool {
 	return p.empty() && p.splitter.rules.maxPending == math.MaxInt64
 }
@@ -176,8 +176,9 @@ func (p *Plan) addHidden(v *record.View, it *item) {
 	w.AddEdited(v, v.OffsetDelta, v.CreateTime(), drop, add...)
 }
 
-// Stamp returns what to append: the pieces of one atomic group, all but the last marked continued, the hidden ones stamped with the time at
-// which the broker received them. Receive must not go back within a partition; delays count from it. The batches belong to the plan.
+// Stamp returns what to append: the pieces of one atomic group, all but the last marked continued,
+// the hidden ones stamped with the time at which the broker received them. Receive must not go back
+// within a partition; delays count from it. The batches belong to the plan.
 func (p *Plan) Stamp(receive int64) []record.Batch {
 	p.batches, p.receive = p.batches[:0], receive
 	for i := range p.pieces {

@@ -2,12 +2,13 @@ package delay
 
 import "slices"
 
-// progress is the memory that outlives the proofs: what of the runs is finished by the proofs below folded. Progress records
-// are folded one after another, from the last complete one on.
+// progress is the memory that outlives the proofs: what of the runs is finished by the proofs below
+// folded. Progress records are folded one after another, from the last complete one on.
 type progress struct {
 	// complete records hold all of the state, others only exceptions that are new.
 	complete bool
-	// folded is X: the offset in the partition's log up to which proofs are folded in. The log may not lose what lies above it.
+	// folded is X: the offset in the partition's log up to which proofs are folded in. The log may
+	// not lose what lies above it.
 	folded int64
 	// floor: what is pending below it is in the runs; the near index is made from the log from here on.
 	floor int64

@@ -27,7 +27,8 @@ type reader struct {
 	// queue is what was read and not handed out, in order, and queued its size.
 	queue  []runItem
 	queued int
-	// handed was handed out, or skipped because it was finished; all of the run between the cursor and the queue, in order.
+	// handed was handed out, or skipped because it was finished; all of the run between the cursor
+	// and the queue, in order.
 	handed []Entry
 	stop   stop
 	view   record.View
@@ -53,7 +54,8 @@ func (d *reader) rewind(after Entry) {
 
 func (f dataFence) first() Entry { return Entry{Due: f.due, Ticket: f.ticket} }
 
-// fill reads until want records are queued, or those due until a time, or about maxBytes; one batch at least if nothing is queued.
+// fill reads until want records are queued, or those due until a time, or about maxBytes; one batch
+// at least if nothing is queued.
 func (d *reader) fill(ctx context.Context, until int64, want, maxBytes int) error {
 	for d.fence < len(d.run.data) {
 		if len(d.queue) > 0 && (len(d.queue) >= want || d.queued > maxBytes || d.run.data[d.fence].due > until) {
@@ -128,8 +130,8 @@ func (d *reader) bound() (Entry, bool) {
 	}
 }
 
-// takeRuns moves due entries from readers and the near index into a flight, in order of delivery over all of them. It
-// stops where a reader would have to read on.
+// takeRuns moves due entries from readers and the near index into a flight, in order of delivery
+// over all of them. It stops where a reader would have to read on.
 func (s *Schedule) takeRuns(f *flight, now int64, maxCount, maxBytes int, readers []*reader, near bool) (more bool) {
 	end := Entry{Due: now + 1, Ticket: math.MinInt64}
 	for maxCount > 0 && maxBytes > 0 {
@@ -162,7 +164,8 @@ func (s *Schedule) takeRuns(f *flight, now int64, maxCount, maxBytes int, reader
 	return true
 }
 
-// firstOf returns the reader with the first record before end, nil if there is none, and whether that has to be read first.
+// firstOf returns the reader with the first record before end, nil if there is none, and whether
+// that has to be read first.
 func (s *Schedule) firstOf(readers []*reader, end Entry) (first *reader, dry bool) {
 	for _, d := range readers {
 		for len(d.queue) > 0 && !s.runs.contains(d.queue[0].Entry) {
@@ -182,8 +185,8 @@ func (s *Schedule) firstOf(readers []*reader, end Entry) (first *reader, dry boo
 	return first, dry
 }
 
-// settle moves the cursors of runs behind what is finished by the proofs below the high watermark, and notes when each has to
-// be looked at again.
+// settle moves the cursors of runs behind what is finished by the proofs below the high watermark,
+// and notes when each has to be looked at again.
 func (s *Schedule) settle(readers []*reader) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -218,8 +221,8 @@ func (s *Schedule) look(d *reader) {
 	}
 }
 
-// readers returns a reader for every run that has something due at or before a time; those that exist are kept. Version is for
-// take, which wants to know that the runs are still the same.
+// readers returns a reader for every run that has something due at or before a time; those that
+// exist are kept. Version is for take, which wants to know that the runs are still the same.
 func (s *Schedule) readers(have []*reader, until int64) (readers []*reader, version int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

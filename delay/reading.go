@@ -18,7 +18,8 @@ func (s *Schedule) runRanges() (ranges []Range) {
 	return ranges
 }
 
-// ReadSoon lists the parts of the journal from which records will be delivered until a time, in milliseconds since the epoch, by when they are due.
+// ReadSoon lists the parts of the journal from which records will be delivered until a time, in
+// milliseconds since the epoch, by when they are due.
 func (s *Schedule) ReadSoon(until int64) []Range {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -36,8 +37,9 @@ func (s *Schedule) ReadSoon(until int64) []Range {
 	return ranges
 }
 
-// ReadLate lists the parts of the journal that hold nothing but delayed records of which none will be delivered until a time, in
-// milliseconds since the epoch; in order. Runs of fewer bytes than minBytes are left out: they are read again when they are merged.
+// ReadLate lists the parts of the journal that hold nothing but delayed records of which none will
+// be delivered until a time, in milliseconds since the epoch; in order. Runs of fewer bytes than
+// minBytes are left out: they are read again when they are merged.
 func (s *Schedule) ReadLate(until, minBytes int64) []Range {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -10,7 +10,8 @@ import (
 	"github.com/morrowmq/morrow/log/record"
 )
 
-// TestPartsOfARunByWhenTheyAreRead: the tables and the trailer are always wanted, the records around the time they are due.
+// TestPartsOfARunByWhenTheyAreRead: the tables and the trailer are always wanted, the records
+// around the time they are due.
 func TestPartsOfARunByWhenTheyAreRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newSpilling(t)
@@ -43,7 +44,8 @@ func TestPartsOfARunByWhenTheyAreRead(t *testing.T) {
 		defer line.Detach()
 		time.Sleep(130 * time.Minute)
 		synctest.Wait()
-		// The first two are delivered, the third comes in 50 minutes. Whether that is in the batch that the cursor is in, is not known.
+		// The first two are delivered, the third comes in 50 minutes. Whether that is in the batch
+		// that the cursor is in, is not known.
 		want(p.schedule.ReadSoon(in(30 * time.Minute)))
 		want(p.schedule.ReadSoon(in(time.Hour)), Range{at(1), at(3)})
 		want(p.schedule.ReadLate(in(time.Hour), 0), Range{at(0), at(1)}, Range{at(3), r.trailer})

@@ -77,7 +77,8 @@ func ParseRules(c RulesConfig) (*Rules, error) {
 	return r, nil
 }
 
-// checkLevels does not ask for delay.max.ms: who lowers that need not change the table. A record with a level beyond it is refused.
+// checkLevels does not ask for delay.max.ms: who lowers that need not change the table. A record
+// with a level beyond it is refused.
 func checkLevels(ds []time.Duration) ([]int64, error) {
 	levels := make([]int64, len(ds))
 	for i, d := range ds {

@@ -6,9 +6,10 @@ import (
 	"sort"
 )
 
-// A run is a part of a partition's schedule that was taken out of memory: its records, with their payload, in
-// order of delivery, in a range of the partition's schedule log. Runs hold disjoint ranges of tickets, all below
-// Schedule.floor; what is pending at or above the floor is in the near index.
+// A run is a part of a partition's schedule that was taken out of memory: its records, with their
+// payload, in order of delivery, in a range of the partition's schedule log. Runs hold disjoint
+// ranges of tickets, all below Schedule.floor; what is pending at or above the floor is in the near
+// index.
 
 // runInfo is what the journal says of a run, constant.
 type runInfo struct {
@@ -26,7 +27,8 @@ type runInfo struct {
 	tickets []ticketFence
 	keys    []keyFence
 	filter  filter
-	// gaps are what lies between from and to and is not the run's, in order: others wrote while it was being written.
+	// gaps are what lies between from and to and is not the run's, in order: others wrote while it
+	// was being written.
 	gaps []Range
 }
 
@@ -78,8 +80,9 @@ type run struct {
 	live int64
 	// pending is live without those finished above the high watermark, pendingBytes their share of bytes.
 	pending, pendingBytes int64
-	// next is a lower bound of when the first one is due that is neither finished nor in flight, for waking up in time. It is that of
-	// [lastEntry] while the run cannot be read: the line knows when to try again.
+	// next is a lower bound of when the first one is due that is neither finished nor in flight,
+	// for waking up in time. It is that of [lastEntry] while the run cannot be read: the line knows
+	// when to try again.
 	next int64
 	// due is a lower bound of when the first pending one is due, as its last reader has seen.
 	due int64
@@ -165,7 +168,8 @@ func (r *run) rank(now int64) int64 {
 	}
 }
 
-// overdue estimates how many pending records are due at or before now. It is exact about there being none, but for what was delivered a moment ago.
+// overdue estimates how many pending records are due at or before now. It is exact about there
+// being none, but for what was delivered a moment ago.
 func (r *run) overdue(now int64) int64 {
 	if now < r.next && r.next != lastEntry.Due {
 		return 0

@@ -11,19 +11,23 @@ import (
 )
 
 const (
-	// runBatchBytes is the most of a batch in a run, before compression; a single larger record is a batch of its own.
+	// runBatchBytes is the most of a batch in a run, before compression; a single larger record is
+	// a batch of its own.
 	runBatchBytes = 256 << 10
 	// tableBatchBytes likewise, for the tables.
 	tableBatchBytes = 64 << 10
 )
 
-// runWriter writes one run to the journal. Records may be given to it in any order; it sorts them, in files if need be. The order in the
-// journal is: header, table of tickets, table of keys, records, trailer. The records have segments of their own: they are most of the run and are
-// read once, so they need not stay where the rest does. No footer is written: until a progress record names the run, it does not exist.
+// runWriter writes one run to the journal. Records may be given to it in any order; it sorts them,
+// in files if need be. The order in the journal is: header, table of tickets, table of keys,
+// records, trailer. The records have segments of their own: they are most of the run and are read
+// once, so they need not stay where the rest does. No footer is written: until a progress record
+// names the run, it does not exist.
 type runWriter struct {
 	ctx    context.Context
 	keeper *Keeper
-	// turn is for what is done with the keeper. If something else was appended between two of its calls, the run has a gap.
+	// turn is for what is done with the keeper. If something else was appended between two of its
+	// calls, the run has a gap.
 	turn   Turn
 	now    int64
 	info   runInfo
@@ -117,8 +121,9 @@ func (w *runWriter) resume() (resumed bool) {
 	return resumed
 }
 
-// append appends a batch of the run, in the writer's turn. As long as the run is not finished, it is what lies behind the last progress record, so the next one must
-// begin a segment of its own; and so must what follows upon something else.
+// append appends a batch of the run, in the writer's turn. As long as the run is not finished, it
+// is what lies behind the last progress record, so the next one must begin a segment of its own;
+// and so must what follows upon something else.
 func (w *runWriter) append(roll bool, b record.Batch) (offset int64, err error) {
 	roll = w.resume() || roll
 	w.keeper.complete = true
@@ -174,7 +179,8 @@ func sortable(b []byte, e Entry) []byte {
 	return binary.BigEndian.AppendUint64(b, uint64(e.Ticket)^1<<63)
 }
 
-// The form of a record that is sorted for a run: as the log holds it, or as a run does, with the headers of a delivery.
+// The form of a record that is sorted for a run: as the log holds it, or as a run does, with the
+// headers of a delivery.
 const (
 	formStored = iota
 	formDelivered

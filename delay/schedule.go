@@ -6,15 +6,19 @@ import (
 	"sync/atomic"
 )
 
-// Schedule knows what is pending in one partition. It is a function of the partition's log: apply every batch
-// in order, and two schedules of the same log are equal, whoever leads and whenever it was started. Batches that are neither
-// hidden, nor deliveries, nor the ends of transactions may be left out.
+// Schedule knows what is pending in one partition. It is a function of the partition's log: apply
+// every batch in order, and two schedules of the same log are equal, whoever leads and whenever it
+// was started. Batches that are neither hidden, nor deliveries, nor the ends of transactions may be
+// left out.
 //
-// Apply, ApplyDelivery, Make, CaughtUp and Truncate are called one at a time and in the order of the log, in the partition's append section or
-// while it is loaded; Admit and AdmitDelivery right before what they admit is appended and applied, once everything before was. Everything else may be called at any time.
+// Apply, ApplyDelivery, Make, CaughtUp and Truncate are called one at a time and in the order of
+// the log, in the partition's append section or while it is loaded; Admit and AdmitDelivery right
+// before what they admit is appended and applied, once everything before was. Everything else may
+// be called at any time.
 //
-// Invariants: what is pending at or above floor is in near or in a flight, what is pending below is in exactly one run; an entry
-// in a flight is in no other; a run changes only by proofs below the high watermark, those above are in undo and runs.above.
+// Invariants: what is pending at or above floor is in near or in a flight, what is pending below is
+// in exactly one run; an entry in a flight is in no other; a run changes only by proofs below the
+// high watermark, those above are in undo and runs.above.
 type Schedule struct {
 	// received is the latest receive time seen. It is written under mu, with what was received.
 	received atomic.Int64
@@ -25,11 +29,12 @@ type Schedule struct {
 	// floor: what is pending below it is in runs, the rest in near.
 	floor int64
 	runs  runs
-	// folded is the offset up to which a committed progress record has folded in the proofs; namesRuns says that it names any
-	// runs, which need the proofs above.
+	// folded is the offset up to which a committed progress record has folded in the proofs;
+	// namesRuns says that it names any runs, which need the proofs above.
 	folded    int64
 	namesRuns bool
-	// copies is what copies of the journal can do, one for each progress record that one may end behind, in order.
+	// copies is what copies of the journal can do, one for each progress record that one may end
+	// behind, in order.
 	copies []journalCopy
 	// copied is the end of what the copy is known to have.
 	copied int64
@@ -56,8 +61,8 @@ type Schedule struct {
 	wake func(due int64)
 }
 
-// NewSchedule returns the schedule of a log that begins at offset start, and of which nothing was applied yet. [OpenKeeper] makes
-// one that also knows what lies in runs.
+// NewSchedule returns the schedule of a log that begins at offset start, and of which nothing was
+// applied yet. [OpenKeeper] makes one that also knows what lies in runs.
 func NewSchedule(start int64) *Schedule {
 	return &Schedule{near: newIndex(), floor: start, end: start, highWatermark: start, earliest: math.MaxInt64, wake: func(int64) {}}
 }
@@ -121,7 +126,8 @@ func (s *Schedule) Floor() int64 {
 	return s.settledFloor()
 }
 
-// Receive turns the time of an append into its receive time, which is not before any that was applied. It does not wait for what is being applied.
+// Receive turns the time of an append into its receive time, which is not before any that was
+// applied. It does not wait for what is being applied.
 func (s *Schedule) Receive(now int64) int64 { return max(now, s.received.Load()) }
 
 // End is the offset after the last batch applied.

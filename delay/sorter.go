@@ -30,7 +30,8 @@ type sorter struct {
 	files []vfs.File
 }
 
-// sorted is where an item lies in the arena. Its prefix, the beginning of the key, decides most comparisons without a look there.
+// sorted is where an item lies in the arena. Its prefix, the beginning of the key, decides most
+// comparisons without a look there.
 type sorted struct {
 	prefix         uint64
 	from, key, end int

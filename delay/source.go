@@ -13,14 +13,16 @@ var ErrGone = errors.New("no longer in the log")
 
 // Source reads a partition's log, wherever it lies.
 type Source interface {
-	// BatchAt returns the physical batch that holds an offset, hidden ones included. It may read into buf, and
-	// grow it; the batch is then valid until buf is used again. The error wraps ErrGone if the offset is below the start of the log.
+	// BatchAt returns the physical batch that holds an offset, hidden ones included. It may read
+	// into buf, and grow it; the batch is then valid until buf is used again. The error wraps
+	// ErrGone if the offset is below the start of the log.
 	BatchAt(ctx context.Context, offset int64, buf []byte) (record.Batch, error)
-	// Scan calls visit for every batch, hidden ones included, from the one that holds offset from up to the offset to. The
-	// batch is valid during the call. It stops at the first error of visit and returns it. The error wraps ErrGone if from is below the start
-	// of the log.
+	// Scan calls visit for every batch, hidden ones included, from the one that holds offset from
+	// up to the offset to. The batch is valid during the call. It stops at the first error of visit
+	// and returns it. The error wraps ErrGone if from is below the start of the log.
 	Scan(ctx context.Context, from, to int64, visit func(record.Batch) error) error
-	// OffsetForTimestamp returns the offset of the first visible batch with a timestamp at or after ms; ok is false if there is none.
+	// OffsetForTimestamp returns the offset of the first visible batch with a timestamp at or after
+	// ms; ok is false if there is none.
 	OffsetForTimestamp(ctx context.Context, ms int64) (offset int64, ok bool, err error)
 }
 
@@ -34,8 +36,8 @@ func find(ctx context.Context, src Source, ticket int64) (e Entry, err error) {
 	return e, err
 }
 
-// readTicket calls visit with the delayed record at an offset of the log, whether it is pending or not. The error is the source's, or
-// errNotDelayed.
+// readTicket calls visit with the delayed record at an offset of the log, whether it is pending or
+// not. The error is the source's, or errNotDelayed.
 func readTicket(ctx context.Context, src Source, ticket int64, visit func(b record.Batch, v *record.View, r stored)) error {
 	b, err := src.BatchAt(ctx, ticket, nil)
 	if err != nil {
@@ -77,7 +79,8 @@ const endingBytes = 8 << 20
 // openTransaction is why nothing can be said yet of a record.
 const openTransaction = "a transaction that is still open"
 
-// ending says in words how a schedule that is not pending any more ended, as far as it can be found with little effort.
+// ending says in words how a schedule that is not pending any more ended, as far as it can be found
+// with little effort.
 func ending(ctx context.Context, src Source, e Entry, end int64) (string, error) {
 	x := endSearch{ticket: e.Ticket}
 	if err := x.scan(ctx, src, e.Ticket, end); x.how != "" || err != nil {

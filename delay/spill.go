@@ -9,8 +9,9 @@ import (
 	"github.com/morrowmq/morrow/log/record"
 )
 
-// spillWork is a run being made of the near index. What it will hold is what was pending, by the proofs below the high watermark, at the moment each part of the
-// log was looked at; what is finished afterwards is collected for the footer.
+// spillWork is a run being made of the near index. What it will hold is what was pending, by the
+// proofs below the high watermark, at the moment each part of the log was looked at; what is
+// finished afterwards is collected for the footer.
 type spillWork struct {
 	low, high int64
 	// scanned is the ticket up to which the spill has looked.
@@ -34,9 +35,9 @@ func (w *spillWork) fold(r *run) {
 	w.collected = nil
 }
 
-// Spill writes everything that is pending in the near index with a ticket below the given one into a run, and forgets it there. It
-// stops at what is not committed, and at transactions that are not over. The log from [Schedule.Gate] on must still be there.
-// If it fails, all is as before.
+// Spill writes everything that is pending in the near index with a ticket below the given one into
+// a run, and forgets it there. It stops at what is not committed, and at transactions that are not
+// over. The log from [Schedule.Gate] on must still be there. If it fails, all is as before.
 func (k *Keeper) Spill(ctx context.Context, src Source, below, logStart int64) (err error) {
 	s := k.schedule
 	low, high, ok := s.beginSpill(below)
@@ -54,7 +55,8 @@ func (k *Keeper) Spill(ctx context.Context, src Source, below, logStart int64) (
 	return k.finish(ctx, w, change{floor: high}, logStart)
 }
 
-// finish ends a run with its footer, a progress record that names it, and installs it as part of a change. It does without the run if nothing is in it.
+// finish ends a run with its footer, a progress record that names it, and installs it as part of a
+// change. It does without the run if nothing is in it.
 func (k *Keeper) finish(ctx context.Context, w *runWriter, c change, logStart int64) error {
 	if w.begun {
 		info, err := w.finish()
@@ -127,8 +129,9 @@ func addLive(w *runWriter, found []candidate, live []bool) error {
 	return nil
 }
 
-// Oldest returns a ticket below which lie so many of the records that are pending in the near index, or so many bytes of them, whichever is less;
-// math.MaxInt64 if all do. Both are approximate.
+// Oldest returns a ticket below which lie so many of the records that are pending in the near
+// index, or so many bytes of them, whichever is less; math.MaxInt64 if all do. Both are
+// approximate.
 func (s *Schedule) Oldest(records, bytes int64) int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -136,8 +139,9 @@ func (s *Schedule) Oldest(records, bytes int64) int64 {
 	return s.pins.oldest(min(records, bytes/each))
 }
 
-// beginSpill fixes the range of tickets to spill; ok is false if the floor has passed it already. The range may be empty: between the floor and
-// the lowest ticket that is pending the log may be gone.
+// beginSpill fixes the range of tickets to spill; ok is false if the floor has passed it already.
+// The range may be empty: between the floor and the lowest ticket that is pending the log may be
+// gone.
 func (s *Schedule) beginSpill(below int64) (low, high int64, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -153,9 +157,9 @@ func (s *Schedule) endSpill() {
 	s.spilling = nil
 }
 
-// filterScanned tells which records of a batch are pending by the proofs below the high watermark, and notes that
-// the spill has looked at them. Mostly all around them are, and none is looked up: that would cost more than the rest of a spill, and
-// those who append wait meanwhile.
+// filterScanned tells which records of a batch are pending by the proofs below the high watermark,
+// and notes that the spill has looked at them. Mostly all around them are, and none is looked up:
+// that would cost more than the rest of a spill, and those who append wait meanwhile.
 func (s *Schedule) filterScanned(found []candidate, to int64, live []bool) []bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

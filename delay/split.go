@@ -21,8 +21,8 @@ type item struct {
 	rewrite  bool
 	relative bool
 	strict   bool
-	// done: another record of the same batch cancels or replaces this one, or it is a cancel that came too late and
-	// need not be strict. It is stored, and means nothing.
+	// done: another record of the same batch cancels or replaces this one, or it is a cancel that
+	// came too late and need not be strict. It is stored, and means nothing.
 	done bool
 	// name is the position in Splitter.names plus one, 0 without a key.
 	name int32
@@ -37,8 +37,8 @@ const (
 	itemCancel
 )
 
-// Splitter reads the delay headers of one producer's batch during the pass that [record.Check] makes over it, and plans how
-// the batch is stored. It is not safe for concurrent use.
+// Splitter reads the delay headers of one producer's batch during the pass that [record.Check]
+// makes over it, and plans how the batch is stored. It is not safe for concurrent use.
 type Splitter struct {
 	rules *Rules
 	// Of the batch:

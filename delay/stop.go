@@ -6,13 +6,14 @@ const (
 	minBackoff = 50 * time.Millisecond
 	maxBackoff = 5 * time.Second
 
-	// A stop that follows another within calm belongs to it for whoever reads the log, unless it lasts for longer than brief.
+	// A stop that follows another within calm belongs to it for whoever reads the log, unless it
+	// lasts for longer than brief.
 	calm  = time.Minute
 	brief = 10 * time.Second
 )
 
-// stop is why a source of records, or a whole line, does not go on, and for how long it rests since when. The zero value
-// means that all is well.
+// stop is why a source of records, or a whole line, does not go on, and for how long it rests since
+// when. The zero value means that all is well.
 type stop struct {
 	err     error
 	backoff time.Duration
@@ -49,7 +50,8 @@ func (s *stop) resume(now time.Time) (told bool) {
 	return told
 }
 
-// rest is how long to wait before the next try, not above 0 if it may be now. A clock that went back ends the rest.
+// rest is how long to wait before the next try, not above 0 if it may be now. A clock that went
+// back ends the rest.
 func (s *stop) rest(now time.Time) time.Duration {
 	if s.err == nil || now.Before(s.since) {
 		return 0

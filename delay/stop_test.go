@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// TestStopsInABurstAreOneOutage: a source that stops and goes on all the time, since each of its reads takes a little too long, is told once; one that stays stopped is told too.
+// TestStopsInABurstAreOneOutage: a source that stops and goes on all the time, since each of its
+// reads takes a little too long, is told once; one that stays stopped is told too.
 func TestStopsInABurstAreOneOutage(t *testing.T) {
 	var s stop
 	now := time.Unix(1_800_000_000, 0)

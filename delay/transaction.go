@@ -14,7 +14,8 @@ import (
 // that decides about millions does not stall the log.
 const releaseStep = 4096
 
-// transactions holds what producers have scheduled in transactions that are not over, or over and not yet moved.
+// transactions holds what producers have scheduled in transactions that are not over, or over and
+// not yet moved.
 type transactions struct {
 	staged map[int64][]Entry
 	ended  []ended
@@ -79,8 +80,8 @@ func (t *transactions) holds(ticket int64) bool {
 	return false
 }
 
-// undecided reports whether a ticket belongs to a transaction that is not over. It is to be asked before Contains: what is neither then
-// has ended.
+// undecided reports whether a ticket belongs to a transaction that is not over. It is to be asked
+// before Contains: what is neither then has ended.
 func (s *Schedule) undecided(ticket int64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

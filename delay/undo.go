@@ -54,7 +54,8 @@ func (u *undoList) settle(end int64, fold func(*op)) {
 	}
 }
 
-// revert takes out the changes from an offset on, newest first, and calls undo for each. It ends with the first error; that change stays.
+// revert takes out the changes from an offset on, newest first, and calls undo for each. It ends
+// with the first error; that change stays.
 func (u *undoList) revert(end int64, undo func(*op) error) error {
 	for len(u.lists) > 0 {
 		last, head := len(u.lists)-1, 0
@@ -111,11 +112,12 @@ func (s *Schedule) AdvanceHighWatermark(end int64) {
 	s.undo.settle(end, s.fold)
 }
 
-// ErrRebuild is returned by Truncate when the end of a transaction was truncated: the schedule must be made anew from the log.
+// ErrRebuild is returned by Truncate when the end of a transaction was truncated: the schedule must
+// be made anew from the log.
 var ErrRebuild = errors.New("schedule must be rebuilt from the log")
 
-// Truncate undoes all batches from offset end on. End must not be below the high watermark, and no line may be attached: it would not deliver
-// again what it has delivered.
+// Truncate undoes all batches from offset end on. End must not be below the high watermark, and no
+// line may be attached: it would not deliver again what it has delivered.
 func (s *Schedule) Truncate(end int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

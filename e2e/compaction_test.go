@@ -44,7 +44,8 @@ func (m *table) put(ctx context.Context, cl *kgo.Client, key, value string, head
 	})
 }
 
-// latest reads a topic from the beginning, up to the end as of now, and returns the last value of every key and how many records there were.
+// latest reads a topic from the beginning, up to the end as of now, and returns the last value of
+// every key and how many records there were.
 func latest(t *testing.T, b *testnet.Broker, topic string) (values map[string]string, n int) {
 	t.Helper()
 	ctx := deadline(t, time.Minute)
@@ -81,8 +82,9 @@ func latest(t *testing.T, b *testnet.Broker, topic string) (values map[string]st
 	return values, n
 }
 
-// TestCompactedTopicKeepsLastValuesOverKill9 writes values, tombstones and delayed values to a topic that is cleaned all the time, and
-// kills the broker. Whoever reads the topic finds the last value of every key.
+// TestCompactedTopicKeepsLastValuesOverKill9 writes values, tombstones and delayed values to a
+// topic that is cleaned all the time, and kills the broker. Whoever reads the topic finds the last
+// value of every key.
 func TestCompactedTopicKeepsLastValuesOverKill9(t *testing.T) {
 	config := writeFile(t, "morrow.yaml", eager)
 	b := start(t, "--config", config)
@@ -145,8 +147,8 @@ func TestCompactedTopicKeepsLastValuesOverKill9(t *testing.T) {
 	}
 }
 
-// TestOffsetsTopicIsCompacted commits the same offsets again and again. The topic of offsets stays small, and the last commits are there after
-// a kill -9.
+// TestOffsetsTopicIsCompacted commits the same offsets again and again. The topic of offsets stays
+// small, and the last commits are there after a kill -9.
 func TestOffsetsTopicIsCompacted(t *testing.T) {
 	config := writeFile(t, "morrow.yaml", eager+"offsets.topic.num.partitions: 1\noffsets.topic.segment.bytes: 20000\n")
 	b := start(t, "--config", config)

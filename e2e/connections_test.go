@@ -46,8 +46,9 @@ func resident(t *testing.T, pid int) int64 {
 	return pages * int64(os.Getpagesize())
 }
 
-// TestConnectionsThatDoNothingCostLittleAndStopNobody opens a thousand idle connections, some that send half a frame and no more, and
-// some that ask for everything and read nothing, and has another client go on beside them.
+// TestConnectionsThatDoNothingCostLittleAndStopNobody opens a thousand idle connections, some that
+// send half a frame and no more, and some that ask for everything and read nothing, and has another
+// client go on beside them.
 func TestConnectionsThatDoNothingCostLittleAndStopNobody(t *testing.T) {
 	const idle, half, deaf, most = 1000, 50, 20, 160 << 20
 	b := start(t)
@@ -165,7 +166,8 @@ func TestConnectionsBeyondTheMaximumWaitForOthersToLeave(t *testing.T) {
 	}
 }
 
-// TestConnectionsThatComeTooFastAreServedLater opens connections as fast as it can, and gets them at the configured rate.
+// TestConnectionsThatComeTooFastAreServedLater opens connections as fast as it can, and gets them
+// at the configured rate.
 func TestConnectionsThatComeTooFastAreServedLater(t *testing.T) {
 	const perSecond, most = 20, 60
 	b := start(t, "--set", fmt.Sprintf("max.connection.creation.rate=%d", perSecond))

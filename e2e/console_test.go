@@ -43,8 +43,8 @@ func browse(ctx context.Context, t *testing.T, b *testnet.Broker, path string, f
 	return resp.StatusCode, resp.Request.URL.Path, string(text)
 }
 
-// TestConsoleShowsAPendingRecordAndCancelsIt does with a browser's requests what a person would: from the address of the broker to the topic, the
-// record, and the button.
+// TestConsoleShowsAPendingRecordAndCancelsIt does with a browser's requests what a person would:
+// from the address of the broker to the topic, the record, and the button.
 func TestConsoleShowsAPendingRecordAndCancelsIt(t *testing.T) {
 	b := start(t)
 	ctx := deadline(t, time.Minute)
@@ -97,7 +97,8 @@ func TestConsoleShowsAPendingRecordAndCancelsIt(t *testing.T) {
 	}
 }
 
-// TestConsoleShowsGroupsOfEveryProtocol looks at a group of each newer kind: who is in it, what it has, and how far it is.
+// TestConsoleShowsGroupsOfEveryProtocol looks at a group of each newer kind: who is in it, what it
+// has, and how far it is.
 func TestConsoleShowsGroupsOfEveryProtocol(t *testing.T) {
 	b := start(t)
 	ctx := deadline(t, time.Minute)

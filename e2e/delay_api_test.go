@@ -24,7 +24,8 @@ type apiEntry struct {
 	Run       *int64
 }
 
-// TestAPIListsAllThatIsPendingWhereverItLies lists, counts, shows, moves and cancels records of which a part was spilled into runs.
+// TestAPIListsAllThatIsPendingWhereverItLies lists, counts, shows, moves and cancels records of
+// which a part was spilled into runs.
 func TestAPIListsAllThatIsPendingWhereverItLies(t *testing.T) {
 	const records, partitions = 600, 3
 	config := writeFile(t, "morrow.yaml", "delay.spill.distance.bytes: 1048576\ndelay.replay.bytes: 1048576\n")

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// TestBenchSuiteJudgesEveryGoalOfDelays takes the suite's steps about delays, very short, with the real broker. A record that is lost, early
-// or delivered twice is an error of the suite.
+// TestBenchSuiteJudgesEveryGoalOfDelays takes the suite's steps about delays, very short, with the
+// real broker. A record that is lost, early or delivered twice is an error of the suite.
 func TestBenchSuiteJudgesEveryGoalOfDelays(t *testing.T) {
 	ctx := deadline(t, 2*time.Minute)
 	cmd := exec.CommandContext(ctx, bin, "bench", "suite", "--dir", t.TempDir(), "--only", "delayed", "-o", "json",

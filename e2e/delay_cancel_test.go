@@ -16,8 +16,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// TestAnswersToCancelsThatRaceDeliveriesMatchWhatConsumersSee cancels thousands of records at about the moment they fall due,
-// over the protocol and over the API. What is said to be cancelled is never seen; what is refused is seen once.
+// TestAnswersToCancelsThatRaceDeliveriesMatchWhatConsumersSee cancels thousands of records at about
+// the moment they fall due, over the protocol and over the API. What is said to be cancelled is
+// never seen; what is refused is seen once.
 func TestAnswersToCancelsThatRaceDeliveriesMatchWhatConsumersSee(t *testing.T) {
 	const records, workers = 12_000, 24
 	const length = 9 * time.Second
@@ -88,7 +89,8 @@ func TestAnswersToCancelsThatRaceDeliveriesMatchWhatConsumersSee(t *testing.T) {
 	}
 }
 
-// cancelRecord sends a strict cancel. The error is errRefused if it was refused; any other means that nothing is known.
+// cancelRecord sends a strict cancel. The error is errRefused if it was refused; any other means
+// that nothing is known.
 func cancelRecord(ctx context.Context, cl *kgo.Client, r *kgo.Record) error {
 	err := cl.ProduceSync(ctx, cancelOf(r)).FirstErr()
 	if errors.Is(err, kerr.InvalidRecord) {

@@ -28,8 +28,8 @@ type crashes struct {
 	down, paused time.Duration
 }
 
-// TestNoDeliveryIsLostOrRepeatedByCrashesOfOneBroker is D3 for one broker: records due all the time and many at one instant, while the broker
-// is killed, stopped and down across due times.
+// TestNoDeliveryIsLostOrRepeatedByCrashesOfOneBroker is D3 for one broker: records due all the time
+// and many at one instant, while the broker is killed, stopped and down across due times.
 func TestNoDeliveryIsLostOrRepeatedByCrashesOfOneBroker(t *testing.T) {
 	t.Parallel()
 	const partitions = 3
@@ -87,8 +87,8 @@ func (l *ledger) produceAll(t *testing.T, b *testnet.Broker, topic string, n, pa
 	return cl.Flush(ctx)
 }
 
-// TestNoDeliveryIsLostOrRepeatedByALongDowntime is D3's broker that is down while everything falls due: when it is back each record is delivered
-// once, in each partition in order of due time.
+// TestNoDeliveryIsLostOrRepeatedByALongDowntime is D3's broker that is down while everything falls
+// due: when it is back each record is delivered once, in each partition in order of due time.
 func TestNoDeliveryIsLostOrRepeatedByALongDowntime(t *testing.T) {
 	t.Parallel()
 	const partitions = 4
@@ -135,8 +135,9 @@ func TestNoDeliveryIsLostOrRepeatedByALongDowntime(t *testing.T) {
 	}
 }
 
-// TestNoDeliveryIsLostOrRepeatedByCachesThatWereCut is the end of D3: the broker is killed, all indexes, summaries and snapshots of its logs are
-// cut at the next 512 bytes, and it goes on, while records fall due, until every cut was made. Runs are spilled all the time.
+// TestNoDeliveryIsLostOrRepeatedByCachesThatWereCut is the end of D3: the broker is killed, all
+// indexes, summaries and snapshots of its logs are cut at the next 512 bytes, and it goes on, while
+// records fall due, until every cut was made. Runs are spilled all the time.
 func TestNoDeliveryIsLostOrRepeatedByCachesThatWereCut(t *testing.T) {
 	t.Parallel()
 	const partitions, block = 2, 512

@@ -46,8 +46,8 @@ type promise struct {
 // sighting is a record as it was delivered.
 type sighting struct{ offset, ticket, due int64 }
 
-// ledger holds what producers were told against what consumers see. Records are told apart by the value of their header
-// "id"; their keys and values follow from it. It is safe for concurrent use.
+// ledger holds what producers were told against what consumers see. Records are told apart by the
+// value of their header "id"; their keys and values follow from it. It is safe for concurrent use.
 type ledger struct {
 	mu       sync.Mutex
 	promised map[string]*promise       // guarded by mu
@@ -95,7 +95,8 @@ func (l *ledger) promise(id string, r *kgo.Record, due int64) {
 	l.promised[id] = &promise{due: due, partition: r.Partition, ticket: r.Offset}
 }
 
-// settle notes what became of a record, by an answer to a cancel or a move. A move gives it another ticket and due time.
+// settle notes what became of a record, by an answer to a cancel or a move. A move gives it another
+// ticket and due time.
 func (l *ledger) settle(id string, f fate, ticket, due int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -266,7 +267,8 @@ func summary(ctx context.Context, b *testnet.Broker, topic string) (s topicSumma
 // errRefused is an answer of the API with a status of 4xx: nothing was changed.
 var errRefused = errors.New("refused")
 
-// api asks for what the path names below /api/v1/schedules. An error other than errRefused means that nothing is known.
+// api asks for what the path names below /api/v1/schedules. An error other than errRefused means
+// that nothing is known.
 func api(ctx context.Context, b *testnet.Broker, method, path string, body, answer any) error {
 	var sent bytes.Buffer
 	if body != nil {

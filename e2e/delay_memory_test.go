@@ -6,8 +6,9 @@ import (
 	"time"
 )
 
-// TestMillionPendingRecordsTakeNoMemory is a hundred million in small: nearly all of a million pending records are in runs, where they may take two
-// bytes each, and delay.index.memory bounds the rest, although the producer would be faster than the spills.
+// TestMillionPendingRecordsTakeNoMemory is a hundred million in small: nearly all of a million
+// pending records are in runs, where they may take two bytes each, and delay.index.memory bounds
+// the rest, although the producer would be faster than the spills.
 func TestMillionPendingRecordsTakeNoMemory(t *testing.T) {
 	t.Parallel()
 	const records, budget = 1_000_000, 4 << 20

@@ -21,8 +21,8 @@ import (
 	"github.com/morrowmq/morrow/internal/testnet"
 )
 
-// TestDelayMetricsDieWithTheirTopic is D4, D4b and D4e: what is pending in a deleted topic leaves no series, comes back under no topic
-// of that name, and cancels that fail move no gauge.
+// TestDelayMetricsDieWithTheirTopic is D4, D4b and D4e: what is pending in a deleted topic leaves
+// no series, comes back under no topic of that name, and cancels that fail move no gauge.
 func TestDelayMetricsDieWithTheirTopic(t *testing.T) {
 	t.Parallel()
 	const each = 1000
@@ -68,8 +68,8 @@ func TestDelayMetricsDieWithTheirTopic(t *testing.T) {
 	})
 }
 
-// deleteWhatIsPending deletes the topics a and anew, and makes anew again, with so many records pending in each, and as many in b. It returns the
-// names of the metrics served meanwhile.
+// deleteWhatIsPending deletes the topics a and anew, and makes anew again, with so many records
+// pending in each, and as many in b. It returns the names of the metrics served meanwhile.
 func deleteWhatIsPending(t *testing.T, b *testnet.Broker, each int, due time.Time) (served map[string]bool, err error) {
 	t.Helper()
 	ctx := deadline(t, time.Minute)
@@ -145,7 +145,8 @@ func delay(ctx context.Context, t *testing.T, b *testnet.Broker, topic string, n
 	}
 }
 
-// wantGauge waits until a topic has so many records pending: a new one has no gauge before its schedule is loaded.
+// wantGauge waits until a topic has so many records pending: a new one has no gauge before its
+// schedule is loaded.
 func wantGauge(ctx context.Context, t *testing.T, b *testnet.Broker, topic string, want int) {
 	t.Helper()
 	if err := awaitGauge(ctx, t, b, topic, want); err != nil {

@@ -25,10 +25,11 @@ import (
 
 var delayRounds = flag.Int("delay.rounds", 40, "how often the random test of delayed delivery kills the broker")
 
-// TestDelayedRecordsSurviveRandomKill9 kills the broker at random moments while producers send batches of delayed and other
-// records, cancel and move some, by ticket and by key, over the protocol and over the API, and while DeleteRecords and retention
-// remove what has been consumed, the cleaner what has a later record of its key, and the schedules are spilled into runs. Summaries of
-// segments, which are caches, are cut between.
+// TestDelayedRecordsSurviveRandomKill9 kills the broker at random moments while producers send
+// batches of delayed and other records, cancel and move some, by ticket and by key, over the
+// protocol and over the API, and while DeleteRecords and retention remove what has been consumed,
+// the cleaner what has a later record of its key, and the schedules are spilled into runs.
+// Summaries of segments, which are caches, are cut between.
 func TestDelayedRecordsSurviveRandomKill9(t *testing.T) {
 	t.Parallel()
 	const partitions, workers = 2, 4
@@ -212,8 +213,8 @@ func (s *steerer) send(ctx context.Context) {
 	s.live = s.live[max(0, len(s.live)-200):]
 }
 
-// next makes a record that is due soon after the broker gets it: a due time that passes while the broker is down would make it an
-// ordinary record.
+// next makes a record that is due soon after the broker gets it: a due time that passes while the
+// broker is down would make it an ordinary record.
 func (s *steerer) next() live {
 	s.made++
 	id := fmt.Sprintf("w%d-%05d", s.name, s.made)
@@ -270,7 +271,8 @@ func (s *steerer) moveOne(ctx context.Context) {
 	}
 }
 
-// replace produces a record under the key of another. If that is still pending it is never delivered; nobody says whether it was.
+// replace produces a record under the key of another. If that is still pending it is never
+// delivered; nobody says whether it was.
 func (s *steerer) replace(ctx context.Context, one, instead live) {
 	instead.key = one.key
 	instead.r.Headers = append(instead.r.Headers, kgo.RecordHeader{Key: "morrow-key", Value: []byte(one.key)})
@@ -288,8 +290,9 @@ func (s *steerer) replace(ctx context.Context, one, instead live) {
 	s.live = append(s.live, instead)
 }
 
-// lost reports whether the client gave up on an answer: a broker that dies right after it has accepted a connection looks to it like one
-// that wants something else spoken, and it does not try again.
+// lost reports whether the client gave up on an answer: a broker that dies right after it has
+// accepted a connection looks to it like one that wants something else spoken, and it does not try
+// again.
 func lost(err error) bool {
 	_, eof := errors.AsType[*kgo.ErrFirstReadEOF](err)
 	return eof

@@ -20,8 +20,9 @@ import (
 
 var delayTopics = flag.Int("delay.topics", 200, "how many topics with pending records are created and deleted")
 
-// TestTopicsWithPendingRecordsLeaveNothing is D4d: topics are created, given ten pending records each, and deleted. Neither series nor
-// memory nor directories grow with their number, nothing is complained about, and a kill -9 on the way changes nothing about that.
+// TestTopicsWithPendingRecordsLeaveNothing is D4d: topics are created, given ten pending records
+// each, and deleted. Neither series nor memory nor directories grow with their number, nothing is
+// complained about, and a kill -9 on the way changes nothing about that.
 func TestTopicsWithPendingRecordsLeaveNothing(t *testing.T) {
 	const workers = 8
 	b := start(t)
@@ -76,7 +77,8 @@ func TestTopicsWithPendingRecordsLeaveNothing(t *testing.T) {
 	}
 }
 
-// topicDirectories lists the directories of topics: logs, those of their schedules, temporary files, and what the tier knows of them here.
+// topicDirectories lists the directories of topics: logs, those of their schedules, temporary
+// files, and what the tier knows of them here.
 func topicDirectories(t *testing.T, b *testnet.Broker) (all []string) {
 	t.Helper()
 	for _, pattern := range []string{"logs/*-*", "scratch/*", "remote/*-*"} {

@@ -14,8 +14,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// TestLogThatHasLostItsEndIsSeen: the log of a partition is removed, and that of its schedule is not. Nothing is delayed there, people are told why where they look, and with
-// the log put back all is as before.
+// TestLogThatHasLostItsEndIsSeen: the log of a partition is removed, and that of its schedule is
+// not. Nothing is delayed there, people are told why where they look, and with the log put back all
+// is as before.
 func TestLogThatHasLostItsEndIsSeen(t *testing.T) {
 	b := start(t, "--set", "delay.spill.distance.bytes=1048576", "--set", "delay.replay.bytes=1048576")
 	createTopic(t, b, "orders", 1, nil)

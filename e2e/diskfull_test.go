@@ -14,9 +14,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestDiskFullRefusesProducersAndRecoversWithoutRestart leaves the broker 48 MiB above its reserve, fills those, and makes room
-// again by deleting a topic. Producers are refused retriably meanwhile; a delivery that falls due still gets through, because the
-// reserve is kept for it; nothing acknowledged is lost.
+// TestDiskFullRefusesProducersAndRecoversWithoutRestart leaves the broker 48 MiB above its reserve,
+// fills those, and makes room again by deleting a topic. Producers are refused retriably meanwhile;
+// a delivery that falls due still gets through, because the reserve is kept for it; nothing
+// acknowledged is lost.
 func TestDiskFullRefusesProducersAndRecoversWithoutRestart(t *testing.T) {
 	const room = 48 << 20
 	var st unix.Statfs_t

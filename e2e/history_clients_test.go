@@ -22,8 +22,8 @@ import (
 	"github.com/morrowmq/morrow/internal/testnet"
 )
 
-// The clients of the history test. Each writes down what it asks for and what it is told, and takes every error as it comes: it is
-// the checker that judges.
+// The clients of the history test. Each writes down what it asks for and what it is told, and takes
+// every error as it comes: it is the checker that judges.
 
 const (
 	historyTopic      = "history"
@@ -108,7 +108,8 @@ func (h *historian) produce(ctx, working context.Context, name string, g history
 	_ = cl.Flush(ctx) // what has no answer then is unknown
 }
 
-// delay sends delayed records and cancels some of them, from a client of its own, because a refused cancel fails its batch.
+// delay sends delayed records and cancels some of them, from a client of its own, because a refused
+// cancel fails its batch.
 func (h *historian) delay(ctx, working context.Context, name string, seed uint64) {
 	cl, canceller, rng := h.client(), h.client(), rand.New(rand.NewPCG(seed, 2))
 	var cancels sync.WaitGroup
@@ -134,8 +135,8 @@ func (h *historian) delay(ctx, working context.Context, name string, seed uint64
 	cancels.Wait()
 }
 
-// transact runs transactions of a few records and a position, and aborts some. When it is not told how one ended it goes on with a
-// new client, whose first request makes the broker settle that.
+// transact runs transactions of a few records and a position, and aborts some. When it is not told
+// how one ended it goes on with a new client, whose first request makes the broker settle that.
 func (h *historian) transact(ctx, working context.Context, name string, seed uint64) {
 	rng := rand.New(rand.NewPCG(seed, 3))
 	seq, offset := 0, int64(0)
@@ -250,7 +251,8 @@ func (h *historian) watch(working context.Context, name string, committed bool) 
 	}
 }
 
-// join consumes as a member of a group and commits what it has read, until working ends. Every assignment begins a session.
+// join consumes as a member of a group and commits what it has read, until working ends. Every
+// assignment begins a session.
 func (h *historian) join(ctx, working context.Context, name string, seed uint64) {
 	rng := rand.New(rand.NewPCG(seed, 4))
 	for life := 0; working.Err() == nil; life++ {
@@ -324,7 +326,8 @@ func (h *historian) ask(working context.Context, groups ...string) {
 	}
 }
 
-// positions asks for the positions of a group as a consumer does that must not miss one whose transaction has just been committed.
+// positions asks for the positions of a group as a consumer does that must not miss one whose
+// transaction has just been committed.
 func (h *historian) positions(ctx context.Context, cl *kgo.Client, group string) {
 	begin := time.Now()
 	topic := kmsg.NewOffsetFetchRequestGroupTopic()

@@ -22,8 +22,9 @@ import (
 
 var historyRounds = flag.Int("history-rounds", 12, "how often the history test disturbs the broker")
 
-// TestClientsSeeNothingThatCannotBe kills, pauses and fills up the broker while producers of every kind, transactions, delayed
-// records, consumers and groups go on, and has everything they were told checked.
+// TestClientsSeeNothingThatCannotBe kills, pauses and fills up the broker while producers of every
+// kind, transactions, delayed records, consumers and groups go on, and has everything they were
+// told checked.
 func TestClientsSeeNothingThatCannotBe(t *testing.T) {
 	t.Parallel()
 	t.Logf("seed %d, %d rounds", *seed, *historyRounds)

@@ -103,8 +103,8 @@ func deadline(t *testing.T, d time.Duration) context.Context {
 	return ctx
 }
 
-// ahead has something done before a time comes, which is in lead, and returns that time. Where this machine is too slow for that, it is all
-// done anew, whatever became of it, with twice the lead.
+// ahead has something done before a time comes, which is in lead, and returns that time. Where this
+// machine is too slow for that, it is all done anew, whatever became of it, with twice the lead.
 func ahead(t *testing.T, lead time.Duration, do func(due time.Time) error) time.Time {
 	t.Helper()
 	for ; ; lead *= 2 {

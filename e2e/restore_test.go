@@ -21,9 +21,11 @@ import (
 	"github.com/morrowmq/morrow/internal/testnet"
 )
 
-// TestRestoreAfterTheLossOfTheDisk: what was confirmed in the bucket when the broker was killed and its data directory lost comes back: records
-// with offsets, timestamps, keys, values and headers; configs; delayed records, delivered once each and not before they are due, but
-// not those that were delivered or cancelled before. The idempotent producer goes on where it was, at offsets never used.
+// TestRestoreAfterTheLossOfTheDisk: what was confirmed in the bucket when the broker was killed and
+// its data directory lost comes back: records with offsets, timestamps, keys, values and headers;
+// configs; delayed records, delivered once each and not before they are due, but not those that
+// were delivered or cancelled before. The idempotent producer goes on where it was, at offsets
+// never used.
 func TestRestoreAfterTheLossOfTheDisk(t *testing.T) {
 	t.Parallel()
 	url := "file://" + filepath.Join(t.TempDir(), "bucket")
@@ -74,8 +76,8 @@ func TestRestoreAfterTheLossOfTheDisk(t *testing.T) {
 	}
 }
 
-// produceMixed writes ordinary records, some that are delivered at once, and some that are due later. It returns the tickets of the last, by value; one
-// more was cancelled.
+// produceMixed writes ordinary records, some that are delivered at once, and some that are due
+// later. It returns the tickets of the last, by value; one more was cancelled.
 func produceMixed(ctx context.Context, t *testing.T, cl *kgo.Client, due time.Time) (later map[string]int64) {
 	t.Helper()
 	later = map[string]int64{}

@@ -62,8 +62,9 @@ func batchEnd(data []byte, i, behind int) (end int) {
 	return end
 }
 
-// TestSalvageAfterDamage: a broker whose disk has changed bytes of two records, in the middle of a log, serves everything else once they are given up. One
-// of them was delayed; the other delayed records are delivered, once each, and the producer goes on.
+// TestSalvageAfterDamage: a broker whose disk has changed bytes of two records, in the middle of a
+// log, serves everything else once they are given up. One of them was delayed; the other delayed
+// records are delivered, once each, and the producer goes on.
 func TestSalvageAfterDamage(t *testing.T) {
 	t.Parallel()
 	b := start(t)
@@ -143,8 +144,8 @@ func TestSalvageAfterDamage(t *testing.T) {
 	}
 }
 
-// TestSalvageKeepsTransactionsApart: the marker of an aborted transaction is among what is lost, and the next transaction of the producer is committed. That
-// must not commit the aborted one.
+// TestSalvageKeepsTransactionsApart: the marker of an aborted transaction is among what is lost,
+// and the next transaction of the producer is committed. That must not commit the aborted one.
 func TestSalvageKeepsTransactionsApart(t *testing.T) {
 	b := start(t)
 	createTopic(t, b, "orders", 1, nil)
@@ -176,7 +177,8 @@ func TestSalvageKeepsTransactionsApart(t *testing.T) {
 	}
 }
 
-// TestSalvageReadsFromTheBucketWhatIsConfirmed: damage in a segment whose copy in the bucket is confirmed costs nothing.
+// TestSalvageReadsFromTheBucketWhatIsConfirmed: damage in a segment whose copy in the bucket is
+// confirmed costs nothing.
 func TestSalvageReadsFromTheBucketWhatIsConfirmed(t *testing.T) {
 	b := start(t, "--set", "tier.url=file://"+filepath.Join(t.TempDir(), "bucket"))
 	createTopic(t, b, "orders", 1, map[string]string{"remote.storage.enable": "true", "segment.bytes": "16384", "segment.ms": "1000"})

@@ -180,9 +180,9 @@ func TestGivenUpRecordsGoToTheDeadLetterTopic(t *testing.T) {
 	}
 }
 
-// TestShareGroupLosesNothingUnderKill9 has several consumers accept, release and forget records while the broker is killed again and
-// again. In the end every record was accepted, and none was given to two of them at a time: that is seen by the acknowledgements the
-// broker took.
+// TestShareGroupLosesNothingUnderKill9 has several consumers accept, release and forget records
+// while the broker is killed again and again. In the end every record was accepted, and none was
+// given to two of them at a time: that is seen by the acknowledgements the broker took.
 func TestShareGroupLosesNothingUnderKill9(t *testing.T) {
 	t.Parallel()
 	const records, consumers = 600, 3

@@ -21,8 +21,9 @@ func largeValue(n int) []byte {
 	return b[:400_000]
 }
 
-// TestShareGroupReadsLargeRecordsFromTheTier: batches of 400 KB lie across the borders of the blocks of 1 MiB that the tier reads. A share
-// group is given each as it was, and so is the dead-letter topic.
+// TestShareGroupReadsLargeRecordsFromTheTier: batches of 400 KB lie across the borders of the
+// blocks of 1 MiB that the tier reads. A share group is given each as it was, and so is the
+// dead-letter topic.
 func TestShareGroupReadsLargeRecordsFromTheTier(t *testing.T) {
 	t.Parallel()
 	const records = 24

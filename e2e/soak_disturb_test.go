@@ -26,7 +26,8 @@ func (s *soak) disturb(rng *rand.Rand) string {
 	return disturb(s.t, s.b, rng) + "; the store: " + hurt
 }
 
-// hurtStore ends what is wrong with the store, and perhaps begins another fault, which lasts until the next round.
+// hurtStore ends what is wrong with the store, and perhaps begins another fault, which lasts until
+// the next round.
 func (s *soak) hurtStore(rng *rand.Rand) string {
 	s.store.Heal()
 	every := func(*http.Request) bool { return true }

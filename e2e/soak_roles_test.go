@@ -102,7 +102,8 @@ func (s *soak) reconfigure(working context.Context) {
 	}
 }
 
-// retier takes a topic out of the tier, with everything it has there, and puts it back. What is taken has been consumed; what is pending there has not.
+// retier takes a topic out of the tier, with everything it has there, and puts it back. What is
+// taken has been consumed; what is pending there has not.
 func (s *soak) retier(working context.Context) {
 	l := s.ledgerOf(retieredTopic)
 	on := []string{"remote.log.delete.on.disable", "false", "remote.storage.enable", "true", "local.retention.ms", "500"}
@@ -174,7 +175,8 @@ func (s *soak) live(working context.Context, name string, life int, rng *rand.Ra
 	}
 }
 
-// toggled is a topic in which delay headers count and do not count, in turn. Its producer does not know which, and finds every record once.
+// toggled is a topic in which delay headers count and do not count, in turn. Its producer does not
+// know which, and finds every record once.
 type toggled struct {
 	s  *soak
 	cl *kgo.Client
@@ -250,7 +252,8 @@ func (g *toggled) verify() {
 	g.s.t.Logf("toggled: %d ordinary records, %d delivered", ordinary, delivered)
 }
 
-// jobs is a topic that a share group works on. Every seventh record is rejected, every fifth given back once; some are delayed.
+// jobs is a topic that a share group works on. Every seventh record is rejected, every fifth given
+// back once; some are delayed.
 type jobs struct {
 	s  *soak
 	cl *kgo.Client

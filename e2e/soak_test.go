@@ -55,11 +55,12 @@ func tieredConfigs(more ...string) map[string]string {
 	return configs
 }
 
-// TestEverythingAtOnce runs on one broker, at the same time, what other tests run alone: producers of all kinds, delayed records near and far,
-// cancels, moves, transactions, compaction, groups and share groups with dead letters, topics that come and go, grow and change
-// their configs. It is killed, paused, filled up, finds its caches damaged, and its store is away, slow, or loses answers. In the end nothing
-// that was acknowledged is lost, twice, early or back from the dead, what metrics say is there, nothing else is, and the bucket alone
-// gives the same again.
+// TestEverythingAtOnce runs on one broker, at the same time, what other tests run alone: producers
+// of all kinds, delayed records near and far, cancels, moves, transactions, compaction, groups and
+// share groups with dead letters, topics that come and go, grow and change their configs. It is
+// killed, paused, filled up, finds its caches damaged, and its store is away, slow, or loses
+// answers. In the end nothing that was acknowledged is lost, twice, early or back from the dead,
+// what metrics say is there, nothing else is, and the bucket alone gives the same again.
 func TestEverythingAtOnce(t *testing.T) {
 	t.Parallel()
 	t.Logf("seed %d, %d rounds", *seed, *soakRounds)

@@ -307,7 +307,8 @@ func (s *soak) compare(before content) {
 	s.t.Logf("%d of %d records and positions are not the same after the restore", len(wrong), len(before.records)+len(before.groups))
 }
 
-// verifyFiles stops the broker, and checks what it has written with its own tools. Before that everything in the bucket is as old as a sweep wants it.
+// verifyFiles stops the broker, and checks what it has written with its own tools. Before that
+// everything in the bucket is as old as a sweep wants it.
 func (s *soak) verifyFiles() {
 	s.t.Helper()
 	old := time.Now().Add(-48 * time.Hour)

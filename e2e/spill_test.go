@@ -16,8 +16,9 @@ import (
 	"github.com/morrowmq/morrow/internal/testnet"
 )
 
-// TestPendingRecordsOutliveRetention is D1b: retention is shorter than the delay. The segments that held the delayed records are gone
-// before they are due, and all of them are delivered all the same, once, also across a kill -9.
+// TestPendingRecordsOutliveRetention is D1b: retention is shorter than the delay. The segments that
+// held the delayed records are gone before they are due, and all of them are delivered all the
+// same, once, also across a kill -9.
 func TestPendingRecordsOutliveRetention(t *testing.T) {
 	t.Parallel()
 	config := writeFile(t, "morrow.yaml", "log.retention.check.interval.ms: 300\n")
@@ -56,7 +57,8 @@ func TestPendingRecordsOutliveRetention(t *testing.T) {
 	}
 }
 
-// outlive produces records that are due at a time, and returns once retention has removed all that came before and they were in.
+// outlive produces records that are due at a time, and returns once retention has removed all that
+// came before and they were in.
 func outlive(ctx context.Context, t *testing.T, b *testnet.Broker, delayed int, due time.Time) {
 	t.Helper()
 	cl := client(t, b, kgo.DefaultProduceTopic("orders"), kgo.ProducerBatchCompression(kgo.NoCompression()))
@@ -78,7 +80,8 @@ func outlive(ctx context.Context, t *testing.T, b *testnet.Broker, delayed int, 
 	}
 }
 
-// firstLocalOffset is where the largest log of the data directory begins: that of the only topic that is written.
+// firstLocalOffset is where the largest log of the data directory begins: that of the only topic
+// that is written.
 func firstLocalOffset(t *testing.T, b *testnet.Broker) int64 {
 	t.Helper()
 	dirs, err := os.ReadDir(filepath.Join(b.DataDir(), "logs"))

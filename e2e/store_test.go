@@ -15,7 +15,8 @@ import (
 
 const storeBucket = "tier"
 
-// storeBinary builds the S3 server once. It belongs to another module, which keeps what it needs out of the broker's.
+// storeBinary builds the S3 server once. It belongs to another module, which keeps what it needs
+// out of the broker's.
 var storeBinary = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "morrow-e2e-store")
 	if err != nil {

@@ -17,8 +17,8 @@ import (
 	"github.com/morrowmq/morrow/internal/testnet"
 )
 
-// relay copies a topic in transactions of up to 5 records, of which it aborts every third, until n records were copied. It returns how many transactions
-// that took.
+// relay copies a topic in transactions of up to 5 records, of which it aborts every third, until n
+// records were copied. It returns how many transactions that took.
 func relay(ctx context.Context, t *testing.T, b *testnet.Broker, id string, n int) int {
 	t.Helper()
 	session, err := kgo.NewGroupTransactSession(
@@ -75,8 +75,9 @@ func transactionStates(ctx context.Context, t *testing.T, b *testnet.Broker) str
 	return strings.Join(append(lines, fmt.Sprint("position ", o.At)), "\n")
 }
 
-// TestTransactionsSurviveCompactionOfTheirTopicsAndKill9 runs many transactions, one of which stays open, while the topics of transactions and offsets are
-// cleaned all the time, and kills the broker. Nothing of what is known of a transactional id or a group is lost.
+// TestTransactionsSurviveCompactionOfTheirTopicsAndKill9 runs many transactions, one of which stays
+// open, while the topics of transactions and offsets are cleaned all the time, and kills the
+// broker. Nothing of what is known of a transactional id or a group is lost.
 func TestTransactionsSurviveCompactionOfTheirTopicsAndKill9(t *testing.T) {
 	t.Parallel()
 	config := writeFile(t, "morrow.yaml", eager+"transaction.state.log.num.partitions: 1\ntransaction.state.log.segment.bytes: 20000\n"+

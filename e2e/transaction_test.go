@@ -41,8 +41,8 @@ func values(from, n int) []*kgo.Record {
 	return rs
 }
 
-// committed reads a topic as read_committed until as many records "end" as given, which must come last in their partitions, and returns all other
-// values.
+// committed reads a topic as read_committed until as many records "end" as given, which must come
+// last in their partitions, and returns all other values.
 func committed(t *testing.T, b *testnet.Broker, topic string, ends int) []string {
 	t.Helper()
 	cl := client(t, b, kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.FetchMaxWait(200*time.Millisecond))
@@ -114,8 +114,8 @@ func TestZombieIsFencedByANewInstance(t *testing.T) {
 	}
 }
 
-// TestExactlyOnceThroughKill9 copies a topic in transactions, with the offsets it has read, while the broker is killed again and again: every
-// record is in the copy once.
+// TestExactlyOnceThroughKill9 copies a topic in transactions, with the offsets it has read, while
+// the broker is killed again and again: every record is in the copy once.
 func TestExactlyOnceThroughKill9(t *testing.T) {
 	t.Parallel()
 	b := start(t)

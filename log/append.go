@@ -14,9 +14,10 @@ import (
 // Group is one batch as it is to be stored: in one piece, or in several of which each is wholly visible or
 // wholly hidden. It is atomic: after a crash all of it is there or nothing.
 type Group struct {
-	// Pieces are consecutive. Their base offsets count from the first offset of the group, which is 0; all but the last are marked
-	// record.Continued. Append writes base offset, leader epoch and stamps into them in place; they are the caller's
-	// again when it returns, with the base offsets they had if it failed.
+	// Pieces are consecutive. Their base offsets count from the first offset of the group, which is
+	// 0; all but the last are marked record.Continued. Append writes base offset, leader epoch and
+	// stamps into them in place; they are the caller's again when it returns, with the base offsets
+	// they had if it failed.
 	Pieces []record.Batch
 	// Producer fields and Span, the number of offsets, are those of the original batch.
 	ProducerID    int64
@@ -48,8 +49,8 @@ func (g *Group) original() producer.Original {
 	return producer.Original{ProducerID: g.ProducerID, Epoch: g.ProducerEpoch, FirstSequence: g.BaseSequence, LastSequence: g.LastSequence}
 }
 
-// CheckProducer judges a batch before it is taken apart: it tells whether it was stored before and where, and returns
-// an *OutOfOrderSequenceError or a *ProducerFencedError if it may not be stored.
+// CheckProducer judges a batch before it is taken apart: it tells whether it was stored before and
+// where, and returns an *OutOfOrderSequenceError or a *ProducerFencedError if it may not be stored.
 func (l *Log) CheckProducer(id int64, epoch int16, firstSequence, lastSequence int32) (stored Appended, duplicate bool, err error) {
 	if id < 0 || firstSequence < 0 {
 		return Appended{}, false, nil
@@ -71,11 +72,13 @@ func (l *Log) duplicateLocked(r producer.Range) Appended {
 	return a
 }
 
-// Append stores groups at the end of the log, all or, with an error, none. When it returns they are written, seen by Scan, and
-// on the way to being durable; they are acknowledged by [Log.Wait] for Appended.EndOffset.
+// Append stores groups at the end of the log, all or, with an error, none. When it returns they are
+// written, seen by Scan, and on the way to being durable; they are acknowledged by [Log.Wait] for
+// Appended.EndOffset.
 //
-// A single group that its producer sent before is not stored again. The errors of the caller are *OutOfOrderSequenceError,
-// *ProducerFencedError, *CoordinatorFencedError, *FencedEpochError, ErrUnverified, ErrInTransaction, ErrTooLarge and ErrInvalidGroup; ErrNoSpace may be tried again;
+// A single group that its producer sent before is not stored again. The errors of the caller are
+// *OutOfOrderSequenceError, *ProducerFencedError, *CoordinatorFencedError, *FencedEpochError,
+// ErrUnverified, ErrInTransaction, ErrTooLarge and ErrInvalidGroup; ErrNoSpace may be tried again;
 // an *OfflineError means that the log failed, now or before.
 func (l *Log) Append(leaderEpoch int32, now time.Time, groups ...Group) (Appended, error) {
 	l.appendMu.Lock()
@@ -270,7 +273,8 @@ func aborted(c producer.Completed) segment.AbortedTxn {
 	return segment.AbortedTxn{ProducerID: c.ProducerID, FirstOffset: c.First, LastOffset: c.Last, LastStable: c.LastStable}
 }
 
-// writeFailed decides what a failed write means: a full disk that left the segment as it was is not a failure of the log.
+// writeFailed decides what a failed write means: a full disk that left the segment as it was is not
+// a failure of the log.
 func (l *Log) writeFailed(err error) error {
 	var w *segment.WriteError
 	if errors.As(err, &w) && w.Undone && vfs.IsFull(err) {

@@ -15,8 +15,8 @@ import (
 	"github.com/morrowmq/morrow/log/record"
 )
 
-// Every benchmark here measures the bare file system in the same run, because the same disk differs from minute to minute: what
-// counts is the ratio, reported as x-bare.
+// Every benchmark here measures the bare file system in the same run, because the same disk differs
+// from minute to minute: what counts is the ratio, reported as x-bare.
 
 // bareSync appends size bytes to a new file and syncs it, n times, and returns how long each took, sorted.
 func bareSync(b *testing.B, dir string, size, n int) []time.Duration {
@@ -79,8 +79,8 @@ func openBench(dir string, edit ...func(*SetConfig)) (*Set, error) {
 	return Open(cfg)
 }
 
-// produce appends and waits, from as many goroutines as there are writers, for n appends in all. Each writer pauses for about so long after an
-// acknowledgement. It returns the latencies, sorted.
+// produce appends and waits, from as many goroutines as there are writers, for n appends in all.
+// Each writer pauses for about so long after an acknowledgement. It returns the latencies, sorted.
 func produce(b *testing.B, logs []*Log, writers, n, size int, pause time.Duration) []time.Duration {
 	b.Helper()
 	took := make([]time.Duration, n)
@@ -113,8 +113,9 @@ func produce(b *testing.B, logs []*Log, writers, n, size int, pause time.Duratio
 	return took
 }
 
-// BenchmarkAck is the time to a durable acknowledgement, against a bare append and fdatasync. With many writers that never pause it shows
-// what the machine can do, with pauses how long a commit takes.
+// BenchmarkAck is the time to a durable acknowledgement, against a bare append and fdatasync. With
+// many writers that never pause it shows what the machine can do, with pauses how long a commit
+// takes.
 func BenchmarkAck(b *testing.B) {
 	for _, bench := range []struct {
 		logs, writers int
@@ -144,7 +145,8 @@ func BenchmarkAck(b *testing.B) {
 	}
 }
 
-// BenchmarkBulk is the rate of 1 MiB appends that are durable when they are acknowledged, against writing and syncing as much.
+// BenchmarkBulk is the rate of 1 MiB appends that are durable when they are acknowledged, against
+// writing and syncing as much.
 func BenchmarkBulk(b *testing.B) {
 	const size = 1 << 20
 	for _, writers := range []int{1, 5} {
@@ -186,7 +188,8 @@ func BenchmarkAppend(b *testing.B) {
 	}
 }
 
-// BenchmarkRead is the cost of finding what a fetch of 1 MiB sends, at random places of a log with small batches.
+// BenchmarkRead is the cost of finding what a fetch of 1 MiB sends, at random places of a log with
+// small batches.
 func BenchmarkRead(b *testing.B) {
 	for _, hidden := range []bool{false, true} {
 		b.Run(fmt.Sprintf("hidden=%t", hidden), func(b *testing.B) {

@@ -14,7 +14,8 @@ import (
 type CheckOptions struct {
 	FS  vfs.FS
 	Dir string // of one partition: Morrow's, or Kafka's
-	// Only are the base offsets of the segments to check; nil means all. What concerns the log as a whole is then left out.
+	// Only are the base offsets of the segments to check; nil means all. What concerns the log as a
+	// whole is then left out.
 	Only []int64
 	// Report is called for everything that is wrong.
 	Report func(segment.Problem)
@@ -28,17 +29,17 @@ type Checked struct {
 	Batches    int64
 	Records    int64
 	Hidden     int64 // records in hidden batches
-	// Tail is bytes at the end that are no whole group and were never acknowledged: an append that is under way, or that a crash
-	// cut short. The next start cuts them.
+	// Tail is bytes at the end that are no whole group and were never acknowledged: an append that
+	// is under way, or that a crash cut short. The next start cuts them.
 	Tail int64
 }
 
-// Check reads everything there is of a log, and changes nothing: every segment with its side files (see [segment.Check]), whether the
-// segments join, the facts, and the producer snapshots. It may run while a broker uses the log. The error is only one
-// of reading; what is wrong is reported.
+// Check reads everything there is of a log, and changes nothing: every segment with its side files
+// (see [segment.Check]), whether the segments join, the facts, and the producer snapshots. It may
+// run while a broker uses the log. The error is only one of reading; what is wrong is reported.
 //
-// What was acknowledged must be whole. Damage above the synced end of a log of ours is a tail, as for recovery; in a log without facts,
-// which is Kafka's, all damage is reported.
+// What was acknowledged must be whole. Damage above the synced end of a log of ours is a tail, as
+// for recovery; in a log without facts, which is Kafka's, all damage is reported.
 func Check(o CheckOptions) (Checked, error) {
 	c := checker{o: o}
 	if err := c.loadFacts(); err != nil {
@@ -218,7 +219,8 @@ func (c *checker) joins(base int64) error {
 	return nil
 }
 
-// report passes a problem on, unless recovery would cut it off: it lies above everything durable. So does then what follows.
+// report passes a problem on, unless recovery would cut it off: it lies above everything durable.
+// So does then what follows.
 func (c *checker) report(p segment.Problem) {
 	switch {
 	case p.Cache || p.Offset < c.durable:
@@ -256,8 +258,9 @@ func (c *checker) end() {
 	c.problem(c.path(c.last.Base), c.last.Tail.Pos, err)
 }
 
-// snapshots checks the producer snapshots of a log of ours. They are caches, but for the one the log begins with, which tells of what is not
-// in the log any more. Whether it told of anything is not known if it is damaged.
+// snapshots checks the producer snapshots of a log of ours. They are caches, but for the one the
+// log begins with, which tells of what is not in the log any more. Whether it told of anything is
+// not known if it is damaged.
 func (c *checker) snapshots() error {
 	if !c.ours {
 		return nil

@@ -22,8 +22,9 @@ func checkDir(fsys vfs.FS, dir string) (Checked, []segment.Problem, error) {
 	return c, problems, err
 }
 
-// TestCheckAgreesWithRecovery appends, rolls, retains and stops at random. Whether the log is open, was closed, or its process was killed, there is
-// nothing to report; after a power loss caches may be damaged, and no more.
+// TestCheckAgreesWithRecovery appends, rolls, retains and stops at random. Whether the log is open,
+// was closed, or its process was killed, there is nothing to report; after a power loss caches may
+// be damaged, and no more.
 func TestCheckAgreesWithRecovery(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		fsys := vfs.NewMem()

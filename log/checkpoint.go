@@ -29,8 +29,8 @@ type checkpoint struct {
 	producers []byte
 }
 
-// checkpoint takes a checkpoint at the log end, of the segment that ends there, under appendMu. It is written by
-// storeCheckpoints, since recovery believes only in checkpoints of what was durable.
+// checkpoint takes a checkpoint at the log end, of the segment that ends there, under appendMu. It
+// is written by storeCheckpoints, since recovery believes only in checkpoints of what was durable.
 func (l *Log) checkpoint(s *segment.Segment) {
 	c, err := s.Checkpoint()
 	if err != nil {
@@ -157,8 +157,8 @@ func (l *Log) removeSnapshots(from, to int64) error {
 	return errors.Join(errs...)
 }
 
-// tidySnapshots removes the snapshots that were taken in the middle of a segment, but for the newest, those below the local start,
-// and those above the end.
+// tidySnapshots removes the snapshots that were taken in the middle of a segment, but for the
+// newest, those below the local start, and those above the end.
 func (l *Log) tidySnapshots() error {
 	offsets, err := l.snapshots()
 	if err != nil {
@@ -185,8 +185,9 @@ func (l *Log) tidySnapshots() error {
 	return errors.Join(errs...)
 }
 
-// checkStartSnapshot looks at the snapshot at the local start, which is no cache: no batch has what that one tells. If it is damaged, the
-// producers are found out from what remains, newer snapshots and the batches; what that does not tell is lost, which is said, once.
+// checkStartSnapshot looks at the snapshot at the local start, which is no cache: no batch has what
+// that one tells. If it is damaged, the producers are found out from what remains, newer snapshots
+// and the batches; what that does not tell is lost, which is said, once.
 func (l *Log) checkStartSnapshot() error {
 	name := l.snapshotName(l.local)
 	_, err := l.readSnapshot(l.local)
@@ -198,7 +199,8 @@ func (l *Log) checkStartSnapshot() error {
 	return l.removeSnapshot(l.local)
 }
 
-// readSnapshot reads the snapshot of an offset; nil if there is none. The error wraps producer.ErrSnapshot if it is damaged.
+// readSnapshot reads the snapshot of an offset; nil if there is none. The error wraps
+// producer.ErrSnapshot if it is damaged.
 func (l *Log) readSnapshot(offset int64) (*producer.State, error) {
 	b, err := vfs.ReadFile(l.set.fsys, l.snapshotName(offset))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -222,8 +224,8 @@ func decodeSnapshot(b []byte, offset int64) (*producer.State, error) {
 	return s, nil
 }
 
-// loadSnapshot reads the newest whole snapshot at or below offset; nil if there is none. One that is damaged or cannot be read is passed over,
-// but for one at the local start that cannot be read.
+// loadSnapshot reads the newest whole snapshot at or below offset; nil if there is none. One that
+// is damaged or cannot be read is passed over, but for one at the local start that cannot be read.
 func (l *Log) loadSnapshot(offset int64) (*producer.State, error) {
 	offsets, err := l.snapshots()
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 	"github.com/morrowmq/morrow/internal/vfs"
 )
 
-// How far a log was cleaned is a cache: without it, the whole log is dirty. Truncation removes it before anything is written anew
-// below. Numbers are big-endian.
+// How far a log was cleaned is a cache: without it, the whole log is dirty. Truncation removes it
+// before anything is written anew below. Numbers are big-endian.
 //
 //	 0  magic    "MCL1"
 //	 4  crc      uint32  CRC-32C of everything after it

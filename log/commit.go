@@ -11,15 +11,17 @@ import (
 	"github.com/morrowmq/morrow/log/segment"
 )
 
-// Appends become durable in one of two ways. The segments of a log can be synced: good for large appends and for few
-// logs. Or the bytes of small appends of many logs go into one frame of the commit journal (journal.go): one
-// write and one sync for all. Either way, whatever is appended during a sync shares the next one.
+// Appends become durable in one of two ways. The segments of a log can be synced: good for large
+// appends and for few logs. Or the bytes of small appends of many logs go into one frame of the
+// commit journal (journal.go): one write and one sync for all. Either way, whatever is appended
+// during a sync shares the next one.
 //
-// An append may be staged for the journal only if everything before it in its log is durable or staged too; otherwise the frame
-// would acknowledge a hole. So a log is in one of two modes at a time: staged, or direct.
+// An append may be staged for the journal only if everything before it in its log is durable or
+// staged too; otherwise the frame would acknowledge a hole. So a log is in one of two modes at a
+// time: staged, or direct.
 //
-// Invariant: a log's bytes in [Log.durableEnd, Log.end) are all in the stage or the frame being written, or the log is queued
-// or being synced.
+// Invariant: a log's bytes in [Log.durableEnd, Log.end) are all in the stage or the frame being
+// written, or the log is queued or being synced.
 const (
 	// syncWorkers is how many segments are synced at once. More do not make a disk faster.
 	syncWorkers = 8
@@ -27,7 +29,8 @@ const (
 	smallAppend = 32 << 10
 	// stageBytes is how large a frame may grow; what comes on top is synced directly.
 	stageBytes = 4 << 20
-	// aloneBytes is how large the appends of a single log in a frame may be for the frame to be better than a sync of its segment.
+	// aloneBytes is how large the appends of a single log in a frame may be for the frame to be
+	// better than a sync of its segment.
 	aloneBytes = 64 << 10
 )
 
@@ -273,8 +276,8 @@ func (c *committer) redirect(s *stage) {
 	}
 }
 
-// journalFailed takes every log offline that has something in the journal and, perhaps, nowhere else: what is on the
-// disk after a failed sync is unknown, for earlier frames of the file too.
+// journalFailed takes every log offline that has something in the journal and, perhaps, nowhere
+// else: what is on the disk after a failed sync is unknown, for earlier frames of the file too.
 func (c *committer) journalFailed(s *stage, err error) {
 	users := append(c.journal.fail(), s.logs...)
 	c.mu.Lock()
@@ -323,8 +326,9 @@ func (c *committer) trim(e staged) bool {
 	return e.log.flush() == nil || e.log.gone.Load()
 }
 
-// Flush makes the log durable up to an offset at or below the high watermark: of a log that acknowledges before ([Config.FlushMessages]) that is
-// more than what Wait waits for. A failure takes the log offline.
+// Flush makes the log durable up to an offset at or below the high watermark: of a log that
+// acknowledges before ([Config.FlushMessages]) that is more than what Wait waits for. A failure
+// takes the log offline.
 func (l *Log) Flush(end int64) error {
 	l.mu.Lock()
 	durable := l.durableEnd >= end
@@ -355,8 +359,8 @@ func (l *Log) looseEnd(now time.Time) (end int64, lineage uint64, loose bool) {
 	return l.end, l.lineage, l.end-l.durableEnd < cfg.FlushMessages && now.UnixMilli()-l.flushedAt < cfg.FlushMs
 }
 
-// syncSegments syncs every segment that has bytes that are not durable, oldest first, and returns up to where the log is
-// durable in its segments now. A failure takes the log offline.
+// syncSegments syncs every segment that has bytes that are not durable, oldest first, and returns
+// up to where the log is durable in its segments now. A failure takes the log offline.
 func (l *Log) syncSegments() (staged, error) {
 	if err := l.Failure(); err != nil {
 		return staged{}, err

@@ -53,8 +53,8 @@ func openLogs(t testing.TB, s *Set, n int, edit ...func(*Config)) []*Log {
 	return logs
 }
 
-// Many writers to many logs, small and large appends, with the journal going round: every acknowledged append is there once, in the
-// order of its writer, also after a crash.
+// Many writers to many logs, small and large appends, with the journal going round: every
+// acknowledged append is there once, in the order of its writer, also after a crash.
 func TestConcurrentAppends(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	const writers, appends = 24, 60
@@ -172,8 +172,8 @@ func TestFailedSegmentSync(t *testing.T) {
 	equal(t, logs[0].Offsets().HighWatermark, int64(0))
 }
 
-// A failed sync of the journal takes every log offline that has something in it and not in its segments; the others
-// go on without it.
+// A failed sync of the journal takes every log offline that has something in it and not in its
+// segments; the others go on without it.
 func TestFailedJournalSync(t *testing.T) {
 	mem := vfs.NewMem()
 	fsys := vfs.NewFault(mem)
@@ -291,7 +291,8 @@ func TestJournalGoesRound(t *testing.T) {
 	}
 }
 
-// A full disk refuses appends and nothing else: what was there stays, and when there is space again appends go on.
+// A full disk refuses appends and nothing else: what was there stays, and when there is space again
+// appends go on.
 func TestFullDisk(t *testing.T) {
 	mem := vfs.NewMem()
 	s := openSet(t, mem, "data")

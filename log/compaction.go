@@ -12,15 +12,16 @@ import (
 	"github.com/morrowmq/morrow/log/segment"
 )
 
-// ErrBusy means that a log cannot be cleaned just now: its segments have changed under the cleaner, or the log is being
-// cleaned. It may be tried again.
+// ErrBusy means that a log cannot be cleaned just now: its segments have changed under the cleaner,
+// or the log is being cleaned. It may be tried again.
 var ErrBusy = errors.New("log cannot be cleaned at the moment")
 
 // Compaction is what cleaning a log needs to know besides its configuration.
 type Compaction struct {
 	// Gate is an offset below which nothing is pending and no proof is needed: see [compact.Rules].
 	Gate int64
-	// MapBytes is how much memory the keys of the dirty part may take. If there are more, less is cleaned at once.
+	// MapBytes is how much memory the keys of the dirty part may take. If there are more, less is
+	// cleaned at once.
 	MapBytes int64
 	// Pace waits until so many bytes may be read or written. May be nil.
 	Pace func(ctx context.Context, bytes int) error
@@ -65,12 +66,14 @@ func (l *Log) compactionState(now time.Time) (compact.State, []*segment.Segment)
 	return s, closed
 }
 
-// Compact cleans the log: of what lies in closed segments, is committed and older than min.compaction.lag.ms, it keeps the last record of each
-// key, tombstones for delete.retention.ms, and what is needed otherwise (package compact). Offsets do not change. It does so whether it is due or
-// not. One segment after the other is replaced; what was replaced when it ends with an error stays so.
+// Compact cleans the log: of what lies in closed segments, is committed and older than
+// min.compaction.lag.ms, it keeps the last record of each key, tombstones for delete.retention.ms,
+// and what is needed otherwise (package compact). Offsets do not change. It does so whether it is
+// due or not. One segment after the other is replaced; what was replaced when it ends with an error
+// stays so.
 //
-// Errors: ErrBusy, ErrNoSpace and those of ctx may be tried again; a *CorruptError will come back. After an *OfflineError the log failed. Another error
-// means that a segment could not be read.
+// Errors: ErrBusy, ErrNoSpace and those of ctx may be tried again; a *CorruptError will come back.
+// After an *OfflineError the log failed. Another error means that a segment could not be read.
 func (l *Log) Compact(ctx context.Context, now time.Time, c Compaction) (Compacted, error) {
 	if !l.compacting.CompareAndSwap(false, true) {
 		return Compacted{}, ErrBusy
@@ -142,7 +145,8 @@ func (l *Log) compact(ctx context.Context, now time.Time, plan compact.Plan, c C
 	return done, err
 }
 
-// rules reads the dirty part, and finds out what else decides about records. It notes in done from where on it has read, and how much.
+// rules reads the dirty part, and finds out what else decides about records. It notes in done from
+// where on it has read, and how much.
 func (l *Log) rules(job *compact.Job, plan compact.Plan, now time.Time, c Compaction, done *Compacted) (r compact.Rules, err error) {
 	cfg := l.config.Load()
 	r = compact.Rules{Now: now.UnixMilli(), DeleteRetentionMs: cfg.DeleteRetentionMs, Gate: c.Gate}
@@ -172,8 +176,9 @@ func (l *Log) rules(job *compact.Job, plan compact.Plan, now time.Time, c Compac
 	return r, nil
 }
 
-// fill reads the keys of the dirty part, as many as there is room for. It begins where a delivery had to stay. If that still must, and there is no room for
-// the keys that were seen behind it, it begins above these, as it would never get any further: they supersede nothing that could go.
+// fill reads the keys of the dirty part, as many as there is room for. It begins where a delivery
+// had to stay. If that still must, and there is no room for the keys that were seen behind it, it
+// begins above these, as it would never get any further: they supersede nothing that could go.
 func (l *Log) fill(job *compact.Job, plan compact.Plan, c Compaction, r *compact.Rules, done *Compacted) error {
 	keys := func(from int64) (err error) {
 		var read int64
@@ -203,8 +208,8 @@ func (l *Log) remembers(producerID int64) bool {
 	return l.producers.Known(producerID)
 }
 
-// draftFits refuses to write more of a segment while the disk is nearly full: the reserve is not for the cleaner, except for as little as
-// a part of it, which frees more than that.
+// draftFits refuses to write more of a segment while the disk is nearly full: the reserve is not
+// for the cleaner, except for as little as a part of it, which frees more than that.
 func (l *Log) draftFits(bytes int64) error {
 	if l.set.full.Load() && bytes > l.set.reserve/8 {
 		return fmt.Errorf("%w: less than the reserve is free", ErrNoSpace)
@@ -212,8 +217,9 @@ func (l *Log) draftFits(bytes int64) error {
 	return nil
 }
 
-// settleBelow makes sure that segments which end below an offset are durable, that a start will not look for more in them, and that neither
-// the journal nor a checkpoint will be written to them any more.
+// settleBelow makes sure that segments which end below an offset are durable, that a start will not
+// look for more in them, and that neither the journal nor a checkpoint will be written to them any
+// more.
 func (l *Log) settleBelow(end int64) error {
 	if err := l.voidJournal(); err != nil {
 		return err
@@ -229,7 +235,8 @@ func (l *Log) settleBelow(end int64) error {
 	return nil
 }
 
-// storeCleaned notes how far the log was cleaned, in a cache. Unless that was all there was to clean, what was seen above it, and judged by an earlier gate, stays so.
+// storeCleaned notes how far the log was cleaned, in a cache. Unless that was all there was to
+// clean, what was seen above it, and judged by an earlier gate, stays so.
 func (l *Log) storeCleaned(c cleaned, all bool) {
 	l.cutMu.Lock() // no truncation meanwhile
 	defer l.cutMu.Unlock()

@@ -19,7 +19,8 @@ import (
 	"github.com/morrowmq/morrow/log/segment"
 )
 
-// compactionTest is a compacted log on a file system that can crash, and everything that was ever appended to it.
+// compactionTest is a compacted log on a file system that can crash, and everything that was ever
+// appended to it.
 type compactionTest struct {
 	fsys  *vfs.Mem
 	set   *Set
@@ -248,7 +249,8 @@ func (c *compactionTest) compareKept(found, everything []stored) error {
 	return nil
 }
 
-// compareVisible reads as clients do: every visible record that is there, nothing else, and with every aborted one its transaction.
+// compareVisible reads as clients do: every visible record that is there, nothing else, and with
+// every aborted one its transaction.
 func (c *compactionTest) compareVisible(found []stored, o Offsets) error {
 	var want []string
 	for _, r := range found {
@@ -362,8 +364,9 @@ func (c *compactionTest) compact(keys int64) error {
 	return err
 }
 
-// TestCompactionHistories appends, compacts, truncates and crashes at random. Whoever reads the log from its beginning ends up with the last
-// committed value of every key; nothing that is pending is lost, nothing that was deleted comes back; and producers go on.
+// TestCompactionHistories appends, compacts, truncates and crashes at random. Whoever reads the log
+// from its beginning ends up with the last committed value of every key; nothing that is pending is
+// lost, nothing that was deleted comes back; and producers go on.
 func TestCompactionHistories(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := &compactionTest{fsys: vfs.NewMem(), now: now, model: &modelLog{}}

@@ -12,8 +12,9 @@ import (
 	"github.com/morrowmq/morrow/log/record"
 )
 
-// TestCompactionBesideEverythingElse compacts a log that is appended to, read, scanned, retained and cut at its beginning meanwhile. Readers
-// never fail, never go back, and see the last value of every key.
+// TestCompactionBesideEverythingElse compacts a log that is appended to, read, scanned, retained
+// and cut at its beginning meanwhile. Readers never fail, never go back, and see the last value of
+// every key.
 func TestCompactionBesideEverythingElse(t *testing.T) {
 	s := openSet(t, vfs.OS{}, t.TempDir(), journaled, func(c *SetConfig) { c.IdleFiles, c.Now = 4, time.Now })
 	l := openLog(t, s, func(c *Config) {

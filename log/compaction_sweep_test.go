@@ -151,8 +151,9 @@ func TestCompactionCrashesAnywhere(t *testing.T) {
 	}
 }
 
-// TestEveryFailureOfCompaction fails one file operation after the other, and then kills the process or cuts the power. A start finds the old
-// segments, or the new one, and every key has its last value.
+// TestEveryFailureOfCompaction fails one file operation after the other, and then kills the process
+// or cuts the power. A start finds the old segments, or the new one, and every key has its last
+// value.
 func TestEveryFailureOfCompaction(t *testing.T) {
 	everyFailure(t, func(fsys vfs.FS) workload { return newCleaning(fsys) })
 }

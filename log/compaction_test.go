@@ -201,7 +201,8 @@ func TestCompactionJoinsSmallSegmentsAndLeavesOthersAlone(t *testing.T) {
 	check(t, s.Close())
 }
 
-// TestRetentionAfterCompaction removes a segment behind which compaction has left a hole: the log begins where the next one does.
+// TestRetentionAfterCompaction removes a segment behind which compaction has left a hole: the log
+// begins where the next one does.
 func TestRetentionAfterCompaction(t *testing.T) {
 	s := openSet(t, vfs.NewMem(), "data")
 	l := compactable(t, s, func(c *Config) { c.SegmentBytes, c.Delete, c.RetentionMs = 200, true, 1000 })
@@ -246,8 +247,8 @@ func TestHolesOfCompactionAreKnown(t *testing.T) {
 	check(t, s.Close())
 }
 
-// TestMarkersStayUntilTheirTransactionIsGone follows the markers of two transactions: an aborted one, of which nothing is left at once, and a
-// committed one, whose record is superseded later.
+// TestMarkersStayUntilTheirTransactionIsGone follows the markers of two transactions: an aborted
+// one, of which nothing is left at once, and a committed one, whose record is superseded later.
 func TestMarkersStayUntilTheirTransactionIsGone(t *testing.T) {
 	s := openSet(t, vfs.NewMem(), "data")
 	l := compactable(t, s, func(c *Config) { c.DeleteRetentionMs, c.ProducerIDExpirationMs = time.Hour.Milliseconds(), 1 })
@@ -308,7 +309,8 @@ func TestMarkersStayUntilTheirTransactionIsGone(t *testing.T) {
 	check(t, s.Close())
 }
 
-// TestReadersGoOnDuringCompaction holds what was read across a compaction, as a fetch does whose answer is being sent.
+// TestReadersGoOnDuringCompaction holds what was read across a compaction, as a fetch does whose
+// answer is being sent.
 func TestReadersGoOnDuringCompaction(t *testing.T) {
 	s := openSet(t, vfs.NewMem(), "data", func(c *SetConfig) { c.IdleFiles = 1 })
 	l := compactable(t, s)
@@ -376,7 +378,8 @@ func TestCompactionIsCancelled(t *testing.T) {
 	check(t, s.Close())
 }
 
-// TestCompactionLeavesTheReserveAlone compacts on a disk that is nearly full: little may be written, and frees much; a large segment must wait.
+// TestCompactionLeavesTheReserveAlone compacts on a disk that is nearly full: little may be
+// written, and frees much; a large segment must wait.
 func TestCompactionLeavesTheReserveAlone(t *testing.T) {
 	s := openSet(t, vfs.NewMem(), "data")
 	l := compactable(t, s, func(c *Config) { c.SegmentBytes = 10_000 })
@@ -429,8 +432,9 @@ func TestFormatOfCleaned(t *testing.T) {
 	}
 }
 
-// TestCompactionGetsPastADeliveryThatStays with room for 14 keys, and more than that behind a delivery that must stay: each pass goes on where the last one
-// ended, as long as there is something dirty, and once the delivery may go it does, though its successor was seen long ago.
+// TestCompactionGetsPastADeliveryThatStays with room for 14 keys, and more than that behind a
+// delivery that must stay: each pass goes on where the last one ended, as long as there is
+// something dirty, and once the delivery may go it does, though its successor was seen long ago.
 func TestCompactionGetsPastADeliveryThatStays(t *testing.T) {
 	s := openSet(t, vfs.NewMem(), "data")
 	l := compactable(t, s)

@@ -13,7 +13,8 @@ const (
 	LogAppendTime                      // the broker's, at the append
 )
 
-// Config is the part of a topic's configuration that concerns its logs, under Kafka's names. Durations are in ms.
+// Config is the part of a topic's configuration that concerns its logs, under Kafka's names.
+// Durations are in ms.
 type Config struct {
 	SegmentBytes       int64 // a segment rolls before it grows larger
 	SegmentMs          int64 // a segment rolls when its first record is this old

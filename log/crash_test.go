@@ -109,8 +109,8 @@ func (c *crashTest) damage(t *rapid.T, fsys *vfs.Mem) {
 	}
 }
 
-// TestCrash appends, reads, rolls, retains and truncates at random, crashes, and compares with a model: everything acknowledged is there, once
-// and in order, and so is what follows from it.
+// TestCrash appends, reads, rolls, retains and truncates at random, crashes, and compares with a
+// model: everything acknowledged is there, once and in order, and so is what follows from it.
 func TestCrash(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := &crashTest{fsys: vfs.NewMem(), now: now, dirty: make([]bool, crashLogs)}

@@ -35,7 +35,8 @@ func (s *Set) Create(id ID, o Options) (*Log, error) {
 	return s.open(id, o)
 }
 
-// makeDir makes the directory of an empty log under another name first, so that it is there whole or not at all.
+// makeDir makes the directory of an empty log under another name first, so that it is there whole
+// or not at all.
 func (s *Set) makeDir(dir string, o Options) (err error) {
 	tmp := dir + createdSuffix
 	defer func() {
@@ -88,8 +89,8 @@ func firstFacts(o Options) facts {
 	return f
 }
 
-// Remove closes a log and removes it from disk: when it returns, it does not come back after a crash, though its space may
-// be freed only at the next start. A log that is not there is no error.
+// Remove closes a log and removes it from disk: when it returns, it does not come back after a
+// crash, though its space may be freed only at the next start. A log that is not there is no error.
 func (s *Set) Remove(id ID) (err error) {
 	release, err := s.claim(id)
 	if err != nil {

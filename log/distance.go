@@ -2,7 +2,8 @@ package log
 
 import "github.com/morrowmq/morrow/log/segment"
 
-// Behind is about the offset that lies so many bytes before the end of segments, which are in order; 0 if they hold less.
+// Behind is about the offset that lies so many bytes before the end of segments, which are in
+// order; 0 if they hold less.
 func Behind(segments []segment.Info, bytes int64) int64 {
 	for i := len(segments) - 1; i >= 0; i-- {
 		s := segments[i]

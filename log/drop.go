@@ -6,9 +6,10 @@ import (
 	"github.com/morrowmq/morrow/log/segment"
 )
 
-// Drop removes the closed segments that lie wholly in [from, to), also from the middle of the log: their owner has recorded that
-// nothing in them is needed. The offsets stay used; readers find the next batch behind the hole. If the range begins at the log start,
-// that moves durably before. What is gone already is no error.
+// Drop removes the closed segments that lie wholly in [from, to), also from the middle of the log:
+// their owner has recorded that nothing in them is needed. The offsets stay used; readers find the
+// next batch behind the hole. If the range begins at the log start, that moves durably before. What
+// is gone already is no error.
 func (l *Log) Drop(from, to int64) (removed int, err error) {
 	inRange := func(s *segment.Segment) bool { return s.Base() >= from && s.End() <= to }
 	return l.takeOut(inRange, func(f *facts, first, visibleEnd int64) {
@@ -24,16 +25,18 @@ func (l *Log) Drop(from, to int64) (removed int, err error) {
 	})
 }
 
-// Evict removes the closed segments below confirmed that are idle, also from the middle of the log: the tier has them. From then on
-// a read that needs them returns a *TieredError. The delete bound is durable before any file goes.
+// Evict removes the closed segments below confirmed that are idle, also from the middle of the log:
+// the tier has them. From then on a read that needs them returns a *TieredError. The delete bound
+// is durable before any file goes.
 func (l *Log) Evict(confirmed int64, idle func(segment.Info) bool) (removed int, err error) {
 	evictable := func(s *segment.Segment) bool { return s.End() <= confirmed && idle(s.Info()) }
 	return l.takeOut(evictable, func(f *facts, _, _ int64) { f.deleteBound = max(f.deleteBound, confirmed) })
 }
 
-// takeOut removes the closed and durable segments that goes says, of which it is asked once each, in order. Before the first file goes, the
-// facts are durable: with the new local start and holes, with what change makes of them, given the base of the first segment that
-// stays and the visible end, and with the synced end. Appends go on.
+// takeOut removes the closed and durable segments that goes says, of which it is asked once each,
+// in order. Before the first file goes, the facts are durable: with the new local start and holes,
+// with what change makes of them, given the base of the first segment that stays and the visible
+// end, and with the synced end. Appends go on.
 func (l *Log) takeOut(goes func(*segment.Segment) bool, change func(f *facts, first, visibleEnd int64)) (removed int, err error) {
 	if err := l.Failure(); err != nil {
 		return 0, err

@@ -40,14 +40,16 @@ func visited(l *Log, from, to int64) (all []string) {
 // starts are the log start and the local start.
 func starts(l *Log) [2]int64 { return [2]int64{l.Offsets().RealStart, l.Offsets().LocalStart} }
 
-// afterPowerLoss is what is left of a disk where the names of files were durable, though nothing was written to do so.
+// afterPowerLoss is what is left of a disk where the names of files were durable, though nothing
+// was written to do so.
 func afterPowerLoss(t testing.TB, fsys *vfs.Mem, l *Log) *vfs.Mem {
 	t.Helper()
 	check(t, fsys.SyncDir(l.dir))
 	return fsys.Crash(nil)
 }
 
-// What lies behind a hole is not taken for a lost tail after a power loss, although nothing but the drop made the facts durable.
+// What lies behind a hole is not taken for a lost tail after a power loss, although nothing but the
+// drop made the facts durable.
 func TestDropFromTheMiddleSurvivesPowerLoss(t *testing.T) {
 	fsys := vfs.NewMem()
 	s := openSet(t, fsys, "data")

@@ -31,7 +31,8 @@ func (l *Log) startEpoch(epoch int32) error {
 	return err
 }
 
-// begun is what epochs become when another begins at the log end. One in which nothing was written leaves no trace.
+// begun is what epochs become when another begins at the log end. One in which nothing was written
+// leaves no trace.
 func begun(epochs []segment.Epoch, epoch int32, logEnd int64) []segment.Epoch {
 	for len(epochs) > 0 && epochs[len(epochs)-1].Start == logEnd {
 		epochs = epochs[:len(epochs)-1]
@@ -39,8 +40,8 @@ func begun(epochs []segment.Epoch, epoch int32, logEnd int64) []segment.Epoch {
 	return append(slices.Clip(epochs), segment.Epoch{Epoch: epoch, Start: logEnd})
 }
 
-// EpochsIn are the epochs of the log, and the current one, which begins at the log end if nothing was written in it yet. The
-// caller must not change them.
+// EpochsIn are the epochs of the log, and the current one, which begins at the log end if nothing
+// was written in it yet. The caller must not change them.
 func (l *Log) EpochsIn(current int32) []segment.Epoch {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -54,9 +55,9 @@ func (l *Log) epochsInLocked(current int32) []segment.Epoch {
 	return begun(l.epochs, current, l.end)
 }
 
-// EpochEnd answers OffsetForLeaderEpoch (KIP-101, 279, 320) in the current epoch: the largest epoch of this log that is not above
-// the one asked for, and the end of its batches, hidden ones included. Both are -1 if the epoch asked for is
-// above all, or undefined.
+// EpochEnd answers OffsetForLeaderEpoch (KIP-101, 279, 320) in the current epoch: the largest epoch
+// of this log that is not above the one asked for, and the end of its batches, hidden ones
+// included. Both are -1 if the epoch asked for is above all, or undefined.
 func (l *Log) EpochEnd(epoch, current int32) (found int32, end int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -25,7 +25,8 @@ var (
 	ErrNoSpace = errors.New("no space left for appends")
 	// ErrTooLarge refuses groups that are larger than any segment can be.
 	ErrTooLarge = errors.New("batches are larger than a segment can be")
-	// ErrUnverified refuses the first batch of a transaction that was not verified, or whose transaction has ended since.
+	// ErrUnverified refuses the first batch of a transaction that was not verified, or whose
+	// transaction has ended since.
 	ErrUnverified = errors.New("the transaction was not verified to hold this partition")
 	// ErrInTransaction refuses a batch outside its producer's open transaction.
 	ErrInTransaction = errors.New("the producer has an open transaction, and this batch is not part of it")

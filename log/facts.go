@@ -165,7 +165,8 @@ func (w *factsFile) load() (facts, error) {
 	return found[n-1], nil
 }
 
-// standsFor reports whether f would do in place of the newer g: it may only know less of what is durable and committed.
+// standsFor reports whether f would do in place of the newer g: it may only know less of what is
+// durable and committed.
 func (f facts) standsFor(g facts) bool {
 	return f.lineage == g.lineage && f.start == g.start && f.reportedStart == g.reportedStart && f.localStart == g.localStart &&
 		f.highWatermark <= g.highWatermark && f.synced <= g.synced && f.deleteBound == g.deleteBound && f.visibleBelow == g.visibleBelow &&
@@ -187,8 +188,8 @@ func (w *factsFile) create(f facts) error {
 	return w.store(f, true)
 }
 
-// store writes the facts. If durable is set, they survive a power loss when it returns; they are in both slots then, so
-// that one that goes bad later costs nothing.
+// store writes the facts. If durable is set, they survive a power loss when it returns; they are in
+// both slots then, so that one that goes bad later costs nothing.
 func (w *factsFile) store(f facts, durable bool) error {
 	if w.durable < 0 {
 		if err := w.sync(w.newest); err != nil {
@@ -252,8 +253,9 @@ func (w *factsFile) sync(slot int) error {
 	return nil
 }
 
-// storeFacts writes the facts as they are now. If durable is not set, that is for a restart of the process only.
-// A full disk is ErrNoSpace, and the facts on disk are the old ones; any other failure takes the log offline.
+// storeFacts writes the facts as they are now. If durable is not set, that is for a restart of the
+// process only. A full disk is ErrNoSpace, and the facts on disk are the old ones; any other
+// failure takes the log offline.
 func (l *Log) storeFacts(durable bool) error {
 	l.factsMu.Lock()
 	defer l.factsMu.Unlock()
@@ -261,8 +263,10 @@ func (l *Log) storeFacts(durable bool) error {
 	return err
 }
 
-// moveFacts makes the facts durable as change makes them of what they are, and then takes the segments that are gone out of the log: with an error
-// nothing has moved. For those who hold cutMu: appends go on, so change may only move starts, the bounds and the holes, and the first of them only up.
+// moveFacts makes the facts durable as change makes them of what they are, and then takes the
+// segments that are gone out of the log: with an error nothing has moved. For those who hold cutMu:
+// appends go on, so change may only move starts, the bounds and the holes, and the first of them
+// only up.
 func (l *Log) moveFacts(change func(f *facts), gone []*segment.Segment) error {
 	l.factsMu.Lock()
 	defer l.factsMu.Unlock()

@@ -56,8 +56,8 @@ func TestFactsOfAnotherVersionAreNotTakenForDamage(t *testing.T) {
 	}
 }
 
-// Whatever a power loss does to a write that was not synced, the last synced facts or newer ones are found; and facts that were stored
-// durably are found although one slot goes bad.
+// Whatever a power loss does to a write that was not synced, the last synced facts or newer ones
+// are found; and facts that were stored durably are found although one slot goes bad.
 func TestFactsSurvive(t *testing.T) {
 	mem := vfs.NewMem()
 	check(t, mem.MkdirAll("log"))

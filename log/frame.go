@@ -10,8 +10,8 @@ import (
 	"github.com/morrowmq/morrow/log/record"
 )
 
-// A frame begins at a multiple of frameAlign, so that no block that was acknowledged is written to again. Numbers are
-// big-endian.
+// A frame begins at a multiple of frameAlign, so that no block that was acknowledged is written to
+// again. Numbers are big-endian.
 //
 //	 0  magic       "MJF1"
 //	 4  crc         uint32  CRC-32C of everything after it
@@ -24,8 +24,9 @@ import (
 //	48  entries:    topic 16 bytes, partition int32, lineage uint64, segment base int64, position int64,
 //	                length uint32, bytes
 //
-// Lineage is a fact of the log (facts.go). An entry with another one than the log has now is void: bytes were taken
-// back since. A segment that does not exist any more was deleted, and its entries are void as well.
+// Lineage is a fact of the log (facts.go). An entry with another one than the log has now is void:
+// bytes were taken back since. A segment that does not exist any more was deleted, and its entries
+// are void as well.
 const (
 	frameMagic = "MJF1"
 	frameHead  = 48

@@ -2,11 +2,12 @@ package log
 
 import "github.com/morrowmq/morrow/log/segment"
 
-// hole is offsets between two segments that nothing is stored of: compaction, [Log.Drop] or [Log.Evict] took it out. Holes are facts,
-// since a gap that nobody made is a segment that was lost.
+// hole is offsets between two segments that nothing is stored of: compaction, [Log.Drop] or
+// [Log.Evict] took it out. Holes are facts, since a gap that nobody made is a segment that was
+// lost.
 //
-// Invariant: a hole is in the durable facts before the first file goes, or the swap counts, that leaves it. A crash in between leaves
-// facts with a hole that is not there, which is harmless.
+// Invariant: a hole is in the durable facts before the first file goes, or the swap counts, that
+// leaves it. A crash in between leaves facts with a hole that is not there, which is harmless.
 type hole struct {
 	start, end int64
 }
@@ -40,8 +41,8 @@ func (f *facts) knowsHole(start, end int64) bool {
 	return false
 }
 
-// holeAt is the hole behind the i-th of some segments that the tier may fill: its end, 0 if there is none. What is missing above the
-// delete bound was dropped, or compacted away.
+// holeAt is the hole behind the i-th of some segments that the tier may fill: its end, 0 if there
+// is none. What is missing above the delete bound was dropped, or compacted away.
 func holeAt(segments []*segment.Segment, i int, confirmed int64) (end int64) {
 	if i+1 < len(segments) && segments[i].End() < min(segments[i+1].Base(), confirmed) {
 		return segments[i+1].Base()

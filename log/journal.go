@@ -12,24 +12,28 @@ import (
 	"github.com/morrowmq/morrow/internal/vfs"
 )
 
-// The commit journal makes small appends of many logs durable with one write and one sync, where syncing each
-// segment would take as many syncs as there are logs. It is redo only: a frame holds the bytes of appends and where they
-// lie (frame.go), and after a crash they are written to the segments before anything reads those (replay.go).
+// The commit journal makes small appends of many logs durable with one write and one sync, where
+// syncing each segment would take as many syncs as there are logs. It is redo only: a frame holds
+// the bytes of appends and where they lie (frame.go), and after a crash they are written to the
+// segments before anything reads those (replay.go).
 //
-// It is a few files of fixed size, written with zeros beforehand so that a frame changes no metadata, and used in turn. A file is
-// used again when the segments it has entries of have been synced themselves, which happens in the background. Nothing is
-// ever read from it but at the start.
+// It is a few files of fixed size, written with zeros beforehand so that a frame changes no
+// metadata, and used in turn. A file is used again when the segments it has entries of have been
+// synced themselves, which happens in the background. Nothing is ever read from it but at the
+// start.
 //
-// Invariant: a file is written to again only when a durable frame in another file says that what it holds is void. So if the first
-// frame of a file cannot be read, the frames behind it tell whether it was torn by a crash, and they are void, or has gone bad, and
-// they are not. The last block of each file is kept for a frame that says so, in case all files are full before one can be freed.
+// Invariant: a file is written to again only when a durable frame in another file says that what it
+// holds is void. So if the first frame of a file cannot be read, the frames behind it tell whether
+// it was torn by a crash, and they are void, or has gone bad, and they are not. The last block of
+// each file is kept for a frame that says so, in case all files are full before one can be freed.
 const (
 	defaultJournalFile = 64 << 20
 	defaultJournal     = 256 << 20
 	minJournalFile     = 4 * frameAlign
 )
 
-// journal is the writing side. Frames are written by one goroutine at a time, files are prepared and trimmed by others.
+// journal is the writing side. Frames are written by one goroutine at a time, files are prepared
+// and trimmed by others.
 type journal struct {
 	fsys      vfs.FS
 	dir       string
@@ -80,8 +84,8 @@ type staged struct {
 // errJournalBusy says that no file has room at the moment: the segments have to be synced themselves.
 var errJournalBusy = errors.New("no journal file is free")
 
-// write makes a frame durable. Of the errors, errJournalBusy and a full disk leave everything as it was; after any other the
-// journal must not be used any more (see fail).
+// write makes a frame durable. Of the errors, errJournalBusy and a full disk leave everything as it
+// was; after any other the journal must not be used any more (see fail).
 func (j *journal) write(s *stage) error {
 	f, floor, err := j.room(padded(len(s.buf)))
 	if errors.Is(err, errJournalBusy) {
@@ -96,7 +100,8 @@ func (j *journal) write(s *stage) error {
 	return j.put(f, s, floor)
 }
 
-// announce says what is not needed any more in the block that the last file has left for that, if a file becomes free by it.
+// announce says what is not needed any more in the block that the last file has left for that, if a
+// file becomes free by it.
 func (j *journal) announce() error {
 	j.mu.Lock()
 	f, floor := j.last, j.floorLocked()
@@ -207,8 +212,8 @@ func (j *journal) floorLocked() uint64 {
 	return floor
 }
 
-// void says that nothing in the journal is needed any more, once all logs have been synced themselves. It changes nothing
-// if some file holds entries of a log that is offline.
+// void says that nothing in the journal is needed any more, once all logs have been synced
+// themselves. It changes nothing if some file holds entries of a log that is offline.
 func (j *journal) void() error {
 	j.mu.Lock()
 	f := j.last
@@ -339,7 +344,8 @@ func (j *journal) awaitFull() *journalFile {
 	return nil
 }
 
-// pause waits after a sync that took so long, in order to leave the disk to commits: the longer, the more files are free.
+// pause waits after a sync that took so long, in order to leave the disk to commits: the longer,
+// the more files are free.
 func (j *journal) pause(took time.Duration) {
 	j.mu.Lock()
 	room := j.countLocked(free) + j.countLocked(trimmed)

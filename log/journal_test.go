@@ -182,8 +182,9 @@ func TestDamagedFrame(t *testing.T) {
 	}
 }
 
-// The first frame of a file may be damaged because a crash tore it. What it has left of those that were there before is void, whenever
-// their file was trimmed: between frames, or when there was no file left to write to.
+// The first frame of a file may be damaged because a crash tore it. What it has left of those that
+// were there before is void, whenever their file was trimmed: between frames, or when there was no
+// file left to write to.
 func TestTornFirstFrame(t *testing.T) {
 	for _, late := range []bool{false, true} {
 		mem := vfs.NewMem()
@@ -294,7 +295,8 @@ func TestJournalOfRemovedLog(t *testing.T) {
 	equal(t, values(t, openLog(t, s), ReadRequest{MaxBytes: 1000}), []string{"0:new, and different"})
 }
 
-// A segment that lost what lies before an entry keeps its log closed, and the journal as it is; other logs are not concerned.
+// A segment that lost what lies before an entry keeps its log closed, and the journal as it is;
+// other logs are not concerned.
 func TestEntryDoesNotJoin(t *testing.T) {
 	fsys := vfs.NewMem()
 	s := openSet(t, fsys, "data", journaled)

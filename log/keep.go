@@ -23,8 +23,8 @@ func (s *Set) keep(ctx context.Context) {
 	}
 }
 
-// Keep does what is due for every log at the given time: facts, checkpoints, roll of idle segments, forgetting of
-// producers. Run calls it all the time.
+// Keep does what is due for every log at the given time: facts, checkpoints, roll of idle segments,
+// forgetting of producers. Run calls it all the time.
 func (s *Set) Keep(now time.Time) {
 	s.watchSpace()
 	for _, l := range s.all() {
@@ -61,11 +61,12 @@ func (l *Log) keep(now time.Time) {
 	}
 }
 
-// expireInterval is how often producers are looked through for expired ones (Kafka: producer.id.expiration.check.interval.ms).
+// expireInterval is how often producers are looked through for expired ones (Kafka:
+// producer.id.expiration.check.interval.ms).
 const expireInterval = 10 * time.Minute
 
-// spend notes that bytes are about to be written, and looks at the disk again when they add up: the reserve must not be gone before the next
-// look.
+// spend notes that bytes are about to be written, and looks at the disk again when they add up: the
+// reserve must not be gone before the next look.
 func (s *Set) spend(bytes int64) {
 	if s.reserve > 0 && s.spent.Add(bytes) > s.reserve/8 {
 		s.watchSpace()

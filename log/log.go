@@ -1,22 +1,25 @@
 // Package log keeps the logs of a broker: a [Log] is one partition's sequence of
 // record batches, a [Set] is all of them, which share their syncs.
 //
-// A log is a run of segments plus a few facts (facts.go). Appends are written to the last segment at once and acknowledged
-// after the set has made them durable, many at a time (commit.go). What readers may see is bounded by the high
-// watermark, which the owner of the log moves, and by visibility: hidden batches are part of the log, take offsets,
-// and are never served (visible.go).
+// A log is a run of segments plus a few facts (facts.go). Appends are written to the last segment
+// at once and acknowledged after the set has made them durable, many at a time (commit.go). What
+// readers may see is bounded by the high watermark, which the owner of the log moves, and by
+// visibility: hidden batches are part of the log, take offsets, and are never served (visible.go).
 //
 // Offsets of a log, in ascending order; clients know the three reported ones only:
 //
 //	start ≤ reported start ≤ visible end ≤ high watermark ≤ synced end ≤ log end
 //	        reported start ≤ last stable ≤ visible end
 //
-// Start and reported start are facts: nothing below the one need be kept, nothing below the other is shown. Local start is where
-// the local segments begin; it is above start if older segments are in the tier.
+// Start and reported start are facts: nothing below the one need be kept, nothing below the other
+// is shown. Local start is where the local segments begin; it is above start if older segments are
+// in the tier.
 //
-// Locks, in the order in which they are taken: Log.appendMu is held by whoever changes the bytes of a log, over the writing. Log.cutMu is held
-// by whoever removes or replaces segments, until their files have gone, and by whoever writes down what is in them or hides a part of it. Log.factsMu is held
-// while facts are written. Log.mu guards what is known about all that, and is never held over I/O. [Options.Synced] is called without any.
+// Locks, in the order in which they are taken: Log.appendMu is held by whoever changes the bytes of
+// a log, over the writing. Log.cutMu is held by whoever removes or replaces segments, until their
+// files have gone, and by whoever writes down what is in them or hides a part of it. Log.factsMu is
+// held while facts are written. Log.mu guards what is known about all that, and is never held over
+// I/O. [Options.Synced] is called without any.
 //
 // A log has no goroutine of its own; those of the set belong to [Set.Run].
 package log
@@ -69,14 +72,15 @@ type Options struct {
 	Start int64
 	// Before says what lies below Start when a log is created whose older part is in the tier. nil: nothing.
 	Before *Before
-	// Synced is called without locks when the synced end has moved: the owner decides what that means for the high
-	// watermark. Calls may overlap, and so come out of order.
+	// Synced is called without locks when the synced end has moved: the owner decides what that
+	// means for the high watermark. Calls may overlap, and so come out of order.
 	Synced func(end int64)
 }
 
 // Before is the part of a log that is not local: all of it is in the tier.
 type Before struct {
-	// Start and ReportedStart are the log starts. VisibleEnd is the end of the last visible batch, 0 if there is none.
+	// Start and ReportedStart are the log starts. VisibleEnd is the end of the last visible batch,
+	// 0 if there is none.
 	Start, ReportedStart, VisibleEnd int64
 	Epochs                           []segment.Epoch
 	// Producers is what is remembered of producers; nil: nothing.
@@ -101,8 +105,8 @@ type Log struct {
 	appendMu sync.Mutex
 	scratch  []record.Batch // guarded by appendMu
 
-	// cutMu is held over the removal, the cut and the replacement of segments, while it is settled which of them go, and over writing checkpoints
-	// of them. Appends go on, and roll.
+	// cutMu is held over the removal, the cut and the replacement of segments, while it is settled
+	// which of them go, and over writing checkpoints of them. Appends go on, and roll.
 	cutMu sync.Mutex
 
 	// factsMu is held while facts are written.
@@ -127,7 +131,8 @@ type Log struct {
 	visible    visibility
 	received   int64 // receive time of the last hidden batch, ms
 	producers  *producer.State
-	// verifications are under way, by producer: see Verify. One for each epoch that is claimed: a zombie's is not that of its successor.
+	// verifications are under way, by producer: see Verify. One for each epoch that is claimed: a
+	// zombie's is not that of its successor.
 	verifications map[int64][]*Verification
 	waiters       []*waiter
 	subs          map[chan<- struct{}]struct{}
@@ -259,7 +264,8 @@ func (l *Log) Segments() []segment.Info {
 	return infos
 }
 
-// SegmentsFrom yields what Segments does of those that end above an offset. To find the first takes hardly longer the more there are.
+// SegmentsFrom yields what Segments does of those that end above an offset. To find the first takes
+// hardly longer the more there are.
 func (l *Log) SegmentsFrom(offset int64) iter.Seq[segment.Info] {
 	l.mu.Lock()
 	segments := l.segments

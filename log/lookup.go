@@ -5,8 +5,8 @@ import (
 	"github.com/morrowmq/morrow/log/segment"
 )
 
-// OffsetForTimestamp finds the first visible local record whose timestamp (ms) is at least ts, below the visible end
-// (ListOffsets; KIP-79). Hidden records have no part in it.
+// OffsetForTimestamp finds the first visible local record whose timestamp (ms) is at least ts,
+// below the visible end (ListOffsets; KIP-79). Hidden records have no part in it.
 func (l *Log) OffsetForTimestamp(ts int64) (offset, timestamp int64, ok bool, err error) {
 	err = l.lookUp(func() (err error) {
 		offset, timestamp, ok, err = l.offsetForTimestamp(ts)
@@ -62,7 +62,8 @@ func firstSince(s *segment.Segment, from, ts int64) (offset, timestamp int64, ok
 	}
 }
 
-// MaxTimestamp finds the visible local record with the largest timestamp, the first if there are several (ListOffsets -3; KIP-734).
+// MaxTimestamp finds the visible local record with the largest timestamp, the first if there are
+// several (ListOffsets -3; KIP-734).
 func (l *Log) MaxTimestamp() (offset, timestamp int64, ok bool, err error) {
 	var largest int64
 	err = l.lookUp(func() (err error) {

@@ -233,8 +233,8 @@ func (m *modelLog) acknowledge(l *Log) {
 	m.durable = max(m.durable, o.HighWatermark)
 }
 
-// recovered compares the log after a crash, and forgets what was lost. It must be the beginning of what was appended, and all that
-// was acknowledged.
+// recovered compares the log after a crash, and forgets what was lost. It must be the beginning of
+// what was appended, and all that was acknowledged.
 func (m *modelLog) recovered(l *Log) error {
 	end := l.Offsets().LogEnd
 	if end < m.durable {

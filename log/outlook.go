@@ -9,8 +9,9 @@ import (
 // Outlook is what the log will do by itself, as things stand.
 type Outlook struct {
 	LocalStart int64 // after the next [Log.Retain]
-	// Active is the open segment. It closes before it outgrows MaxBytes, and after Until, ms, though nothing is appended; math.MaxInt64: it need
-	// not. A record whose timestamp is late enough closes it sooner.
+	// Active is the open segment. It closes before it outgrows MaxBytes, and after Until, ms,
+	// though nothing is appended; math.MaxInt64: it need not. A record whose timestamp is late
+	// enough closes it sooner.
 	Active   segment.Info
 	MaxBytes int64
 	Until    int64

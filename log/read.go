@@ -43,11 +43,13 @@ func (r *Read) Release() {
 	r.release = nil
 }
 
-// Read finds the visible batches from an offset on, below the visible end or, if Committed, the last stable offset. Only
-// their places are returned; the files stay open, even if the segments are removed, until Release. An offset between the
-// visible end and the log end is in range and finds nothing.
+// Read finds the visible batches from an offset on, below the visible end or, if Committed, the
+// last stable offset. Only their places are returned; the files stay open, even if the segments are
+// removed, until Release. An offset between the visible end and the log end is in range and finds
+// nothing.
 //
-// Errors: *OutOfRangeError; *TieredError if the offset is in range but not local any more; *CorruptError; *OfflineError.
+// Errors: *OutOfRangeError; *TieredError if the offset is in range but not local any more;
+// *CorruptError; *OfflineError.
 func (l *Log) Read(r ReadRequest) (*Read, error) {
 	if err := l.Failure(); err != nil {
 		return nil, err
@@ -63,8 +65,8 @@ func (l *Log) Read(r ReadRequest) (*Read, error) {
 	return read, err
 }
 
-// lookUp calls f, which looks for something in segments, again if one of them was removed or replaced after f had found it. If none was, and the
-// error says so, a file is missing.
+// lookUp calls f, which looks for something in segments, again if one of them was removed or
+// replaced after f had found it. If none was, and the error says so, a file is missing.
 func (l *Log) lookUp(f func() error) error {
 	for {
 		l.mu.Lock()
@@ -165,9 +167,10 @@ func removed(err error) bool {
 	return errors.Is(err, segment.ErrGone) || errors.Is(err, fs.ErrNotExist)
 }
 
-// Scan calls fn for every batch, hidden ones included, that ends above from and begins below to, which is at most the log
-// end. Batches are read sequentially and checked; one is valid during the call. An error of fn ends the scan and is returned. Where
-// it comes to what is not local any more it ends with a *TieredError.
+// Scan calls fn for every batch, hidden ones included, that ends above from and begins below to,
+// which is at most the log end. Batches are read sequentially and checked; one is valid during the
+// call. An error of fn ends the scan and is returned. Where it comes to what is not local any more
+// it ends with a *TieredError.
 func (l *Log) Scan(from, to int64, fn func(record.Batch) error) error {
 	if err := l.Failure(); err != nil {
 		return err

@@ -25,10 +25,11 @@ func newLineage() uint64 { return rand.Uint64() | 1 }
 
 // recover brings a log back from what is on disk.
 //
-// Segments are opened in order. Up to the synced end everything must be whole; damage there is a *CorruptError. What lies above was
-// never acknowledged: the first damage in it is where the log is cut, even if whole batches follow, since they were
-// written after what is lost. What remains is written again and synced before anything is built on it: that it can be read does not say that
-// it is on the disk, after a sync that failed.
+// Segments are opened in order. Up to the synced end everything must be whole; damage there is a
+// *CorruptError. What lies above was never acknowledged: the first damage in it is where the log is
+// cut, even if whole batches follow, since they were written after what is lost. What remains is
+// written again and synced before anything is built on it: that it can be read does not say that it
+// is on the disk, after a sync that failed.
 func (l *Log) recover() error {
 	l.stored = factsFile{fsys: l.set.fsys, dir: l.dir}
 	f, err := l.stored.load()
@@ -108,8 +109,8 @@ func (l *Log) sweep(f facts) ([]int64, error) {
 	return bases, nil
 }
 
-// openSegments opens segments up to the first damage that may be cut. It returns the tail of the last one opened and
-// from where on aborted transactions are unknown.
+// openSegments opens segments up to the first damage that may be cut. It returns the tail of the
+// last one opened and from where on aborted transactions are unknown.
 func (l *Log) openSegments(f *facts, bases []int64) (cut segment.Tail, unknown int64, err error) {
 	unknown = forever
 	for i, base := range bases {
@@ -151,7 +152,8 @@ func (l *Log) openSegments(f *facts, bases []int64) (cut segment.Tail, unknown i
 	return cut, unknown, nil
 }
 
-// notJoined is the error of a segment that begins at base, where the one before it ends at end, although all of that was durable.
+// notJoined is the error of a segment that begins at base, where the one before it ends at end,
+// although all of that was durable.
 func (l *Log) notJoined(end, base int64) error {
 	missing := &CorruptError{File: l.path(segment.FileName(min(end, base), segment.LogSuffix))}
 	if base < end {
@@ -162,8 +164,8 @@ func (l *Log) notJoined(end, base int64) error {
 	return missing
 }
 
-// restUnused reports whether a segment's damage is only space that was not used before the next one began. What came between the two may have been
-// taken out since.
+// restUnused reports whether a segment's damage is only space that was not used before the next one
+// began. What came between the two may have been taken out since.
 func restUnused(f *facts, s *segment.Segment, tail segment.Tail, later []int64) (bool, error) {
 	if len(later) == 0 || later[0] != tail.Offset && !f.knowsHole(tail.Offset, later[0]) {
 		return false, nil
@@ -241,8 +243,9 @@ func (l *Log) loadProducers(segments []*segment.Segment, unknown, hw int64) (*pr
 	return state, nil
 }
 
-// replay is the producers at the offset end, as of the wall clock now (ms): from the newest snapshot at or below the offset
-// snapshot, or else from the first segment on. visit, if not nil, sees the transactions that were aborted on the way.
+// replay is the producers at the offset end, as of the wall clock now (ms): from the newest
+// snapshot at or below the offset snapshot, or else from the first segment on. visit, if not nil,
+// sees the transactions that were aborted on the way.
 func (l *Log) replay(segments []*segment.Segment, snapshot, end, now int64, visit func(*segment.Segment, producer.Completed)) (*producer.State, error) {
 	state, err := l.loadSnapshot(min(snapshot, end))
 	if err != nil {
@@ -261,7 +264,8 @@ func (l *Log) replay(segments []*segment.Segment, snapshot, end, now int64, visi
 	return state, err
 }
 
-// loadVisible finds the visible batches around and above a high watermark. Those that are not local any more end at below.
+// loadVisible finds the visible batches around and above a high watermark. Those that are not local
+// any more end at below.
 func loadVisible(segments []*segment.Segment, below, hw int64) (visibility, error) {
 	v := visibility{end: below}
 	for _, s := range segments {

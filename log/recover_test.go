@@ -97,7 +97,8 @@ func TestTornTailIsCut(t *testing.T) {
 	}
 }
 
-// After a sync has failed, a restart finds in the page cache what is not on the disk, and another sync would not change that.
+// After a sync has failed, a restart finds in the page cache what is not on the disk, and another
+// sync would not change that.
 func TestFailedSyncBeforeRestart(t *testing.T) {
 	mem := vfs.NewMem()
 	fsys := vfs.NewFault(mem)
@@ -137,7 +138,8 @@ func TestTornAtEveryByte(t *testing.T) {
 	}
 }
 
-// What was durable and is wrong is an error that names file and position; nothing is cut or skipped, and other logs are not concerned.
+// What was durable and is wrong is an error that names file and position; nothing is cut or
+// skipped, and other logs are not concerned.
 func TestDamageBelowSyncedEnd(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -200,7 +202,8 @@ func TestSegmentIsMissing(t *testing.T) {
 	}
 }
 
-// A gap between two segments, below what was durable, that neither compaction nor a drop has left is a loss. It is not skipped.
+// A gap between two segments, below what was durable, that neither compaction nor a drop has left
+// is a loss. It is not skipped.
 func TestSegmentIsMissingFromTheMiddle(t *testing.T) {
 	for _, c := range []struct {
 		name    string
@@ -242,8 +245,9 @@ func TestSegmentIsMissingFromTheMiddle(t *testing.T) {
 	}
 }
 
-// A start that cannot read something fails, or finds everything all the same. It never takes what it could not read for a tail to be cut, not even
-// above the synced end of the facts, which is a lower bound.
+// A start that cannot read something fails, or finds everything all the same. It never takes what
+// it could not read for a tail to be cut, not even above the synced end of the facts, which is a
+// lower bound.
 func TestNothingIsCutForAFailedRead(t *testing.T) {
 	fsys := vfs.NewMem()
 	s := openSet(t, fsys, "data")
@@ -270,7 +274,8 @@ func TestNothingIsCutForAFailedRead(t *testing.T) {
 	}
 }
 
-// The state of producers is the same whether it was remembered, read from a snapshot, or found out from the log.
+// The state of producers is the same whether it was remembered, read from a snapshot, or found out
+// from the log.
 func TestProducersComeBack(t *testing.T) {
 	fsys := vfs.NewMem()
 	s := openSet(t, fsys, "data")
@@ -313,7 +318,8 @@ func TestProducersComeBack(t *testing.T) {
 	}
 }
 
-// What the snapshot at the local start told is not in the log any more. If that is damaged, what remains is found out, and it is said what may be lost.
+// What the snapshot at the local start told is not in the log any more. If that is damaged, what
+// remains is found out, and it is said what may be lost.
 func TestDamagedSnapshotAtLocalStart(t *testing.T) {
 	fsys := vfs.NewMem()
 	s := openSet(t, fsys, "data")

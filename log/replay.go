@@ -26,8 +26,9 @@ var (
 	errReplay = errors.New("bytes in the commit journal do not join those of the segment")
 )
 
-// openJournal replays what the journal holds and makes it ready to be written. It returns the logs that something of theirs could not
-// be restored for, with the reason: they must not be opened. If there are any, the journal stays as it is, for the next start.
+// openJournal replays what the journal holds and makes it ready to be written. It returns the logs
+// that something of theirs could not be restored for, with the reason: they must not be opened. If
+// there are any, the journal stays as it is, for the next start.
 func (s *Set) openJournal(cfg SetConfig) (j *journal, broken map[ID]error, err error) {
 	dir := vfs.Join(s.dir, journalDir)
 	if exists, err := vfs.Exists(s.fsys, dir); err != nil || !exists && cfg.JournalMaxBytes < 0 {
@@ -92,8 +93,9 @@ func (j *journal) adopt(r *replay, n int) error {
 	return nil
 }
 
-// adoptLast makes sure that what was replayed never is again, by a frame behind the latest one. The file of that is kept until another one
-// says so too, even if it is one too many or of another size.
+// adoptLast makes sure that what was replayed never is again, by a frame behind the latest one. The
+// file of that is kept until another one says so too, even if it is one too many or of another
+// size.
 func (j *journal) adoptLast(r *replay) (err error) {
 	last := r.newest()
 	if last == nil {
@@ -181,12 +183,14 @@ func (r *replay) read(dir string) error {
 	return r.check()
 }
 
-// check makes sure that no frame is missing in between. Frames are written one after the other, each durable before the next, and over others
-// only when those are void. So the last one may be torn, but none before a whole one that is needed.
+// check makes sure that no frame is missing in between. Frames are written one after the other,
+// each durable before the next, and over others only when those are void. So the last one may be
+// torn, but none before a whole one that is needed.
 func (r *replay) check() error {
 	last := r.last()
 	for _, f := range r.files {
-		// A payload that looks like a frame has the wrong salt, which is not known where the first frame is missing.
+		// A payload that looks like a frame has the wrong salt, which is not known where the first
+		// frame is missing.
 		if d := f.behind; d.generation > 0 && d.generation >= r.floor && d.generation <= last+1 {
 			return &CorruptError{File: f.name, Pos: f.end, Err: fmt.Errorf("%w, at position %d", errFrame, d.pos)}
 		}
@@ -225,7 +229,8 @@ func (f *replayFile) continuedBy(fr frame) bool {
 	return fr.generation == f.generation && fr.salt == f.salt && fr.sequence == f.sequence+1
 }
 
-// lookBehind looks for whole frames of this use of the file behind the first that is not. If there is none before it, that is any.
+// lookBehind looks for whole frames of this use of the file behind the first that is not. If there
+// is none before it, that is any.
 func (f *replayFile) lookBehind(w *frames) error {
 	for at := f.end; at < w.size; at += frameAlign {
 		b, err := w.from(at)

@@ -17,9 +17,10 @@ type Floor struct {
 	Confirmed int64
 }
 
-// Retain removes the segments that retention, DeleteRecords or, in a tiered log, local retention have released, and returns how many
-// those were. The log start, the reported start and the delete bound are durable before any file goes. The active
-// segment is closed first if all of it has expired. Appends go on.
+// Retain removes the segments that retention, DeleteRecords or, in a tiered log, local retention
+// have released, and returns how many those were. The log start, the reported start and the delete
+// bound are durable before any file goes. The active segment is closed first if all of it has
+// expired. Appends go on.
 func (l *Log) Retain(now time.Time, f Floor) (removed int, err error) {
 	if err := l.Failure(); err != nil {
 		return 0, err
@@ -175,8 +176,8 @@ func over(size, segment, bound int64) bool {
 	return bound >= 0 && size-segment >= bound
 }
 
-// DeleteRecords moves the reported log start up to offset, or with -1 to the visible end, durably, and returns it; with an error it has
-// not moved. Bytes go in a later Retain, when the gate allows.
+// DeleteRecords moves the reported log start up to offset, or with -1 to the visible end, durably,
+// and returns it; with an error it has not moved. Bytes go in a later Retain, when the gate allows.
 func (l *Log) DeleteRecords(offset int64) (reportedStart int64, err error) {
 	l.cutMu.Lock() // the offset may not be cut off meanwhile
 	defer l.cutMu.Unlock()
@@ -191,8 +192,8 @@ func (l *Log) DeleteRecords(offset int64) (reportedStart int64, err error) {
 	return l.Offsets().LogStart, err
 }
 
-// AdvanceStart moves the log start and the reported start up, durably: for a tier, before it removes remote segments. Neither
-// goes back.
+// AdvanceStart moves the log start and the reported start up, durably: for a tier, before it
+// removes remote segments. Neither goes back.
 func (l *Log) AdvanceStart(start, reported int64) error {
 	l.mu.Lock()
 	l.start = max(l.start, min(start, l.local))

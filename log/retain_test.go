@@ -151,7 +151,8 @@ func TestDeleteRecords(t *testing.T) {
 	equal(t, b.Hidden(), true)
 }
 
-// Nobody is shown a start that the disk does not know: neither while it is being written nor if it could not be.
+// Nobody is shown a start that the disk does not know: neither while it is being written nor if it
+// could not be.
 func TestDeleteRecordsShowsNothingBeforeItIsDurable(t *testing.T) {
 	fsys := vfs.NewFault(vfs.NewMem())
 	s := openSet(t, fsys, "data")
@@ -278,7 +279,8 @@ func TestOpenSegment(t *testing.T) {
 	}
 }
 
-// Segments roll by size, by the age of their records, by the clock if nothing is appended, and when their index is full.
+// Segments roll by size, by the age of their records, by the clock if nothing is appended, and when
+// their index is full.
 func TestRolling(t *testing.T) {
 	at := now
 	s := openSet(t, vfs.NewMem(), "data", func(c *SetConfig) { c.Now = func() time.Time { return at } })

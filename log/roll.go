@@ -10,8 +10,8 @@ import (
 	"github.com/morrowmq/morrow/log/segment"
 )
 
-// fit makes sure that the active segment takes bytes up to the offset end, and rolls if it does not. What is larger than
-// segment.bytes gets a segment of its own; Kafka refuses it.
+// fit makes sure that the active segment takes bytes up to the offset end, and rolls if it does
+// not. What is larger than segment.bytes gets a segment of its own; Kafka refuses it.
 func (l *Log) fit(cfg *Config, bytes, end int64, now time.Time) error {
 	if bytes > segment.MaxBytes {
 		return fmt.Errorf("%w: %d bytes at once", ErrTooLarge, bytes)
@@ -33,8 +33,8 @@ func (l *Log) fit(cfg *Config, bytes, end int64, now time.Time) error {
 	return nil
 }
 
-// age is how much older than the next record a segment's first one is, ms: by the records' timestamps, as in Kafka, so that
-// an import of old records is cut up by their time.
+// age is how much older than the next record a segment's first one is, ms: by the records'
+// timestamps, as in Kafka, so that an import of old records is cut up by their time.
 func age(s *segment.Segment, timestamp int64, now time.Time) int64 {
 	if first := s.FirstTimestamp(); first >= 0 && timestamp >= 0 {
 		return timestamp - first
@@ -52,7 +52,8 @@ func (l *Log) Roll() error {
 	return l.roll()
 }
 
-// rollIdle closes the active segment if it has lain there for longer than segments may live, although nothing was appended.
+// rollIdle closes the active segment if it has lain there for longer than segments may live,
+// although nothing was appended.
 func (l *Log) rollIdle(now time.Time) error {
 	l.mu.Lock()
 	active := l.activeLocked().Info()
@@ -64,7 +65,8 @@ func (l *Log) rollIdle(now time.Time) error {
 	return l.Roll()
 }
 
-// idleUntilLocked is the last moment, ms, at which the active segment may stay open although nothing is appended; math.MaxInt64: it may for ever.
+// idleUntilLocked is the last moment, ms, at which the active segment may stay open although
+// nothing is appended; math.MaxInt64: it may for ever.
 func (l *Log) idleUntilLocked(cfg *Config, active *segment.Info) int64 {
 	created, maxAge := l.openedAt, cfg.SegmentMs-l.jitterMs
 	if active.Created >= 0 {
@@ -108,7 +110,8 @@ func preallocated(cfg *Config) int64 {
 	return 0
 }
 
-// jitter draws how much sooner than others a segment rolls, so that those that began together do not end together.
+// jitter draws how much sooner than others a segment rolls, so that those that began together do
+// not end together.
 func jitter(cfg *Config) int64 {
 	if j := min(cfg.SegmentJitterMs, cfg.SegmentMs); j > 0 {
 		return rand.Int64N(j)

@@ -15,7 +15,8 @@ import (
 type SalvageOptions struct {
 	FS  vfs.FS
 	Dir string // of one partition of ours, whose log is not open
-	// Confirmed is the offset below which everything is confirmed in the tier, and not lost if it is damaged here; 0 or less if nothing is, or there is no tier.
+	// Confirmed is the offset below which everything is confirmed in the tier, and not lost if it
+	// is damaged here; 0 or less if nothing is, or there is no tier.
 	Confirmed int64
 	// Undecided is what becomes of transactions of which it cannot be found out whether and how they ended.
 	Undecided Outcome
@@ -31,14 +32,16 @@ const (
 	Leave // it stays open
 )
 
-// Loss is offsets of which nothing can be read any more. Where a log was compacted some of them held nothing before.
+// Loss is offsets of which nothing can be read any more. Where a log was compacted some of them
+// held nothing before.
 type Loss struct {
 	From, To int64
 	// File and Pos are where the damage is, EndPos is where it ends: 0 if the file ends there or is missing.
 	File        string
 	Pos, EndPos int64
 	Err         error // what is wrong
-	// Delayed says that the bytes may have held delayed records, or what tells that one was delivered or cancelled.
+	// Delayed says that the bytes may have held delayed records, or what tells that one was
+	// delivered or cancelled.
 	Delayed bool
 }
 
@@ -50,19 +53,22 @@ type OpenTransaction struct {
 	Lost       Loss
 }
 
-// Salvage is what there is to be done for a log some of whose acknowledged bytes cannot be read any more, so that it can be opened: an offline
-// replacement for what recovery refuses. The lost offsets stay used, and hold nothing; records behind them keep theirs.
+// Salvage is what there is to be done for a log some of whose acknowledged bytes cannot be read any
+// more, so that it can be opened: an offline replacement for what recovery refuses. The lost
+// offsets stay used, and hold nothing; records behind them keep theirs.
 //
 //	preserve  every file that is replaced gets a second name, elsewhere
 //	facts     the holes that will be left, the local start, and another lineage, so that the commit journal has nothing for this log any more
 //	rewrite   each damaged segment is written anew without what is damaged, and takes the place of the old one, as after compaction
 //
-// A crash between any two steps leaves a log that is damaged as before, or less, and salvage is begun again. What recovery cuts by itself, since it was
-// never acknowledged, is left to it.
+// A crash between any two steps leaves a log that is damaged as before, or less, and salvage is
+// begun again. What recovery cuts by itself, since it was never acknowledged, is left to it.
 //
-// The truth about transactions is in the log alone, so a lost marker is written again if caches tell what it said (salvage_transactions.go).
+// The truth about transactions is in the log alone, so a lost marker is written again if caches
+// tell what it said (salvage_transactions.go).
 type Salvage struct {
-	// Lost is what is given up, Remote what is damaged here and confirmed in the tier. Both are empty if there is nothing to do.
+	// Lost is what is given up, Remote what is damaged here and confirmed in the tier. Both are
+	// empty if there is nothing to do.
 	Lost, Remote []Loss
 	// Transactions cannot be decided: SalvageOptions.Undecided must say how they end.
 	Transactions []OpenTransaction
@@ -80,10 +86,12 @@ type Salvage struct {
 	before  []byte // the producers at the local start, encoded; nil if they are not known
 }
 
-// spareOffsets are left free behind a log that has lost its end: offsets above the last one known to be durable may have been given out.
+// spareOffsets are left free behind a log that has lost its end: offsets above the last one known
+// to be durable may have been given out.
 const spareOffsets = 1 << 20
 
-// preservedPrefix begins the names of damaged files that are kept, so that they are not taken for those of a log.
+// preservedPrefix begins the names of damaged files that are kept, so that they are not taken for
+// those of a log.
 const preservedPrefix = "damaged-"
 
 // ErrUndecided refuses to salvage a log before somebody has said how transactions ended.
@@ -92,7 +100,8 @@ var ErrUndecided = errors.New("it is not known how transactions ended")
 // errSwap asks for what a start would do first.
 var errSwap = errors.New("a crash has left the replacement of a segment half done: the next start of the broker finishes it, and so does a salvage that may change something")
 
-// PlanSalvage reads a log whole and finds out what there is to be done. It changes nothing. A *CorruptError means that it cannot be salvaged.
+// PlanSalvage reads a log whole and finds out what there is to be done. It changes nothing. A
+// *CorruptError means that it cannot be salvaged.
 func PlanSalvage(o SalvageOptions) (*Salvage, error) {
 	s := &Salvage{o: o, stored: factsFile{fsys: o.FS, dir: o.Dir}}
 	var err error
@@ -185,7 +194,8 @@ func (s *Salvage) adopt(w *salvageWalk) {
 // Needed reports whether there is anything to do.
 func (s *Salvage) Needed() bool { return len(s.Lost) > 0 || len(s.Remote) > 0 }
 
-// CarryOut does it. The files of damaged segments are linked into the directory aside, which is on the same file system, before.
+// CarryOut does it. The files of damaged segments are linked into the directory aside, which is on
+// the same file system, before.
 func (s *Salvage) CarryOut(aside string) error {
 	if len(s.Transactions) > 0 {
 		return ErrUndecided
@@ -234,7 +244,8 @@ func (s *Salvage) preserve(aside string) error {
 	return s.o.FS.SyncDir(aside)
 }
 
-// replaces reports whether a segment will not be what it was. Those that are confirmed and whole are only removed, at the next start.
+// replaces reports whether a segment will not be what it was. Those that are confirmed and whole
+// are only removed, at the next start.
 func (s *Salvage) replaces(base int64) bool {
 	if slices.ContainsFunc(s.parts, func(p *part) bool { return p.base == base && p.rewritten }) {
 		return true

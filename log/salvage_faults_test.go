@@ -54,8 +54,8 @@ func TestSalvageSaysWhatIsLostAndChangesNothing(t *testing.T) {
 	equal(t, fsys.Fired(change), 0)
 }
 
-// TestSalvageIsInterruptedAnywhere fails each of its file operations in turn, and lets the power go then: what is left can be salvaged, and what was whole is
-// there. The damaged files are kept.
+// TestSalvageIsInterruptedAnywhere fails each of its file operations in turn, and lets the power go
+// then: what is left can be salvaged, and what was whole is there. The damaged files are kept.
 func TestSalvageIsInterruptedAnywhere(t *testing.T) {
 	for n := 0; ; n++ {
 		mem, dir := hurtLog(t)
@@ -123,7 +123,8 @@ func TestSalvageLeavesToTheTierWhatIsConfirmed(t *testing.T) {
 	}
 }
 
-// Offset and leader epoch of a batch have no checksum. Where its neighbours tell what they were, they are put right.
+// Offset and leader epoch of a batch have no checksum. Where its neighbours tell what they were,
+// they are put right.
 func TestSalvagePutsHeadersRight(t *testing.T) {
 	for name, pos := range map[string]int{"offset": 6, "a large offset": 0, "leader epoch": 15} {
 		fsys, dir, segments := checkedLog(t)

@@ -15,8 +15,9 @@ type found struct {
 	wrong    bool // something in the header was, and is put right
 }
 
-// judge decides on the batch held, now that the next one is known, nil if there is none behind it or damage. Offsets have no checksum: one that the
-// next batch contradicts is wrong, and is put right if what it must be is certain.
+// judge decides on the batch held, now that the next one is known, nil if there is none behind it
+// or damage. Offsets have no checksum: one that the next batch contradicts is wrong, and is put
+// right if what it must be is certain.
 func (w *salvageWalk) judge(i int, next *found) error {
 	h, p := w.held, w.parts[i]
 	w.held = nil
@@ -63,7 +64,8 @@ func (w *salvageWalk) putRight(i int, h *found, reason error) {
 	w.gaps = append(w.gaps, &gap{part: i, loss: Loss{From: w.end, To: w.end, File: w.name(p), Pos: h.pos, EndPos: h.end, Err: reason}})
 }
 
-// farOffsets is more than is ever appended before the facts know of it: an offset that is further above is wrong.
+// farOffsets is more than is ever appended before the facts know of it: an offset that is further
+// above is wrong.
 const farOffsets = 1 << 28
 
 // keep takes a batch in.
@@ -88,8 +90,8 @@ func (w *salvageWalk) keep(i int, h *found) error {
 	return w.apply(p, b)
 }
 
-// plausibleEpoch reports whether a batch may have a leader epoch. They have no checksum; that an epoch begins is a fact before its first batch is
-// written.
+// plausibleEpoch reports whether a batch may have a leader epoch. They have no checksum; that an
+// epoch begins is a fact before its first batch is written.
 func (w *salvageWalk) plausibleEpoch(epoch int32) bool {
 	known := w.s.facts.epochs
 	return len(known) == 0 || epoch <= known[len(known)-1].Epoch && (w.last == nil || epoch >= w.last.LeaderEpoch())

@@ -139,8 +139,8 @@ func (s *salvageTest) damage(t *rapid.T) {
 	s.settle(t)
 }
 
-// spoil makes sure that batches whose offset or leader epoch was changed do not pass for whole: those have no checksum, and what can be found out about
-// them is a test of its own.
+// spoil makes sure that batches whose offset or leader epoch was changed do not pass for whole:
+// those have no checksum, and what can be found out about them is a test of its own.
 func (s *salvageTest) spoil(b []byte, file string, pos, end int) {
 	for _, p := range s.places {
 		if crc := int(p.pos) + 17; p.file == file && crc < len(b) && pos < crc && int(p.pos) < end {
@@ -149,7 +149,8 @@ func (s *salvageTest) spoil(b []byte, file string, pos, end int) {
 	}
 }
 
-// settle makes durable what there is, so that a power loss afterwards takes nothing but what the salvage has not made durable.
+// settle makes durable what there is, so that a power loss afterwards takes nothing but what the
+// salvage has not made durable.
 func (s *salvageTest) settle(t *rapid.T) {
 	names, err := s.fsys.List(s.dir)
 	must(t, err)
@@ -198,8 +199,9 @@ func (s *salvageTest) salvage(t *rapid.T) (lost []Loss, unknown map[int64]bool) 
 	return plan.Lost, unknown
 }
 
-// TestSalvageKeepsWhatIsWhole damages logs at random. Afterwards the log opens, what was whole is there and nothing else, what is not is said to be
-// lost, and readers of committed records see what they did before.
+// TestSalvageKeepsWhatIsWhole damages logs at random. Afterwards the log opens, what was whole is
+// there and nothing else, what is not is said to be lost, and readers of committed records see what
+// they did before.
 func TestSalvageKeepsWhatIsWhole(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var s salvageTest

@@ -11,14 +11,16 @@ import (
 	"github.com/morrowmq/morrow/log/segment"
 )
 
-// A transaction that is open where a gap begins may have been ended in it. If it was, its marker must be there again: else the transaction would go on into
-// the producer's next one, and what that becomes would decide over records of this one. What can tell:
+// A transaction that is open where a gap begins may have been ended in it. If it was, its marker
+// must be there again: else the transaction would go on into the producer's next one, and what that
+// becomes would decide over records of this one. What can tell:
 //
 //   - the index of aborted transactions names every abort marker by the first offset of its transaction;
 //   - a snapshot of the producers that was taken above the gap says whether the transaction was open then;
 //   - the producer's next marker above the gap ends it, if nothing in the gap did.
 //
-// Both files are caches, and are believed if their checksums are right. Where they say nothing, a person has to.
+// Both files are caches, and are believed if their checksums are right. Where they say nothing, a
+// person has to.
 
 // candidate is a transaction that was open where a gap begins.
 type candidate struct {
@@ -68,8 +70,8 @@ func (w *salvageWalk) sawMarker(b record.Batch) {
 	}
 }
 
-// decided walks through a log until every transaction that was open at a gap is decided, or cannot be: a marker that is put back may show that another
-// transaction was open at a later gap.
+// decided walks through a log until every transaction that was open at a gap is decided, or cannot
+// be: a marker that is put back may show that another transaction was open at a later gap.
 func (s *Salvage) decided(bases []int64) (*salvageWalk, error) {
 	markers := map[int64][]record.Batch{}
 	for {
@@ -147,8 +149,9 @@ func (s *Salvage) verdict(w *salvageWalk, c *candidate, later bool) (verdict, er
 	return c.notAborted(state), nil
 }
 
-// endedBefore reports whether the next transaction of a producer that is known to have begun above the start of a gap, at next or where the index of aborted ones
-// says, did so while no marker had ended the one that was open there. So that one was ended in the gap, and not by an abort.
+// endedBefore reports whether the next transaction of a producer that is known to have begun above
+// the start of a gap, at next or where the index of aborted ones says, did so while no marker had
+// ended the one that was open there. So that one was ended in the gap, and not by an abort.
 func (w *salvageWalk) endedBefore(c *candidate, next int64) bool {
 	for _, p := range w.parts {
 		for _, a := range p.recorded.Aborted {
@@ -160,7 +163,8 @@ func (w *salvageWalk) endedBefore(c *candidate, next int64) bool {
 	return next < forever && (c.next == nil || next < c.nextAt)
 }
 
-// notAborted judges a transaction that was not aborted in the gap. state is of above it, nil if nothing is known, and knows the transaction to be over.
+// notAborted judges a transaction that was not aborted in the gap. state is of above it, nil if
+// nothing is known, and knows the transaction to be over.
 func (c *candidate) notAborted(state *producer.State) verdict {
 	switch {
 	case state != nil && (c.next == nil || c.nextAt >= state.End()):
@@ -188,7 +192,8 @@ func (w *salvageWalk) covered(g *gap) bool {
 	return w.parts[g.part].recorded.End >= g.loss.To
 }
 
-// lostMarker is the marker of a transaction that was ended in a gap, in one of the offsets of the gap. It is nil if all of them are taken.
+// lostMarker is the marker of a transaction that was ended in a gap, in one of the offsets of the
+// gap. It is nil if all of them are taken.
 func (w *salvageWalk) lostMarker(c *candidate, commit bool, taken []record.Batch) record.Batch {
 	free := func(o int64) bool {
 		return !slices.ContainsFunc(taken, func(b record.Batch) bool { return b.BaseOffset() == o })

@@ -214,8 +214,8 @@ func (w *salvageWalk) ends(p *part) bool {
 
 var errZeros = errors.New("there are zeros where batches were")
 
-// damage notes that bytes are no batches of this log; endPos is 0 if the file ends with them. It returns errTail if none of them, and nothing behind them,
-// was acknowledged.
+// damage notes that bytes are no batches of this log; endPos is 0 if the file ends with them. It
+// returns errTail if none of them, and nothing behind them, was acknowledged.
 func (w *salvageWalk) damage(i int, pos, endPos int64, reason error) error {
 	p := w.parts[i]
 	if w.gap == nil && w.good >= w.s.durable {

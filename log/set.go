@@ -51,8 +51,8 @@ type Set struct {
 	spent    atomic.Int64 // bytes written since that was looked at
 	saidFull atomic.Int64 // when noSpace logged last, in milliseconds; 0: never
 
-	// waiters are *waiter to be used again. The pool is the set's own because a channel that was made in a synctest bubble
-	// must not leave it.
+	// waiters are *waiter to be used again. The pool is the set's own because a channel that was
+	// made in a synctest bubble must not leave it.
 	waiters sync.Pool
 
 	mu      sync.Mutex   // guards what follows
@@ -117,7 +117,8 @@ func (s *Set) sweep() error {
 	return nil
 }
 
-// Unfinished reports whether a directory's name is that of a log being created or removed, which may have only some of its files.
+// Unfinished reports whether a directory's name is that of a log being created or removed, which
+// may have only some of its files.
 func Unfinished(name string) bool {
 	return strings.HasSuffix(name, removedSuffix) || strings.HasSuffix(name, createdSuffix)
 }
@@ -205,7 +206,8 @@ func (s *Set) open(id ID, o Options) (*Log, error) {
 	return l, nil
 }
 
-// Restored says why what the commit journal has of a log could not be put into its segments; nil if all of it is there.
+// Restored says why what the commit journal has of a log could not be put into its segments; nil if
+// all of it is there.
 func (s *Set) Restored(id ID) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -233,7 +235,8 @@ func (s *Set) Run(ctx context.Context) error {
 // Appended tells how many bytes of batches have been appended to the logs so far.
 func (s *Set) Appended() int64 { return s.metrics.appendedBytes.Load() }
 
-// Sync makes everything appended before it durable, as Run does all the time. It must not be called while Run runs.
+// Sync makes everything appended before it durable, as Run does all the time. It must not be called
+// while Run runs.
 func (s *Set) Sync() { s.commits.drain() }
 
 // settle makes everything durable and takes checkpoints.

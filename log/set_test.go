@@ -328,8 +328,8 @@ func TestProducersExpire(t *testing.T) {
 	equal(t, len(l.ActiveProducers()), 0)
 }
 
-// A log whose older part is in the tier begins behind it, and knows what the lost one knew: where it starts for clients and for itself, what
-// is visible, leader epochs, producers.
+// A log whose older part is in the tier begins behind it, and knows what the lost one knew: where
+// it starts for clients and for itself, what is visible, leader epochs, producers.
 func TestCreateBehindTheTier(t *testing.T) {
 	fsys := vfs.NewMem()
 	s := openSet(t, fsys, "data")

@@ -8,11 +8,13 @@ import (
 	"github.com/morrowmq/morrow/log/segment"
 )
 
-// errSuperseded means that segments which were being rewritten are not what they were: retention or truncation was faster.
+// errSuperseded means that segments which were being rewritten are not what they were: retention or
+// truncation was faster.
 var errSuperseded = errors.New("segments have changed meanwhile")
 
-// voidJournal makes everything appended so far durable in its segments, and what the commit journal has of it void: the journal would write
-// it where it once was, into segments that have other contents by then.
+// voidJournal makes everything appended so far durable in its segments, and what the commit journal
+// has of it void: the journal would write it where it once was, into segments that have other
+// contents by then.
 func (l *Log) voidJournal() error {
 	s, err := l.beginLineage()
 	if err != nil {
@@ -42,11 +44,13 @@ func (l *Log) beginLineage() (staged, error) {
 	return s, nil
 }
 
-// swap puts a finished draft in the place of closed segments, whose batches the journal has not got any more. A crash at any point
-// leaves the old segments, or the new one. Readers that hold old segments go on; others are told to look again.
+// swap puts a finished draft in the place of closed segments, whose batches the journal has not got
+// any more. A crash at any point leaves the old segments, or the new one. Readers that hold old
+// segments go on; others are told to look again.
 //
-// The draft takes the range it replaces as its name: from then on it counts, and a start finishes what follows. The segments it replaces go; it takes
-// the name of the first. Appends are not held up.
+// The draft takes the range it replaces as its name: from then on it counts, and a start finishes
+// what follows. The segments it replaces go; it takes the name of the first. Appends are not held
+// up.
 func (l *Log) swap(lineage uint64, draft *segment.Draft, old []*segment.Segment) error {
 	l.cutMu.Lock()
 	defer l.cutMu.Unlock()
@@ -84,7 +88,8 @@ func (l *Log) swap(lineage uint64, draft *segment.Draft, old []*segment.Segment)
 	return nil
 }
 
-// announceHole notes, durably, the hole that a segment ending at end will leave up to next, where the one in its place ended at before.
+// announceHole notes, durably, the hole that a segment ending at end will leave up to next, where
+// the one in its place ended at before.
 func (l *Log) announceHole(end, before, next int64) error {
 	if end == next || end == before {
 		return nil
@@ -144,7 +149,8 @@ func (l *Log) storeSummary(s *segment.Segment) {
 	}
 }
 
-// Compacted reports whether nothing of [from, to) is in the log any more although it is local: compaction has left a hole between two segments.
+// Compacted reports whether nothing of [from, to) is in the log any more although it is local:
+// compaction has left a hole between two segments.
 func (l *Log) Compacted(from, to int64) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -12,8 +12,8 @@ import (
 	"github.com/morrowmq/morrow/log/record"
 )
 
-// history is a script that meets every kind of file operation. It goes on after errors, as a broker does, and notes what
-// was acknowledged.
+// history is a script that meets every kind of file operation. It goes on after errors, as a broker
+// does, and notes what was acknowledged.
 type history struct {
 	fsys   vfs.FS
 	set    *Set
@@ -198,8 +198,8 @@ var failures = []struct {
 	{"read error", vfs.Rule{Ops: vfs.OpRead | vfs.OpOpen | vfs.OpList | vfs.OpStat}},
 }
 
-// TestEveryFailure fails one file operation after the other, and then kills the process or cuts the power. Nothing
-// acknowledged may be lost, and nothing may come back in part.
+// TestEveryFailure fails one file operation after the other, and then kills the process or cuts the
+// power. Nothing acknowledged may be lost, and nothing may come back in part.
 func TestEveryFailure(t *testing.T) {
 	everyFailure(t, func(fsys vfs.FS) workload { return &history{fsys: fsys} })
 }
@@ -210,7 +210,8 @@ type workload interface {
 	verify(t *testing.T, fsys vfs.FS)
 }
 
-// everyFailure runs a workload anew for every file operation it makes, which fails, in every way there is. Then the process is killed, or the power cut.
+// everyFailure runs a workload anew for every file operation it makes, which fails, in every way
+// there is. Then the process is killed, or the power cut.
 func everyFailure(t *testing.T, start func(vfs.FS) workload) {
 	for _, how := range failures {
 		t.Run(how.name, func(t *testing.T) {

@@ -15,9 +15,10 @@ type Marker = producer.Marker
 // ParseMarker reads a control batch.
 func ParseMarker(b record.Batch) (Marker, error) { return producer.ParseMarker(b) }
 
-// Verification stands between the first batch of a transaction and the log while the transaction's coordinator is asked
-// whether it knows of the partition (KIP-890). The end of the transaction voids it. Without it: the coordinator
-// agrees, the transaction ends, its markers are appended, the batch is appended, and nobody will ever end what it opened.
+// Verification stands between the first batch of a transaction and the log while the transaction's
+// coordinator is asked whether it knows of the partition (KIP-890). The end of the transaction
+// voids it. Without it: the coordinator agrees, the transaction ends, its markers are appended, the
+// batch is appended, and nobody will ever end what it opened.
 type Verification struct {
 	producerID int64
 	epoch      int16
@@ -25,9 +26,10 @@ type Verification struct {
 	asking     int // how many ask and have not failed; guarded by Log.mu
 }
 
-// Verify begins the verification of a batch that is about to be appended. It returns nil if there is nothing to verify: the
-// producer's transaction is open here in this epoch, or the batch is a duplicate or will be refused for its epoch or sequence.
-// fresh says that the producer's epoch is never older than its transaction, so that, not known here, it must begin with sequence 0.
+// Verify begins the verification of a batch that is about to be appended. It returns nil if there
+// is nothing to verify: the producer's transaction is open here in this epoch, or the batch is a
+// duplicate or will be refused for its epoch or sequence. fresh says that the producer's epoch is
+// never older than its transaction, so that, not known here, it must begin with sequence 0.
 func (l *Log) Verify(producerID int64, epoch int16, firstSequence, lastSequence int32, fresh bool) *Verification {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -49,8 +51,8 @@ func (l *Log) Verify(producerID int64, epoch int16, firstSequence, lastSequence 
 	return v
 }
 
-// Unverify ends a verification that failed. Others who ask the same keep theirs: who fails may be somebody else, who claims the
-// producer's id. A nil one is none.
+// Unverify ends a verification that failed. Others who ask the same keep theirs: who fails may be
+// somebody else, who claims the producer's id. A nil one is none.
 func (l *Log) Unverify(v *Verification) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -71,14 +73,16 @@ func (l *Log) dropVerificationsLocked(producerID int64, which func(*Verification
 	}
 }
 
-// voidVerificationLocked ends the verification of a batch of the transaction that a marker ends. A marker of KIP-890, where no epoch
-// is older than its transaction, has the epoch after that: the one in which the next transaction is being verified.
+// voidVerificationLocked ends the verification of a batch of the transaction that a marker ends. A
+// marker of KIP-890, where no epoch is older than its transaction, has the epoch after that: the
+// one in which the next transaction is being verified.
 func (l *Log) voidVerificationLocked(producerID int64, epoch int16) {
 	l.dropVerificationsLocked(producerID, func(v *Verification) bool { return v.epoch != epoch || !v.fresh })
 }
 
-// admitTransactionLocked judges a batch by its producer's transaction. What a coordinator writes in the name of a producer was
-// verified by the coordinator. An open transaction of another epoch has yet to be ended by its marker: nothing of the next may be there before.
+// admitTransactionLocked judges a batch by its producer's transaction. What a coordinator writes in
+// the name of a producer was verified by the coordinator. An open transaction of another epoch has
+// yet to be ended by its marker: nothing of the next may be there before.
 func (l *Log) admitTransactionLocked(g *Group) error {
 	if g.BaseSequence < 0 {
 		return nil
@@ -97,8 +101,8 @@ func (l *Log) admitTransactionLocked(g *Group) error {
 	return nil
 }
 
-// aborted lists the aborted transactions that a reader of [from, to) must know: their markers lie in the segment of from or in
-// a later one.
+// aborted lists the aborted transactions that a reader of [from, to) must know: their markers lie
+// in the segment of from or in a later one.
 func (l *Log) aborted(read *Read, segments []*segment.Segment, from, to int64) error {
 	for i := segmentOf(segments, from); i < len(segments); i++ {
 		found, complete, err := segments[i].Aborted(read.Aborted, from, to)

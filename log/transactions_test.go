@@ -8,8 +8,9 @@ import (
 	"github.com/morrowmq/morrow/log/record"
 )
 
-// The client has been told that its transaction is committed, and begins the next, in the next epoch, before the marker of the first
-// is here. That marker must not commit what the second has appended: the coordinator is asked, and tells it to wait.
+// The client has been told that its transaction is committed, and begins the next, in the next
+// epoch, before the marker of the first is here. That marker must not commit what the second has
+// appended: the coordinator is asked, and tells it to wait.
 func TestNextTransactionDoesNotSlipInBeforeTheMarker(t *testing.T) {
 	s := openSet(t, vfs.NewMem(), "data")
 	defer s.Close()
@@ -53,7 +54,8 @@ func TestNextTransactionDoesNotSlipInBeforeTheMarker(t *testing.T) {
 	}
 }
 
-// Whoever claims to be a producer, of another epoch or the same, and is told by the coordinator that it is not, keeps the producer from nothing.
+// Whoever claims to be a producer, of another epoch or the same, and is told by the coordinator
+// that it is not, keeps the producer from nothing.
 func TestFailedVerificationsAreOnlyTheirOwn(t *testing.T) {
 	for _, other := range []struct {
 		what  string

@@ -6,9 +6,9 @@ import (
 	"github.com/morrowmq/morrow/log/segment"
 )
 
-// TruncateTo takes back everything from offset on, durably; a group that contains it goes as a whole. It is for a follower whose
-// leader has another history (KIP-101): what is below the high watermark should not be cut. Readers must expect
-// batches they hold to vanish.
+// TruncateTo takes back everything from offset on, durably; a group that contains it goes as a
+// whole. It is for a follower whose leader has another history (KIP-101): what is below the high
+// watermark should not be cut. Readers must expect batches they hold to vanish.
 func (l *Log) TruncateTo(offset int64) error {
 	l.appendMu.Lock()
 	defer l.appendMu.Unlock()
@@ -41,8 +41,9 @@ func (l *Log) TruncateTo(offset int64) error {
 	return nil
 }
 
-// newLineage makes what the journal holds of this log void, after making it durable in the segments. It must be done
-// before bytes that may be in the journal are changed or taken back: the journal would put them back.
+// newLineage makes what the journal holds of this log void, after making it durable in the
+// segments. It must be done before bytes that may be in the journal are changed or taken back: the
+// journal would put them back.
 func (l *Log) newLineage() error {
 	if _, err := l.syncSegments(); err != nil {
 		return err
@@ -56,7 +57,8 @@ func (l *Log) newLineage() error {
 	return nil
 }
 
-// cut removes everything from position pos of the i-th segment on, which is offset end, and works out the state anew.
+// cut removes everything from position pos of the i-th segment on, which is offset end, and works
+// out the state anew.
 func (l *Log) cut(segments []*segment.Segment, i int, pos, end int64) error {
 	// Facts first: a synced end above the log end would be corruption.
 	l.mu.Lock()

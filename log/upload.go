@@ -6,7 +6,8 @@ import (
 	"github.com/morrowmq/morrow/log/segment"
 )
 
-// SegmentFile is the bytes of a closed segment. They stay readable until Close, even if the log removes the segment.
+// SegmentFile is the bytes of a closed segment. They stay readable until Close, even if the log
+// removes the segment.
 type SegmentFile struct {
 	file    vfs.File
 	info    segment.Info
@@ -67,8 +68,9 @@ func (l *Log) ProducerSnapshot(end int64) ([]byte, error) {
 	return state.Encode(), nil
 }
 
-// pendingProducers is the snapshot at an offset that waits to be written, as they do at the end of segments that were closed lately; nil if
-// there is none. Without it every segment before that would be read.
+// pendingProducers is the snapshot at an offset that waits to be written, as they do at the end of
+// segments that were closed lately; nil if there is none. Without it every segment before that
+// would be read.
 func (l *Log) pendingProducers(end int64) []byte {
 	l.mu.Lock()
 	defer l.mu.Unlock()

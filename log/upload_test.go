@@ -7,8 +7,8 @@ import (
 	"github.com/morrowmq/morrow/log/producer"
 )
 
-// Who uploads a segment that was closed just now need not read everything before it to learn about the producers: what is known of them waits
-// to be written. It is what reading would find.
+// Who uploads a segment that was closed just now need not read everything before it to learn about
+// the producers: what is known of them waits to be written. It is what reading would find.
 func TestProducersAtTheEndOfAClosedSegmentAreAtHand(t *testing.T) {
 	fsys := vfs.NewFault(vfs.NewMem())
 	s := openSet(t, fsys, "data")

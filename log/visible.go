@@ -4,9 +4,9 @@ import (
 	"github.com/morrowmq/morrow/log/record"
 )
 
-// visibility derives the visible end: the end of the last visible batch at or below the high watermark.
-// Fetch and ListOffsets report it as the high watermark, so that a client never waits for offsets that hold nothing
-// for it. It goes back only when the log is truncated.
+// visibility derives the visible end: the end of the last visible batch at or below the high
+// watermark. Fetch and ListOffsets report it as the high watermark, so that a client never waits
+// for offsets that hold nothing for it. It goes back only when the log is truncated.
 type visibility struct {
 	end     int64    // of the last visible batch below the high watermark; 0 if there is none
 	pending []extent // visible batches above it, neighbours merged
@@ -30,7 +30,8 @@ func (v *visibility) add(b record.Batch) {
 	v.pending = append(v.pending, extent{start, end})
 }
 
-// advance moves the end up to the high watermark, which is where a batch ends. It reports whether there was anything to move over.
+// advance moves the end up to the high watermark, which is where a batch ends. It reports whether
+// there was anything to move over.
 func (v *visibility) advance(hw int64) bool {
 	n := 0
 	before := v.end
@@ -51,8 +52,9 @@ func (v *visibility) advance(hw int64) bool {
 // visibleEndLocked is what clients are told the log ends at.
 func (l *Log) visibleEndLocked() int64 { return max(l.reported, l.visible.end) }
 
-// lastStableLocked is the last stable offset as reported and as it is. The real one is the first offset
-// of the earliest undecided transaction, or the high watermark; the reported one is the end of the last visible batch below it.
+// lastStableLocked is the last stable offset as reported and as it is. The real one is the first
+// offset of the earliest undecided transaction, or the high watermark; the reported one is the end
+// of the last visible batch below it.
 func (l *Log) lastStableLocked(o Offsets) (reported, lastStable int64) {
 	first, visible, ok := l.producers.FirstUnstable()
 	if !ok || first >= o.HighWatermark {

@@ -26,8 +26,8 @@ func woken(ch chan struct{}) bool {
 	}
 }
 
-// Hidden batches take offsets and nothing else: the reported end stays where the last visible batch ends, nobody is woken, and offsets
-// behind it are in range.
+// Hidden batches take offsets and nothing else: the reported end stays where the last visible batch
+// ends, nobody is woken, and offsets behind it are in range.
 func TestHiddenTail(t *testing.T) {
 	s := openSet(t, vfs.NewMem(), "data")
 	defer s.Close()
@@ -99,8 +99,8 @@ func TestNothingVisible(t *testing.T) {
 	}
 }
 
-// Retention of hidden segments moves neither the reported start nor a caught-up consumer out of range, and the first delivery
-// is found.
+// Retention of hidden segments moves neither the reported start nor a caught-up consumer out of
+// range, and the first delivery is found.
 func TestHiddenSegmentsExpire(t *testing.T) {
 	fsys := vfs.NewMem()
 	s := openSet(t, fsys, "data")
@@ -239,8 +239,9 @@ func TestLastStableBeforeHidden(t *testing.T) {
 	equal(t, read.Aborted, []AbortedTxn{{ProducerID: 7, FirstOffset: 2, LastOffset: 4, LastStable: 5}})
 }
 
-// The visible end stays where it was when every visible batch was evicted and only hidden ones are left, over a restart and a truncation
-// too: else consumers would be told that the log ends before records that are in the tier.
+// The visible end stays where it was when every visible batch was evicted and only hidden ones are
+// left, over a restart and a truncation too: else consumers would be told that the log ends before
+// records that are in the tier.
 func TestVisibleEndAfterEviction(t *testing.T) {
 	fsys := vfs.NewMem()
 	s := openSet(t, fsys, "data")

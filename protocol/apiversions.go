@@ -15,8 +15,9 @@ import (
 // this broker does not know is answered in v0 with UNSUPPORTED_VERSION and the
 // range of key 18, upon which the client asks again (KIP-511).
 //
-// From v5 on a client may say which broker of which cluster it means to talk to (KIP-1242). It is sent back to its bootstrap
-// servers if that is another one, as when an address was given to another cluster.
+// From v5 on a client may say which broker of which cluster it means to talk to (KIP-1242). It is
+// sent back to its bootstrap servers if that is another one, as when an address was given to
+// another cluster.
 const (
 	apiVersionsKey = int16(kmsg.ApiVersions)
 	apiVersionsMax = 5

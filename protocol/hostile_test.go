@@ -27,7 +27,8 @@ func TestRequestThatWaitsHoldsNoFrame(t *testing.T) {
 	})
 }
 
-// A few large frames that never end take all the memory that large frames may have; small ones are read all the same.
+// A few large frames that never end take all the memory that large frames may have; small ones are
+// read all the same.
 func TestLargeFramesThatStallLeaveRoomForSmallOnes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := start(t, Config{RequestMaxBytes: 4 << 20, QueuedMaxBytes: 8 << 20}, routeFor(kmsg.Heartbeat, empty), routeFor(kmsg.Produce, empty))
@@ -52,8 +53,8 @@ func TestLargeFramesThatStallLeaveRoomForSmallOnes(t *testing.T) {
 	})
 }
 
-// A client that sends its large frame so slowly that it is never given up otherwise loses its memory once another client needs it, and
-// no sooner.
+// A client that sends its large frame so slowly that it is never given up otherwise loses its
+// memory once another client needs it, and no sooner.
 func TestLargeFramesThatTrickleDoNotKeepOthersWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const large = 5 << 19
@@ -136,7 +137,8 @@ func TestLargeFramesThatArriveInTimeAreNotHurried(t *testing.T) {
 	}
 }
 
-// Requests decode to many times their size. A connection that pipelines them without waiting for answers is closed.
+// Requests decode to many times their size. A connection that pipelines them without waiting for
+// answers is closed.
 func TestUnansweredRequestsOfAConnectionAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := start(t, Config{}, routeFor(kmsg.DescribeGroups, sleeping(time.Hour)))

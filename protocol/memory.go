@@ -27,8 +27,8 @@ type memory struct {
 type budget struct {
 	limit int64
 	free  *semaphore.Weighted
-	// Bytes that frames have, that frames wait for, and what of the former is about to be released. They are changed in such an
-	// order that missing is never above the truth.
+	// Bytes that frames have, that frames wait for, and what of the former is about to be released.
+	// They are changed in such an order that missing is never above the truth.
 	taken, wanted, leaving atomic.Int64
 }
 
@@ -81,8 +81,9 @@ func (m *memory) take(ctx context.Context, f *frame, size int, recycled bool) er
 	return nil
 }
 
-// giveUp reports whether a large frame, of which not all has arrived, is to be given up for the sake of others that wait: its
-// memory is needed even after what has been given up before. The caller is to release it then.
+// giveUp reports whether a large frame, of which not all has arrived, is to be given up for the
+// sake of others that wait: its memory is needed even after what has been given up before. The
+// caller is to release it then.
 func (m *memory) giveUp(f *frame) bool {
 	m.giving.Lock()
 	defer m.giving.Unlock()

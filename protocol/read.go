@@ -171,8 +171,9 @@ func (s *session) readFrame(pre preamble, f *frame) error {
 	return nil
 }
 
-// A large frame may arrive as slowly as FrameTimeout allows, but not at the cost of others: one that has not come with
-// hurryPace, after hurryGrace, is given up if others wait for its memory. It looks every hurryCheck.
+// A large frame may arrive as slowly as FrameTimeout allows, but not at the cost of others: one
+// that has not come with hurryPace, after hurryGrace, is given up if others wait for its memory. It
+// looks every hurryCheck.
 const (
 	hurryPace  = 1 << 20 // bytes a second
 	hurryGrace = 5 * time.Second

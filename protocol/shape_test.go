@@ -141,7 +141,8 @@ func TestShapeBoundsElementsAndTags(t *testing.T) {
 	}
 }
 
-// A name that only the newer versions can carry would be stored in records, and answered in versions, that cannot.
+// A name that only the newer versions can carry would be stored in records, and answered in
+// versions, that cannot.
 func TestShapeRefusesStringsThatOldVersionsCannotHold(t *testing.T) {
 	for length, ok := range map[int]bool{0: true, maxString: true, maxString + 1: false, 70_000: false} {
 		req := kmsg.NewPtrDescribeGroupsRequest()

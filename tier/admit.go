@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// admission is whether the tier may change anything in the bucket: the store has passed the probe, and the cluster id
-// there is ours. Reads need no admission.
+// admission is whether the tier may change anything in the bucket: the store has passed the probe,
+// and the cluster id there is ours. Reads need no admission.
 type admission struct {
 	ok    bool
 	err   error // why not, or why the last renewal failed
@@ -18,7 +18,8 @@ type admission struct {
 // ErrNotAdmitted says that the store has not been asked yet.
 var ErrNotAdmitted = errors.New("the store has not been probed yet")
 
-// Admitted returns nil if the store has passed the start-up probe and belongs to this cluster, else why it has not been put to use.
+// Admitted returns nil if the store has passed the start-up probe and belongs to this cluster, else
+// why it has not been put to use.
 func (t *Tier) Admitted() error {
 	if a := t.admitted.Load(); !a.ok {
 		return fmt.Errorf("tier %s: %w", t.bucket, a.err)

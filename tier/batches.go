@@ -10,13 +10,15 @@ import (
 	"github.com/morrowmq/morrow/log/record"
 )
 
-// This file reads what no consumer is shown: batches as they lie in the log, hidden ones included, for the schedule.
+// This file reads what no consumer is shown: batches as they lie in the log, hidden ones included,
+// for the schedule.
 
 // ErrDropped says that an offset lies in the remote range and was dropped there on record.
 var ErrDropped = errors.New("offset was dropped")
 
-// BatchAt returns the batch that holds an offset, hidden or not, read into buf, which is grown if needed. Who asks for one batch after
-// the other is read ahead of, as with Read. *OutOfRangeError: the offset is not remote; ErrDropped: it is no more. Other errors are those of Read.
+// BatchAt returns the batch that holds an offset, hidden or not, read into buf, which is grown if
+// needed. Who asks for one batch after the other is read ahead of, as with Read. *OutOfRangeError:
+// the offset is not remote; ErrDropped: it is no more. Other errors are those of Read.
 func (p *Partition) BatchAt(ctx context.Context, offset int64, buf []byte) (record.Batch, error) {
 	m, err := p.manifest(ctx)
 	if err != nil {
@@ -71,9 +73,9 @@ func (p *Partition) batchAt(ctx context.Context, e *Entry, offset int64, buf []b
 	return nil, fmt.Errorf("%w: %d", ErrDropped, offset)
 }
 
-// Scan calls visit for every batch, hidden ones included, that ends above from and begins below to, as far as it is remote. A batch is
-// valid during the call. An error of visit ends the scan and is returned; the others are those of BatchAt, but for ErrDropped:
-// what was dropped is passed over.
+// Scan calls visit for every batch, hidden ones included, that ends above from and begins below to,
+// as far as it is remote. A batch is valid during the call. An error of visit ends the scan and is
+// returned; the others are those of BatchAt, but for ErrDropped: what was dropped is passed over.
 func (p *Partition) Scan(ctx context.Context, from, to int64, visit func(record.Batch) error) error {
 	m, err := p.manifest(ctx)
 	if err != nil {
@@ -98,7 +100,8 @@ func (p *Partition) Scan(ctx context.Context, from, to int64, visit func(record.
 	return nil
 }
 
-// scanAhead is how many blocks are read ahead of a scan, from the first one of a request on: the rest of that request and the next.
+// scanAhead is how many blocks are read ahead of a scan, from the first one of a request on: the
+// rest of that request and the next.
 const scanAhead = 2 * runBlocks
 
 func (p *Partition) scanEntry(ctx context.Context, e *Entry, from, to int64, visit func(record.Batch) error) (err error) {
@@ -131,7 +134,8 @@ func (p *Partition) scanEntry(ctx context.Context, e *Entry, from, to int64, vis
 	}
 }
 
-// Segments lists the remote segments, in order. It reads pages of the manifest as needed, but not the manifest itself if that is known.
+// Segments lists the remote segments, in order. It reads pages of the manifest as needed, but not
+// the manifest itself if that is known.
 func (p *Partition) Segments(ctx context.Context) ([]Span, error) {
 	m, err := p.manifest(ctx)
 	if err != nil {
@@ -156,8 +160,9 @@ func (p *Partition) Segments(ctx context.Context) ([]Span, error) {
 	return all, nil
 }
 
-// Prefetch begins to load about so many bytes of visible batches from each offset on, into the cache, so that who reads them soon need not
-// wait. It does nothing while an earlier one is still at it.
+// Prefetch begins to load about so many bytes of visible batches from each offset on, into the
+// cache, so that who reads them soon need not wait. It does nothing while an earlier one is still
+// at it.
 func (p *Partition) Prefetch(bytes int64, offsets ...int64) {
 	if !p.prefetching.CompareAndSwap(false, true) {
 		return

@@ -8,10 +8,11 @@ import (
 	"github.com/morrowmq/morrow/internal/vfs"
 )
 
-// segmentBlocks are the blocks of one segment object, verified, wherever their bytes are. One goroutine at a time uses it.
+// segmentBlocks are the blocks of one segment object, verified, wherever their bytes are. One
+// goroutine at a time uses it.
 type segmentBlocks interface {
-	// block returns the file that holds a block and where the block begins there. It stays readable until it is released. It waits for
-	// the bucket no longer than ctx lasts.
+	// block returns the file that holds a block and where the block begins there. It stays readable
+	// until it is released. It waits for the bucket no longer than ctx lasts.
 	block(ctx context.Context, n int) (f vfs.File, pos int64, err error)
 	// prefetch begins to load the blocks [from, to), those that are missing, and waits for none.
 	prefetch(from, to int)
@@ -22,7 +23,8 @@ type segmentBlocks interface {
 	release() error
 }
 
-// blocksOf gives access to the blocks of a segment: where they lie if no cache could keep them at a better place, else through the cache.
+// blocksOf gives access to the blocks of a segment: where they lie if no cache could keep them at a
+// better place, else through the cache.
 func (p *Partition) blocksOf(e *Entry, ix *Index) segmentBlocks {
 	o := segmentObject{p: p, key: e.id().key(p.catalog.dir, segmentSuffix), token: e.Token, ix: ix}
 	if placed := p.tier.placed; placed != nil {
@@ -59,7 +61,8 @@ func checkBlock(n int, got, want uint32) error {
 	return nil
 }
 
-// runs divides the blocks [from, to) into what is to be asked for with one request each. Readers that come from different places divide alike.
+// runs divides the blocks [from, to) into what is to be asked for with one request each. Readers
+// that come from different places divide alike.
 func runs(from, to int, do func(from, to int)) {
 	for from < to {
 		end := min(to, from-from%runBlocks+runBlocks)

@@ -19,15 +19,16 @@ type Bucket interface {
 	// Put stores one object, whole or not at all. The store itself verifies body.Sum against
 	// what it received.
 	//
-	// nil: the store says it has the object; ask it with Head before believing it.
-	// ErrExists, ErrPrecondition, ErrChecksum, ErrDenied, ErrFull, ErrConfig: this call stored nothing (though an
-	// earlier, retried try of it may have: ErrExists and ErrPrecondition can be one's own echo).
+	// nil: the store says it has the object; ask it with Head before believing it. ErrExists,
+	// ErrPrecondition, ErrChecksum, ErrDenied, ErrFull, ErrConfig: this call stored nothing (though
+	// an earlier, retried try of it may have: ErrExists and ErrPrecondition can be one's own echo).
 	// Anything else, ErrUnknown in particular: the object may be there, now or later.
 	Put(ctx context.Context, key string, body Body, o PutOptions) (Object, error)
 	// Head describes an object as the store has it. ErrNotFound if there is none.
 	Head(ctx context.Context, key string) (Object, error)
-	// Get reads n bytes from off; n < 0 reads to the end. A stream that ends early ends with an error,
-	// never with io.EOF. A whole read (0, -1) comes with the ETag of the very bytes delivered. ErrNotFound if there is no object.
+	// Get reads n bytes from off; n < 0 reads to the end. A stream that ends early ends with an
+	// error, never with io.EOF. A whole read (0, -1) comes with the ETag of the very bytes
+	// delivered. ErrNotFound if there is no object.
 	Get(ctx context.Context, key string, off, n int64) (io.ReadCloser, Object, error)
 	// List calls visit with every object whose key begins with prefix, in key order, without
 	// checksums, until visit returns an error, which it returns. What changes meanwhile may be seen or not.
@@ -43,14 +44,16 @@ type Bucket interface {
 // InPlace is a Bucket whose objects are files that can be read where they lie.
 type InPlace interface {
 	Bucket
-	// OpenFile opens the file of an object that is never replaced, for reading. Nothing has verified what it holds. It stays
-	// readable while it is open, even if the object is deleted. ErrNotFound if there is no object.
+	// OpenFile opens the file of an object that is never replaced, for reading. Nothing has
+	// verified what it holds. It stays readable while it is open, even if the object is deleted.
+	// ErrNotFound if there is no object.
 	OpenFile(key string) (vfs.File, Object, error)
 	// Beside reports whether the objects are on the file system that holds dir.
 	Beside(dir string) bool
 }
 
-// Body is what Put stores: Size bytes read from At, possibly several times, with the checksum they had when they were written.
+// Body is what Put stores: Size bytes read from At, possibly several times, with the checksum they
+// had when they were written.
 type Body struct {
 	At   io.ReaderAt
 	Size int64
@@ -111,7 +114,8 @@ func (e *BucketError) Error() string {
 // Unwrap lets errors.Is find both the kind and the cause.
 func (e *BucketError) Unwrap() []error { return []error{e.Kind, e.Err} }
 
-// refused reports whether a failed Put certainly stored nothing, not even by an earlier try of the same request.
+// refused reports whether a failed Put certainly stored nothing, not even by an earlier try of the
+// same request.
 func refused(err error) bool {
 	return errors.Is(err, ErrChecksum) || needsPerson(err)
 }

@@ -12,15 +12,16 @@ import (
 	"github.com/morrowmq/morrow/internal/vfs"
 )
 
-// chunkCache keeps verified blocks of segment objects at hand: new ones in memory, the ones that are used again in files on local
-// disk, each within a bound of bytes. It begins empty: what is in it can always be read again, so nothing is synced and
-// nothing survives a restart.
+// chunkCache keeps verified blocks of segment objects at hand: new ones in memory, the ones that
+// are used again in files on local disk, each within a bound of bytes. It begins empty: what is in
+// it can always be read again, so nothing is synced and nothing survives a restart.
 //
-// Admission is S3-FIFO (Yang et al., SOSP 2023) with the small queue in memory and the main queue on disk: a new chunk enters the small
-// queue; at its end it moves to disk if it was used again, and is forgotten but for its name if not; if it is loaded again soon after, it goes
-// to disk at once. So a reader that goes through everything once, the usual one, never touches the disk and displaces
-// nothing there. Such a reader takes a chunk in many small steps; that is one use. Used again means read again
-// from a place that had already been read.
+// Admission is S3-FIFO (Yang et al., SOSP 2023) with the small queue in memory and the main queue
+// on disk: a new chunk enters the small queue; at its end it moves to disk if it was used again,
+// and is forgotten but for its name if not; if it is loaded again soon after, it goes to disk at
+// once. So a reader that goes through everything once, the usual one, never touches the disk and
+// displaces nothing there. Such a reader takes a chunk in many small steps; that is one use. Used
+// again means read again from a place that had already been read.
 type chunkCache struct {
 	fs          vfs.FS
 	dir         string
@@ -77,8 +78,8 @@ func openChunkCache(fsys vfs.FS, dir string, memoryBytes, diskBytes, reserve int
 // loadFunc reads one block into a buffer of the right size.
 type loadFunc func(ctx context.Context, into []byte) error
 
-// get returns a chunk of size bytes, pinned: it stays readable until release. If it is not cached, load reads it, once for
-// everybody who waits, and crc is what its bytes must have.
+// get returns a chunk of size bytes, pinned: it stays readable until release. If it is not cached,
+// load reads it, once for everybody who waits, and crc is what its bytes must have.
 func (c *chunkCache) get(ctx context.Context, key blockKey, size int64, crc uint32, load loadFunc) (*chunk, error) {
 	for try := range cacheTries {
 		if ch := c.pin(key, try == 0); ch != nil {
@@ -110,10 +111,12 @@ type wantedChunk struct {
 	crc  uint32
 }
 
-// openFunc begins to read the first n chunks of a run. The loadFunc it returns reads one after the other; done ends it.
+// openFunc begins to read the first n chunks of a run. The loadFunc it returns reads one after the
+// other; done ends it.
 type openFunc func(ctx context.Context, n int) (next loadFunc, done func(), err error)
 
-// prefetch begins to load chunks that will be wanted soon and lie one after the other, those that are missing, with as few requests as it can.
+// prefetch begins to load chunks that will be wanted soon and lie one after the other, those that
+// are missing, with as few requests as it can.
 func (c *chunkCache) prefetch(run []wantedChunk, open func(first int) openFunc) {
 	for i := 0; i < len(run); {
 		n := c.missing(run[i:])
@@ -226,7 +229,8 @@ func (c *chunkCache) loader(key blockKey, size int64, crc uint32, load loadFunc)
 	}
 }
 
-// load reads a chunk, and takes it into the cache unless one has landed meanwhile. The caller has the flight of key, and so nobody else does.
+// load reads a chunk, and takes it into the cache unless one has landed meanwhile. The caller has
+// the flight of key, and so nobody else does.
 func (c *chunkCache) load(ctx context.Context, key blockKey, size int64, crc uint32, load loadFunc) (*chunk, error) {
 	data, err := c.read(ctx, key, size, crc, load)
 	if err != nil {
@@ -256,8 +260,8 @@ func (c *chunkCache) read(ctx context.Context, key blockKey, size int64, crc uin
 	return data, nil
 }
 
-// insert takes a new chunk into memory and makes room for it: what was used again goes to disk, as does the new one if it
-// was here before.
+// insert takes a new chunk into memory and makes room for it: what was used again goes to disk, as
+// does the new one if it was here before.
 func (c *chunkCache) insert(ch *chunk) error {
 	c.mu.Lock()
 	ch.held = true

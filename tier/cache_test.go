@@ -93,7 +93,8 @@ func (c *chunkTester) loadsOf(object byte) int {
 	return n
 }
 
-// TestScanDoesNotThrashTheCache: what is read again and again stays while one reader goes through everything once. (Scenario 49)
+// TestScanDoesNotThrashTheCache: what is read again and again stays while one reader goes through
+// everything once. (Scenario 49)
 func TestScanDoesNotThrashTheCache(t *testing.T) {
 	c := newChunkTester(t, 5, 45)
 	for range 3 {
@@ -191,7 +192,8 @@ func TestPanicOfALoadReachesItsReaders(t *testing.T) {
 	}
 }
 
-// TestRunThatBreaksOff: a damaged chunk of a run fails whoever reads it and nobody else; what the run would have brought is asked for again.
+// TestRunThatBreaksOff: a damaged chunk of a run fails whoever reads it and nobody else; what the
+// run would have brought is asked for again.
 func TestRunThatBreaksOff(t *testing.T) {
 	synctest.Test(t, testRunThatBreaksOff)
 }

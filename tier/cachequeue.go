@@ -5,8 +5,9 @@ import (
 	"sync"
 )
 
-// evictSmallLocked takes chunks out of the small queue until it is within its bound. It returns those that are forgotten and in nobody's
-// use, and those that were used again, which the caller takes to disk.
+// evictSmallLocked takes chunks out of the small queue until it is within its bound. It returns
+// those that are forgotten and in nobody's use, and those that were used again, which the caller
+// takes to disk.
 func (c *chunkCache) evictSmallLocked() (dead, reused []*chunk) {
 	for c.small.bytes > c.memoryBytes && c.small.order.Len() > 0 {
 		ch := c.small.oldest()
@@ -23,8 +24,8 @@ func (c *chunkCache) evictSmallLocked() (dead, reused []*chunk) {
 	return dead, reused
 }
 
-// evictMainLocked takes chunks out of the main queue until so many bytes are out, and returns those in nobody's use. The files of the others go
-// with their last reader.
+// evictMainLocked takes chunks out of the main queue until so many bytes are out, and returns those
+// in nobody's use. The files of the others go with their last reader.
 func (c *chunkCache) evictMainLocked(bytes int64) (dead []*chunk) {
 	for bytes > 0 && c.main.order.Len() > 0 {
 		ch := c.main.oldest()

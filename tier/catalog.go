@@ -42,8 +42,9 @@ func (c *catalog) load(ctx context.Context) (*Manifest, error) {
 	}
 	if errors.Is(err, ErrCorrupt) {
 		if m = c.copy.read(); m != nil {
-			// A store that answered 200 and kept something else. What we meant to store is still here; the next commit replaces
-			// exactly what we have just seen, and makes good what is missing.
+			// A store that answered 200 and kept something else. What we meant to store is still
+			// here; the next commit replaces exactly what we have just seen, and makes good what is
+			// missing.
 			c.current, c.etag, c.damaged = m, etag, true
 			return m, nil
 		}
@@ -69,9 +70,10 @@ func readManifest(ctx context.Context, b Bucket, dir string) (*Manifest, string,
 	return m, obj.ETag, nil
 }
 
-// commit replaces the current manifest by next, durably, and makes it current. next.Version and next.Commit are set here.
-// After any error the current manifest is unknown and must be loaded before the next commit.
-// ErrFenced and ErrMoved say that next was not committed; after other errors it may have been.
+// commit replaces the current manifest by next, durably, and makes it current. next.Version and
+// next.Commit are set here. After any error the current manifest is unknown and must be loaded
+// before the next commit. ErrFenced and ErrMoved say that next was not committed; after other
+// errors it may have been.
 func (c *catalog) commit(ctx context.Context, next *Manifest) error {
 	next.Version, next.Commit = 1, NewToken()
 	o := PutOptions{IfNoneMatch: true}
@@ -101,7 +103,8 @@ func (c *catalog) commit(ctx context.Context, next *Manifest) error {
 	return c.resolve(ctx, next, err)
 }
 
-// resolve finds out what became of a commit whose answer was lost, bad, or "changed", which may be the echo of our own earlier try (R6).
+// resolve finds out what became of a commit whose answer was lost, bad, or "changed", which may be
+// the echo of our own earlier try (R6).
 func (c *catalog) resolve(ctx context.Context, next *Manifest, putErr error) error {
 	ctx, cancel := ownTime(ctx)
 	defer cancel()

@@ -11,9 +11,10 @@ import (
 	"github.com/morrowmq/morrow/internal/vfs"
 )
 
-// Installation is who claims a cluster id: a data directory, by the id that was made with it, and by what it has written to the owner marker last. A copy of
-// the directory has the same id, but is not told what the other writes from then on, so it knows the marker no more, or the other does not
-// know it, once one of them has renewed it twice. Safe for concurrent use.
+// Installation is who claims a cluster id: a data directory, by the id that was made with it, and
+// by what it has written to the owner marker last. A copy of the directory has the same id, but is
+// not told what the other writes from then on, so it knows the marker no more, or the other does
+// not know it, once one of them has renewed it twice. Safe for concurrent use.
 type Installation struct {
 	ID string
 
@@ -30,11 +31,13 @@ type claim struct {
 	Sent string `json:"sent"` // what we have sent, or are about to: the marker may come to say so; empty: nothing
 }
 
-// knows reports whether a marker of this installation may be our own. One without a word is of an earlier version.
+// knows reports whether a marker of this installation may be our own. One without a word is of an
+// earlier version.
 func (c claim) knows(word string) bool { return word == "" || word == c.Seen || word == c.Sent }
 
-// next is the claim with which a marker is replaced that says found; fresh is a word that nobody has used. The same is sent until it has been found: a
-// request whose answer was lost may still be carried out, if the marker is still the one that it replaces.
+// next is the claim with which a marker is replaced that says found; fresh is a word that nobody
+// has used. The same is sent until it has been found: a request whose answer was lost may still be
+// carried out, if the marker is still the one that it replaces.
 func (c claim) next(found, fresh string) claim {
 	switch c.Sent {
 	case "":

@@ -50,7 +50,8 @@ func hurt(b *tiertest.Bucket, rnd *rand.Rand) string {
 	return fmt.Sprint(f)
 }
 
-// TestOwnerIsNeverMistakenForACopy: one data directory, whatever becomes of process and store. It is refused by nobody: there is nobody else.
+// TestOwnerIsNeverMistakenForACopy: one data directory, whatever becomes of process and store. It
+// is refused by nobody: there is nobody else.
 func TestOwnerIsNeverMistakenForACopy(t *testing.T) {
 	for seed := range uint64(400) {
 		synctest.Test(t, func(t *testing.T) {
@@ -95,8 +96,9 @@ func TestOwnerIsNeverMistakenForACopy(t *testing.T) {
 	}
 }
 
-// TestCopiesDoNotBothOwnTheBucket: a data directory is copied at any moment, and both are used. As soon as both have claimed while they lived, one of the two is
-// refused, and stays so as long as nobody does anything about it, even if the other one is gone.
+// TestCopiesDoNotBothOwnTheBucket: a data directory is copied at any moment, and both are used. As
+// soon as both have claimed while they lived, one of the two is refused, and stays so as long as
+// nobody does anything about it, even if the other one is gone.
 func TestCopiesDoNotBothOwnTheBucket(t *testing.T) {
 	for seed := range uint64(400) {
 		synctest.Test(t, func(t *testing.T) {
@@ -159,7 +161,8 @@ func TestCopiesDoNotBothOwnTheBucket(t *testing.T) {
 	}
 }
 
-// TestMovedDirectoryWaitsForASignOfLife: a marker that only its name tells from our own may be renewed by a broker of which this is a copy.
+// TestMovedDirectoryWaitsForASignOfLife: a marker that only its name tells from our own may be
+// renewed by a broker of which this is a copy.
 func TestMovedDirectoryWaitsForASignOfLife(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &claimer{t: t, bucket: tiertest.NewBucket(), disk: vfs.NewMem(), name: "a"}

@@ -142,7 +142,8 @@ func (d *decoder) uint32() uint32 {
 	return 0
 }
 
-// count reads the number of items that follow, each at least minBytes long, and so bounds what is allocated for them.
+// count reads the number of items that follow, each at least minBytes long, and so bounds what is
+// allocated for them.
 func (d *decoder) count(minBytes int) int {
 	v := d.uint()
 	if v > uint64(len(d.b)/max(minBytes, 1)) {

@@ -13,8 +13,8 @@ const (
 	collectSegments = 1000
 )
 
-// collectStep deletes garbage that no reader can be reading any more, and then forgets it. It reports whether there is
-// more, and when the next item is due (0: none). The caller has the turn.
+// collectStep deletes garbage that no reader can be reading any more, and then forgets it. It
+// reports whether there is more, and when the next item is due (0: none). The caller has the turn.
 func (p *Partition) collectStep(ctx context.Context) (more bool, due time.Duration, err error) {
 	m := p.catalog.current
 	now := p.tier.now()

@@ -11,10 +11,12 @@ import (
 	"github.com/morrowmq/morrow/internal/pace"
 )
 
-// courtesy lets producers go first: an upload reads each segment twice and may write it to the very disk that producers write to, as
-// fast as it can if nothing holds it back. While logs are written to, what waits to be uploaded is therefore spread over some
-// time: its rate is what waits divided by the spread. So a burst is stored first and uploaded after it; under a constant load, uploads fall
-// behind by the spread and then keep up, whatever the load; and when nobody writes, nothing holds them back.
+// courtesy lets producers go first: an upload reads each segment twice and may write it to the very
+// disk that producers write to, as fast as it can if nothing holds it back. While logs are written
+// to, what waits to be uploaded is therefore spread over some time: its rate is what waits divided
+// by the spread. So a burst is stored first and uploaded after it; under a constant load, uploads
+// fall behind by the spread and then keep up, whatever the load; and when nobody writes, nothing
+// holds them back.
 type courtesy struct {
 	appended func() int64 // bytes written to logs so far; nil: nobody is to go first
 	waiting  func() int64 // bytes to be uploaded
@@ -71,8 +73,8 @@ func (c *courtesy) look(now time.Time) {
 	c.limit.SetLimitAt(now, pace.Limit(politeLimit(busy, waiting, c.spread)))
 }
 
-// isBusy decides whether logs are being written to, from what was appended in the time that passed. Of a long time it is not known when in it
-// that was: perhaps just now.
+// isBusy decides whether logs are being written to, from what was appended in the time that passed.
+// Of a long time it is not known when in it that was: perhaps just now.
 func isBusy(appended int64, passed time.Duration) bool {
 	if passed > courtesyMemory {
 		return appended > 0
@@ -94,7 +96,8 @@ func (c *courtesy) setSpread(spread time.Duration) {
 	c.spread, c.looked = spread, time.Time{}
 }
 
-// waitingBytes is what waits to be uploaded, of all partitions. Only those that have moved since the last time are looked at.
+// waitingBytes is what waits to be uploaded, of all partitions. Only those that have moved since
+// the last time are looked at.
 func (t *Tier) waitingBytes() (sum int64) {
 	for _, p := range t.all() {
 		if p.moved.Swap(false) {

@@ -26,7 +26,8 @@ func (p *producers) run(stop <-chan struct{}) {
 	}
 }
 
-// inBusyWorld runs a test beside producers, with uploads spread over ten seconds and eight segments of a MiB to be uploaded.
+// inBusyWorld runs a test beside producers, with uploads spread over ten seconds and eight segments
+// of a MiB to be uploaded.
 func inBusyWorld(t *testing.T, perSecond int64, run func(w *world, p *producers)) {
 	t.Helper()
 	tier.SetPoliteRate(t, 100<<10)
@@ -101,7 +102,8 @@ func TestSpreadCanBeSwitchedOff(t *testing.T) {
 	})
 }
 
-// TestLagIsBoundedUnderConstantLoad: uploads fall behind by the spread and then keep up, whatever the producers' rate.
+// TestLagIsBoundedUnderConstantLoad: uploads fall behind by the spread and then keep up, whatever
+// the producers' rate.
 func TestLagIsBoundedUnderConstantLoad(t *testing.T) {
 	inBusyWorld(t, 50<<20, func(w *world, _ *producers) {
 		largest := int64(0)

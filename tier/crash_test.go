@@ -12,8 +12,9 @@ import (
 	"github.com/morrowmq/morrow/tier/tiertest"
 )
 
-// TestCrashSweep cuts the power before every single write to disk, and before and after every single request to the bucket, and starts
-// again from what is left, as the same leader or as the next. (Scenarios 1-4, 34; rules R2, R4)
+// TestCrashSweep cuts the power before every single write to disk, and before and after every
+// single request to the bucket, and starts again from what is left, as the same leader or as the
+// next. (Scenarios 1-4, 34; rules R2, R4)
 func TestCrashSweep(t *testing.T) {
 	tier.SetPageEntries(t, 3)
 	for _, c := range []struct {
@@ -77,7 +78,8 @@ func (w *world) goesOn() {
 	w.noOrphans()
 }
 
-// TestLostStateFilesLoseNothing: the files about uploads are only a memory. Without them nothing local may be deleted until the bucket was asked.
+// TestLostStateFilesLoseNothing: the files about uploads are only a memory. Without them nothing
+// local may be deleted until the bucket was asked.
 func TestLostStateFilesLoseNothing(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.log.fill(5)
@@ -105,7 +107,8 @@ func TestLostStateFilesLoseNothing(t *testing.T) {
 	})
 }
 
-// TestBoundSurvivesRestart: the same leader may go on deleting what was confirmed while the bucket is away; another must ask it first (R9).
+// TestBoundSurvivesRestart: the same leader may go on deleting what was confirmed while the bucket
+// is away; another must ask it first (R9).
 func TestBoundSurvivesRestart(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.log.fill(5)

@@ -9,8 +9,8 @@ import (
 	"github.com/maypok86/otter/v2"
 )
 
-// decoded keeps segment indexes and manifest pages in memory, decoded and checked, within a bound of bytes. What it returns is
-// shared and must not be changed.
+// decoded keeps segment indexes and manifest pages in memory, decoded and checked, within a bound
+// of bytes. What it returns is shared and must not be changed.
 type decoded struct {
 	cache   *otter.Cache[Token, any]
 	loading *flights[Token, any]

@@ -2,13 +2,15 @@ package tier
 
 import "context"
 
-// A topic that is taken out of the tier keeps what is local and loses the rest. Both places hold the same for a while, and eviction may be removing
-// from one what is discarded from the other:
+// A topic that is taken out of the tier keeps what is local and loses the rest. Both places hold
+// the same for a while, and eviction may be removing from one what is discarded from the other:
 //
-//   - eviction takes a segment because it is confirmed; before it is done, the manifest that names it is replaced;
+//   - eviction takes a segment because it is confirmed; before it is done, the manifest that names
+//     it is replaced;
 //   - tiering is switched on again, with short local retention, while that manifest is on its way.
 //
-// So the bound is withdrawn first: from then on nothing local goes because it is remote. Where the log begins afterwards is decided behind that.
+// So the bound is withdrawn first: from then on nothing local goes because it is remote. Where the
+// log begins afterwards is decided behind that.
 
 // discardStep removes from the tier what the gate lets go. The caller has the turn.
 func (p *Partition) discardStep(ctx context.Context) error {
@@ -44,8 +46,9 @@ func (p *Partition) discardStep(ctx context.Context) error {
 	return p.commitWithout(ctx, gone, true)
 }
 
-// discardable is everything, or while the gate holds some of it, what lies below the local start: otherwise the manifest would begin above the
-// log, and what lies between could not be evicted when the topic is tiered again, since it is not remote.
+// discardable is everything, or while the gate holds some of it, what lies below the local start:
+// otherwise the manifest would begin above the log, and what lies between could not be evicted when
+// the topic is tiered again, since it is not remote.
 func (p *Partition) discardable(ctx context.Context, o LocalOffsets) (Span, error) {
 	m := p.catalog.current
 	gone, err := p.catalog.expiry(ctx, m, horizon{all: true, gate: o.Gate})

@@ -142,7 +142,8 @@ func (m *Manifest) pruneEpochs() {
 	m.Epochs = m.Epochs[n:]
 }
 
-// cutMiddle replaces the segments that lie wholly in [from, to) and are not spared by drops. It reports whether there were any.
+// cutMiddle replaces the segments that lie wholly in [from, to) and are not spared by drops. It
+// reports whether there were any.
 func (c *catalog) cutMiddle(ctx context.Context, m *Manifest, from, to int64, spare func(Span) bool, now int64) (changed bool, err error) {
 	for i := range m.Pages {
 		p := m.Pages[i]
@@ -170,7 +171,8 @@ func (c *catalog) cutMiddle(ctx context.Context, m *Manifest, from, to int64, sp
 	return changed, nil
 }
 
-// dropWithin returns entries with the segments in [from, to) that are not spared replaced by drops, nil if there are none.
+// dropWithin returns entries with the segments in [from, to) that are not spared replaced by drops,
+// nil if there are none.
 func (m *Manifest) dropWithin(entries []Entry, from, to int64, spare func(Span) bool, now int64) []Entry {
 	var kept []Entry
 	changed := false

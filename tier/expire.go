@@ -6,11 +6,13 @@ import (
 	"time"
 )
 
-// horizon is what decides, at one moment, which remote segments have expired. A segment goes when all before it have gone and
+// horizon is what decides, at one moment, which remote segments have expired. A segment goes when
+// all before it have gone and
 //
 //   - it lies below the log start, the log's own or, after DeleteRecords, what clients are told, or
 //   - its youngest record is older than retention.ms, or
-//   - without it the log still has retention.bytes: remote bytes below the local start plus local bytes (R8), or
+//   - without it the log still has retention.bytes: remote bytes below the local start plus local
+//     bytes (R8), or
 //   - everything remote is to go,
 //
 // and it does not pass the gate.
@@ -22,8 +24,8 @@ type horizon struct {
 	all            bool
 }
 
-// newHorizon combines configuration, time, and where the log and the tier stand. bytes is the size of all of it, what is in
-// both places counted once.
+// newHorizon combines configuration, time, and where the log and the tier stand. bytes is the size
+// of all of it, what is in both places counted once.
 func newHorizon(c Config, now time.Time, o LocalOffsets, bytes int64) horizon {
 	h := horizon{logStart: max(o.Start, o.Reported), gate: o.Gate, before: math.MinInt64, localStart: o.LocalStart}
 	if c.RetentionMs >= 0 {
@@ -89,8 +91,9 @@ func (h *horizon) walk(gone Span, entries []Entry) (Span, bool) {
 	return gone, true
 }
 
-// sizeFor is the size of what is remote below the local start, and of all that is local; 0 if no retention asks for it. What was evicted since localStart was
-// looked up is in neither, rather than in both.
+// sizeFor is the size of what is remote below the local start, and of all that is local; 0 if no
+// retention asks for it. What was evicted since localStart was looked up is in neither, rather than
+// in both.
 func (p *Partition) sizeFor(ctx context.Context, c Config, m *Manifest, localStart int64) (int64, error) {
 	if c.RetentionBytes < 0 {
 		return 0, nil
@@ -129,8 +132,9 @@ func (c *catalog) bytesBelow(ctx context.Context, m *Manifest, offset int64) (in
 	return sum, nil
 }
 
-// expireStep removes what has expired (R7): first the log start moves, so that nobody reads it; then a manifest without it is
-// committed; the objects become garbage and are deleted later. The caller has the turn.
+// expireStep removes what has expired (R7): first the log start moves, so that nobody reads it;
+// then a manifest without it is committed; the objects become garbage and are deleted later. The
+// caller has the turn.
 func (p *Partition) expireStep(ctx context.Context) error {
 	m := p.catalog.current
 	o := p.source.Offsets()
@@ -168,7 +172,8 @@ func (p *Partition) expireStep(ctx context.Context) error {
 	return p.commitWithout(ctx, gone, o.Start > m.End)
 }
 
-// commitWithout commits a manifest without what has gone from its front; with anew, and if that is all, one in which nothing was ever remote.
+// commitWithout commits a manifest without what has gone from its front; with anew, and if that is
+// all, one in which nothing was ever remote.
 func (p *Partition) commitWithout(ctx context.Context, gone Span, anew bool) error {
 	next, now := p.catalog.current.clone(), p.tier.now().UnixMilli()
 	if anew && gone.End == next.End {

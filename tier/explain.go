@@ -14,7 +14,8 @@ type SegmentState struct {
 	Why       string
 }
 
-// Explain says for every segment, remote or local, why it is where it is, and what closes the one that is being written.
+// Explain says for every segment, remote or local, why it is where it is, and what closes the one
+// that is being written.
 func (p *Partition) Explain(ctx context.Context) ([]SegmentState, error) {
 	m, err := p.manifest(ctx)
 	if err != nil {
@@ -60,7 +61,8 @@ func (p *Partition) Explain(ctx context.Context) ([]SegmentState, error) {
 
 func at(ms int64) string { return time.UnixMilli(ms).UTC().Format(time.RFC3339) }
 
-// explain tells about a remote segment. Segments must be asked about in order. Local copies below localStart go at the next look.
+// explain tells about a remote segment. Segments must be asked about in order. Local copies below
+// localStart go at the next look.
 func (h *horizon) explain(e *Entry, o LocalOffsets, localStart int64) SegmentState {
 	s := SegmentState{Base: e.Base, End: e.End, Bytes: e.Bytes, Where: "remote"}
 	if e.isDrop() {

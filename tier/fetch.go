@@ -11,9 +11,11 @@ import (
 const (
 	// A block that takes longer is given up; readers try again.
 	fetchTimeout = 60 * time.Second
-	// One partition fetches so many blocks at the same time at most, so that a slow object slows its readers only.
+	// One partition fetches so many blocks at the same time at most, so that a slow object slows
+	// its readers only.
 	fetchesPerPartition = 8
-	// So many blocks that lie one after the other are asked for with one request at most: requests cost time and money.
+	// So many blocks that lie one after the other are asked for with one request at most: requests
+	// cost time and money.
 	runBlocks = 4
 )
 
@@ -55,7 +57,8 @@ func (p *Partition) fetchSlot(ctx context.Context) (release func(), err error) {
 	}, nil
 }
 
-// openRun asks for n bytes of an object, within the same limits. They are read block by block; one that takes too long ends it.
+// openRun asks for n bytes of an object, within the same limits. They are read block by block; one
+// that takes too long ends it.
 func (p *Partition) openRun(ctx context.Context, key string, pos, n int64) (next loadFunc, done func(), err error) {
 	release, err := p.fetchSlot(ctx)
 	if err != nil {

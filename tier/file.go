@@ -25,7 +25,8 @@ import (
 type FileBucket struct {
 	fs  vfs.FS
 	dir string
-	// stripes serialise conditional replacements within the process; lock files of the same number do so between processes.
+	// stripes serialise conditional replacements within the process; lock files of the same number
+	// do so between processes.
 	stripes [lockStripes]chan struct{}
 
 	mu    sync.Mutex
@@ -52,7 +53,8 @@ const (
 
 var _ InPlace = (*FileBucket)(nil)
 
-// OpenFileBucket opens a directory as a bucket, making it if needed, and removes temporary files of writers that died.
+// OpenFileBucket opens a directory as a bucket, making it if needed, and removes temporary files of
+// writers that died.
 func OpenFileBucket(fsys vfs.FS, dir string, now time.Time) (*FileBucket, error) {
 	b := &FileBucket{fs: fsys, dir: dir, known: map[string]knownFile{}}
 	for i := range b.stripes {
@@ -159,7 +161,8 @@ func (b *FileBucket) dropTemp(tmp string) error {
 	return nil
 }
 
-// inDir runs an operation that makes name, and makes its directory first. A concurrent Delete may remove the empty directory in between.
+// inDir runs an operation that makes name, and makes its directory first. A concurrent Delete may
+// remove the empty directory in between.
 func (b *FileBucket) inDir(name string, op func() error) error {
 	for try := 0; ; try++ {
 		if err := b.fs.MkdirAll(vfs.Dir(name)); err != nil {

@@ -85,8 +85,8 @@ func sameSteps(got, want string) bool {
 	return strip(got) == strip(want)
 }
 
-// TestFileBucketSweep fails every operation of the disk once; afterwards an object is whole or not there, and what was said to be there is, even
-// after a power loss.
+// TestFileBucketSweep fails every operation of the disk once; afterwards an object is whole or not
+// there, and what was said to be there is, even after a power loss.
 func TestFileBucketSweep(t *testing.T) {
 	one, two := bytes.Repeat([]byte("one"), 300_000), bytes.Repeat([]byte("two"), 300_000)
 	for n, failed := 0, true; failed; n++ {
@@ -160,7 +160,8 @@ func TestFileBucketErrorsHaveAKind(t *testing.T) {
 	}
 }
 
-// TestFileBucketListsATopicWithoutReadingTheDirectoryOfAll: to delete many topics takes no longer the more of them there are.
+// TestFileBucketListsATopicWithoutReadingTheDirectoryOfAll: to delete many topics takes no longer
+// the more of them there are.
 func TestFileBucketListsATopicWithoutReadingTheDirectoryOfAll(t *testing.T) {
 	fault := vfs.NewFault(vfs.NewMem())
 	b := openFile(t, fault)

@@ -219,8 +219,8 @@ func (b *FileBucket) walk(ctx context.Context, dir, prefix string, visit func(Ob
 	return nil
 }
 
-// namesIn returns the names in a directory that may matter for prefix. Where it says which one, the directory, which may be that of
-// all topics, is not read.
+// namesIn returns the names in a directory that may matter for prefix. Where it says which one, the
+// directory, which may be that of all topics, is not read.
 func (b *FileBucket) namesIn(dir, prefix string) ([]string, error) {
 	rest, below := strings.CutPrefix(prefix, dir)
 	if name, _, deeper := strings.Cut(rest, "/"); below && deeper && name != "." && fs.ValidPath(name) {

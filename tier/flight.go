@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// lifetime owns the goroutines that go on when the caller who started them gives up: loads whose result the next caller
-// wants. It ends with the Tier.
+// lifetime owns the goroutines that go on when the caller who started them gives up: loads whose
+// result the next caller wants. It ends with the Tier.
 type lifetime struct {
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -58,7 +58,8 @@ func newFlights[K comparable, V any](life *lifetime) *flights[K, V] {
 	return &flights[K, V]{life: life, all: map[K]*flight[V]{}}
 }
 
-// get waits for the load of key, which it begins unless one is under way. A caller whose ctx ends leaves; the load goes on.
+// get waits for the load of key, which it begins unless one is under way. A caller whose ctx ends
+// leaves; the load goes on.
 func (f *flights[K, V]) get(ctx context.Context, key K, load func(context.Context) (V, error)) (V, error) {
 	var none V
 	if err := ctx.Err(); err != nil {
@@ -73,8 +74,8 @@ func (f *flights[K, V]) get(ctx context.Context, key K, load func(context.Contex
 	}
 }
 
-// beginRun starts one load of several keys, without waiting: of the leading ones that nobody loads. load lands each of them in order; what
-// it leaves in the air lands with its error.
+// beginRun starts one load of several keys, without waiting: of the leading ones that nobody loads.
+// load lands each of them in order; what it leaves in the air lands with its error.
 func (f *flights[K, V]) beginRun(keys []K, load func(ctx context.Context, n int, land func(V, error)) error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

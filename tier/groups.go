@@ -1,7 +1,7 @@
 package tier
 
-// GroupOffsets is a copy of what consumer groups have committed, kept in the bucket beside the records it is about. Package tier stores it
-// and knows no more of it.
+// GroupOffsets is a copy of what consumer groups have committed, kept in the bucket beside the
+// records it is about. Package tier stores it and knows no more of it.
 type GroupOffsets struct {
 	Time int64 // when it was taken, ms since the epoch
 	Node int32 // the broker whose groups these are

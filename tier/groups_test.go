@@ -22,7 +22,8 @@ func committedAt(offset int64) *tier.GroupOffsets {
 	}
 }
 
-// TestGroupOffsetsAreReplacedByWhatIsNewer fails each request of it in every way. What a reader finds is a whole copy, and once the store works, the last.
+// TestGroupOffsetsAreReplacedByWhatIsNewer fails each request of it in every way. What a reader
+// finds is a whole copy, and once the store works, the last.
 func TestGroupOffsetsAreReplacedByWhatIsNewer(t *testing.T) {
 	for _, f := range []tiertest.Fault{tiertest.Refuse, tiertest.LoseReply, tiertest.Late, tiertest.Vanish, tiertest.Truncate} {
 		for n, fired := 0, true; fired; n++ {
@@ -109,8 +110,9 @@ func TestBrokerThatWasTakenForDeadReplacesNoGroupOffsets(t *testing.T) {
 	})
 }
 
-// TestTakenOverGroupOffsetsAreNeverReplaced takes the cluster id over before each request of a broker that is about to replace the copy, whatever it
-// knows of the object: what the taker finds stays, and so does what it stores.
+// TestTakenOverGroupOffsetsAreNeverReplaced takes the cluster id over before each request of a
+// broker that is about to replace the copy, whatever it knows of the object: what the taker finds
+// stays, and so does what it stores.
 func TestTakenOverGroupOffsetsAreNeverReplaced(t *testing.T) {
 	for name, before := range map[string]func(w *world){
 		"none":    func(*world) {},
@@ -164,8 +166,9 @@ func takeOver(w *world) []*tier.GroupOffsets {
 	return found
 }
 
-// TestGroupOffsetsAreClaimedThroughFaults fails each request of a claim in every way: it is tried again, loses nothing, and changes the bytes, so that an
-// ETag that is computed from them changes too.
+// TestGroupOffsetsAreClaimedThroughFaults fails each request of a claim in every way: it is tried
+// again, loses nothing, and changes the bytes, so that an ETag that is computed from them changes
+// too.
 func TestGroupOffsetsAreClaimedThroughFaults(t *testing.T) {
 	for _, f := range []tiertest.Fault{tiertest.None, tiertest.Refuse, tiertest.LoseReply, tiertest.Late, tiertest.Vanish, tiertest.Truncate} {
 		for n, fired := 0, true; fired; n++ {

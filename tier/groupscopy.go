@@ -24,8 +24,9 @@ func groupsKey(cluster string, node int32) string {
 	return fmt.Sprintf("%s%d", groupsDir(cluster), node)
 }
 
-// claimOf is what every object with a copy ends with: whose it is. So no two installations ever store the same bytes, and an ETag
-// that one of them knows is void once another has been there, also with stores that compute it from the bytes.
+// claimOf is what every object with a copy ends with: whose it is. So no two installations ever
+// store the same bytes, and an ETag that one of them knows is void once another has been there,
+// also with stores that compute it from the bytes.
 func claimOf(instance string) []byte { return seal(claimMagic, claimVersion, []byte(instance)) }
 
 // groupsCopy is the copy that this broker keeps in the bucket. It is used by one goroutine.
@@ -34,9 +35,10 @@ type groupsCopy struct {
 	sum  uint64 // of what is there, but for its time; 0: not known
 }
 
-// PutGroupOffsets replaces the copy of the groups' offsets in the bucket, and returns when the store has confirmed it. It does nothing if
-// only the time has changed. It is for one goroutine at a time. *OwnedError: the cluster id has been taken over, and what its owner has stored or
-// claimed stays.
+// PutGroupOffsets replaces the copy of the groups' offsets in the bucket, and returns when the
+// store has confirmed it. It does nothing if only the time has changed. It is for one goroutine at
+// a time. *OwnedError: the cluster id has been taken over, and what its owner has stored or claimed
+// stays.
 func (t *Tier) PutGroupOffsets(ctx context.Context, g *GroupOffsets) error {
 	t.groupsTried.CompareAndSwap(0, t.now().UnixMilli())
 	if err := t.Admitted(); err != nil {
@@ -57,8 +59,9 @@ func (t *Tier) PutGroupOffsets(ctx context.Context, g *GroupOffsets) error {
 	return nil
 }
 
-// replaceGroups replaces the object that is there if it is still the same after the owner has been asked. In this order: whoever takes the cluster id
-// over changes the owner first and then the object, so either we see the new owner, or what we have seen of the object is void.
+// replaceGroups replaces the object that is there if it is still the same after the owner has been
+// asked. In this order: whoever takes the cluster id over changes the owner first and then the
+// object, so either we see the new owner, or what we have seen of the object is void.
 func (t *Tier) replaceGroups(ctx context.Context, g *GroupOffsets) error {
 	key := groupsKey(t.cluster, g.Node)
 	if t.groups.etag == "" {
@@ -88,7 +91,8 @@ func (t *Tier) replaceGroups(ctx context.Context, g *GroupOffsets) error {
 	return nil
 }
 
-// GroupsCopied is when the copy of the groups' offsets was last known to be as they were; zero: not since the start.
+// GroupsCopied is when the copy of the groups' offsets was last known to be as they were; zero: not
+// since the start.
 func (t *Tier) GroupsCopied() time.Time {
 	if ms := t.groupsAt.Load(); ms > 0 {
 		return time.UnixMilli(ms)
@@ -96,7 +100,8 @@ func (t *Tier) GroupsCopied() time.Time {
 	return time.Time{}
 }
 
-// ReadGroupOffsets returns the copies that the brokers of a cluster have left in the bucket. One that is damaged is ErrCorrupt.
+// ReadGroupOffsets returns the copies that the brokers of a cluster have left in the bucket. One
+// that is damaged is ErrCorrupt.
 func ReadGroupOffsets(ctx context.Context, b Bucket, cluster string) ([]*GroupOffsets, error) {
 	keys, err := groupsKeys(ctx, b, cluster)
 	if err != nil {
@@ -130,8 +135,9 @@ func groupsKeys(ctx context.Context, b Bucket, cluster string) (keys []string, e
 	return keys, err
 }
 
-// ClaimGroupOffsets makes the copies of a cluster those of instance, which owns the cluster id, whatever they hold, and the one of node also if there is
-// none: whoever had the cluster id before replaces none of them from now on, not even with a request that is under way. What
+// ClaimGroupOffsets makes the copies of a cluster those of instance, which owns the cluster id,
+// whatever they hold, and the one of node also if there is none: whoever had the cluster id before
+// replaces none of them from now on, not even with a request that is under way. What
 // [ReadGroupOffsets] finds afterwards is therefore the last that they stored. It can be repeated.
 func ClaimGroupOffsets(ctx context.Context, b Bucket, cluster, instance string, node int32) error {
 	keys, err := groupsKeys(ctx, b, cluster)
@@ -149,8 +155,8 @@ func ClaimGroupOffsets(ctx context.Context, b Bucket, cluster, instance string, 
 	return nil
 }
 
-// claimTries is how often a claim is tried: who loses the cluster id may have replaced the object meanwhile, and the store may keep an answer to
-// itself, or not keep what it acknowledged.
+// claimTries is how often a claim is tried: who loses the cluster id may have replaced the object
+// meanwhile, and the store may keep an answer to itself, or not keep what it acknowledged.
 const claimTries = 5
 
 // claimGroups appends a claim to an object, and returns when it has been read back.

@@ -10,7 +10,8 @@ import (
 // headers reads the headers of a segment's batches.
 type headers struct{ *batches.Headers }
 
-// at returns the header of the batch at pos, valid until the next call, and where the batch ends. ErrCorrupt: there is none.
+// at returns the header of the batch at pos, valid until the next call, and where the batch ends.
+// ErrCorrupt: there is none.
 func (h headers) at(pos int64) (record.Batch, int64, error) {
 	b, end, err := h.At(pos)
 	if err != nil {
@@ -27,8 +28,8 @@ func badBatch(pos int64, err error) error {
 	return fmt.Errorf("read batch at %d: %w", pos, err)
 }
 
-// headers reads headers of the batches that end at or below a position. It reads few at a time: a look at the last ones of a block is not to
-// wait for the next block.
+// headers reads headers of the batches that end at or below a position. It reads few at a time: a
+// look at the last ones of a block is not to wait for the next block.
 func (s *segmentReader) headers(end int64) headers {
 	return headers{batches.NewHeaders(s, end, batches.FewHeaders)}
 }

@@ -17,9 +17,10 @@ import (
 	"github.com/morrowmq/morrow/tier/tiertest"
 )
 
-// TestEveryHistoryComesToRest: whatever has happened to the log, the store, the process and the configuration, once the store works again everything
-// that is closed and wanted is remote, what has expired is gone, and then there is nothing more to do. At no time does the
-// tier go round in circles, nor is there a hole in the manifest, nor is anything evicted that is not in the bucket.
+// TestEveryHistoryComesToRest: whatever has happened to the log, the store, the process and the
+// configuration, once the store works again everything that is closed and wanted is remote, what
+// has expired is gone, and then there is nothing more to do. At no time does the tier go round in
+// circles, nor is there a hole in the manifest, nor is anything evicted that is not in the bucket.
 func TestEveryHistoryComesToRest(t *testing.T) {
 	for seed := range uint64(60) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {

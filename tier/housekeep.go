@@ -92,14 +92,15 @@ const scrubObjectsPerSecond = 20
 // firstChore is how long a broker that has just started is left alone.
 const firstChore = 10 * time.Minute
 
-// chores remembers in a file when the bucket was last looked through, so that a broker that is restarted every day does it too. Losing the file puts the next
-// look off.
+// chores remembers in a file when the bucket was last looked through, so that a broker that is
+// restarted every day does it too. Losing the file puts the next look off.
 type chores struct {
 	fs   vfs.FS
 	name string
 
 	writing sync.Mutex // held while the file is written; readers do not wait for it
-	// When all was last looked through for orphans, and for damage, or when the file was made: ms since the epoch.
+	// When all was last looked through for orphans, and for damage, or when the file was made: ms
+	// since the epoch.
 	swept, scrubbed atomic.Int64
 }
 
@@ -141,7 +142,8 @@ func (c *chores) done(chore *atomic.Int64, now time.Time) error {
 	return nil
 }
 
-// choreDue is when what was done last is due again on a broker that started at a time. A clock that went back puts nothing off.
+// choreDue is when what was done last is due again on a broker that started at a time. A clock that
+// went back puts nothing off.
 func choreDue(last time.Time, every time.Duration, started time.Time) time.Time {
 	if last.After(started) {
 		last = started

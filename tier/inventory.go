@@ -11,7 +11,8 @@ import (
 type RemoteTopic struct {
 	Cluster string
 	ID      TopicID
-	// Name, Config, Count (of partitions; 0: not known) and Schedule are those of the manifest that was committed last.
+	// Name, Config, Count (of partitions; 0: not known) and Schedule are those of the manifest that
+	// was committed last.
 	Name       string
 	Config     map[string]string
 	Count      int32
@@ -21,7 +22,8 @@ type RemoteTopic struct {
 	Partitions []*Manifest // in no order; those that ever had a leader with tiering
 }
 
-// Inventory lists the topics below a cluster id, or of all clusters in the bucket if it is empty. It reads every manifest, and needs no broker.
+// Inventory lists the topics below a cluster id, or of all clusters in the bucket if it is empty.
+// It reads every manifest, and needs no broker.
 func Inventory(ctx context.Context, b Bucket, cluster string) ([]RemoteTopic, error) {
 	var topics []RemoteTopic
 	prefix := ""

@@ -14,7 +14,8 @@ type Lag struct {
 	Segments int       // closed ones
 	Bytes    int64     // of them
 	Since    time.Time // when the oldest of them was first seen waiting; zero if there is none
-	// AtRisk is since when there have been records that would be lost with the disk, closed or not; zero if there are none.
+	// AtRisk is since when there have been records that would be lost with the disk, closed or not;
+	// zero if there are none.
 	AtRisk time.Time
 }
 
@@ -65,7 +66,8 @@ func (p *Partition) eachClosed(from int64, visit func(LocalSegment)) error {
 	}
 }
 
-// lookAtWaiting notes what has been closed since it was called last. It costs as much as that is, however much waits.
+// lookAtWaiting notes what has been closed since it was called last. It costs as much as that is,
+// however much waits.
 func (p *Partition) lookAtWaiting() error {
 	end := p.waiting.end()
 	if err := p.eachClosed(max(end, p.copiedEnd()), func(s LocalSegment) { end = s.End }); err != nil {
@@ -78,7 +80,8 @@ func (p *Partition) lookAtWaiting() error {
 // waiting remembers since when closed segments have waited for the bucket.
 type waiting struct {
 	mu sync.Mutex
-	// seen are the times at which something more was found closed, and up to where, both ascending. Guarded by mu.
+	// seen are the times at which something more was found closed, and up to where, both ascending.
+	// Guarded by mu.
 	seen []closedAt
 }
 
@@ -97,7 +100,8 @@ func (w *waiting) end() int64 {
 	return NoOffset
 }
 
-// note says that segments are closed up to end, that what lies below copied does not wait any more, and where the log ends: it may have been truncated.
+// note says that segments are closed up to end, that what lies below copied does not wait any more,
+// and where the log ends: it may have been truncated.
 func (w *waiting) note(end, copied, logEnd int64, now time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -200,7 +204,8 @@ func Advice(err error) string {
 
 const (
 	maxForecast = 10 * 365 * 24 * time.Hour
-	// minForecast is the least time over which a pace is measured: a segment that has just closed was not written in that moment.
+	// minForecast is the least time over which a pace is measured: a segment that has just closed
+	// was not written in that moment.
 	minForecast = time.Minute
 )
 

@@ -52,7 +52,8 @@ func newLongPartition(t testing.TB, l *longLog, now *time.Time) *Partition {
 	return p
 }
 
-// TestLookAtWhatWaitsCostsWhatIsNew: a store that has been away for long makes no step longer, and the lag is measured in one pass.
+// TestLookAtWhatWaitsCostsWhatIsNew: a store that has been away for long makes no step longer, and
+// the lag is measured in one pass.
 func TestLookAtWhatWaitsCostsWhatIsNew(t *testing.T) {
 	l, now := &longLog{segments: 100_000}, time.UnixMilli(1_000_000)
 	p := newLongPartition(t, l, &now)
@@ -92,7 +93,8 @@ func TestLookAtWhatWaitsCostsWhatIsNew(t *testing.T) {
 	}
 }
 
-// TestWaitingSince: looks at a log, each with where closed segments, the bucket and the log end, and then since when a segment has waited.
+// TestWaitingSince: looks at a log, each with where closed segments, the bucket and the log end,
+// and then since when a segment has waited.
 func TestWaitingSince(t *testing.T) {
 	type look struct{ end, copied, logEnd int64 }
 	for _, c := range []struct {

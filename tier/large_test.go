@@ -29,7 +29,8 @@ func TestPartsOfTheLargestObject(t *testing.T) {
 	}
 }
 
-// largeBucket keeps what is small, and of what is large only how it reads: it holds on to the body, checksum verified.
+// largeBucket keeps what is small, and of what is large only how it reads: it holds on to the body,
+// checksum verified.
 type largeBucket struct {
 	*FileBucket
 	mu    sync.Mutex
@@ -109,8 +110,8 @@ func (largeLog) Outlook() LocalOutlook                      { return LocalOutloo
 func (largeLog) Since(int64) time.Time                      { return time.Time{} }
 func (largeLog) Advance(start, reported int64) error        { return nil }
 
-// TestSegmentBeyond4GiB takes a segment through the tier whose positions do not fit into 32 bits, signed or not, and whose offsets do not either. It
-// exists as copies of one batch. (Scenario 18)
+// TestSegmentBeyond4GiB takes a segment through the tier whose positions do not fit into 32 bits,
+// signed or not, and whose offsets do not either. It exists as copies of one batch. (Scenario 18)
 func TestSegmentBeyond4GiB(t *testing.T) {
 	const base = int64(math.MaxUint32) + 1000
 	var w record.Builder

@@ -52,7 +52,8 @@ func inCluster(t *testing.T, run func(w *world)) {
 	})
 }
 
-// TestNewLeaderGoesOnInTheMiddleOfASegment: its segments lie elsewhere; the range stays contiguous. (Scenarios 15, 37, 40, 59)
+// TestNewLeaderGoesOnInTheMiddleOfASegment: its segments lie elsewhere; the range stays contiguous.
+// (Scenarios 15, 37, 40, 59)
 func TestNewLeaderGoesOnInTheMiddleOfASegment(t *testing.T) {
 	inCluster(t, func(w *world) {
 		w.log.fill(7)
@@ -73,8 +74,9 @@ func TestNewLeaderGoesOnInTheMiddleOfASegment(t *testing.T) {
 	})
 }
 
-// TestZombieIsFenced: the old leader was paused at some request, a new one took over, the old one goes on. It can commit nothing more, believes
-// nothing confirmed that is not, and what it stored is swept. (Scenarios 34-36, 38)
+// TestZombieIsFenced: the old leader was paused at some request, a new one took over, the old one
+// goes on. It can commit nothing more, believes nothing confirmed that is not, and what it stored
+// is swept. (Scenarios 34-36, 38)
 func TestZombieIsFenced(t *testing.T) {
 	for n, paused := 0, true; paused && !t.Failed(); n++ {
 		inCluster(t, func(w *world) {
@@ -132,8 +134,9 @@ func TestNewLeaderFencesTheOldOneAtOnce(t *testing.T) {
 	})
 }
 
-// TestSweepOfAFormerLeaderTouchesNothing: it has not noticed yet that there is another one, which has stored segments and not committed them, and its clock is
-// ahead, so that these look old. (Scenario 38)
+// TestSweepOfAFormerLeaderTouchesNothing: it has not noticed yet that there is another one, which
+// has stored segments and not committed them, and its clock is ahead, so that these look old.
+// (Scenario 38)
 func TestSweepOfAFormerLeaderTouchesNothing(t *testing.T) {
 	inCluster(t, func(w *world) {
 		var ahead atomic.Int64
@@ -176,7 +179,8 @@ func (w *world) settleZombie() {
 	w.boundHolds()
 }
 
-// TestLeadershipMovesBackAndForth: leaders with logs cut at random follow each other, each after a crash of the one before.
+// TestLeadershipMovesBackAndForth: leaders with logs cut at random follow each other, each after a
+// crash of the one before.
 func TestLeadershipMovesBackAndForth(t *testing.T) {
 	for seed := range uint64(8) {
 		inCluster(t, func(w *world) {
@@ -210,7 +214,8 @@ func TestLeadershipMovesBackAndForth(t *testing.T) {
 	}
 }
 
-// TestManifestThatGoesBackIsRefused: somebody restored an old copy of the bucket, or removed the manifest. (Scenarios 42, 57)
+// TestManifestThatGoesBackIsRefused: somebody restored an old copy of the bucket, or removed the
+// manifest. (Scenarios 42, 57)
 func TestManifestThatGoesBackIsRefused(t *testing.T) {
 	for _, removed := range []bool{false, true} {
 		inWorld(t, func(w *world) {
@@ -289,7 +294,8 @@ func TestTwoClustersInOneBucket(t *testing.T) {
 	})
 }
 
-// TestSecondOwnerIsRefused: a copy of the data directory, or a restored broker, while the first one is alive. (Scenario 56)
+// TestSecondOwnerIsRefused: a copy of the data directory, or a restored broker, while the first one
+// is alive. (Scenario 56)
 func TestSecondOwnerIsRefused(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.log.fill(2)
@@ -319,7 +325,8 @@ func TestSecondOwnerIsRefused(t *testing.T) {
 	})
 }
 
-// TestCopyOfALivingBrokerIsRefused: a data directory that is copied and started beside the original changes nothing in the bucket, and says what to do. (Scenario 54)
+// TestCopyOfALivingBrokerIsRefused: a data directory that is copied and started beside the original
+// changes nothing in the bucket, and says what to do. (Scenario 54)
 func TestCopyOfALivingBrokerIsRefused(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.log.fill(2)
@@ -362,8 +369,8 @@ func claimAs(w *world, id string, seen int64, takeOver bool) error {
 	return err
 }
 
-// TestDamagedOwnerMarkerIsMadeGood: the store acknowledges the marker and keeps half of it. Whoever has just stored it stores it again; nobody else
-// touches it as long as its owner may be alive.
+// TestDamagedOwnerMarkerIsMadeGood: the store acknowledges the marker and keeps half of it. Whoever
+// has just stored it stores it again; nobody else touches it as long as its owner may be alive.
 func TestDamagedOwnerMarkerIsMadeGood(t *testing.T) {
 	half := func(w *world, times int) {
 		w.bucket.Add(tiertest.Rule{Ops: tiertest.OpPut, Key: "/owner", Fault: tiertest.Truncate, Times: times})

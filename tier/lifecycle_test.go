@@ -18,8 +18,9 @@ import (
 	"github.com/morrowmq/morrow/tier/tiertest"
 )
 
-// TestSegmentVanishesWhileBeingUploaded: deleted or rewritten at any request, truncated while it is being sent (a leader truncates nothing that
-// is replicated, but a test may). What is committed is in the log, or was when it was committed. (Scenarios 13, 14, 15)
+// TestSegmentVanishesWhileBeingUploaded: deleted or rewritten at any request, truncated while it is
+// being sent (a leader truncates nothing that is replicated, but a test may). What is committed is
+// in the log, or was when it was committed. (Scenarios 13, 14, 15)
 func TestSegmentVanishesWhileBeingUploaded(t *testing.T) {
 	for _, c := range []struct {
 		name, at string
@@ -132,7 +133,8 @@ func TestThousandsOfSegments(t *testing.T) {
 	})
 }
 
-// TestTopicIsDeletedForGood: during an upload, while the bucket is down, across restarts; a request that lands late is swept. (Scenario 53; P5)
+// TestTopicIsDeletedForGood: during an upload, while the bucket is down, across restarts; a request
+// that lands late is swept. (Scenario 53; P5)
 func TestTopicIsDeletedForGood(t *testing.T) {
 	for n, fired := 0, true; fired; n++ {
 		inWorld(t, func(w *world) {
@@ -213,8 +215,8 @@ func TestTopicThatWasNeverSentLeavesNothing(t *testing.T) {
 	}
 }
 
-// TestTopicIsDeletedDuringItsFirstRequest: the step that is under way has not written down yet that it is going to send something. The deletion waits for it, and
-// nothing stays. (Scenario 53)
+// TestTopicIsDeletedDuringItsFirstRequest: the step that is under way has not written down yet that
+// it is going to send something. The deletion waits for it, and nothing stays. (Scenario 53)
 func TestTopicIsDeletedDuringItsFirstRequest(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.log.fill(5)
@@ -237,8 +239,8 @@ func TestTopicIsDeletedDuringItsFirstRequest(t *testing.T) {
 	})
 }
 
-// TestFirstRequestOfADeletedTopicLandsLate: an earlier life sent it, and the bucket has nothing of the topic when that is deleted. What lands afterwards
-// is swept. (Scenario 53)
+// TestFirstRequestOfADeletedTopicLandsLate: an earlier life sent it, and the bucket has nothing of
+// the topic when that is deleted. What lands afterwards is swept. (Scenario 53)
 func TestFirstRequestOfADeletedTopicLandsLate(t *testing.T) {
 	inWorld(t, func(w *world) {
 		late := w.bucket.Add(tiertest.Rule{Ops: tiertest.OpPut, Under: dir, Fault: tiertest.Late})
@@ -325,7 +327,8 @@ func TestSweepDryRunAndGrace(t *testing.T) {
 	})
 }
 
-// TestScrubFindsAndRepairs: lost and damaged objects are stored anew from the local log while it has them, and reported when it has not. (Scenarios 11, 58)
+// TestScrubFindsAndRepairs: lost and damaged objects are stored anew from the local log while it
+// has them, and reported when it has not. (Scenarios 11, 58)
 func TestScrubFindsAndRepairs(t *testing.T) {
 	tier.SetPageEntries(t, 2)
 	inWorld(t, func(w *world) {
@@ -392,7 +395,8 @@ func TestScrubBesideRetentionAndUploads(t *testing.T) {
 	})
 }
 
-// TestRestoreFromTheBucketAlone: disk and log are lost. What was confirmed comes back, and no offset is given out twice. (Scenario 55)
+// TestRestoreFromTheBucketAlone: disk and log are lost. What was confirmed comes back, and no
+// offset is given out twice. (Scenario 55)
 func TestRestoreFromTheBucketAlone(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.configure(tier.Config{Copy: true, RetentionMs: -1, RetentionBytes: -1, Topic: map[string]string{"cleanup.policy": "delete", "x": "y"}})
@@ -431,8 +435,9 @@ func TestRestoreFromTheBucketAlone(t *testing.T) {
 	})
 }
 
-// TestRestoreBeginsWhereTheGateHeld: pending records were moved to a run, and the log began anew behind them, but the run was not in the bucket yet. A schedule
-// that is rebuilt from there needs the records themselves, so the restored log begins with them. (Scenario 55)
+// TestRestoreBeginsWhereTheGateHeld: pending records were moved to a run, and the log began anew
+// behind them, but the run was not in the bucket yet. A schedule that is rebuilt from there needs
+// the records themselves, so the restored log begins with them. (Scenario 55)
 func TestRestoreBeginsWhereTheGateHeld(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.log.fill(4)
@@ -502,7 +507,8 @@ func TestErrorsAreSortedIntoWaitingAndAlarm(t *testing.T) {
 	}
 }
 
-// TestStoreThatIsUnfitIsRefused: nothing is uploaded, and the sentence says which check failed; a store that is down is asked again.
+// TestStoreThatIsUnfitIsRefused: nothing is uploaded, and the sentence says which check failed; a
+// store that is down is asked again.
 func TestStoreThatIsUnfitIsRefused(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.log.fill(1)

@@ -8,13 +8,15 @@ import (
 	"sort"
 )
 
-// ErrDiverged says that the bucket has other records than the log at the same offsets: somebody else has written them under the name of this broker, or
-// the log is an older copy. What is remote replaces nothing then.
+// ErrDiverged says that the bucket has other records than the log at the same offsets: somebody
+// else has written them under the name of this broker, or the log is an older copy. What is remote
+// replaces nothing then.
 var ErrDiverged = errors.New("the bucket has other records than the log")
 
-// checkLineage compares the manifest with the log: the one goes on where the other does, in the same leader epochs. Two brokers that both believe to be this
-// one, since one has a copy of the other's data directory, write different records at the same offsets; neither may count what the other has
-// uploaded as a replacement of its own.
+// checkLineage compares the manifest with the log: the one goes on where the other does, in the
+// same leader epochs. Two brokers that both believe to be this one, since one has a copy of the
+// other's data directory, write different records at the same offsets; neither may count what the
+// other has uploaded as a replacement of its own.
 func (p *Partition) checkLineage(m *Manifest) error {
 	if m.Epoch == p.epoch && !p.hasCommitted(m.Epoch) {
 		return fmt.Errorf("%s: %w: leader epoch %d, in which this broker has committed nothing", p.catalog.key(), ErrDiverged, m.Epoch)
@@ -38,8 +40,9 @@ func (p *Partition) hasCommitted(epoch int32) bool {
 	return sent != nil && sent.Epoch == epoch
 }
 
-// strange is where in a manifest begins what this broker has never sent, NoOffset if it has sent all of it, or does not know. Leader epochs do not tell apart
-// what two brokers have written in the same one.
+// strange is where in a manifest begins what this broker has never sent, NoOffset if it has sent
+// all of it, or does not know. Leader epochs do not tell apart what two brokers have written in the
+// same one.
 func (p *Partition) strange(m *Manifest) int64 {
 	sent, last := p.catalog.copy.read(), m.lastUploaded()
 	if sent == nil || last == nil || m.Version <= p.state.bound.Version {
@@ -64,8 +67,9 @@ func (m *Manifest) names(t Token) bool {
 	return slices.ContainsFunc(m.Tail, func(e Entry) bool { return !e.isDrop() && e.Token == t })
 }
 
-// divergence is the offset from which on a manifest and a log have different records at the same offsets, as far as their leader epochs tell; NoOffset if
-// they have not. dropped reports whether the log has nothing in a range, on record.
+// divergence is the offset from which on a manifest and a log have different records at the same
+// offsets, as far as their leader epochs tell; NoOffset if they have not. dropped reports whether
+// the log has nothing in a range, on record.
 func divergence(m *Manifest, log []EpochStart, logEnd int64, dropped func(from, to int64) bool) int64 {
 	if m.End > logEnd {
 		return logEnd
@@ -87,7 +91,8 @@ func divergence(m *Manifest, log []EpochStart, logEnd int64, dropped func(from, 
 	return NoOffset
 }
 
-// writtenBelow returns the epochs in which something was written below end. One that begins where the next does is empty.
+// writtenBelow returns the epochs in which something was written below end. One that begins where
+// the next does is empty.
 func writtenBelow(epochs []EpochStart, end int64) []EpochStart {
 	var out []EpochStart
 	for i, x := range epochs {

@@ -145,8 +145,8 @@ func (tw *twins) step() {
 	}
 }
 
-// TestCopiesOfABrokerReplaceNothing: whatever brokers with copies of one data directory do, one after the other or at once, none takes for confirmed what another
-// has uploaded in its place.
+// TestCopiesOfABrokerReplaceNothing: whatever brokers with copies of one data directory do, one
+// after the other or at once, none takes for confirmed what another has uploaded in its place.
 func TestCopiesOfABrokerReplaceNothing(t *testing.T) {
 	confirmed, refused := 0, 0
 	for seed := range uint64(100) {
@@ -171,7 +171,8 @@ func TestCopiesOfABrokerReplaceNothing(t *testing.T) {
 	}
 }
 
-// TestCopyThatUploadedNothingIsNoObstacle: it led for a while, in the tier only. The broker goes on in its next leader epoch.
+// TestCopyThatUploadedNothingIsNoObstacle: it led for a while, in the tier only. The broker goes on
+// in its next leader epoch.
 func TestCopyThatUploadedNothingIsNoObstacle(t *testing.T) {
 	inCluster(t, func(w *world) {
 		tw := &twins{world: w, rnd: rand.New(rand.NewPCG(1, 1))}
@@ -202,7 +203,8 @@ func TestCopyThatUploadedNothingIsNoObstacle(t *testing.T) {
 	})
 }
 
-// TestOlderLogUploadsNothing: a log that ends below what is remote gives out offsets that were given out before.
+// TestOlderLogUploadsNothing: a log that ends below what is remote gives out offsets that were
+// given out before.
 func TestOlderLogUploadsNothing(t *testing.T) {
 	inCluster(t, func(w *world) {
 		w.log.fill(2)

@@ -42,8 +42,9 @@ func (p *Partition) manifest(ctx context.Context) (*Manifest, error) {
 	return m, nil
 }
 
-// find returns the first remote segment that begins or goes on at or after an offset and is wanted; nil if there is none. wanted
-// is also asked about whole pages, and must not refuse one that holds a wanted segment.
+// find returns the first remote segment that begins or goes on at or after an offset and is wanted;
+// nil if there is none. wanted is also asked about whole pages, and must not refuse one that holds
+// a wanted segment.
 func (p *Partition) find(ctx context.Context, m *Manifest, offset int64, wanted func(Span) bool) (*Entry, error) {
 	first := sort.Search(len(m.Pages), func(i int) bool { return m.Pages[i].End > offset })
 	for i := first; i < len(m.Pages); i++ {
@@ -78,7 +79,8 @@ func (p *Partition) aborted(ctx context.Context, m *Manifest, from, to int64) ([
 		return nil, err
 	}
 	for p.source.Offsets().LocalStart > m.End {
-		// Segments whose markers we would have found locally have been evicted meanwhile; a newer manifest has them.
+		// Segments whose markers we would have found locally have been evicted meanwhile; a newer
+		// manifest has them.
 		newer := p.view.Load().manifest
 		if newer == nil || newer.End <= m.End {
 			break // retention without the tier: what is gone is below the log start

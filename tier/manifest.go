@@ -23,7 +23,8 @@ type Manifest struct {
 	// Of the log when this was written, for restore.
 	LogStart, LogEnd int64
 	ReportedStart    int64 // where clients were told that the log starts
-	// SourceEnd is, in the log of a schedule, the end of the log whose schedule it is: no ticket in here is above. Else NoOffset.
+	// SourceEnd is, in the log of a schedule, the end of the log whose schedule it is: no ticket in
+	// here is above. Else NoOffset.
 	SourceEnd  int64
 	Config     map[string]string
 	Partitions int32   // of the topic; 0: not known
@@ -108,8 +109,9 @@ const (
 // ErrVersion marks data written by a newer Morrow in a way this one must not read.
 var ErrVersion = errors.New("unknown format version")
 
-// pageEntries is how many entries a page holds. The tail holds fewer than twice as many: then the first become a
-// page. It bounds what a commit writes: half a page on average, and a reference of about 100 bytes per page. Tests make it smaller.
+// pageEntries is how many entries a page holds. The tail holds fewer than twice as many: then the
+// first become a page. It bounds what a commit writes: half a page on average, and a reference of
+// about 100 bytes per page. Tests make it smaller.
 var pageEntries = 256
 
 // Key is where the object of one of the manifest's segments lies in the bucket.
@@ -117,7 +119,8 @@ func (m *Manifest) Key(e *Entry) string {
 	return e.id().key(partitionDir(m.Cluster, m.Topic, m.PartitionID.Partition), segmentSuffix)
 }
 
-// EachSegment visits the remote segments in order, reading pages from the bucket as needed, until visit returns an error.
+// EachSegment visits the remote segments in order, reading pages from the bucket as needed, until
+// visit returns an error.
 func (m *Manifest) EachSegment(ctx context.Context, b Bucket, visit func(*Entry) error) error {
 	each := func(entries []Entry) error {
 		for i := range entries {

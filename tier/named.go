@@ -10,8 +10,9 @@ type offsets struct{ first, last int64 }
 
 func (o offsets) contain(offset int64) bool { return o.first <= offset && offset <= o.last }
 
-// named returns the tokens of the objects that the partition's manifest names or that are being uploaded, of those at least whose base offset is in bases. The
-// manifest is read from the bucket; if it is not ours to change, the result is nil.
+// named returns the tokens of the objects that the partition's manifest names or that are being
+// uploaded, of those at least whose base offset is in bases. The manifest is read from the bucket;
+// if it is not ours to change, the result is nil.
 func (p *Partition) named(ctx context.Context, bases offsets) (named map[Token]bool, err error) {
 	err = p.inTurn(ctx, func() error {
 		if p.catalog.current == nil {
@@ -54,8 +55,8 @@ func pagesOf(b Bucket, m *Manifest) pageReader {
 	}
 }
 
-// tokens returns those of the objects that a manifest names, garbage included, and whose base offset is in bases. It may have others too. Only pages
-// that can hold some are read.
+// tokens returns those of the objects that a manifest names, garbage included, and whose base
+// offset is in bases. It may have others too. Only pages that can hold some are read.
 func tokens(ctx context.Context, m *Manifest, pages pageReader, bases offsets) (map[Token]bool, error) {
 	named := map[Token]bool{}
 	add := func(entries []Entry) {

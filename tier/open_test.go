@@ -125,7 +125,8 @@ func TestS3ErrorsHaveAKind(t *testing.T) {
 	}
 }
 
-// TestWhatAStoreSaysIsToldPlainly: no requests, hosts and counts of the client library, which also differ each time.
+// TestWhatAStoreSaysIsToldPlainly: no requests, hosts and counts of the client library, which also
+// differ each time.
 func TestWhatAStoreSaysIsToldPlainly(t *testing.T) {
 	sent := func(err error) error {
 		return &smithy.OperationError{ServiceID: "S3", OperationName: "X", Err: &smithyhttp.RequestSendError{

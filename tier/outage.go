@@ -7,8 +7,9 @@ import (
 	"time"
 )
 
-// outage is what the log is told of a store that fails: when that begins, once for each kind of failure, once an hour, and when it is over; not by every partition that
-// notices, nor with every try. Safe for concurrent use.
+// outage is what the log is told of a store that fails: when that begins, once for each kind of
+// failure, once an hour, and when it is over; not by every partition that notices, nor with every
+// try. Safe for concurrent use.
 type outage struct {
 	mu      sync.Mutex
 	failing map[*Partition]bool // whose last step failed; guarded by mu
@@ -16,7 +17,8 @@ type outage struct {
 	told    map[error]time.Time // by kind, since then; guarded by mu
 }
 
-// failed notes that the store failed a partition, in one of the kinds of a BucketError. It reports whether that is news.
+// failed notes that the store failed a partition, in one of the kinds of a BucketError. It reports
+// whether that is news.
 func (o *outage) failed(p *Partition, kind error, now time.Time) (news bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -31,7 +33,8 @@ func (o *outage) failed(p *Partition, kind error, now time.Time) (news bool) {
 	return true
 }
 
-// worked notes that a step of a partition succeeded. It reports whether that was the last one that failed, and since when there had been any.
+// worked notes that a step of a partition succeeded. It reports whether that was the last one that
+// failed, and since when there had been any.
 func (o *outage) worked(p *Partition) (over bool, since time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -42,8 +45,8 @@ func (o *outage) worked(p *Partition) (over bool, since time.Time) {
 	return len(o.failing) == 0, o.since
 }
 
-// tell has the log know of the last step of the partition, which failed, or did not. What stops one partition is told for each; what the tier as a
-// whole is kept from is told by admit.
+// tell has the log know of the last step of the partition, which failed, or did not. What stops one
+// partition is told for each; what the tier as a whole is kept from is told by admit.
 func (p *Partition) tell(err error, again time.Duration) {
 	now, logger := p.tier.now(), p.tier.logger
 	var store *BucketError

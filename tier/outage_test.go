@@ -12,8 +12,8 @@ import (
 	"github.com/morrowmq/morrow/tier/tiertest"
 )
 
-// TestAnOutageIsTwoLinesInTheLog, whatever number of partitions and tries there are: that it began, and that it is over. Another kind of failure is news, and so is that
-// it lasts, once an hour.
+// TestAnOutageIsTwoLinesInTheLog, whatever number of partitions and tries there are: that it began,
+// and that it is over. Another kind of failure is news, and so is that it lasts, once an hour.
 func TestAnOutageIsTwoLinesInTheLog(t *testing.T) {
 	inWorld(t, func(w *world) {
 		var lines bytes.Buffer

@@ -8,9 +8,10 @@ import (
 	"time"
 )
 
-// Owner is who writes below a cluster id in a bucket. The marker keeps two installations that believe to be the same
-// cluster from working on the same objects: a copy of a data directory, or a broker restored from the bucket while the old one still
-// runs. It is a warning system; what really excludes a second writer are the leader epochs in the manifests, and their lineage.
+// Owner is who writes below a cluster id in a bucket. The marker keeps two installations that
+// believe to be the same cluster from working on the same objects: a copy of a data directory, or a
+// broker restored from the bucket while the old one still runs. It is a warning system; what really
+// excludes a second writer are the leader epochs in the manifests, and their lineage.
 type Owner struct {
 	Instance string `json:"instance"`        // of a data directory, and its copies: lost with it
 	Claim    string `json:"claim,omitempty"` // what the owner has written last, and its copies have not; empty: it remembers none
@@ -24,7 +25,8 @@ type OwnedError struct {
 	Owner  Owner
 	// Copy: the marker is of this installation, by its id, and says what it has never written.
 	Copy bool
-	// Moved: the marker is ours but for the name, so this may be a copy of a broker that lives. Its next sign of life tells.
+	// Moved: the marker is ours but for the name, so this may be a copy of a broker that lives. Its
+	// next sign of life tells.
 	Moved bool
 }
 
@@ -51,7 +53,8 @@ const (
 	ownerInterval = time.Minute
 	// OwnerTTL is how long an owner may give no sign of life before it is taken for gone.
 	OwnerTTL = 5 * time.Minute
-	// movedTTL is how long a marker is left alone that only its name tells from our own: a broker that lives renews it in that time.
+	// movedTTL is how long a marker is left alone that only its name tells from our own: a broker
+	// that lives renews it in that time.
 	movedTTL      = 2 * ownerInterval
 	maxOwnerBytes = 64 << 10
 )
@@ -71,9 +74,12 @@ func ReadOwner(ctx context.Context, b Bucket, cluster string) (Owner, string, er
 	return o, obj.ETag, nil
 }
 
-// ClaimOwner makes an installation the owner, under a name for people, or renews that, and returns when the store has confirmed the marker. seen is the time,
-// ms since the epoch; 0: the owner goes, and the next need not wait. *OwnedError: somebody else is the owner, and has been seen lately; takeOver does not mind. A damaged marker, of which a store has kept half, say, does not tell whose it is: unless it is what we have just stored, it is
-// ErrCorrupt until nobody has written it for OwnerTTL, and then it is replaced.
+// ClaimOwner makes an installation the owner, under a name for people, or renews that, and returns
+// when the store has confirmed the marker. seen is the time, ms since the epoch; 0: the owner goes,
+// and the next need not wait. *OwnedError: somebody else is the owner, and has been seen lately;
+// takeOver does not mind. A damaged marker, of which a store has kept half, say, does not tell
+// whose it is: unless it is what we have just stored, it is ErrCorrupt until nobody has written it
+// for OwnerTTL, and then it is replaced.
 func ClaimOwner(ctx context.Context, b Bucket, cluster string, in *Installation, name string, seen int64, takeOver bool) (Owner, error) {
 	me := Owner{Instance: in.ID, Name: name, Seen: seen}
 	sent := "" // the ETag of what an earlier try has stored
@@ -111,7 +117,8 @@ func ClaimOwner(ctx context.Context, b Bucket, cluster string, in *Installation,
 	}
 }
 
-// putOwner stores the marker and has it confirmed. It returns the ETag of what it has stored, also if that is not confirmed.
+// putOwner stores the marker and has it confirmed. It returns the ETag of what it has stored, also
+// if that is not confirmed.
 func putOwner(ctx context.Context, b Bucket, cluster string, me Owner, o PutOptions) (etag string, err error) {
 	data, err := json.Marshal(me)
 	if err != nil {
@@ -126,8 +133,9 @@ func putOwner(ctx context.Context, b Bucket, cluster string, me Owner, o PutOpti
 	return put.ETag, err
 }
 
-// WhileOwner runs do while it keeps the cluster id claimed, under a name for people. If somebody else takes it over, do's context ends and
-// the *OwnedError is returned. If do ends well the cluster id is free, unless the store does not hear of it.
+// WhileOwner runs do while it keeps the cluster id claimed, under a name for people. If somebody
+// else takes it over, do's context ends and the *OwnedError is returned. If do ends well the
+// cluster id is free, unless the store does not hear of it.
 func WhileOwner(ctx context.Context, b Bucket, cluster string, in *Installation, name string, takeOver bool, do func(context.Context) error) error {
 	claim := func(ctx context.Context, takeOver bool) error {
 		_, err := ClaimOwner(ctx, b, cluster, in, name, time.Now().UnixMilli(), takeOver)

@@ -14,14 +14,17 @@ import (
 
 // Config is what a topic's configuration says to the tier. It is asked for anew by every step.
 type Config struct {
-	// Copy says whether closed segments are to be uploaded: remote.storage.enable and not remote.log.copy.disable.
+	// Copy says whether closed segments are to be uploaded: remote.storage.enable and not
+	// remote.log.copy.disable.
 	Copy bool
-	// Discard removes everything remote: remote.storage.enable=false with remote.log.delete.on.disable=true. The log then begins at its local start.
+	// Discard removes everything remote: remote.storage.enable=false with
+	// remote.log.delete.on.disable=true. The log then begins at its local start.
 	Discard bool
 	// RetentionMs and RetentionBytes bound the whole log, remote and local; -1: no bound.
 	RetentionMs, RetentionBytes int64
-	// Topic is every explicitly set configuration of the topic, Partitions how many it has, and Schedule the topic that holds its
-	// schedule, if any. They are kept in the manifest for restore.
+	// Topic is every explicitly set configuration of the topic, Partitions how many it has, and
+	// Schedule the topic that holds its schedule, if any. They are kept in the manifest for
+	// restore.
 	Topic      map[string]string
 	Partitions int32
 	Schedule   TopicID
@@ -100,18 +103,21 @@ func newPartition(t *Tier, id PartitionID, source Source, epoch int32, config fu
 	return p, nil
 }
 
-// Confirmed is the end of what the log may delete locally: every offset below it that is not below the log
-// start is in the bucket, whole and checked, and named by a manifest that is there too. The bound has been made durable before it is
-// returned. NoOffset means that it is not known: delete nothing.
+// Confirmed is the end of what the log may delete locally: every offset below it that is not below
+// the log start is in the bucket, whole and checked, and named by a manifest that is there too. The
+// bound has been made durable before it is returned. NoOffset means that it is not known: delete
+// nothing.
 func (p *Partition) Confirmed() int64 { return p.view.Load().confirmed }
 
-// Wanted is the end of what retention would have removed from the tier, the last time it looked, had the gate let it.
+// Wanted is the end of what retention would have removed from the tier, the last time it looked,
+// had the gate let it.
 func (p *Partition) Wanted() int64 { return p.wanted.Load() }
 
 // Err returns why the partition's last step failed, nil if it did not.
 func (p *Partition) Err() error { return p.view.Load().err }
 
-// Notify says that a segment was closed, or that configuration or offsets changed so that there may be something to do.
+// Notify says that a segment was closed, or that configuration or offsets changed so that there may
+// be something to do.
 func (p *Partition) Notify() {
 	p.moved.Store(true)
 	p.tier.queue.add(p, p.tier.now())
@@ -159,8 +165,9 @@ func (p *Partition) publish(change func(*view)) {
 	}
 }
 
-// ready makes sure that the manifest is known, that it is ours, and that the local bound says the same as the bucket (R9).
-// Afterwards catalog.current is nil only if there is none and none is wanted. The caller has the turn.
+// ready makes sure that the manifest is known, that it is ours, and that the local bound says the
+// same as the bucket (R9). Afterwards catalog.current is nil only if there is none and none is
+// wanted. The caller has the turn.
 func (p *Partition) ready(ctx context.Context) (err error) {
 	if err := p.tier.Admitted(); err != nil {
 		return err
@@ -221,7 +228,8 @@ func (p *Partition) checkLoaded(m *Manifest) error {
 	return nil
 }
 
-// claim writes our leader epoch into the manifest, so that an older leader that is still running can commit nothing more.
+// claim writes our leader epoch into the manifest, so that an older leader that is still running
+// can commit nothing more.
 func (p *Partition) claim(ctx context.Context, m *Manifest) error {
 	next := newManifest(p.tier.cluster, p.id)
 	if m != nil {
@@ -248,7 +256,8 @@ func (p *Partition) commit(ctx context.Context, next *Manifest) error {
 	return nil
 }
 
-// reconcile compares uploads that were under way with the manifest, and persists the bound that follows from it.
+// reconcile compares uploads that were under way with the manifest, and persists the bound that
+// follows from it.
 func (p *Partition) reconcile(ctx context.Context) error {
 	var done []Token
 	for i := range p.state.pending {
@@ -264,8 +273,9 @@ func (p *Partition) reconcile(ctx context.Context) error {
 	return p.settle(done)
 }
 
-// settle makes the current manifest's end the local delete bound: first in the state file, then for the log to see (R4).
-// Where the log start is above that end, nothing of the log is in between, and the log start is the bound.
+// settle makes the current manifest's end the local delete bound: first in the state file, then for
+// the log to see (R4). Where the log start is above that end, nothing of the log is in between, and
+// the log start is the bound.
 func (p *Partition) settle(done []Token) error {
 	m := p.catalog.current
 	b := bound{Epoch: p.epoch, Version: m.Version, End: max(m.End, m.LogStart)}

@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// patient is a bucket whose requests may take as long as they need, so long as they get on. A deadline would not do: how long
-// a large body takes depends on its size, the network and the rate limit. A request that gets nowhere for the idle
-// time ends with ErrUnknown.
+// patient is a bucket whose requests may take as long as they need, so long as they get on. A
+// deadline would not do: how long a large body takes depends on its size, the network and the rate
+// limit. A request that gets nowhere for the idle time ends with ErrUnknown.
 type patient struct {
 	Bucket
 	idle time.Duration

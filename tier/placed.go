@@ -12,11 +12,13 @@ import (
 	"github.com/morrowmq/morrow/internal/vfs"
 )
 
-// placed reads objects where they lie, if that is the disk on which the chunk cache would keep them: a copy would be read no faster, and first
-// has to be written. Each block is verified by reading it through a small buffer, after which the system has it in its page cache, where
+// placed reads objects where they lie, if that is the disk on which the chunk cache would keep
+// them: a copy would be read no faster, and first has to be written. Each block is verified by
+// reading it through a small buffer, after which the system has it in its page cache, where
 // sendfile finds it.
 //
-// What was found whole is remembered for a while and not verified again, unless the file has been changed since.
+// What was found whole is remembered for a while and not verified again, unless the file has been
+// changed since.
 type placed struct {
 	bucket   InPlace
 	checking *flights[blockKey, time.Time]
@@ -26,7 +28,8 @@ type placed struct {
 }
 
 const (
-	// maxWhole is how many blocks are remembered: 4 GiB of them, which the page cache of most machines would not hold.
+	// maxWhole is how many blocks are remembered: 4 GiB of them, which the page cache of most
+	// machines would not hold.
 	maxWhole = 4 << 10
 	// checkBytes are read at once to be verified: little enough to stay in the processor's cache.
 	checkBytes = 128 << 10

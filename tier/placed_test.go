@@ -113,7 +113,8 @@ func (d *directory) metric(name string) (sum float64) {
 	return sum
 }
 
-// TestObjectsOnTheSameDiskAreReadWhereTheyLie: the ranges are those of the objects' files, and nothing is cached.
+// TestObjectsOnTheSameDiskAreReadWhereTheyLie: the ranges are those of the objects' files, and
+// nothing is cached.
 func TestObjectsOnTheSameDiskAreReadWhereTheyLie(t *testing.T) {
 	for seed := range uint64(4) {
 		inDirectory(t, vfs.NewMem(), mixed(rand.New(rand.NewPCG(seed, 77))), func(t *testing.T, d *directory) {
@@ -183,8 +184,8 @@ func TestObjectsOnAnotherDiskAreCached(t *testing.T) {
 	})
 }
 
-// TestBlockIsVerifiedOnceUntilItsFileChanges: whoever reads in small steps or again does not pay for each block again, and yet what was changed
-// since is never served. (Scenario 11)
+// TestBlockIsVerifiedOnceUntilItsFileChanges: whoever reads in small steps or again does not pay
+// for each block again, and yet what was changed since is never served. (Scenario 11)
 func TestBlockIsVerifiedOnceUntilItsFileChanges(t *testing.T) {
 	segment := slices.Repeat([]batch{{size: 100_000}}, 50)
 	inDirectory(t, vfs.NewMem(), func(l *fakeLog) { l.add(segment...); l.add(segment...) }, func(t *testing.T, d *directory) {

@@ -14,11 +14,13 @@ import (
 // ErrUnfit says that the store answers, and does something wrong that confirmed uploads rest on.
 var ErrUnfit = errors.New("store is not fit for tiering")
 
-// Probe stores and removes a few small objects under dir and reports the first thing that the store does wrong, as ErrUnfit with a
-// sentence that says which, or why it could not be asked. A bucket that leaves the choice open is set to the first
-// checksum algorithm that the store verifies. said, if not nil, is told every check and its result.
+// Probe stores and removes a few small objects under dir and reports the first thing that the store
+// does wrong, as ErrUnfit with a sentence that says which, or why it could not be asked. A bucket
+// that leaves the choice open is set to the first checksum algorithm that the store verifies. said,
+// if not nil, is told every check and its result.
 //
-// Some stores echo a checksum they have not verified, so a wrong one must be refused before a right one proves anything.
+// Some stores echo a checksum they have not verified, so a wrong one must be refused before a right
+// one proves anything.
 func Probe(ctx context.Context, b Bucket, dir string, said func(check string, err error)) error {
 	if said == nil {
 		said = func(string, error) {}
@@ -45,7 +47,8 @@ func Probe(ctx context.Context, b Bucket, dir string, said func(check string, er
 	return first
 }
 
-// unknownAlgorithm reports whether err may be the answer of a store that does not know the checksum it was sent.
+// unknownAlgorithm reports whether err may be the answer of a store that does not know the checksum
+// it was sent.
 func unknownAlgorithm(err error) bool {
 	var answer smithy.APIError
 	return errors.Is(err, ErrConfig) && !errors.Is(err, errPlace) && errors.As(err, &answer)

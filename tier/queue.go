@@ -98,8 +98,8 @@ func (q *queue) sleep(ctx context.Context, wait time.Duration) error {
 	return nil
 }
 
-// done ends a worker's turn with p. It is due again after delay, or when there is news, which a failure puts off.
-// A negative delay waits for news alone.
+// done ends a worker's turn with p. It is due again after delay, or when there is news, which a
+// failure puts off. A negative delay waits for news alone.
 func (q *queue) done(p *Partition, now time.Time, delay time.Duration, failed bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

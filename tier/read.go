@@ -20,8 +20,8 @@ type ReadRequest struct {
 	Committed bool
 }
 
-// Read is a piece of the remote log: whole visible batches, one after the other, as ranges of local files, so that
-// they can be sent with sendfile. Release must be called once they have been.
+// Read is a piece of the remote log: whole visible batches, one after the other, as ranges of local
+// files, so that they can be sent with sendfile. Release must be called once they have been.
 type Read struct {
 	Ranges  []Range
 	Bytes   int64
@@ -48,12 +48,12 @@ func (r *Read) Release() error {
 	return blocks.release()
 }
 
-// Read returns visible batches from an offset on: the batch that holds it, and as many after it in the same segment as MaxBytes
-// allows. What is hidden is skipped without being read.
+// Read returns visible batches from an offset on: the batch that holds it, and as many after it in
+// the same segment as MaxBytes allows. What is hidden is skipped without being read.
 //
-// It waits for the bucket no longer than ctx lasts; what was begun goes on, so that the client's next try
-// finds it. *OutOfRangeError: the offset is not remote. ErrCorrupt: the object is damaged; nothing of the damaged
-// block is returned. Other errors are the bucket's and may pass.
+// It waits for the bucket no longer than ctx lasts; what was begun goes on, so that the client's
+// next try finds it. *OutOfRangeError: the offset is not remote. ErrCorrupt: the object is damaged;
+// nothing of the damaged block is returned. Other errors are the bucket's and may pass.
 func (p *Partition) Read(ctx context.Context, r ReadRequest) (*Read, error) {
 	m, err := p.manifest(ctx)
 	if err != nil {
@@ -192,8 +192,9 @@ func (s *segmentReader) start(v VisibleRange, offset int64) (int64, error) {
 	return end, nil
 }
 
-// cut decides how much of v from pos on fits into room bytes: the position where it ends, and the offset to go on with if that
-// is not the end of v. With one, the first batch fits whatever its size.
+// cut decides how much of v from pos on fits into room bytes: the position where it ends, and the
+// offset to go on with if that is not the end of v. With one, the first batch fits whatever its
+// size.
 func (s *segmentReader) cut(v VisibleRange, pos, room int64, one bool) (end, next int64, err error) {
 	if v.Pos+v.Len-pos <= room {
 		return v.Pos + v.Len, v.End, nil

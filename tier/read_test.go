@@ -96,7 +96,8 @@ func (w *world) uploaded(fill func(*fakeLog)) {
 	w.log.evict(w.log.end)
 }
 
-// mixed is a log with everything: small and large batches, hidden ones alone and in between, segments without anything visible.
+// mixed is a log with everything: small and large batches, hidden ones alone and in between,
+// segments without anything visible.
 func mixed(rnd *rand.Rand) func(*fakeLog) {
 	return func(l *fakeLog) {
 		for range 12 {
@@ -130,7 +131,8 @@ func TestReadReturnsWhatWasUploaded(t *testing.T) {
 	}
 }
 
-// checkReadAt reads once in the middle: the batch that holds the offset, or the next visible one, comes first (scenario 43).
+// checkReadAt reads once in the middle: the batch that holds the offset, or the next visible one,
+// comes first (scenario 43).
 func (w *world) checkReadAt(offset, maxBytes int64) {
 	w.t.Helper()
 	f, err := w.read(tier.ReadRequest{Offset: offset, MaxBytes: maxBytes, MinOne: true})
@@ -308,7 +310,8 @@ func (w *world) segmentKeys() []string {
 // restoreDamaged takes back what Damage did, for the check at the end.
 func (w *world) restoreDamaged() { w.bucket.Damage(w.segmentKeys()[1]) }
 
-// TestStalledReadIsBoundedAndItsResultKept: the fetch gives up with its context; the block arrives later and serves the next try. (Scenario 47)
+// TestStalledReadIsBoundedAndItsResultKept: the fetch gives up with its context; the block arrives
+// later and serves the next try. (Scenario 47)
 func TestStalledReadIsBoundedAndItsResultKept(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.uploaded(func(l *fakeLog) { l.fill(1) })
@@ -421,7 +424,8 @@ func TestCacheDiskFailures(t *testing.T) {
 	})
 }
 
-// TestReadsDuringExpiry: what expires under a reader's feet is out of range, never an error of another kind and never wrong data.
+// TestReadsDuringExpiry: what expires under a reader's feet is out of range, never an error of
+// another kind and never wrong data.
 func TestReadsDuringExpiry(t *testing.T) {
 	tier.SetPageEntries(t, 4)
 	inWorld(t, func(w *world) {

@@ -41,8 +41,9 @@ func (s *streams) advance(from, to int64) int {
 	return st.blocks
 }
 
-// readAhead begins to load what a reader that went from one offset to the next will ask for, if it seems to be going through the log:
-// the following visible blocks of this segment and, near its end, the index and the first blocks of the next ones.
+// readAhead begins to load what a reader that went from one offset to the next will ask for, if it
+// seems to be going through the log: the following visible blocks of this segment and, near its
+// end, the index and the first blocks of the next ones.
 func (s *segmentReader) readAhead(from, next int64) {
 	n := s.p.streams.advance(from, next)
 	if n -= s.ahead(next, n); n > 0 {
@@ -50,7 +51,8 @@ func (s *segmentReader) readAhead(from, next int64) {
 	}
 }
 
-// readAheadFrom reads ahead in the segments from an offset on. It gives up at the first error: readers will meet it themselves.
+// readAheadFrom reads ahead in the segments from an offset on. It gives up at the first error:
+// readers will meet it themselves.
 func (p *Partition) readAheadFrom(ctx context.Context, offset int64, n int) {
 	m := p.view.Load().manifest
 	for n > 0 && m != nil {
@@ -71,8 +73,8 @@ func (p *Partition) readAheadFrom(ctx context.Context, offset int64, n int) {
 	}
 }
 
-// ahead begins to load up to n blocks of visible data from an offset on, and returns how many there are. Of those that
-// would be part of a larger request later it leaves the last to the next time.
+// ahead begins to load up to n blocks of visible data from an offset on, and returns how many there
+// are. Of those that would be part of a larger request later it leaves the last to the next time.
 func (s *segmentReader) ahead(offset int64, n int) int {
 	size := s.ix.BlockBytes
 	counted, from := 0, s.ix.pointPos(offset)

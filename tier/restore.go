@@ -9,30 +9,34 @@ import (
 
 // RestoreOptions say how a partition goes on whose local log was lost.
 type RestoreOptions struct {
-	// Epoch is the leader epoch to begin with. It is above every epoch of the old log, so that an old leader that is still running can
-	// commit nothing more.
+	// Epoch is the leader epoch to begin with. It is above every epoch of the old log, so that an
+	// old leader that is still running can commit nothing more.
 	Epoch int32
-	// AtLeast is the lowest next offset that the caller allows. Gap is left free above whatever is known to have been given out.
+	// AtLeast is the lowest next offset that the caller allows. Gap is left free above whatever is
+	// known to have been given out.
 	AtLeast, Gap int64
 	Now          time.Time
 }
 
 // Restored is how a partition begins again. Below Next everything is remote, or was dropped on record.
 type Restored struct {
-	// Next is the first offset of the log, which is made empty. It is above every offset that was ever given out.
+	// Next is the first offset of the log, which is made empty. It is above every offset that was
+	// ever given out.
 	Next int64
 	// End is the end of what came back: offsets from here to Next hold nothing.
 	End int64
-	// Start and ReportedStart are the log starts, VisibleEnd the end of the last visible batch (0: there is none).
+	// Start and ReportedStart are the log starts, VisibleEnd the end of the last visible batch (0:
+	// there is none).
 	Start, ReportedStart, VisibleEnd int64
 	Epochs                           []EpochStart // of the remote range and of the log that begins
 	// Snapshot is the producer state at the end of the last remote segment; nil if there is none.
 	Snapshot []byte
 }
 
-// Restore claims the manifest of a partition whose local log was lost, and says how the log goes on. The offsets that may have been given out
-// and are not in the bucket are recorded as dropped, so that none is used twice. It can be repeated: then it leaves another gap.
-// The caller owns the cluster id (WhileOwner) and nobody leads the partition.
+// Restore claims the manifest of a partition whose local log was lost, and says how the log goes
+// on. The offsets that may have been given out and are not in the bucket are recorded as dropped,
+// so that none is used twice. It can be repeated: then it leaves another gap. The caller owns the
+// cluster id (WhileOwner) and nobody leads the partition.
 func Restore(ctx context.Context, b Bucket, cluster string, topic TopicID, partition int32, o RestoreOptions) (Restored, error) {
 	c := catalog{bucket: b, dir: partitionDir(cluster, topic, partition)}
 	m, err := c.load(ctx)

@@ -127,7 +127,8 @@ func TestRetentionBySizeCountsOverlapOnce(t *testing.T) { // scenarios 22, 23; r
 	})
 }
 
-// TestRetentionBySizeAndTimeWithinAPage: neither time nor size takes the first page as a whole, but together they do.
+// TestRetentionBySizeAndTimeWithinAPage: neither time nor size takes the first page as a whole, but
+// together they do.
 func TestRetentionBySizeAndTimeWithinAPage(t *testing.T) {
 	tier.SetPageEntries(t, 8)
 	inWorld(t, func(w *world) {
@@ -188,7 +189,8 @@ func TestDeleteRecordsInTheMiddleOfARemoteSegment(t *testing.T) { // scenario 29
 	})
 }
 
-// TestExpirySweep fails every request on the way of an expiry that crosses pages, in every way. (Scenarios 32, 24; rule R7)
+// TestExpirySweep fails every request on the way of an expiry that crosses pages, in every way.
+// (Scenarios 32, 24; rule R7)
 func TestExpirySweep(t *testing.T) {
 	tier.SetPageEntries(t, 4)
 	for _, f := range []tiertest.Fault{tiertest.Refuse, tiertest.LoseReply, tiertest.Late, tiertest.Vanish} {
@@ -224,7 +226,8 @@ func TestExpirySweep(t *testing.T) {
 	}
 }
 
-// TestOneClosedSegmentIsNoPace: a segment that has just closed was not written in that moment, so the disk is not about to be full.
+// TestOneClosedSegmentIsNoPace: a segment that has just closed was not written in that moment, so
+// the disk is not about to be full.
 func TestOneClosedSegmentIsNoPace(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.start()
@@ -248,7 +251,8 @@ func TestOneClosedSegmentIsNoPace(t *testing.T) {
 	})
 }
 
-// TestTierDownForHours: local data stays, the alarm says what is wrong and how much waits; on return everything drains in order. (Scenario 24)
+// TestTierDownForHours: local data stays, the alarm says what is wrong and how much waits; on
+// return everything drains in order. (Scenario 24)
 func TestTierDownForHours(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.log.fill(3)
@@ -286,8 +290,8 @@ func TestTierDownForHours(t *testing.T) {
 	})
 }
 
-// TestTierDownPastTotalRetention: the log removed expired segments that were never uploaded. The tier begins anew behind the
-// gap, which lies below the log start. (Scenarios 25, 27)
+// TestTierDownPastTotalRetention: the log removed expired segments that were never uploaded. The
+// tier begins anew behind the gap, which lies below the log start. (Scenarios 25, 27)
 func TestTierDownPastTotalRetention(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.log.fill(4)
@@ -309,7 +313,8 @@ func TestTierDownPastTotalRetention(t *testing.T) {
 	})
 }
 
-// TestGapIsRefused: local data went missing that is not expired. Nothing may paper over it. (Scenario 27; rule R5)
+// TestGapIsRefused: local data went missing that is not expired. Nothing may paper over it.
+// (Scenario 27; rule R5)
 func TestGapIsRefused(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.log.fill(2)
@@ -361,8 +366,9 @@ func TestRecordedDropsKeepTheRangeContiguous(t *testing.T) {
 	})
 }
 
-// TestLogStartBehindADropWhileTheGateHolds: the schedule log begins anew at a segment behind what was dropped, before it is copied,
-// and until it is, a restore needs the old beginning. The upload joins on with the drop, and does not go round and round.
+// TestLogStartBehindADropWhileTheGateHolds: the schedule log begins anew at a segment behind what
+// was dropped, before it is copied, and until it is, a restore needs the old beginning. The upload
+// joins on with the drop, and does not go round and round.
 func TestLogStartBehindADropWhileTheGateHolds(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.log.fill(2)
@@ -403,8 +409,10 @@ func (w *world) requests() (n int) {
 	return n
 }
 
-// TestUnsentRecordsExpireWhileTheGateHolds: the store was away for longer than all retention, and a restore still needs the beginning of what is remote. What was
-// never sent is below the log start, so nobody misses it: uploading goes on behind it, and nothing is committed again and again for the beginning that stays.
+// TestUnsentRecordsExpireWhileTheGateHolds: the store was away for longer than all retention, and a
+// restore still needs the beginning of what is remote. What was never sent is below the log start,
+// so nobody misses it: uploading goes on behind it, and nothing is committed again and again for
+// the beginning that stays.
 func TestUnsentRecordsExpireWhileTheGateHolds(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.log.fill(2)
@@ -440,7 +448,8 @@ func TestUnsentRecordsExpireWhileTheGateHolds(t *testing.T) {
 	})
 }
 
-// TestUploadThatIsNotWantedAnyMoreIsSwept: copying was switched off between an upload and its commit. (Scenario 28)
+// TestUploadThatIsNotWantedAnyMoreIsSwept: copying was switched off between an upload and its
+// commit. (Scenario 28)
 func TestUploadThatIsNotWantedAnyMoreIsSwept(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.log.fill(2)
@@ -456,7 +465,8 @@ func TestUploadThatIsNotWantedAnyMoreIsSwept(t *testing.T) {
 	})
 }
 
-// TestPartitionWithoutRemotePartIsLeftAlone: copying is switched off and nothing is remote; the store is asked that once in a while.
+// TestPartitionWithoutRemotePartIsLeftAlone: copying is switched off and nothing is remote; the
+// store is asked that once in a while.
 func TestPartitionWithoutRemotePartIsLeftAlone(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.configure(tier.Config{RetentionMs: -1, RetentionBytes: -1})
@@ -472,8 +482,8 @@ func TestPartitionWithoutRemotePartIsLeftAlone(t *testing.T) {
 	})
 }
 
-// TestManifestThatLandsLateIsFound: copying is switched off and the bucket has no manifest when it is looked for; one that was on its way lands after that. What
-// it names goes with retention.
+// TestManifestThatLandsLateIsFound: copying is switched off and the bucket has no manifest when it
+// is looked for; one that was on its way lands after that. What it names goes with retention.
 func TestManifestThatLandsLateIsFound(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.log.fill(2)
@@ -535,7 +545,8 @@ func TestDropInPages(t *testing.T) {
 	})
 }
 
-// TestSwitchedOffAndOn: with remote.log.delete.on.disable everything remote goes, and uploading begins anew with what is local. (Scenarios 27, 28)
+// TestSwitchedOffAndOn: with remote.log.delete.on.disable everything remote goes, and uploading
+// begins anew with what is local. (Scenarios 27, 28)
 func TestSwitchedOffAndOn(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.log.fill(6)
@@ -573,7 +584,8 @@ func TestSwitchedOffAndOn(t *testing.T) {
 	})
 }
 
-// TestSwitchedOffWhileTheGateHolds: what is above the local start goes as a whole, so that the manifest never begins above the log.
+// TestSwitchedOffWhileTheGateHolds: what is above the local start goes as a whole, so that the
+// manifest never begins above the log.
 func TestSwitchedOffWhileTheGateHolds(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.log.fill(6)
@@ -601,8 +613,9 @@ func TestSwitchedOffWhileTheGateHolds(t *testing.T) {
 	})
 }
 
-// TestNothingIsEvictedWhileItIsDiscarded: while the manifest is on its way, which may take as long as the store likes, the local copies
-// are all there is. They are not evicted then, whatever became of the configuration meanwhile.
+// TestNothingIsEvictedWhileItIsDiscarded: while the manifest is on its way, which may take as long
+// as the store likes, the local copies are all there is. They are not evicted then, whatever became
+// of the configuration meanwhile.
 func TestNothingIsEvictedWhileItIsDiscarded(t *testing.T) {
 	inWorld(t, func(w *world) {
 		puts, discard := 0, false

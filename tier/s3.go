@@ -19,8 +19,9 @@ import (
 
 // S3Bucket is a [Bucket] in a store that speaks S3.
 //
-// It relies on four things that [Probe] checks and not every store does: the store verifies a checksum of the whole object that
-// we computed, tells it back, and honours If-None-Match and If-Match on Put.
+// It relies on four things that [Probe] checks and not every store does: the store verifies a
+// checksum of the whole object that we computed, tells it back, and honours If-None-Match and
+// If-Match on Put.
 type S3Bucket struct {
 	client    *s3.Client
 	bucket    string
@@ -51,8 +52,9 @@ func (b *S3Bucket) String() string { return b.url }
 // Checksum is the algorithm that the configuration names or Probe found to work; CRC64NVME before that.
 func (b *S3Bucket) Checksum() Algorithm { return Algorithm(b.algorithm.Load()) }
 
-// failed gives an error of the client library its kind. Credentials that were refused are not used again; the answer to a HEAD has no body that would tell
-// expired ones, for which the status is 400, from other mistakes.
+// failed gives an error of the client library its kind. Credentials that were refused are not used
+// again; the answer to a HEAD has no body that would tell expired ones, for which the status is
+// 400, from other mistakes.
 func (b *S3Bucket) failed(op, key string, err error, o PutOptions) error {
 	err = s3Error(op, key, err, o)
 	if errors.Is(err, ErrDenied) || op == "head" && errors.Is(err, ErrConfig) {
@@ -64,7 +66,8 @@ func (b *S3Bucket) failed(op, key string, err error, o PutOptions) error {
 
 func (b *S3Bucket) key(key string) *string { return aws.String(b.prefix + key) }
 
-// Put implements [Bucket]. An object that is larger than a part is sent in parts and becomes visible as a whole.
+// Put implements [Bucket]. An object that is larger than a part is sent in parts and becomes
+// visible as a whole.
 func (b *S3Bucket) Put(ctx context.Context, key string, body Body, o PutOptions) (Object, error) {
 	put := b.putWhole
 	if body.Size > b.partSize && sentInParts(body.Sum.Algorithm) {
@@ -124,9 +127,10 @@ func (b *S3Bucket) putWhole(ctx context.Context, key string, body Body, o PutOpt
 	return aws.ToString(out.ETag), nil
 }
 
-// putParts is a multipart upload with one checksum over the whole object, which the store verifies at the end. An upload that has
-// certainly failed is given up. One whose end is not known may still become the object, so it is left alone: the next try that
-// does not find the object ends it when the store has had its time, and a sweep if there is none.
+// putParts is a multipart upload with one checksum over the whole object, which the store verifies
+// at the end. An upload that has certainly failed is given up. One whose end is not known may still
+// become the object, so it is left alone: the next try that does not find the object ends it when
+// the store has had its time, and a sweep if there is none.
 func (b *S3Bucket) putParts(ctx context.Context, key string, body Body, o PutOptions) (etag string, err error) {
 	b.endEarlier(ctx, key)
 	created, err := b.client.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{
@@ -178,7 +182,8 @@ func (b *S3Bucket) sendParts(ctx context.Context, key string, id *string, body B
 	return parts, g.Wait()
 }
 
-// partBytes is how large the parts of an object are: as configured, unless there would be more of them than S3 allows.
+// partBytes is how large the parts of an object are: as configured, unless there would be more of
+// them than S3 allows.
 func partBytes(object, configured int64) int64 {
 	const mib = 1 << 20
 	return max(configured, (object/maxParts/mib+1)*mib)
@@ -209,7 +214,8 @@ func (b *S3Bucket) sendPart(ctx context.Context, key string, id *string, number 
 	return part, nil
 }
 
-// endEarlier ends what earlier tries of the same key have left, if the store has had its time with it. That this fails is no reason not to upload.
+// endEarlier ends what earlier tries of the same key have left, if the store has had its time with
+// it. That this fails is no reason not to upload.
 func (b *S3Bucket) endEarlier(ctx context.Context, key string) {
 	stale, err := b.StaleUploads(ctx, key, time.Now().Add(-completeTime))
 	if err != nil {
@@ -242,7 +248,8 @@ func (b *S3Bucket) EndUpload(ctx context.Context, u StaleUpload) error {
 // AbortErrors counts the multipart uploads that could not be given up and wait for a sweep.
 func (b *S3Bucket) AbortErrors() int64 { return b.abortErrors.Load() }
 
-// StaleUploads lists the unfinished multipart uploads below prefix that were begun before a time: those of writers that died.
+// StaleUploads lists the unfinished multipart uploads below prefix that were begun before a time:
+// those of writers that died.
 func (b *S3Bucket) StaleUploads(ctx context.Context, prefix string, before time.Time) (stale []StaleUpload, err error) {
 	pages := s3.NewListMultipartUploadsPaginator(b.client, &s3.ListMultipartUploadsInput{Bucket: &b.bucket, Prefix: b.key(prefix)})
 	for pages.HasMorePages() {

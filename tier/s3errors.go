@@ -18,7 +18,8 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// s3Kinds says what the error codes of S3 and its relatives mean. Codes that are not here are judged by their HTTP status.
+// s3Kinds says what the error codes of S3 and its relatives mean. Codes that are not here are
+// judged by their HTTP status.
 var s3Kinds = map[string]error{
 	"NoSuchKey": ErrNotFound,
 	"NotFound":  ErrNotFound,
@@ -140,8 +141,9 @@ func connectionKind(err error) error {
 // errNoCredentials: the request was never sent, because there is nothing to sign it with.
 var errNoCredentials = errors.New("no usable credentials in the environment, the shared files or the instance's role")
 
-// chain hands out the credentials of the usual chain. The client keeps them until they expire or are refused; then the chain is
-// read anew, shared files included, so that keys can be replaced without a restart.
+// chain hands out the credentials of the usual chain. The client keeps them until they expire or
+// are refused; then the chain is read anew, shared files included, so that keys can be replaced
+// without a restart.
 type chain struct {
 	load func(context.Context) (aws.CredentialsProvider, error)
 }
@@ -158,8 +160,8 @@ func (c chain) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	return keys, err
 }
 
-// refresher signs requests. The library's signer keeps what it derives from a secret under the name of its key, so a secret that is put right
-// needs a new one.
+// refresher signs requests. The library's signer keeps what it derives from a secret under the name
+// of its key, so a secret that is put right needs a new one.
 type refresher struct{ signer atomic.Pointer[v4.Signer] }
 
 func newRefresher() *refresher {
@@ -183,7 +185,8 @@ type keylessError struct{ err error }
 func (e *keylessError) Error() string   { return errNoCredentials.Error() + ": " + e.err.Error() }
 func (e *keylessError) Unwrap() []error { return []error{errNoCredentials, e.err} }
 
-// plainError is an error of the client library in the words of whoever failed, without what differs from one try to the next.
+// plainError is an error of the client library in the words of whoever failed, without what differs
+// from one try to the next.
 type plainError struct {
 	text string
 	err  error
@@ -192,7 +195,8 @@ type plainError struct {
 func (e *plainError) Error() string { return e.text }
 func (e *plainError) Unwrap() error { return e.err }
 
-// explain tells what a person needs to act on an error: what the store said, or which address did not answer, and why.
+// explain tells what a person needs to act on an error: what the store said, or which address did
+// not answer, and why.
 func explain(err error) error {
 	var (
 		response *smithyhttp.ResponseError

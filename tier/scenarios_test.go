@@ -12,7 +12,8 @@ import (
 // scenarios is how many tiering faults are on the list.
 const scenarios = 65
 
-// TestScenariosHaveTheirTests reads the table of faults in DESIGN.md: it has all of them, and names tests that exist.
+// TestScenariosHaveTheirTests reads the table of faults in DESIGN.md: it has all of them, and names
+// tests that exist.
 func TestScenariosHaveTheirTests(t *testing.T) {
 	design, err := os.ReadFile("DESIGN.md")
 	if err != nil {

@@ -189,8 +189,9 @@ func (v *verifier) expired(ctx context.Context, s Span) (bool, error) {
 	return err == nil && m.Start >= s.End, err
 }
 
-// Scrub verifies the partition's remote objects and repairs damaged ones as long as the log still has the segment: the
-// bytes are stored anew under another key, and the manifest is changed to name that.
+// Scrub verifies the partition's remote objects and repairs damaged ones as long as the log still
+// has the segment: the bytes are stored anew under another key, and the manifest is changed to name
+// that.
 func (p *Partition) Scrub(ctx context.Context, o VerifyOptions) (Verified, error) {
 	m := p.view.Load().manifest
 	if m == nil {

@@ -12,8 +12,8 @@ import (
 // and how far the bucket is known to have everything. It is a file of appended records; each is durable before
 // the effect it announces. It is used by one goroutine at a time.
 //
-// Losing the file is safe: the bound is then unknown until the manifest has been read, so nothing local is deleted,
-// and uploads that were under way become orphans for the sweeper.
+// Losing the file is safe: the bound is then unknown until the manifest has been read, so nothing
+// local is deleted, and uploads that were under way become orphans for the sweeper.
 type state struct {
 	fs   vfs.FS
 	name string
@@ -34,7 +34,8 @@ type pending struct {
 	Verified bool
 }
 
-// bound is the local delete bound: the manifest at Version, committed under Epoch, ended at End and was confirmed to be in the bucket (R4).
+// bound is the local delete bound: the manifest at Version, committed under Epoch, ended at End and
+// was confirmed to be in the bucket (R4).
 type bound struct {
 	Epoch   int32
 	Version int64
@@ -57,7 +58,8 @@ const (
 // stateSuffix ends the names of state files.
 const stateSuffix = ".state"
 
-// openState reads a state file; none is the same as an empty one. What follows a torn or damaged record is ignored.
+// openState reads a state file; none is the same as an empty one. What follows a torn or damaged
+// record is ignored.
 func openState(fsys vfs.FS, name string) (*state, error) {
 	s := &state{fs: fsys, name: name, bound: bound{Epoch: -1, End: NoOffset}}
 	b, err := vfs.ReadFile(fsys, name)
@@ -80,8 +82,9 @@ func openState(fsys vfs.FS, name string) (*state, error) {
 	return s, nil
 }
 
-// RecordedBound returns how far the bucket is known to have everything of a partition, the local delete bound (R4), by what the tier whose
-// Options.Dir this is has written down; NoOffset if nothing is known. It is for when that tier is not running.
+// RecordedBound returns how far the bucket is known to have everything of a partition, the local
+// delete bound (R4), by what the tier whose Options.Dir this is has written down; NoOffset if
+// nothing is known. It is for when that tier is not running.
 func RecordedBound(fsys vfs.FS, dir string, id PartitionID) (int64, error) {
 	s, err := openState(fsys, statePath(dir, id, stateSuffix))
 	if err != nil {

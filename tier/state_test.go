@@ -117,7 +117,8 @@ func openStateBytes(b []byte) (*state, error) {
 	return openState(mem, "/s")
 }
 
-// TestStateSweep fails every disk operation once: an announced effect is never one that a restart does not know of.
+// TestStateSweep fails every disk operation once: an announced effect is never one that a restart
+// does not know of.
 func TestStateSweep(t *testing.T) {
 	for n, failed := 0, true; failed; n++ {
 		mem := vfs.NewMem()

@@ -12,7 +12,8 @@ type Status struct {
 	Bucket, Cluster string
 	// Refused is why the store is not in use; nil if it is.
 	Refused error
-	// Owner is who owns the cluster id in the bucket, as last heard of. Ours says whether that is this installation.
+	// Owner is who owns the cluster id in the bucket, as last heard of. Ours says whether that is
+	// this installation.
 	Owner Owner
 	Ours  bool
 	// DiskFull is in how long the disk is full if the bucket stays away; known only if something waits for it.
@@ -43,9 +44,11 @@ func (t *Tier) Status() Status {
 type PartitionStatus struct {
 	PartitionID
 	Epoch int32
-	// Confirmed is the local delete bound, NoOffset if it is not known. LogStart and LogEnd are those of the local log.
+	// Confirmed is the local delete bound, NoOffset if it is not known. LogStart and LogEnd are
+	// those of the local log.
 	Confirmed, LogStart, LogEnd int64
-	// Start and End are the remote range, NoOffset if nothing ever was remote or the manifest has not been read yet.
+	// Start and End are the remote range, NoOffset if nothing ever was remote or the manifest has
+	// not been read yet.
 	Start, End int64
 	Segments   int
 	Bytes      int64

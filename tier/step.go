@@ -11,7 +11,8 @@ import (
 )
 
 const (
-	// How often a partition with nothing to upload is looked at for retention (Kafka: remote.log.manager.task.interval.ms).
+	// How often a partition with nothing to upload is looked at for retention (Kafka:
+	// remote.log.manager.task.interval.ms).
 	stepInterval = 30 * time.Second
 
 	firstBackOff = 100 * time.Millisecond
@@ -54,7 +55,8 @@ func (p *Partition) work(ctx context.Context) (delay time.Duration) {
 	return delay
 }
 
-// contained makes a panic an error: a bug in the work on one partition must not stop the others, nor pass silently.
+// contained makes a panic an error: a bug in the work on one partition must not stop the others,
+// nor pass silently.
 func contained(do func() error) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -66,8 +68,9 @@ func contained(do func() error) (err error) {
 
 var errPanic = errors.New("panic")
 
-// step does the next piece of each kind of work. One kind that fails does not keep the others from being tried, unless the manifest is not to be had any
-// more: then the next would only ask the same of a store that is down.
+// step does the next piece of each kind of work. One kind that fails does not keep the others from
+// being tried, unless the manifest is not to be had any more: then the next would only ask the same
+// of a store that is down.
 func (p *Partition) step(ctx context.Context) (more bool, due time.Duration, err error) {
 	due = stepInterval
 	over := false
@@ -99,8 +102,9 @@ func (p *Partition) step(ctx context.Context) (more bool, due time.Duration, err
 	return more, due, err
 }
 
-// describeStep sees to it that the bucket knows the topic as it is, when nothing else is committed: a restore would otherwise apply a retention
-// that was raised since, forget partitions, or bring back what DeleteRecords has removed.
+// describeStep sees to it that the bucket knows the topic as it is, when nothing else is committed:
+// a restore would otherwise apply a retention that was raised since, forget partitions, or bring
+// back what DeleteRecords has removed.
 func (p *Partition) describeStep(ctx context.Context) error {
 	m, cfg := p.catalog.current, p.config()
 	same := maps.Equal(m.Config, cfg.Topic) && m.Partitions == cfg.Partitions && m.Schedule == cfg.Schedule
@@ -133,8 +137,9 @@ func (p *Partition) expireIfDue(ctx context.Context) error {
 	return nil
 }
 
-// backOff returns how long to wait after so many failures in a row: doubling from firstBackOff to maxBackOff, the latter
-// at once if only a person can help, with jitter so that partitions that failed together do not come back together.
+// backOff returns how long to wait after so many failures in a row: doubling from firstBackOff to
+// maxBackOff, the latter at once if only a person can help, with jitter so that partitions that
+// failed together do not come back together.
 func backOff(failures int, err error) time.Duration {
 	d := min(firstBackOff<<min(failures-1, 20), maxBackOff)
 	if needsPerson(err) || errors.Is(err, ErrFenced) || errors.Is(err, ErrDiverged) || errors.Is(err, ErrRolledBack) {

@@ -9,8 +9,9 @@ import (
 	"github.com/morrowmq/morrow/tier/tiertest"
 )
 
-// TestStopDoesNotWaitForTheStore: whatever has just been asked of a store that does not answer, also what is asked to learn how something ended and what
-// tidies up, a broker that stops gives up after a moment.
+// TestStopDoesNotWaitForTheStore: whatever has just been asked of a store that does not answer,
+// also what is asked to learn how something ended and what tidies up, a broker that stops gives up
+// after a moment.
 func TestStopDoesNotWaitForTheStore(t *testing.T) {
 	for name, silent := range map[string]tiertest.Rule{
 		"first request":         {},
@@ -51,7 +52,8 @@ func TestStopDoesNotWaitForTheStore(t *testing.T) {
 	}
 }
 
-// TestStepEndsWhenTheManifestIsNotToBeHad: none of its kinds of work can do without, and each would wait as long for a store that is down.
+// TestStepEndsWhenTheManifestIsNotToBeHad: none of its kinds of work can do without, and each would
+// wait as long for a store that is down.
 func TestStepEndsWhenTheManifestIsNotToBeHad(t *testing.T) {
 	inWorld(t, func(w *world) {
 		down := w.bucket.Add(tiertest.Rule{Ops: tiertest.OpGet, Key: "/manifest", Fault: tiertest.Refuse, Times: tiertest.Forever})

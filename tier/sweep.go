@@ -13,7 +13,8 @@ import (
 // SweepOptions say how thorough a sweep is.
 type SweepOptions struct {
 	DryRun bool
-	// Grace is how old an unreferenced object must be, by the store's clock; at least twice Options.PrepareTTL. 0: Options.SweepGrace.
+	// Grace is how old an unreferenced object must be, by the store's clock; at least twice
+	// Options.PrepareTTL. 0: Options.SweepGrace.
 	Grace time.Duration
 	// Found is told about every object that is, or with DryRun would be, deleted. It may be nil.
 	Found func(Orphan)
@@ -33,15 +34,17 @@ type Swept struct {
 	Records          int // records of earlier sweeps that are, or with DryRun would be, deleted for their age
 }
 
-// Sweep looks through everything below the cluster id and deletes what nobody names and nobody can be about to name (R10):
-// uploads that were begun and given up, what is left of deleted topics. It touches only partitions that are open here and whose
-// manifest is ours, and deleted topics; the rest belongs to other brokers, or to nobody who could say.
+// Sweep looks through everything below the cluster id and deletes what nobody names and nobody can
+// be about to name (R10): uploads that were begun and given up, what is left of deleted topics. It
+// touches only partitions that are open here and whose manifest is ours, and deleted topics; the
+// rest belongs to other brokers, or to nobody who could say.
 //
 // Nothing is deleted before it is in a [SweepRecord].
 //
-// An object that is older than the grace period cannot become part of a manifest any more, since an upload is begun anew under another key when it
-// is older than Options.PrepareTTL. Objects are looked at as they are listed, so many at a time, and the manifest is read after each of these lists: what was
-// listed and committed since is in it. So memory does not grow with the bucket.
+// An object that is older than the grace period cannot become part of a manifest any more, since an
+// upload is begun anew under another key when it is older than Options.PrepareTTL. Objects are
+// looked at as they are listed, so many at a time, and the manifest is read after each of these
+// lists: what was listed and committed since is in it. So memory does not grow with the bucket.
 func (t *Tier) Sweep(ctx context.Context, o SweepOptions) (Swept, error) {
 	if err := t.Admitted(); err != nil {
 		return Swept{}, err
@@ -69,8 +72,9 @@ func (t *Tier) Sweep(ctx context.Context, o SweepOptions) (Swept, error) {
 	return result, err
 }
 
-// SweepOffline is Sweep for a cluster whose brokers are stopped. It looks after all partitions that have a manifest. Unless it is a dry run
-// it owns the cluster id meanwhile, under a name for people, so that neither a broker nor a restore begins beside it. *OwnedError: one is at work.
+// SweepOffline is Sweep for a cluster whose brokers are stopped. It looks after all partitions that
+// have a manifest. Unless it is a dry run it owns the cluster id meanwhile, under a name for
+// people, so that neither a broker nor a restore begins beside it. *OwnedError: one is at work.
 func SweepOffline(ctx context.Context, b Bucket, cluster, name string, o SweepOptions) (s Swept, err error) {
 	if o.Grace == 0 {
 		o.Grace = defaultSweepGrace
@@ -101,17 +105,20 @@ func sweepOffline(b Bucket, cluster, name string, o SweepOptions) *sweep {
 	return s
 }
 
-// sweptAtOnce is how many objects of a partition are compared with its manifest at a time. Tests make it smaller.
+// sweptAtOnce is how many objects of a partition are compared with its manifest at a time. Tests
+// make it smaller.
 var sweptAtOnce = 1000
 
-// sweep is one run. Objects arrive in key order: topic by topic, within one partition by partition, and in these by offset, the tombstone last.
+// sweep is one run. Objects arrive in key order: topic by topic, within one partition by partition,
+// and in these by offset, the tombstone last.
 type sweep struct {
 	bucket  Bucket
 	cluster string
 	o       SweepOptions
 	before  time.Time // what is younger is left alone
 	result  Swept
-	// named returns the tokens of the objects that a partition names, of those at least whose base offset is in bases; nil: do not touch the partition.
+	// named returns the tokens of the objects that a partition names, of those at least whose base
+	// offset is in bases; nil: do not touch the partition.
 	named     func(ctx context.Context, topic TopicID, partition int32, bases offsets) (map[Token]bool, error)
 	deleted   func(Orphan)
 	now       func() time.Time

@@ -80,7 +80,8 @@ func TestSweepRecordsWhatItDeletes(t *testing.T) {
 	})
 }
 
-// TestSweepForgetsWhatIsOld: records of sweeps stay for a year, whatever else is under their prefix stays for ever.
+// TestSweepForgetsWhatIsOld: records of sweeps stay for a year, whatever else is under their prefix
+// stays for ever.
 func TestSweepForgetsWhatIsOld(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.start()
@@ -105,7 +106,8 @@ func TestSweepForgetsWhatIsOld(t *testing.T) {
 	})
 }
 
-// TestSweepTellsOrphansApart: where the lists that are compared with the manifest begin and end makes no difference, pages or not, garbage or not.
+// TestSweepTellsOrphansApart: where the lists that are compared with the manifest begin and end
+// makes no difference, pages or not, garbage or not.
 func TestSweepTellsOrphansApart(t *testing.T) {
 	for _, n := range []int{1, 2, 3, 7, 1000} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
@@ -142,7 +144,8 @@ func TestSweepTellsOrphansApart(t *testing.T) {
 	}
 }
 
-// TestSweepDeletesNothingItHasNotRecorded fails each request of a sweep in every way. What is gone is in the log; once the store works, all is.
+// TestSweepDeletesNothingItHasNotRecorded fails each request of a sweep in every way. What is gone
+// is in the log; once the store works, all is.
 func TestSweepDeletesNothingItHasNotRecorded(t *testing.T) {
 	for _, f := range []tiertest.Fault{tiertest.Refuse, tiertest.LoseReply, tiertest.Late, tiertest.Truncate, tiertest.Vanish} {
 		for n, fired := 0, true; fired; n++ {
@@ -178,8 +181,10 @@ func TestSweepDeletesNothingItHasNotRecorded(t *testing.T) {
 	}
 }
 
-// TestSweepAndScrubBesideUploadsAndRetention has all four at work at once, on a store that fails in every way, with orphans and late requests. Nothing that a
-// manifest names is ever swept, nothing is called damaged that is not, and in the end all is uploaded, readable, and nothing is left over. (Scenario 58)
+// TestSweepAndScrubBesideUploadsAndRetention has all four at work at once, on a store that fails in
+// every way, with orphans and late requests. Nothing that a manifest names is ever swept, nothing
+// is called damaged that is not, and in the end all is uploaded, readable, and nothing is left
+// over. (Scenario 58)
 func TestSweepAndScrubBesideUploadsAndRetention(t *testing.T) {
 	for seed := range uint64(8) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {

@@ -13,9 +13,10 @@ import (
 // sweepRecordsKept is how long records of sweeps stay.
 const sweepRecordsKept = 365 * 24 * time.Hour
 
-// SweepRecord says what a sweep was about to delete. It is an object of its own in the bucket, stored and confirmed before the first of these
-// deletions, and never changed: whatever a sweep deleted is in a record, and what is in a record was deleted, unless the sweep ended
-// early; then a later one has it again. Sweeps delete records that are older than a year.
+// SweepRecord says what a sweep was about to delete. It is an object of its own in the bucket,
+// stored and confirmed before the first of these deletions, and never changed: whatever a sweep
+// deleted is in a record, and what is in a record was deleted, unless the sweep ended early; then a
+// later one has it again. Sweeps delete records that are older than a year.
 type SweepRecord struct {
 	Time    int64        `json:"time"` // ms since the epoch
 	By      string       `json:"by"`   // who swept, for people

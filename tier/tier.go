@@ -1,12 +1,15 @@
-// Package tier keeps closed log segments in an object store: it uploads them, proves that they arrived, reads
-// them back, and removes them when retention says so. No local byte may be deleted before [Partition.Confirmed] has passed it.
+// Package tier keeps closed log segments in an object store: it uploads them, proves that they
+// arrived, reads them back, and removes them when retention says so. No local byte may be deleted
+// before [Partition.Confirmed] has passed it.
 //
-// One [Tier] per broker holds what partitions share: the [Bucket], the workers, the limits. One [Partition]
-// per partition holds a [Manifest], the list of remote segments, and takes segments through a state machine whose every state is
-// recorded before its effect. What the tier knows of the local log is the small interface [Source].
+// One [Tier] per broker holds what partitions share: the [Bucket], the workers, the limits. One
+// [Partition] per partition holds a [Manifest], the list of remote segments, and takes segments
+// through a state machine whose every state is recorded before its effect. What the tier knows of
+// the local log is the small interface [Source].
 //
-// Goroutines: [Tier.Run] owns the workers; a partition is worked on by one of them at a time. Reads and queries
-// run on the caller's goroutine against an immutable snapshot of the manifest. DESIGN.md tells the whole, FORMAT.md the bytes.
+// Goroutines: [Tier.Run] owns the workers; a partition is worked on by one of them at a time. Reads
+// and queries run on the caller's goroutine against an immutable snapshot of the manifest.
+// DESIGN.md tells the whole, FORMAT.md the bytes.
 package tier
 
 import (
@@ -34,7 +37,8 @@ type Options struct {
 	Bucket  Bucket
 	Cluster string // cluster id, the first part of every key
 	Name    string // of this broker, for people: who owns the bucket
-	// Instance tells this installation from a copy of it; the brokers of one cluster share it. Empty: one is made and kept in Dir.
+	// Instance tells this installation from a copy of it; the brokers of one cluster share it.
+	// Empty: one is made and kept in Dir.
 	Instance string
 	FS       vfs.FS
 	Dir      string // for the upload states and the chunk cache
@@ -56,12 +60,15 @@ type Options struct {
 	ScrubEvery time.Duration // between looks for damage; default 7 days
 	ScrubRate  int64         // bytes per second that the scrubber reads to compute checksums anew; 0: it only asks the store
 
-	// Bytes per second to and from the bucket; 0: no limit. (Kafka: remote.log.manager.{copy,fetch}.max.bytes.per.second)
+	// Bytes per second to and from the bucket; 0: no limit. (Kafka:
+	// remote.log.manager.{copy,fetch}.max.bytes.per.second)
 	CopyRate, FetchRate int64
 
-	// Spread is the time over which uploads are spread while logs are written to, so that producers go first. 0: they do not.
+	// Spread is the time over which uploads are spread while logs are written to, so that producers
+	// go first. 0: they do not.
 	Spread time.Duration
-	// Appended tells how many bytes have been appended to the broker's logs so far; nil: producers do not go first.
+	// Appended tells how many bytes have been appended to the broker's logs so far; nil: producers
+	// do not go first.
 	Appended func() int64
 }
 
@@ -211,8 +218,9 @@ func Open(o Options) (*Tier, error) {
 // Cluster is the cluster id, the first part of every key.
 func (t *Tier) Cluster() string { return t.cluster }
 
-// Partition takes charge of one partition: the broker leads it at the given epoch and source is its log. Its manifest is read before
-// anything is uploaded, deleted or expired; until then Confirmed may be unknown.
+// Partition takes charge of one partition: the broker leads it at the given epoch and source is its
+// log. Its manifest is read before anything is uploaded, deleted or expired; until then Confirmed
+// may be unknown.
 func (t *Tier) Partition(id PartitionID, source Source, epoch int32, config func() Config) (*Partition, error) {
 	p, err := newPartition(t, id, source, epoch, config)
 	if err != nil {
@@ -239,7 +247,8 @@ func (t *Tier) forget(p *Partition) {
 	}
 }
 
-// Close ends what reads have begun in the background. Run must have ended, and every Read must have been released.
+// Close ends what reads have begun in the background. Run must have ended, and every Read must have
+// been released.
 func (t *Tier) Close() error {
 	t.life.end()
 	if t.registerer != nil {
@@ -262,8 +271,8 @@ func (t *Tier) Lookup(topic TopicID, partition int32) *Partition {
 	return t.partitions[partitionKey{topic, partition}]
 }
 
-// Run admits the store and then does the work of all partitions until ctx ends: uploads, retention, deletion of topics, and
-// once in a while a look for orphans and for damage.
+// Run admits the store and then does the work of all partitions until ctx ends: uploads, retention,
+// deletion of topics, and once in a while a look for orphans and for damage.
 func (t *Tier) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return t.admit(ctx) })

@@ -8,8 +8,8 @@ import (
 	"github.com/morrowmq/morrow/log/record"
 )
 
-// OffsetForTimestamp finds the first visible record at or above an offset whose timestamp is at least ts; ok is false
-// if none is remote. Timestamps may be in any order.
+// OffsetForTimestamp finds the first visible record at or above an offset whose timestamp is at
+// least ts; ok is false if none is remote. Timestamps may be in any order.
 func (p *Partition) OffsetForTimestamp(ctx context.Context, ts, from int64) (offset, timestamp int64, ok bool, err error) {
 	m, err := p.manifest(ctx)
 	if err != nil {
@@ -28,8 +28,8 @@ func (p *Partition) OffsetForTimestamp(ctx context.Context, ts, from int64) (off
 	}
 }
 
-// MaxTimestamp finds the visible record at or above an offset with the largest timestamp, the first of them (KIP-734); ok is false if none is
-// remote.
+// MaxTimestamp finds the visible record at or above an offset with the largest timestamp, the first
+// of them (KIP-734); ok is false if none is remote.
 func (p *Partition) MaxTimestamp(ctx context.Context, from int64) (offset, timestamp int64, ok bool, err error) {
 	m, err := p.manifest(ctx)
 	if err != nil {
@@ -58,7 +58,8 @@ func (p *Partition) MaxTimestamp(ctx context.Context, from int64) (offset, times
 	return p.OffsetForTimestamp(ctx, largest, from)
 }
 
-// newestIn is the largest timestamp of the visible records of a segment from an offset on, NoTimestamp if there are none.
+// newestIn is the largest timestamp of the visible records of a segment from an offset on,
+// NoTimestamp if there are none.
 func (p *Partition) newestIn(ctx context.Context, e *Entry, from int64) (newest int64, err error) {
 	if _, _, ok, err := p.timestampIn(ctx, e, e.MaxTimestamp, from); err != nil || ok {
 		return e.MaxTimestamp, err // which is mostly so, and quickly found
@@ -84,7 +85,8 @@ func (p *Partition) newestIn(ctx context.Context, e *Entry, from int64) (newest 
 	return newest, nil
 }
 
-// newestWithin is the largest timestamp of the records in [pos, end) from an offset on, NoTimestamp if there are none.
+// newestWithin is the largest timestamp of the records in [pos, end) from an offset on, NoTimestamp
+// if there are none.
 func (s *segmentReader) newestWithin(pos, end, from int64) (newest int64, err error) {
 	h := s.headers(end)
 	defer h.Close()

@@ -13,9 +13,11 @@ import (
 	"github.com/morrowmq/morrow/internal/vfs"
 )
 
-// A topic is deleted in steps that anyone can finish: the intention is recorded locally; a tombstone in the bucket makes everything of the
-// topic meaningless; manifests go, then the rest. The tombstone stays until the sweeper has found nothing below it for a grace
-// period, since a request that was under way may still land. A topic of which nothing was ever sent needs none of this, nor leaves a tombstone.
+// A topic is deleted in steps that anyone can finish: the intention is recorded locally; a
+// tombstone in the bucket makes everything of the topic meaningless; manifests go, then the rest.
+// The tombstone stays until the sweeper has found nothing below it for a grace period, since a
+// request that was under way may still land. A topic of which nothing was ever sent needs none of
+// this, nor leaves a tombstone.
 
 // Tombstone marks a deleted topic in the bucket.
 type Tombstone struct {
@@ -27,9 +29,10 @@ func tombstoneKey(cluster string, topic TopicID) string {
 	return topicDir(cluster, topic) + tombstoneName
 }
 
-// DeleteTopic sees to it that nothing of a topic stays in the bucket. It returns when that is recorded durably; the work is
-// done by Run, now or after any number of restarts, once the bucket can be reached. Partitions of the topic that are still open are worked on
-// no more; their owner calls Stop nevertheless.
+// DeleteTopic sees to it that nothing of a topic stays in the bucket. It returns when that is
+// recorded durably; the work is done by Run, now or after any number of restarts, once the bucket
+// can be reached. Partitions of the topic that are still open are worked on no more; their owner
+// calls Stop nevertheless.
 func (t *Tier) DeleteTopic(topic TopicID, name string) error {
 	data, err := json.Marshal(Tombstone{Name: name, Time: t.now().UnixMilli()})
 	if err != nil {
@@ -131,9 +134,10 @@ func (t *Tier) deleteRecorded(ctx context.Context, topic TopicID) error {
 	return t.fs.SyncDir(t.deletionsDir())
 }
 
-// neverSent reports whether nothing of a topic is in the bucket, nor can arrive there. Whoever sends something has a file about it before (R2), and
-// the other way round: without a file, and with nobody at work who could make one, no request of this broker is under way. Other brokers, which may have sent
-// something too, know of that and delete the topic themselves.
+// neverSent reports whether nothing of a topic is in the bucket, nor can arrive there. Whoever
+// sends something has a file about it before (R2), and the other way round: without a file, and
+// with nobody at work who could make one, no request of this broker is under way. Other brokers,
+// which may have sent something too, know of that and delete the topic themselves.
 func (t *Tier) neverSent(ctx context.Context, topic TopicID) (bool, error) {
 	t.mu.Lock()
 	ending := t.ending[topic]
@@ -183,7 +187,8 @@ func (t *Tier) deleteSent(ctx context.Context, topic TopicID, record string) err
 // emptiedAtOnce is how many keys of a deleted topic are held in memory.
 const emptiedAtOnce = 1000
 
-// emptyTopic deletes everything of a topic but its tombstone, manifests first, while it is listed. It returns how many objects there were.
+// emptyTopic deletes everything of a topic but its tombstone, manifests first, while it is listed.
+// It returns how many objects there were.
 func emptyTopic(ctx context.Context, b Bucket, cluster string, topic TopicID) (int, error) {
 	dir := topicDir(cluster, topic)
 	n := 0

@@ -82,9 +82,10 @@ type position struct {
 	logStart int64
 }
 
-// planUploads picks what to upload next, contiguous from the remote end on (R5). Segments that lie differently than those already
-// uploaded (another leader's) are taken up in their middle. Where nothing is remote and the log start has passed
-// the remote end, the next segment may begin anywhere.
+// planUploads picks what to upload next, contiguous from the remote end on (R5). Segments that lie
+// differently than those already uploaded (another leader's) are taken up in their middle. Where
+// nothing is remote and the log start has passed the remote end, the next segment may begin
+// anywhere.
 func planUploads(closed []LocalSegment, at position, limit int, dropped func(from, to int64) bool) (todo []upload, more bool, err error) {
 	end, bytes := at.end, int64(0)
 	for _, s := range closed {
@@ -113,7 +114,8 @@ func planUploads(closed []LocalSegment, at position, limit int, dropped func(fro
 	return todo, false, nil
 }
 
-// prepare seals the segments and records what is about to be stored under which key. Segments that are gone from the log end the list.
+// prepare seals the segments and records what is about to be stored under which key. Segments that
+// are gone from the log end the list.
 func (p *Partition) prepare(ctx context.Context, todo []upload) ([]upload, error) {
 	var fresh []pending
 	for i := range todo {
@@ -165,7 +167,8 @@ func (p *Partition) pendingFor(u *upload) *pending {
 	return nil
 }
 
-// giveUpStale forgets earlier attempts that todo does not continue and no later step can. Their objects, if any, are the sweeper's.
+// giveUpStale forgets earlier attempts that todo does not continue and no later step can. Their
+// objects, if any, are the sweeper's.
 func (p *Partition) giveUpStale(todo []upload) error {
 	continued := map[Token]bool{}
 	end := p.catalog.current.End
@@ -262,8 +265,9 @@ func positionOf(f io.ReaderAt, seg LocalSegment, offset int64) (int64, error) {
 	return seg.Size, nil
 }
 
-// send stores the sealed segments and has each confirmed by the store. It returns the ones before the first that failed. A key under
-// which the store has something else, cut short by whatever lies in between, say, is given up.
+// send stores the sealed segments and has each confirmed by the store. It returns the ones before
+// the first that failed. A key under which the store has something else, cut short by whatever lies
+// in between, say, is given up.
 func (p *Partition) send(ctx context.Context, todo []upload) ([]upload, error) {
 	errs := make([]error, len(todo))
 	var wg sync.WaitGroup
@@ -354,8 +358,9 @@ func (p *Partition) commitUploads(ctx context.Context, sent []upload) error {
 	return p.settle(tokens)
 }
 
-// stillWanted drops the first segment that the log has truncated, rewritten or expired since it was sealed, and all after it. What
-// was dropped from the log stays wanted below the log start too: what follows joins on to it as long as the gate holds what precedes it.
+// stillWanted drops the first segment that the log has truncated, rewritten or expired since it was
+// sealed, and all after it. What was dropped from the log stays wanted below the log start too:
+// what follows joins on to it as long as the gate holds what precedes it.
 func (p *Partition) stillWanted(sent []upload) ([]upload, error) {
 	if len(sent) == 0 {
 		return nil, nil
@@ -379,7 +384,8 @@ func (p *Partition) stillWanted(sent []upload) ([]upload, error) {
 	return sent, nil
 }
 
-// stale returns the tokens of attempts that are too old to be committed: a sweeper may take their objects for orphans.
+// stale returns the tokens of attempts that are too old to be committed: a sweeper may take their
+// objects for orphans.
 func (p *Partition) stale() map[Token]bool {
 	stale := map[Token]bool{}
 	for i := range p.state.pending {

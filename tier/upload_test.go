@@ -25,7 +25,8 @@ func TestClosedSegmentsAreConfirmed(t *testing.T) {
 	})
 }
 
-// TestNewsIsNotLeftWaiting: a partition with nothing to do is looked at now and then; a closed segment is uploaded at once.
+// TestNewsIsNotLeftWaiting: a partition with nothing to do is looked at now and then; a closed
+// segment is uploaded at once.
 func TestNewsIsNotLeftWaiting(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.start()
@@ -39,8 +40,9 @@ func TestNewsIsNotLeftWaiting(t *testing.T) {
 	})
 }
 
-// TestUploadSweep fails every single request in every way that a store or a network can, one at a time, and lets the tier go on.
-// Whatever happens, nothing unconfirmed is called confirmed, in the end everything is, and no orphan stays. (Scenarios 2, 3, 5-10, 62; D2)
+// TestUploadSweep fails every single request in every way that a store or a network can, one at a
+// time, and lets the tier go on. Whatever happens, nothing unconfirmed is called confirmed, in the
+// end everything is, and no orphan stays. (Scenarios 2, 3, 5-10, 62; D2)
 func TestUploadSweep(t *testing.T) {
 	tier.SetPageEntries(t, 3)
 	for _, f := range []tiertest.Fault{

@@ -24,8 +24,8 @@ var orders = tier.PartitionID{Topic: tier.TopicID{1, 2, 3}, Name: "orders", Part
 
 const cluster = "c1"
 
-// world is a broker's tier with its surroundings, in virtual time: a bucket and a disk that can fail, a log, and one life
-// of the process after the other.
+// world is a broker's tier with its surroundings, in virtual time: a bucket and a disk that can
+// fail, a log, and one life of the process after the other.
 type world struct {
 	t      *testing.T
 	bucket *tiertest.Bucket
@@ -174,7 +174,8 @@ func (w *world) stop() {
 	}
 }
 
-// crash cuts the power: the bucket hears nothing more, and the disk keeps what was durable and, as rnd decides, some of what was not.
+// crash cuts the power: the bucket hears nothing more, and the disk keeps what was durable and, as
+// rnd decides, some of what was not.
 func (w *world) crash(rnd *rand.Rand) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// Broker is what the console asks of the broker itself. Its answers come from memory; only Group waits, as long as ctx lets it.
+// Broker is what the console asks of the broker itself. Its answers come from memory; only Group
+// waits, as long as ctx lets it.
 type Broker interface {
 	// Version is that of the binary.
 	Version() string

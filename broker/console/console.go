@@ -1,13 +1,14 @@
-// Package console serves pages for people with browsers: how the broker stands, its topics and what is pending in them, its groups,
-// and the tier. A pending record can be cancelled or moved.
+// Package console serves pages for people with browsers: how the broker stands, its topics and what
+// is pending in them, its groups, and the tier. A pending record can be cancelled or moved.
 //
-// It computes nothing that an API computes: what is pending, in flight and in the tier it asks of the packages behind /api/, and
-// changes things only through them. The rest it asks of a [Broker]. Pages are complete without JavaScript; a script of a few lines
-// shows them anew every few seconds. What clients choose, such as keys and the names of groups, is escaped by html/template, and
+// It computes nothing that an API computes: what is pending, in flight and in the tier it asks of
+// the packages behind /api/, and changes things only through them. The rest it asks of a [Broker].
+// Pages are complete without JavaScript; a script of a few lines shows them anew every few seconds.
+// What clients choose, such as keys and the names of groups, is escaped by html/template, and
 // nothing is fetched from elsewhere, by a Content-Security-Policy.
 //
-// A page is made within [patience], with a sentence in place of a part that fails. It has no goroutines. Its only state are the
-// outcomes of the last changes, until they are shown.
+// A page is made within [patience], with a sentence in place of a part that fails. It has no
+// goroutines. Its only state are the outcomes of the last changes, until they are shown.
 package console
 
 import (

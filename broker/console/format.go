@@ -75,7 +75,8 @@ func clock(ms int64) string {
 	return s
 }
 
-// text is what a client chose, as a person can read it: quoted if it is empty, not UTF-8, or has characters that cannot be seen.
+// text is what a client chose, as a person can read it: quoted if it is empty, not UTF-8, or has
+// characters that cannot be seen.
 func text(s string) string {
 	invisible := func(r rune) bool { return !unicode.IsPrint(r) }
 	if s == "" || !utf8.ValidString(s) || strings.ContainsFunc(s, invisible) || strings.HasPrefix(s, " ") || strings.HasSuffix(s, " ") {

@@ -19,8 +19,8 @@ type outcome struct {
 // keptOutcomes is how many of the last outcomes can be shown.
 const keptOutcomes = 256
 
-// outcomes keeps those of the last changes, so that a page can show what happened and no link can claim it. The zero value is
-// empty.
+// outcomes keeps those of the last changes, so that a page can show what happened and no link can
+// claim it. The zero value is empty.
 type outcomes struct {
 	mu   sync.Mutex
 	kept map[string]outcome

@@ -72,7 +72,8 @@ func (c *Console) move(w http.ResponseWriter, r *http.Request) {
 // back is where a form leads: to the topic, if that can be one.
 func back(name schedules.Name) string { return Root + "topics/" + name.Topic }
 
-// failed is the outcome of a change that failed. If the answer did not come in time, the change may be made all the same.
+// failed is the outcome of a change that failed. If the answer did not come in time, the change may
+// be made all the same.
 func failed(what string, name schedules.Name, err error) outcome {
 	ticket := "Ticket " + text(name.Ticket) + " of partition " + text(name.Partition)
 	if schedules.Classify(err).Status == http.StatusGatewayTimeout {

@@ -72,7 +72,8 @@ type segmentsPage struct {
 	Segments window[remote.Segment]
 }
 
-// segments shows what the tier says of each segment of a topic. Asking that takes a look at all of them; the page is not live.
+// segments shows what the tier says of each segment of a topic. Asking that takes a look at all of
+// them; the page is not live.
 func (c *Console) segments(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), patience)
 	defer cancel()

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Table is the shards of one coordinator, one per partition of its journal topic, of which some are led here. It
-// is safe for concurrent use.
+// Table is the shards of one coordinator, one per partition of its journal topic, of which some are
+// led here. It is safe for concurrent use.
 //
 // Goroutines: those of the shards, owned by [Table.Run]. Locks: one, for the table itself.
 type Table[S State] struct {

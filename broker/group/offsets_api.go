@@ -186,8 +186,8 @@ func (c *Coordinator) fetchGroup(ctx context.Context, req *kmsg.OffsetFetchReque
 	return resp
 }
 
-// fetchOffsets returns the positions a group stored: those asked for, or all. Those that an open transaction is about
-// to replace are refused if they have to be stable.
+// fetchOffsets returns the positions a group stored: those asked for, or all. Those that an open
+// transaction is about to replace are refused if they have to be stable.
 func (s *machine) fetchOffsets(req *kmsg.OffsetFetchRequestGroup, version int16, stable bool) (kmsg.OffsetFetchResponseGroup, error) {
 	resp := kmsg.NewOffsetFetchResponseGroup()
 	g := s.groups[req.Group]

@@ -86,8 +86,9 @@ func (c *Coordinator) commitPending(ctx context.Context, req *kmsg.TxnOffsetComm
 	return err
 }
 
-// expect begins a verification; nil if the producer's transaction is open here. One of an earlier epoch is another, whose marker is on
-// its way. Those who claim other epochs have verifications of their own.
+// expect begins a verification; nil if the producer's transaction is open here. One of an earlier
+// epoch is another, whose marker is on its way. Those who claim other epochs have verifications of
+// their own.
 func (s *machine) expect(p coord.Producer, own bool) *verification {
 	if s.inTransaction(p) {
 		return nil
@@ -108,8 +109,8 @@ func (s *machine) inTransaction(p coord.Producer) bool {
 	return t != nil && t.epoch == p.Epoch
 }
 
-// unexpect ends a verification that failed. Others who ask the same keep theirs: who fails may be somebody else, who claims the
-// producer's id.
+// unexpect ends a verification that failed. Others who ask the same keep theirs: who fails may be
+// somebody else, who claims the producer's id.
 func (s *machine) unexpect(p coord.Producer, v *verification) {
 	if v.asking--; v.asking <= 0 {
 		s.dropVerifications(p.ID, func(other *verification) bool { return other == v })

@@ -18,8 +18,9 @@ import (
 	"github.com/morrowmq/morrow/internal/script"
 )
 
-// TestScripts runs the histories in testdata: see package script, and scriptWorld.run for the commands. $x stands for the member id that
-// the call named x was last given, $x_epoch for the epoch of member x.
+// TestScripts runs the histories in testdata: see package script, and scriptWorld.run for the
+// commands. $x stands for the member id that the call named x was last given, $x_epoch for the
+// epoch of member x.
 func TestScripts(t *testing.T) {
 	script.Run(t, "testdata/*.txt", func() func(*testing.T, string) string {
 		w := &scriptWorld{world: newWorld(), waiting: map[string]func() (string, bool){}, ids: map[string]string{}}
@@ -327,9 +328,10 @@ func claimOf(a args) commitClaim {
 	return commitClaim{a.Or("group", "g"), a["member"], a.Pointer("instance"), int32(a.Num("generation", -1)), int16(a.Num("v", 9))}
 }
 
-// commitInTransaction commits in the transaction of a producer, which is verified before. late says that it has ended since, own that
-// every transaction has an epoch of its own, and after= which epoch the marker has that comes after the verification. beside= is the epoch of
-// somebody else who claims the producer's id meanwhile, and is refused.
+// commitInTransaction commits in the transaction of a producer, which is verified before. late says
+// that it has ended since, own that every transaction has an epoch of its own, and after= which
+// epoch the marker has that comes after the verification. beside= is the epoch of somebody else who
+// claims the producer's id meanwhile, and is refused.
 func (w *scriptWorld) commitInTransaction(a args) string {
 	who, positions, p := claimOf(a), w.positions(a), producerOf(a)
 	var err error

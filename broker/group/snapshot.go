@@ -71,7 +71,8 @@ type Position struct {
 	Expires     int64 // ms since the epoch; -1: by offsets.retention.minutes
 }
 
-// Positions returns all committed offsets, in no order. It is false if they are not all known here: a shard is led elsewhere, or is being loaded.
+// Positions returns all committed offsets, in no order. It is false if they are not all known here:
+// a shard is led elsewhere, or is being loaded.
 func (c *Coordinator) Positions() (all []Position, complete bool) {
 	led := c.shards.Led()
 	if len(led) < c.shards.Shards() {

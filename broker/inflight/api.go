@@ -1,5 +1,5 @@
-// Package inflight serves what share groups have in flight over HTTP, as JSON: what Kafka's protocol has no request for.
-// docs/openapi.yaml describes the route for clients.
+// Package inflight serves what share groups have in flight over HTTP, as JSON: what Kafka's
+// protocol has no request for. docs/openapi.yaml describes the route for clients.
 //
 // It decides nothing and has no goroutines.
 package inflight
@@ -21,8 +21,8 @@ type API struct {
 	known    func(group string) bool
 }
 
-// New returns the API of a broker's share groups: image is the metadata that names topics, statuses what a group has in flight, and
-// known reports whether the broker coordinates a share group.
+// New returns the API of a broker's share groups: image is the metadata that names topics, statuses
+// what a group has in flight, and known reports whether the broker coordinates a share group.
 func New(image func() *cluster.Image, statuses func(group string) []share.Status, known func(group string) bool) *API {
 	return &API{image, statuses, known}
 }

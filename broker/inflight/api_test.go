@@ -16,7 +16,8 @@ var (
 	image = cluster.NewImage("cluster", 1, nil).With(cluster.Change{Topics: []*cluster.Topic{{ID: orders, Name: "orders"}, {ID: bills, Name: "bills"}}})
 )
 
-// ask requests a path from the API of a broker that coordinates only the group workers, with what it has in flight.
+// ask requests a path from the API of a broker that coordinates only the group workers, with what
+// it has in flight.
 func ask(t *testing.T, path string, statuses ...share.Status) (int, string) {
 	t.Helper()
 	of := func(group string) []share.Status {

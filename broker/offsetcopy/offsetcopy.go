@@ -1,8 +1,10 @@
-// Package offsetcopy keeps a copy of what consumer groups have committed in the tier, beside the records it is about: a restore from the bucket
-// would otherwise let every group begin anew. The topic that groups are kept in is compacted, and so not tiered as others are.
+// Package offsetcopy keeps a copy of what consumer groups have committed in the tier, beside the
+// records it is about: a restore from the bucket would otherwise let every group begin anew. The
+// topic that groups are kept in is compacted, and so not tiered as others are.
 //
-// The copy is replaced once a minute, if something has changed, and when the broker stops: a broker that is lost takes up to a minute of
-// commits with it, and their groups read the records since then again. Only topics in the tier are in it.
+// The copy is replaced once a minute, if something has changed, and when the broker stops: a broker
+// that is lost takes up to a minute of commits with it, and their groups read the records since
+// then again. Only topics in the tier are in it.
 //
 // Goroutines: one, owned by [Copier.Run].
 package offsetcopy
@@ -41,8 +43,8 @@ type Copier struct {
 	failing bool
 }
 
-// Run copies until ctx ends, and then once more: everybody who commits must have been stopped by then, and whoever knows what was committed
-// must not.
+// Run copies until ctx ends, and then once more: everybody who commits must have been stopped by
+// then, and whoever knows what was committed must not.
 func (c *Copier) Run(ctx context.Context) error {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()

@@ -15,14 +15,17 @@ import (
 var (
 	// ErrTooLarge means the batch is larger than the topic's max.message.bytes.
 	ErrTooLarge = errors.New("batch is larger than max.message.bytes")
-	// ErrLoading means that the batch concerns the partition's schedule, and that is still being read from the log.
+	// ErrLoading means that the batch concerns the partition's schedule, and that is still being
+	// read from the log.
 	ErrLoading = errors.New("the partition's schedule is still loading")
-	// ErrCrowded means that with the batch more delayed records would be pending, and those in memory take more of it than they may, though it has waited. It passes: they are moved to runs.
+	// ErrCrowded means that with the batch more delayed records would be pending, and those in
+	// memory take more of it than they may, though it has waited. It passes: they are moved to
+	// runs.
 	ErrCrowded = errors.New("pending records take more memory than delay.index.memory; they are being moved out of it")
 )
 
-// crowdPatience is how long an append waits for memory. A producer that is slowed down need not hear of it; but one connection carries
-// the records of many topics, and its client's time runs.
+// crowdPatience is how long an append waits for memory. A producer that is slowed down need not
+// hear of it; but one connection carries the records of many topics, and its client's time runs.
 const crowdPatience = time.Second
 
 // Pending is an append that has been written and may not be durable yet.
@@ -44,10 +47,10 @@ func (p *Pending) Wait(ctx context.Context) error { return p.log.Wait(ctx, p.End
 // Committed reports whether Wait would return nil at once.
 func (p *Pending) Committed() bool { return p.log.Offsets().HighWatermark >= p.EndOffset }
 
-// Append checks a producer's batch, works out what of it is delayed, and appends it to the log. The batch is changed in
-// place and may be used again once Append has returned. Nothing is stored if there is an error. ctx bounds looking up what a cancel refers to,
-// and waiting for memory.
-// The first batch of a transaction needs what [Partition.Verify] returned for it.
+// Append checks a producer's batch, works out what of it is delayed, and appends it to the log. The
+// batch is changed in place and may be used again once Append has returned. Nothing is stored if
+// there is an error. ctx bounds looking up what a cancel refers to, and waiting for memory. The
+// first batch of a transaction needs what [Partition.Verify] returned for it.
 func (p *Partition) Append(ctx context.Context, b record.Batch, v *log.Verification, now time.Time) (Pending, error) {
 	t := p.topic.Load()
 	if int64(len(b)) > t.Config.MaxMessageBytes {
@@ -78,8 +81,9 @@ func (p *Partition) Append(ctx context.Context, b record.Batch, v *log.Verificat
 	return p.appendDelayed(ctx, b, plan, v, now)
 }
 
-// AppendOwn is Append for a batch that the broker has made of records that clients produced: headers mean nothing to the schedule, and
-// it may be larger than max.message.bytes, which those records have met once.
+// AppendOwn is Append for a batch that the broker has made of records that clients produced:
+// headers mean nothing to the schedule, and it may be larger than max.message.bytes, which those
+// records have met once.
 func (p *Partition) AppendOwn(b record.Batch, now time.Time) (Pending, error) {
 	d := record.GetDecompressor()
 	defer d.Release()
@@ -90,7 +94,8 @@ func (p *Partition) AppendOwn(b record.Batch, now time.Time) (Pending, error) {
 	return p.appendPlain(b, nil, now)
 }
 
-// check judges a producer's batch and makes it what the topic stores: the true max timestamp, the topic's codec. Mostly it is that already.
+// check judges a producer's batch and makes it what the topic stores: the true max timestamp, the
+// topic's codec. Mostly it is that already.
 func (t *Topic) check(b record.Batch, now time.Time, d *record.Decompressor, visit func(*record.View) error) (record.Batch, error) {
 	checked, err := record.Check(b, t.checkOptions(now.UnixMilli()), d, visit)
 	if err != nil {
@@ -131,8 +136,9 @@ func (p *Partition) appendPlain(b record.Batch, v *log.Verification, now time.Ti
 	return p.pending(a), err
 }
 
-// appendDelayed appends a batch that holds delayed records or cancels. What they refer to is looked up first; in the
-// append section it is only made sure that this is still so. If it is not, it is looked up again. For memory it waits once.
+// appendDelayed appends a batch that holds delayed records or cancels. What they refer to is looked
+// up first; in the append section it is only made sure that this is still so. If it is not, it is
+// looked up again. For memory it waits once.
 func (p *Partition) appendDelayed(ctx context.Context, b record.Batch, plan *delay.Plan, v *log.Verification, now time.Time) (Pending, error) {
 	if !p.loaded.Load() {
 		// What is stored already is told so at once.
@@ -158,7 +164,8 @@ func (p *Partition) appendDelayed(ctx context.Context, b record.Batch, plan *del
 	}
 }
 
-// appendPlan takes a batch through the append section: duplicates, cancels, receive time, append and schedule in one order.
+// appendPlan takes a batch through the append section: duplicates, cancels, receive time, append
+// and schedule in one order.
 func (p *Partition) appendPlan(b record.Batch, plan *delay.Plan, v *log.Verification, now time.Time) (Pending, error) {
 	enter := p.mu.enterSettled
 	if plan.Free() {
@@ -191,17 +198,19 @@ func (p *Partition) appendPlan(b record.Batch, plan *delay.Plan, v *log.Verifica
 	if a.ReceiveTime == receive {
 		changes, err = plan.Changes(a.BaseOffset)
 	} else {
-		// The log remembers a later one, of records that are not applied yet, or that retention has removed since. What it stamped is what counts.
+		// The log remembers a later one, of records that are not applied yet, or that retention has
+		// removed since. What it stamped is what counts.
 		changes, err = delay.Read(g.Pieces...)
 	}
 	return p.pending(a), p.apply(&in, changes, err)
 }
 
-// manyChanges are worth a goroutine of their own: their producer's next batch, which comes on the same connection, need not wait for them.
+// manyChanges are worth a goroutine of their own: their producer's next batch, which comes on the
+// same connection, need not wait for them.
 const manyChanges = 256
 
-// apply tells the schedule what was just written means. What is told while producers are told that it is stored can be seen by whoever asks
-// for the loaded schedule.
+// apply tells the schedule what was just written means. What is told while producers are told that
+// it is stored can be seen by whoever asks for the loaded schedule.
 func (p *Partition) apply(in *passage, c delay.Changes, err error) error {
 	switch {
 	case err != nil:
@@ -218,8 +227,8 @@ func (p *Partition) apply(in *passage, c delay.Changes, err error) error {
 	return nil
 }
 
-// unreadable handles what should never be: that the schedule cannot read what was built for it. The partition stops rather
-// than go on with a schedule that differs from its log.
+// unreadable handles what should never be: that the schedule cannot read what was built for it. The
+// partition stops rather than go on with a schedule that differs from its log.
 func (p *Partition) unreadable(err error) error {
 	return p.log.Fail(fmt.Errorf("schedule cannot follow the log: %w", err))
 }

@@ -222,7 +222,8 @@ func TestNewPartitionWhoseScheduleCannotBeReadIsLoadedLater(t *testing.T) {
 	w.append(p, delayed("a", "1h"))
 }
 
-// crowd fills the memory of pending records with those of one of two topics. It stays full until that one's turn ends.
+// crowd fills the memory of pending records with those of one of two topics. It stays full until
+// that one's turn ends.
 func (w *world) crowd() (full, other *Partition) {
 	const memory = 1 << 20
 	w.store = newMemStore("delay.index.memory", strconv.Itoa(memory))
@@ -292,7 +293,8 @@ func TestDelayedRecordsAreRefusedIfTheirMemoryStaysFull(t *testing.T) {
 	})
 }
 
-// A batch after which no more records are pending than before takes no memory: an operator's cancels and moves, and those of clients.
+// A batch after which no more records are pending than before takes no memory: an operator's
+// cancels and moves, and those of clients.
 func TestCancelsAndMovesNeedNoMemory(t *testing.T) {
 	w := newWorld(t)
 	w.create("orders", 1)
@@ -320,7 +322,8 @@ func TestCancelsAndMovesNeedNoMemory(t *testing.T) {
 	}
 }
 
-// TestRefusedBatchStoresNothing also covers the records of the batch that are not delayed, and the producer's sequence.
+// TestRefusedBatchStoresNothing also covers the records of the batch that are not delayed, and the
+// producer's sequence.
 func TestRefusedBatchStoresNothing(t *testing.T) {
 	w := newWorld(t)
 	w.create("orders", 1)
@@ -401,7 +404,8 @@ func TestSpillWaitsUntilEnoughLiesBeyondItsDistance(t *testing.T) {
 	})
 }
 
-// TestSpillTakesTheLogThatCostsAStartMost is a broker with much to read again, though no partition alone has too much.
+// TestSpillTakesTheLogThatCostsAStartMost is a broker with much to read again, though no partition
+// alone has too much.
 func TestSpillTakesTheLogThatCostsAStartMost(t *testing.T) {
 	living(t, func(t *testing.T, w *world) {
 		w.store = newMemStore("delay.spill.distance.bytes", "1048576", "delay.replay.bytes", "4194304")
@@ -433,7 +437,8 @@ func TestSpillTakesTheLogThatCostsAStartMost(t *testing.T) {
 	})
 }
 
-// TestNothingWaitsForAMerge is the merge that takes an hour while producers fill the memory of pending records, and retention wants their log.
+// TestNothingWaitsForAMerge is the merge that takes an hour while producers fill the memory of
+// pending records, and retention wants their log.
 func TestNothingWaitsForAMerge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mem := vfs.NewMem()
@@ -544,7 +549,8 @@ func TestCancelFinishesWhatIsPending(t *testing.T) {
 	}
 }
 
-// TestCancelRacesWithDelivery cancels records at the moment they are due: each is delivered or cancelled, and never both.
+// TestCancelRacesWithDelivery cancels records at the moment they are due: each is delivered or
+// cancelled, and never both.
 func TestCancelRacesWithDelivery(t *testing.T) {
 	living(t, func(t *testing.T, w *world) {
 		w.create("orders", 1)

@@ -16,11 +16,13 @@ import (
 type Batch struct {
 	record.Batch       // the header only
 	Pos, EndPos  int64 // which bytes of the read it is: see Slice
-	// Void says that it holds nothing for clients: it is a control batch or, of a Committed read, one of an aborted transaction.
+	// Void says that it holds nothing for clients: it is a control batch or, of a Committed read,
+	// one of an aborted transaction.
 	Void bool
 }
 
-// Batches calls visit for the batches of the read, in order, until it returns false. A batch is valid during the call.
+// Batches calls visit for the batches of the read, in order, until it returns false. A batch is
+// valid during the call.
 func (r *Read) Batches(visit func(Batch) bool) error {
 	h := batches.NewHeaders(ranges(r.Ranges), int64(r.Size), batches.MostHeaders)
 	defer h.Close()
@@ -52,7 +54,8 @@ func (r *Read) Slice(dst []log.Range, pos, end int64) []log.Range {
 	return dst
 }
 
-// ranges reads as a file, one range after the other. Where one ends and the next begins, a batch need not end: the tier has segments in blocks.
+// ranges reads as a file, one range after the other. Where one ends and the next begins, a batch
+// need not end: the tier has segments in blocks.
 type ranges []log.Range
 
 // ReadAt implements io.ReaderAt.
@@ -98,8 +101,8 @@ func (r *Read) aborted(b record.Batch) bool {
 	return false
 }
 
-// BatchAt reads the batch that contains an offset, hidden or not, wherever it lies. It returns a *log.OutOfRangeError if there
-// is none.
+// BatchAt reads the batch that contains an offset, hidden or not, wherever it lies. It returns a
+// *log.OutOfRangeError if there is none.
 func (p *Partition) BatchAt(ctx context.Context, offset int64) (record.Batch, error) {
 	b, err := p.batchAt(ctx, offset, nil)
 	if errors.Is(err, delay.ErrGone) {

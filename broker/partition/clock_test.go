@@ -56,8 +56,9 @@ type stepped struct {
 	promised map[string][2]int64
 }
 
-// TestClockIsSetWhileTheBrokerCrashes: what was acknowledged is delivered once, never before the wall clock has shown its due time, and, once
-// the clock shows it and stands, at once. Runs are spilled and the clock is set in all phases, also while the broker is down.
+// TestClockIsSetWhileTheBrokerCrashes: what was acknowledged is delivered once, never before the
+// wall clock has shown its due time, and, once the clock shows it and stands, at once. Runs are
+// spilled and the clock is set in all phases, also while the broker is down.
 func TestClockIsSetWhileTheBrokerCrashes(t *testing.T) {
 	for seed := range uint64(20) {
 		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {

@@ -24,7 +24,8 @@ type compaction struct {
 	told    atomic.Bool           // that the tier is in the way
 }
 
-// compact cleans compacted partitions, the dirtiest first and log.cleaner.threads of them at the same time, until ctx ends.
+// compact cleans compacted partitions, the dirtiest first and log.cleaner.threads of them at the
+// same time, until ctx ends.
 func (t *Table) compact(ctx context.Context) error {
 	limiter := pace.NewLimiter(0)
 	done := make(chan struct{})
@@ -97,8 +98,9 @@ func (p *Partition) compactable(now time.Time) bool {
 	return !p.cleaner.running.Load() && now.UnixMilli() >= p.cleaner.again.Load() && !p.inTier()
 }
 
-// inTier reports whether a part of the log lies in the tier, from the time before its topic was compacted. That is not cleaned: a tombstone that
-// went here would bring back what it has deleted there, and a hole would look like something that the tier has.
+// inTier reports whether a part of the log lies in the tier, from the time before its topic was
+// compacted. That is not cleaned: a tombstone that went here would bring back what it has deleted
+// there, and a hole would look like something that the tier has.
 func (p *Partition) inTier() bool {
 	o := p.log.Offsets()
 	in := o.LocalStart > o.RealStart || o.DeleteBound > o.RealStart
@@ -108,8 +110,9 @@ func (p *Partition) inTier() bool {
 	return in
 }
 
-// clean compacts the partition's log. If it fails for something that will not go away, the partition is not cleaned any more until a
-// restart, as in Kafka (KIP-346): what cannot be read today must not be dropped tomorrow, and nothing is lost but space, of which a metric warns.
+// clean compacts the partition's log. If it fails for something that will not go away, the
+// partition is not cleaned any more until a restart, as in Kafka (KIP-346): what cannot be read
+// today must not be dropped tomorrow, and nothing is lost but space, of which a metric warns.
 func (p *Partition) clean(ctx context.Context, limits *config.Resolved, limiter *rate.Limiter) {
 	defer p.cleaner.running.Store(false)
 	done, err := p.log.Compact(ctx, p.now(), log.Compaction{
@@ -151,11 +154,12 @@ func (p *Partition) Compaction() (c Compaction, ok bool) {
 	return c, true
 }
 
-// minFreed is how many bytes of finished records must lie between pending ones for these to be moved out of the cleaner's way.
+// minFreed is how many bytes of finished records must lie between pending ones for these to be
+// moved out of the cleaner's way.
 const minFreed = 1 << 20
 
-// cleanable is up to where pending records are moved to a run, so that the cleaner can drop what is finished between them; 0 if that is not
-// worth while.
+// cleanable is up to where pending records are moved to a run, so that the cleaner can drop what is
+// finished between them; 0 if that is not worth while.
 func (p *Partition) cleanable(segments []segment.Info) int64 {
 	c := p.Topic().Config
 	if !c.Compact {

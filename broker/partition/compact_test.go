@@ -55,7 +55,8 @@ func TestPendingRecordsSurviveCompaction(t *testing.T) {
 	w.wantContent(p, "1h:due", "3:3")
 }
 
-// TestDeliveredRecordsAreCompacted delivers a record, and a tombstone, late, and compacts before and after, with the whole broker at work.
+// TestDeliveredRecordsAreCompacted delivers a record, and a tombstone, late, and compacts before
+// and after, with the whole broker at work.
 func TestDeliveredRecordsAreCompacted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -146,8 +147,8 @@ func TestCancelOfACompactedTicketSaysThatItIsGone(t *testing.T) {
 	}
 }
 
-// TestCompactedTopicCanBeTiered has a topic that was compacted, with a hole between two segments, tiered instead; and compacted again once the
-// tier has nothing of it any more.
+// TestCompactedTopicCanBeTiered has a topic that was compacted, with a hole between two segments,
+// tiered instead; and compacted again once the tier has nothing of it any more.
 func TestCompactedTopicCanBeTiered(t *testing.T) {
 	living(t, func(t *testing.T, w *world) {
 		w.bucket = tiertest.NewBucket()

@@ -16,9 +16,11 @@ import (
 	"github.com/morrowmq/morrow/tier/tiertest"
 )
 
-// This file is D1 in virtual time: delays that are longer than local retention, and than all retention, of a tiered topic.
+// This file is D1 in virtual time: delays that are longer than local retention, and than all
+// retention, of a tiered topic.
 
-// TestD1DelaysOfHoursToAMonthBeyondRetention: a broker that is up for some hours now and then delivers what waited a month in the bucket.
+// TestD1DelaysOfHoursToAMonthBeyondRetention: a broker that is up for some hours now and then
+// delivers what waited a month in the bucket.
 func TestD1DelaysOfHoursToAMonthBeyondRetention(t *testing.T) {
 	tiered(t, func(t *testing.T, w *world) {
 		l, stop := w.underway()
@@ -78,7 +80,8 @@ func TestD1bRetentionShorterThanTheDelay(t *testing.T) {
 	})
 }
 
-// TestSpillScansFromTheLogStart, not from the schedule's floor, which may lie below what the tier has expired: nothing is pending there.
+// TestSpillScansFromTheLogStart, not from the schedule's floor, which may lie below what the tier
+// has expired: nothing is pending there.
 func TestSpillScansFromTheLogStart(t *testing.T) {
 	tiered(t, func(t *testing.T, w *world) {
 		l, _ := w.underway("local.retention.ms", "1000", "retention.ms", "600000", "segment.bytes", "2048", "segment.ms", "60000")
@@ -101,7 +104,8 @@ func TestSpillScansFromTheLogStart(t *testing.T) {
 	})
 }
 
-// TestD1cStoreIsDownAcrossTheDueTime: what waits in the tier stops and says so, everything else goes on, and it resumes by itself.
+// TestD1cStoreIsDownAcrossTheDueTime: what waits in the tier stops and says so, everything else
+// goes on, and it resumes by itself.
 func TestD1cStoreIsDownAcrossTheDueTime(t *testing.T) {
 	tiered(t, func(t *testing.T, w *world) {
 		w.d1("orders")
@@ -296,8 +300,9 @@ func (w *world) keyOf(p *Partition, offset int64) string {
 	return key
 }
 
-// TestD1hProofsAreRemovedByRetention: retention and DeleteRecords remove deliveries, cancels and replacements of records that lie in runs; then
-// the broker is killed, and every cache lost. Nothing is delivered twice, nothing cancelled comes back.
+// TestD1hProofsAreRemovedByRetention: retention and DeleteRecords remove deliveries, cancels and
+// replacements of records that lie in runs; then the broker is killed, and every cache lost.
+// Nothing is delivered twice, nothing cancelled comes back.
 func TestD1hProofsAreRemovedByRetention(t *testing.T) {
 	tiered(t, func(t *testing.T, w *world) {
 		l, stop := w.underway()
@@ -363,7 +368,8 @@ func (w *world) removeCaches() {
 	}
 }
 
-// TestD1iCaughtUpConsumerStaysInRange while hidden segments below it are removed, here and in the tier, and gets the first delivery.
+// TestD1iCaughtUpConsumerStaysInRange while hidden segments below it are removed, here and in the
+// tier, and gets the first delivery.
 func TestD1iCaughtUpConsumerStaysInRange(t *testing.T) {
 	tiered(t, func(t *testing.T, w *world) {
 		l, _ := w.underway()
@@ -384,7 +390,8 @@ func TestD1iCaughtUpConsumerStaysInRange(t *testing.T) {
 	})
 }
 
-// TestCancelOfWhatLiesInTheTierNeedsNoStore: the tables of a run stay here. What only the log in the tier could tell is a retriable error.
+// TestCancelOfWhatLiesInTheTierNeedsNoStore: the tables of a run stay here. What only the log in
+// the tier could tell is a retriable error.
 func TestCancelOfWhatLiesInTheTierNeedsNoStore(t *testing.T) {
 	tiered(t, func(t *testing.T, w *world) {
 		l, _ := w.underway()
@@ -409,7 +416,8 @@ func TestCancelOfWhatLiesInTheTierNeedsNoStore(t *testing.T) {
 	})
 }
 
-// TestReadAtTheStartClientsAreTold, which lies below the real one where hidden segments are gone, finds the first record in the tier.
+// TestReadAtTheStartClientsAreTold, which lies below the real one where hidden segments are gone,
+// finds the first record in the tier.
 func TestReadAtTheStartClientsAreTold(t *testing.T) {
 	tiered(t, func(t *testing.T, w *world) {
 		l, _ := w.underway()
@@ -434,7 +442,8 @@ func TestReadAtTheStartClientsAreTold(t *testing.T) {
 	})
 }
 
-// TestReadWhileHiddenSegmentsGo: the read waits for the manifest, and finds one that begins above where it wanted to begin.
+// TestReadWhileHiddenSegmentsGo: the read waits for the manifest, and finds one that begins above
+// where it wanted to begin.
 func TestReadWhileHiddenSegmentsGo(t *testing.T) {
 	tiered(t, func(t *testing.T, w *world) {
 		l, stop := w.underway()

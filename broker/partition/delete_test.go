@@ -11,7 +11,8 @@ import (
 	"github.com/morrowmq/morrow/internal/vfs"
 )
 
-// TestDeletedTopicLeavesNothingOnDisk is P5 for the directories: those of the topic and of its schedule go, and the others stay.
+// TestDeletedTopicLeavesNothingOnDisk is P5 for the directories: those of the topic and of its
+// schedule go, and the others stay.
 func TestDeletedTopicLeavesNothingOnDisk(t *testing.T) {
 	w := newWorld(t)
 	gone := w.create("gone", 1)
@@ -24,8 +25,8 @@ func TestDeletedTopicLeavesNothingOnDisk(t *testing.T) {
 	}
 }
 
-// TestTopicIsDeletedWhileItsScheduleIsAtWork is a spill, or a load, that the deletion overtakes: nobody is told of errors that mean nothing
-// any more, and what is at work leaves nothing behind.
+// TestTopicIsDeletedWhileItsScheduleIsAtWork is a spill, or a load, that the deletion overtakes:
+// nobody is told of errors that mean nothing any more, and what is at work leaves nothing behind.
 func TestTopicIsDeletedWhileItsScheduleIsAtWork(t *testing.T) {
 	for _, c := range []struct {
 		name string

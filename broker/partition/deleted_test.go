@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// TestDeletedRecordsLeaveTheTier: DeleteRecords up to the middle of what is remote only. What lies wholly below goes from the bucket, though nothing local
-// does. (Scenario 29)
+// TestDeletedRecordsLeaveTheTier: DeleteRecords up to the middle of what is remote only. What lies
+// wholly below goes from the bucket, though nothing local does. (Scenario 29)
 func TestDeletedRecordsLeaveTheTier(t *testing.T) {
 	tiered(t, func(t *testing.T, w *world) {
 		w.create("plain", 1, "remote.storage.enable", "true", "delay.enable", "false", "segment.bytes", "16384", "local.retention.ms", "60000", "retention.ms", "-1")

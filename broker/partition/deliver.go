@@ -32,7 +32,8 @@ func (s source) OffsetForTimestamp(ctx context.Context, ms int64) (offset int64,
 	return offset, ok, err
 }
 
-// spilled is the source of a spill, which scans from the schedule's floor on. The log may start above it: below, nothing is pending.
+// spilled is the source of a spill, which scans from the schedule's floor on. The log may start
+// above it: below, nothing is pending.
 type spilled struct{ source }
 
 // Scan implements delay.Source.
@@ -80,7 +81,8 @@ func (p *Partition) load(ctx context.Context) error {
 	if err := p.openKeeper(ctx); err != nil {
 		return err
 	}
-	// What is committed is applied for good: to remember how to undo it would take several times the memory of the index.
+	// What is committed is applied for good: to remember how to undo it would take several times
+	// the memory of the index.
 	p.schedule.AdvanceHighWatermark(p.log.Offsets().HighWatermark)
 	from := p.schedule.End()
 	for to := p.log.Offsets().LogEnd; from < to; from, to = to, p.log.Offsets().LogEnd {
@@ -109,7 +111,8 @@ func (p *Partition) ScheduleStats(now int64) (s delay.Stats, ok bool) {
 	return p.schedule.Stats(now), true
 }
 
-// Setbacks tells how often in a row spills, and merges and deletions of runs, have failed; 0 if the last one went well.
+// Setbacks tells how often in a row spills, and merges and deletions of runs, have failed; 0 if the
+// last one went well.
 func (p *Partition) Setbacks() (spills, merges int64) {
 	return p.untended.count.Load(), p.untidy.count.Load()
 }

@@ -37,7 +37,8 @@ func (l *ledger) spills(times, n int, by time.Duration) {
 	}
 }
 
-// TestSmallRunsStayLocalUntilTheyAreMerged: they are merged without the store, and what has become of them is evicted.
+// TestSmallRunsStayLocalUntilTheyAreMerged: they are merged without the store, and what has become
+// of them is evicted.
 func TestSmallRunsStayLocalUntilTheyAreMerged(t *testing.T) {
 	tiered(t, func(t *testing.T, w *world) {
 		l, _ := w.underway()
@@ -62,8 +63,8 @@ func TestSmallRunsStayLocalUntilTheyAreMerged(t *testing.T) {
 	})
 }
 
-// TestMergeOfEvictedRunsWaitsForTheStore: it is tried less and less often, told less and less often, shown by a metric, and carried out soon
-// after the store is back. Spills go on meanwhile.
+// TestMergeOfEvictedRunsWaitsForTheStore: it is tried less and less often, told less and less
+// often, shown by a metric, and carried out soon after the store is back. Spills go on meanwhile.
 func TestMergeOfEvictedRunsWaitsForTheStore(t *testing.T) {
 	tiered(t, func(t *testing.T, w *world) {
 		l, _ := w.underway()
@@ -100,7 +101,8 @@ func TestMergeOfEvictedRunsWaitsForTheStore(t *testing.T) {
 	})
 }
 
-// TestTopicTakenOutOfTheTierKeepsWhatIsLocal: what lies in both places is read on from the disk, and goes to the tier again later.
+// TestTopicTakenOutOfTheTierKeepsWhatIsLocal: what lies in both places is read on from the disk,
+// and goes to the tier again later.
 func TestTopicTakenOutOfTheTierKeepsWhatIsLocal(t *testing.T) {
 	tiered(t, func(t *testing.T, w *world) {
 		w.d1("orders")

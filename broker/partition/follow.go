@@ -137,8 +137,8 @@ func (t *Table) open(k key, settings *Topic, epoch int32) {
 	t.partitions[k] = p
 }
 
-// publishCreated lets partitions be found that have just been created. Their schedules are empty like their logs: they are loaded here, so
-// that the first delayed record is not refused.
+// publishCreated lets partitions be found that have just been created. Their schedules are empty
+// like their logs: they are loaded here, so that the first delayed record is not refused.
 func (t *Table) publishCreated(ctx context.Context) {
 	t.mu.Lock()
 	created := t.created
@@ -155,7 +155,8 @@ func (t *Table) publishCreated(ctx context.Context) {
 	}
 }
 
-// drop takes a deleted topic's partitions out of the table. Their data goes in clean, which is repeated until it works.
+// drop takes a deleted topic's partitions out of the table. Their data goes in clean, which is
+// repeated until it works.
 func (t *Table) drop(ctx context.Context, id cluster.TopicID) {
 	var gone []*Partition
 	t.mu.Lock()
@@ -179,7 +180,8 @@ func (t *Table) drop(ctx context.Context, id cluster.TopicID) {
 	}
 }
 
-// clean removes what deleted topics left behind, and says so to the metadata. A crash in between only repeats it.
+// clean removes what deleted topics left behind, and says so to the metadata. A crash in between
+// only repeats it.
 func (t *Table) clean(ctx context.Context) {
 	for _, d := range t.cfg.Store.Image().Deletions() {
 		if err := t.cleanTopic(ctx, d); err != nil && ctx.Err() == nil {

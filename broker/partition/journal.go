@@ -11,8 +11,9 @@ import (
 	"github.com/morrowmq/morrow/log/record"
 )
 
-// Journal is the partition as a coordinator's shard uses it: records appended as one batch each, read back in order.
-// It may use the disk's reserve, because offsets must be committed before anything can be freed.
+// Journal is the partition as a coordinator's shard uses it: records appended as one batch each,
+// read back in order. It may use the disk's reserve, because offsets must be committed before
+// anything can be freed.
 type Journal struct {
 	p       *Partition
 	builder record.Builder
@@ -44,8 +45,8 @@ func (j *Journal) Append(rs []coord.Record, now time.Time) (end int64, err error
 	return a.EndOffset, err
 }
 
-// batch is records as one batch: a marker, records of a transaction, or ordinary ones. A coordinator writes in the name of a producer
-// without sequence numbers.
+// batch is records as one batch: a marker, records of a transaction, or ordinary ones. A
+// coordinator writes in the name of a producer without sequence numbers.
 func (j *Journal) batch(rs []coord.Record, now int64) (record.Batch, error) {
 	p := rs[0].Producer
 	if rs[0].End != coord.NoEnd {
@@ -63,7 +64,8 @@ func (j *Journal) batch(rs []coord.Record, now int64) (record.Batch, error) {
 	return j.builder.Finish()
 }
 
-// TrimJournal removes what lies below an offset from a journal that is not compacted, durably. The bytes go with the next retention.
+// TrimJournal removes what lies below an offset from a journal that is not compacted, durably. The
+// bytes go with the next retention.
 func (p *Partition) TrimJournal(below int64) error {
 	_, err := p.log.DeleteRecords(below)
 	return err

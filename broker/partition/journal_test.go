@@ -117,7 +117,8 @@ func TestJournalErrors(t *testing.T) {
 	}
 }
 
-// TestFullDiskRefusesProducersFirst fills the disk up to the reserve, which is for what must be written before anything can be freed.
+// TestFullDiskRefusesProducersFirst fills the disk up to the reserve, which is for what must be
+// written before anything can be freed.
 func TestFullDiskRefusesProducersFirst(t *testing.T) {
 	living(t, func(t *testing.T, w *world) {
 		w.reserve = 1 << 20

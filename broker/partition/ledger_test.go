@@ -179,7 +179,8 @@ func (l *ledger) done() {
 	}
 }
 
-// evicted fails unless the local log has passed what the ledger waits for, and its payloads lie in the tier only: otherwise the test is void.
+// evicted fails unless the local log has passed what the ledger waits for, and its payloads lie in
+// the tier only: otherwise the test is void.
 func (l *ledger) evicted() {
 	l.w.Helper()
 	p := l.w.partition(l.name)

@@ -7,8 +7,9 @@ import (
 	"github.com/morrowmq/morrow/tier/tiertest"
 )
 
-// TestPowerLossSparesWhatWasSpilledOfALooseTopic: of a topic whose records are acknowledged before they are durable, what was moved to a run
-// is durable, and no ticket in it is given to another record.
+// TestPowerLossSparesWhatWasSpilledOfALooseTopic: of a topic whose records are acknowledged before
+// they are durable, what was moved to a run is durable, and no ticket in it is given to another
+// record.
 func TestPowerLossSparesWhatWasSpilledOfALooseTopic(t *testing.T) {
 	living(t, func(t *testing.T, w *world) {
 		w.create("orders", 1, "flush.messages", "1000000", "segment.bytes", "4096", "segment.ms", "60000", "retention.ms", "600000")
@@ -38,8 +39,9 @@ func TestPowerLossSparesWhatWasSpilledOfALooseTopic(t *testing.T) {
 	})
 }
 
-// TestPowerLossSparesWhatWasUploadedOfALooseTopic: a closed segment is durable before it is uploaded, so that the log never ends below what the bucket has, and
-// no offset of it is given to another record.
+// TestPowerLossSparesWhatWasUploadedOfALooseTopic: a closed segment is durable before it is
+// uploaded, so that the log never ends below what the bucket has, and no offset of it is given to
+// another record.
 func TestPowerLossSparesWhatWasUploadedOfALooseTopic(t *testing.T) {
 	living(t, func(t *testing.T, w *world) {
 		w.bucket = tiertest.NewBucket()

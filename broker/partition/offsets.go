@@ -23,8 +23,9 @@ type FoundOffset struct {
 
 var notFound = FoundOffset{Offset: -1, Timestamp: -1, LeaderEpoch: -1}
 
-// ListOffset finds the first visible record at or after a time (milliseconds since the epoch), or one of the offsets above.
-// All answers lie within [reported log start, visible end]. ctx bounds a look into the tier.
+// ListOffset finds the first visible record at or after a time (milliseconds since the epoch), or
+// one of the offsets above. All answers lie within [reported log start, visible end]. ctx bounds a
+// look into the tier.
 func (p *Partition) ListOffset(ctx context.Context, timestamp int64, committed bool) (FoundOffset, error) {
 	o := p.log.Offsets()
 	end := o.VisibleEnd
@@ -107,8 +108,8 @@ func (p *Partition) found(offset, timestamp int64, ok bool) FoundOffset {
 	return FoundOffset{offset, timestamp, p.epochAt(offset)}
 }
 
-// DeleteRecords moves the reported log start up to offset, -1 meaning the visible end, and returns it. It is durable on return;
-// the bytes go later. Pending delayed records stay.
+// DeleteRecords moves the reported log start up to offset, -1 meaning the visible end, and returns
+// it. It is durable on return; the bytes go later. Pending delayed records stay.
 func (p *Partition) DeleteRecords(offset int64) (logStart int64, err error) {
 	return p.log.DeleteRecords(offset)
 }

@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// What tier explain says of the local log comes from here: what waits for a transaction, what goes at the next look, and when the open segment closes.
+// What tier explain says of the local log comes from here: what waits for a transaction, what goes
+// at the next look, and when the open segment closes.
 func TestOutlookOfATieredLog(t *testing.T) {
 	tiered(t, func(t *testing.T, w *world) {
 		w.create("orders", 1, "remote.storage.enable", "true", "segment.ms", "3600000", "local.retention.ms", "60000", "retention.ms", "-1")

@@ -1,6 +1,6 @@
 // Package partition is one replica of a partition on this broker: its log, its schedule of delayed
-// records, and its part in the tier, held together so that each sees the same order. A [Table] holds all of them
-// and follows the cluster's metadata.
+// records, and its part in the tier, held together so that each sees the same order. A [Table]
+// holds all of them and follows the cluster's metadata.
 //
 // Locks: Partition.mu is the append section. A batch that concerns the schedule goes through it while it is
 // appended to the log (written, not synced) and applied to the schedule, so that both see one order; plain
@@ -40,27 +40,31 @@ type Partition struct {
 	// activeBase is what the tier was last told of: beyond it no segment was closed.
 	activeBase atomic.Int64
 
-	// find finds the partition with the same number of another topic, nil if it is not there; fs and scratch are for the keeper's temporary files.
+	// find finds the partition with the same number of another topic, nil if it is not there; fs
+	// and scratch are for the keeper's temporary files.
 	find    func(topic cluster.TopicID) *Partition
 	room    *room // of the table
 	fs      vfs.FS
 	scratch string
-	// schedule and keeper are set before loaded is, under mu, once they have heard of everything in the log. Topics that
-	// never delay have neither.
+	// schedule and keeper are set before loaded is, under mu, once they have heard of everything in
+	// the log. Topics that never delay have neither.
 	schedule *delay.Schedule
 	keeper   *delay.Keeper // used by who has the turn
 	loaded   atomic.Bool
-	// unloadable is why the schedule could not be loaded, nil if it could or was not tried; loads counts how often in a row that has failed, under Table.mu.
+	// unloadable is why the schedule could not be loaded, nil if it could or was not tried; loads
+	// counts how often in a row that has failed, under Table.mu.
 	unloadable atomic.Pointer[error]
 	loads      setbacks
 	// held bounds the gate while the keeper reads the log below it; math.MaxInt64 otherwise.
 	held atomic.Int64
 	turn *turn
-	// How often in a row looking after the schedule, merging and deleting its runs, and moving what is pending out of memory have failed.
+	// How often in a row looking after the schedule, merging and deleting its runs, and moving what
+	// is pending out of memory have failed.
 	untended, untidy, unrelieved setbacks
 
 	cleaner compaction
-	// evicting is held from when the tier is asked what is confirmed until what is has been removed, so that the tier can take its word back.
+	// evicting is held from when the tier is asked what is confirmed until what is has been
+	// removed, so that the tier can take its word back.
 	evicting sync.Mutex
 
 	// mu is the append section of whatever concerns the schedule. It guards the following.
@@ -93,7 +97,8 @@ func openPartition(cfg Config, k key, topic *Topic, epoch int32, room *room, fin
 // scratchDir is where the keeper of a partition puts temporary files.
 func scratchDir(cfg Config, id log.ID) string { return vfs.Join(cfg.DataDir, "scratch", id.String()) }
 
-// synced is told by the log that everything below end is on stable storage. With one replica, that is committed.
+// synced is told by the log that everything below end is on stable storage. With one replica, that
+// is committed.
 func (p *Partition) synced(end int64) {
 	p.log.AdvanceHighWatermark(end)
 	if p.loaded.Load() {
@@ -150,7 +155,8 @@ func (p *Partition) dropped() bool {
 // delays reports whether the partition has, or will have, a schedule.
 func (p *Partition) delays() bool { return p.Topic().Rules != nil }
 
-// scheduleLog is the partition that holds the runs of this one, and owner the one whose runs this one holds; nil if there is none.
+// scheduleLog is the partition that holds the runs of this one, and owner the one whose runs this
+// one holds; nil if there is none.
 func (p *Partition) scheduleLog() *Partition { return p.find(p.Topic().ScheduleID) }
 func (p *Partition) owner() *Partition       { return p.find(p.Topic().ScheduleOf) }
 

@@ -14,8 +14,9 @@ import (
 	"github.com/morrowmq/morrow/log/record"
 )
 
-// A broker that was built with the tag "planted" has the bug that the environment variable PLANTED_BUG names. The history checker
-// has to find each; if it does not, it would not find such a bug in the product either.
+// A broker that was built with the tag "planted" has the bug that the environment variable
+// PLANTED_BUG names. The history checker has to find each; if it does not, it would not find such a
+// bug in the product either.
 //
 //	lost-ack    a batch of a producer that is not idempotent is acknowledged and not stored, once in a while
 //	duplicate   a batch of an idempotent producer is stored twice, once in a while

@@ -23,8 +23,8 @@ type ReadRequest struct {
 
 // Read is what was found. Release must be called once its bytes have been sent.
 type Read struct {
-	// Ranges hold whole visible batches in order, Size bytes in all: of segments, or of the cache of the tier, where a batch may begin in
-	// one range and end in the next.
+	// Ranges hold whole visible batches in order, Size bytes in all: of segments, or of the cache
+	// of the tier, where a batch may begin in one range and end in the next.
 	Ranges []log.Range
 	Size   int
 	// HighWatermark and LastStable are the visible ends; LogStart is the reported one.
@@ -105,8 +105,8 @@ func (p *Partition) Read(r ReadRequest) (*Read, error) {
 	}, nil
 }
 
-// idle is the answer for a client that has everything already, which is what most partitions of most fetches come to;
-// nil if it has not.
+// idle is the answer for a client that has everything already, which is what most partitions of
+// most fetches come to; nil if it has not.
 func (p *Partition) idle(r ReadRequest) *Read {
 	o := p.log.Offsets()
 	end := o.VisibleEnd
@@ -126,8 +126,8 @@ func nothing(o log.Offsets) *Read {
 	return &Read{HighWatermark: o.VisibleEnd, LastStable: o.LastStable, LogStart: o.LogStart, Diverging: EpochEnd{Epoch: -1}}
 }
 
-// diverging finds where the client's log leaves ours, by the epoch of its last record. An epoch of which nothing is known
-// puts the offset out of range, as in Kafka.
+// diverging finds where the client's log leaves ours, by the epoch of its last record. An epoch of
+// which nothing is known puts the offset out of range, as in Kafka.
 func (p *Partition) diverging(r ReadRequest) (EpochEnd, error) {
 	none := EpochEnd{Epoch: -1}
 	if r.LastFetchedEpoch < 0 {

@@ -52,8 +52,8 @@ func TestReadChecksEpochs(t *testing.T) {
 	}
 }
 
-// A consumer is told the leader's epoch with the end of a log, and asks what became of it later, whether or not anything was
-// written in that epoch.
+// A consumer is told the leader's epoch with the end of a log, and asks what became of it later,
+// whether or not anything was written in that epoch.
 func TestEpochInWhichNothingWasWritten(t *testing.T) {
 	w := newWorld(t)
 	topic := w.create("orders", 1)

@@ -16,17 +16,19 @@ const (
 	crowdInterval = 250 * time.Millisecond
 	// nearBytes is about what a pending record costs in the near index.
 	nearBytes = 24
-	// reliefBytes is the most of pending records that is moved to one run for the sake of memory or of a start. What lies in it is freed
-	// at its end, and others may be waiting.
+	// reliefBytes is the most of pending records that is moved to one run for the sake of memory or
+	// of a start. What lies in it is freed at its end, and others may be waiting.
 	reliefBytes = 512 << 20
-	// recallPatience is how long who has the turn has to give it back when memory is needed, before another partition is relieved: it may be stuck.
+	// recallPatience is how long who has the turn has to give it back when memory is needed, before
+	// another partition is relieved: it may be stuck.
 	recallPatience = time.Second
-	// worthSpilling is the part of delay.spill.distance.bytes that must lie beyond the distance: fewer runs are larger.
+	// worthSpilling is the part of delay.spill.distance.bytes that must lie beyond the distance:
+	// fewer runs are larger.
 	worthSpilling = 4
 )
 
-// crowd makes delayed records wait while the near indexes take a quarter more memory than they may, until ctx ends: producers may be faster
-// than spills.
+// crowd makes delayed records wait while the near indexes take a quarter more memory than they may,
+// until ctx ends: producers may be faster than spills.
 func (t *Table) crowd(ctx context.Context) error {
 	ticker := time.NewTicker(crowdInterval)
 	defer ticker.Stop()
@@ -43,7 +45,8 @@ func (t *Table) crowd(ctx context.Context) error {
 	}
 }
 
-// judgeRoom tells appends whether there is room, and returns whether the near indexes take more memory than they may.
+// judgeRoom tells appends whether there is room, and returns whether the near indexes take more
+// memory than they may.
 func (t *Table) judgeRoom() (over bool) {
 	limit := t.cfg.Store.Image().BrokerConfig().Int("delay.index.memory")
 	near := int64(0)
@@ -63,7 +66,8 @@ func (t *Table) judgeRoom() (over bool) {
 	return near*nearBytes > limit
 }
 
-// Crowded is for how long, in all, delayed records have had to wait for memory. It is as exact as crowdInterval.
+// Crowded is for how long, in all, delayed records have had to wait for memory. It is as exact as
+// crowdInterval.
 func (t *Table) Crowded() time.Duration { return time.Duration(t.crowded.Load()) }
 
 // near counts what is pending and in no run.
@@ -86,9 +90,11 @@ func (t *Table) wantRelief() {
 // burden is what one partition's schedule lays on the broker.
 type burden struct {
 	p *Partition
-	// near is how many records are in the near index, replay how many bytes of its log a start would read again for them.
+	// near is how many records are in the near index, replay how many bytes of its log a start
+	// would read again for them.
 	near, replay int64
-	// far is the offset below which what is pending lies too far behind the end of the log, beyond how many bytes that are.
+	// far is the offset below which what is pending lies too far behind the end of the log, beyond
+	// how many bytes that are.
 	far, beyond int64
 }
 
@@ -104,8 +110,9 @@ func (p *Partition) burden(distance int64) burden {
 	return b
 }
 
-// relieve moves what is pending of one partition to a run, if the near indexes of all take more memory than they may, or if a start would have to read
-// too much of logs again. It returns whether it did: then there may be more to do.
+// relieve moves what is pending of one partition to a run, if the near indexes of all take more
+// memory than they may, or if a start would have to read too much of logs again. It returns whether
+// it did: then there may be more to do.
 func (t *Table) relieve(ctx context.Context) (relieved bool) {
 	limits := t.cfg.Store.Image().BrokerConfig()
 	distance := limits.Int("delay.spill.distance.bytes")
@@ -141,7 +148,8 @@ func (t *Table) relieve(ctx context.Context) (relieved bool) {
 	return false
 }
 
-// relieve moves the oldest of what is pending to a run: what lies below the offset far or, if memory is needed, more. It returns whether anything was moved.
+// relieve moves the oldest of what is pending to a run: what lies below the offset far or, if
+// memory is needed, more. It returns whether anything was moved.
 func (p *Partition) relieve(ctx context.Context, limits *config.Resolved, far int64, memory bool) (moved bool, err error) {
 	taking, cancel := context.WithTimeout(ctx, recallPatience)
 	defer cancel()

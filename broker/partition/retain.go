@@ -36,7 +36,8 @@ func (t *Table) retentionInterval() time.Duration {
 	return time.Duration(t.cfg.Store.Image().BrokerConfig().Int("log.retention.check.interval.ms")) * time.Millisecond
 }
 
-// retain deletes what the topic's retention allows, the schedule does not need, and, for a tiered topic, the tier has.
+// retain deletes what the topic's retention allows, the schedule does not need, and, for a tiered
+// topic, the tier has.
 func (p *Partition) retain(now time.Time) {
 	remove := p.retainLog
 	if p.Topic().Schedule {
@@ -61,12 +62,15 @@ func (p *Partition) retainLog(now time.Time) (removed int, err error) {
 	return p.log.Retain(now, p.floor())
 }
 
-// smallRun is what a run must at least hold to be evicted; of smaller ones a partition has a few dozen at most, see delay.Keeper.Merge.
+// smallRun is what a run must at least hold to be evicted; of smaller ones a partition has a few
+// dozen at most, see delay.Keeper.Merge.
 const smallRun = 1 << 20
 
-// evictRuns removes local copies from a schedule log, by the local retention of the topic it belongs to: of records that are not delivered soon. The
-// tables of a run stay, so that cancels need no store, and so does what a start reads. Small runs stay as a whole until a merge has made a larger one of
-// them: there are never many, and fetching them back would cost more than they take.
+// evictRuns removes local copies from a schedule log, by the local retention of the topic it
+// belongs to: of records that are not delivered soon. The tables of a run stay, so that cancels
+// need no store, and so does what a start reads. Small runs stay as a whole until a merge has made
+// a larger one of them: there are never many, and fetching them back would cost more than they
+// take.
 func (p *Partition) evictRuns(now time.Time) (removed int, err error) {
 	c, schedule := p.Topic().Config, localSource{p}.schedule()
 	if p.remote.Load() == nil || !c.RemoteStorageEnable || schedule == nil {
@@ -87,8 +91,9 @@ func (p *Partition) evictRuns(now time.Time) (removed int, err error) {
 	})
 }
 
-// floor is how far deletion may go. In a tiered topic local bytes go only once the tier has confirmed them, and those of records that
-// are pending in memory stay here, where they are delivered from.
+// floor is how far deletion may go. In a tiered topic local bytes go only once the tier has
+// confirmed them, and those of records that are pending in memory stay here, where they are
+// delivered from.
 func (p *Partition) floor() log.Floor {
 	f := log.Floor{Gate: p.gate()}
 	if p.remote.Load() != nil && p.Topic().Config.RemoteStorageEnable {
@@ -97,7 +102,8 @@ func (p *Partition) floor() log.Floor {
 	return f
 }
 
-// gate is the offset that the log start may not pass: what lies above is pending and nowhere else, or proves what is finished.
+// gate is the offset that the log start may not pass: what lies above is pending and nowhere else,
+// or proves what is finished.
 func (p *Partition) gate() int64 {
 	switch {
 	case !p.delays():
@@ -110,7 +116,8 @@ func (p *Partition) gate() int64 {
 	return min(p.schedule.Gate(), p.held.Load(), p.log.Offsets().LogEnd)
 }
 
-// remoteGate is what gate is for removals from the tier: there, what is above suffices together with what has come up of the schedule log.
+// remoteGate is what gate is for removals from the tier: there, what is above suffices together
+// with what has come up of the schedule log.
 func (p *Partition) remoteGate() int64 {
 	if p.Topic().Schedule {
 		return p.remoteScheduleGate()

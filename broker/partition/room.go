@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// room says whether there is memory for more delayed records. It is safe for concurrent use. The zero value has room.
+// room says whether there is memory for more delayed records. It is safe for concurrent use. The
+// zero value has room.
 type room struct {
 	// full is nil while there is room; else it is closed when there is again.
 	full atomic.Pointer[chan struct{}]

@@ -50,7 +50,8 @@ func (j scheduleLog) Scan(ctx context.Context, from, to int64, visit func(record
 	return source(j).Scan(ctx, from, to, visit)
 }
 
-// Segments implements delay.Journal. The tier is asked only for what lies in front of the first hole, so that it need not be there at a start.
+// Segments implements delay.Journal. The tier is asked only for what lies in front of the first
+// hole, so that it need not be there at a start.
 func (j scheduleLog) Segments(ctx context.Context, visit func(delay.Range) (more bool)) error {
 	if err := j.p.log.Failure(); err != nil {
 		return err
@@ -72,7 +73,8 @@ func (j scheduleLog) Segments(ctx context.Context, visit func(delay.Range) (more
 	return nil
 }
 
-// segmentsInTier visits the segments that end at or below an offset, those that are local and those that are not.
+// segmentsInTier visits the segments that end at or below an offset, those that are local and those
+// that are not.
 func (j scheduleLog) segmentsInTier(ctx context.Context, local []segment.Info, end int64, visit func(delay.Range) (more bool)) error {
 	var all []delay.Range
 	for _, s := range local {
@@ -98,8 +100,9 @@ func (j scheduleLog) segmentsInTier(ctx context.Context, local []segment.Info, e
 	return nil
 }
 
-// Drop implements delay.Journal. In the tier it may not be possible yet, because of what was or was not copied there, or it fails; then it is
-// tried with the next Tidy, for which the segments are still there.
+// Drop implements delay.Journal. In the tier it may not be possible yet, because of what was or was
+// not copied there, or it fails; then it is tried with the next Tidy, for which the segments are
+// still there.
 func (j scheduleLog) Drop(ctx context.Context, r delay.Range) error {
 	if _, err := j.p.log.Drop(r.From, r.To); err != nil {
 		return err

@@ -14,7 +14,8 @@ import (
 // ErrNoSchedule means that the topic never delays: it is internal.
 var ErrNoSchedule = errors.New("the topic has no delayed records")
 
-// loadedSchedule is the partition's schedule, which knows of everything that was written, once it is loaded; the error is ErrNoSchedule or ErrLoading.
+// loadedSchedule is the partition's schedule, which knows of everything that was written, once it
+// is loaded; the error is ErrNoSchedule or ErrLoading.
 func (p *Partition) loadedSchedule() (*delay.Schedule, error) {
 	switch {
 	case p.topic.Load().Rules == nil:
@@ -26,7 +27,8 @@ func (p *Partition) loadedSchedule() (*delay.Schedule, error) {
 	return p.schedule, nil
 }
 
-// ListScheduled lists pending records: see [delay.Schedule.List]. Other errors are ErrNoSchedule and ErrLoading.
+// ListScheduled lists pending records: see [delay.Schedule.List]. Other errors are ErrNoSchedule
+// and ErrLoading.
 func (p *Partition) ListScheduled(ctx context.Context, position delay.Entry, f delay.Filter, limit int) (delay.Page, error) {
 	s, err := p.loadedSchedule()
 	if err != nil {
@@ -35,7 +37,8 @@ func (p *Partition) ListScheduled(ctx context.Context, position delay.Entry, f d
 	return s.List(ctx, position, f, limit)
 }
 
-// CountScheduled counts pending records by when they are due: see [delay.Schedule.Timeline]. The error is ErrNoSchedule or ErrLoading.
+// CountScheduled counts pending records by when they are due: see [delay.Schedule.Timeline]. The
+// error is ErrNoSchedule or ErrLoading.
 func (p *Partition) CountScheduled(bounds []int64) ([]int64, error) {
 	s, err := p.loadedSchedule()
 	if err != nil {
@@ -53,8 +56,9 @@ func (p *Partition) FindScheduled(ctx context.Context, ticket int64) (delay.Foun
 	return s.Find(ctx, source{p}, ticket)
 }
 
-// ScheduleSources lists where the partition's delayed records come from, and why one has stopped, if it has. The error is ErrNoSchedule or ErrLoading. Of a
-// schedule that could not be loaded only that is known.
+// ScheduleSources lists where the partition's delayed records come from, and why one has stopped,
+// if it has. The error is ErrNoSchedule or ErrLoading. Of a schedule that could not be loaded only
+// that is known.
 func (p *Partition) ScheduleSources() ([]delay.SourceState, error) {
 	_, err := p.loadedSchedule()
 	if why := p.unloadable.Load(); errors.Is(err, ErrLoading) && why != nil {
@@ -66,8 +70,8 @@ func (p *Partition) ScheduleSources() ([]delay.SourceState, error) {
 	return p.attached().Sources(), nil
 }
 
-// Lateness tells how long after their due time records were appended here since the broker started; ok is false if the
-// partition has no schedule, or it is not loaded yet.
+// Lateness tells how long after their due time records were appended here since the broker started;
+// ok is false if the partition has no schedule, or it is not loaded yet.
 func (p *Partition) Lateness() (l delay.Lateness, ok bool) {
 	if _, err := p.loadedSchedule(); err != nil {
 		return l, false
@@ -82,9 +86,11 @@ func (p *Partition) attached() *delay.Line {
 	return p.line
 }
 
-// Steer appends a batch of cancels, and of delayed records that take the place of cancelled ones, by the path of Append and with
-// its errors: the outcome is decided in log order. It is for operators: what a record had to pass when it was produced
-// does not count again (max.message.bytes, its timestamp, delay.enable, delay.max.pending). ErrNoSchedule if the topic never delays.
+// Steer appends a batch of cancels, and of delayed records that take the place of cancelled ones,
+// by the path of Append and with its errors: the outcome is decided in log order. It is for
+// operators: what a record had to pass when it was produced does not count again
+// (max.message.bytes, its timestamp, delay.enable, delay.max.pending). ErrNoSchedule if the topic
+// never delays.
 func (p *Partition) Steer(ctx context.Context, b record.Batch, now time.Time) (Pending, error) {
 	rules := p.topic.Load().steering
 	if rules == nil {

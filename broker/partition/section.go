@@ -2,14 +2,15 @@ package partition
 
 import "sync"
 
-// section is the append section of what concerns a schedule: batches enter one at a time, and are applied to the schedule in the order in which
-// they were written to the log. It has two stages, so that one batch can be written while the one before it is being applied. The zero value is empty.
+// section is the append section of what concerns a schedule: batches enter one at a time, and are
+// applied to the schedule in the order in which they were written to the log. It has two stages, so
+// that one batch can be written while the one before it is being applied. The zero value is empty.
 type section struct {
 	writing, applying sync.Mutex
 }
 
-// Lock enters the first stage and waits until the second is empty: the schedule knows of everything below the log's end, and until Unlock, nobody
-// else will write or apply anything.
+// Lock enters the first stage and waits until the second is empty: the schedule knows of everything
+// below the log's end, and until Unlock, nobody else will write or apply anything.
 func (s *section) Lock() {
 	s.writing.Lock()
 	s.settle() // who is in the second stage came through the first, and nobody follows

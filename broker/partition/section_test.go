@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// Whoever comes into the section in what way, things are applied in the order in which they are written, and who locks it sees all of them applied.
+// Whoever comes into the section in what way, things are applied in the order in which they are
+// written, and who locks it sees all of them applied.
 func TestSectionAppliesInTheOrderOfWriting(t *testing.T) {
 	var (
 		s                section

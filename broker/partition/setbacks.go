@@ -6,14 +6,16 @@ import (
 	"time"
 )
 
-// setbacks counts how often in a row something has failed that is done again and again. It says when to try next, and which failures
-// to tell a person of: the first, the second, the fourth and so on, so that a log that is full of them says nothing less than one that is not.
+// setbacks counts how often in a row something has failed that is done again and again. It says
+// when to try next, and which failures to tell a person of: the first, the second, the fourth and
+// so on, so that a log that is full of them says nothing less than one that is not.
 type setbacks struct {
 	count atomic.Int64
 	due   time.Time // for whoever tries
 }
 
-// failed notes a failure. The next try is due after first, and twice as long after each failure that follows, up to most.
+// failed notes a failure. The next try is due after first, and twice as long after each failure
+// that follows, up to most.
 func (s *setbacks) failed(now time.Time, first, most time.Duration) (wait time.Duration, tell bool) {
 	n := s.count.Add(1)
 	wait = min(first<<min(n-1, 20), most)
@@ -33,7 +35,8 @@ func (s *setbacks) wait(now time.Time) bool { return now.Before(s.due) }
 // errBusy is how a try ends that somebody else was in the way of: neither well nor badly.
 var errBusy = errors.New("busy")
 
-// note takes in how a try has ended, and tells it, if that is worth telling: of a partition that is gone nothing is. task is what was tried, for people.
+// note takes in how a try has ended, and tells it, if that is worth telling: of a partition that is
+// gone nothing is. task is what was tried, for people.
 func (s *setbacks) note(p *Partition, task string, err error, first, most time.Duration) {
 	switch {
 	case errors.Is(err, errBusy), p.dropped():

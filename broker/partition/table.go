@@ -41,8 +41,9 @@ type Config struct {
 	Now     func() time.Time
 	Logger  *slog.Logger
 
-	// Opened is called, without locks, for every partition that came to be here, before anybody can find it.
-	// Closed is called when it has gone again. TopicDeleted is called once all partitions of a deleted topic have gone.
+	// Opened is called, without locks, for every partition that came to be here, before anybody can
+	// find it. Closed is called when it has gone again. TopicDeleted is called once all partitions
+	// of a deleted topic have gone.
 	Opened       func(*Partition)
 	Closed       func(*Partition)
 	TopicDeleted func(ctx context.Context, d *cluster.Deletion) error
@@ -186,7 +187,8 @@ func (t *Table) Run(ctx context.Context) error {
 // loaders is how many schedules are read from their logs at the same time.
 const loaders = 2
 
-// loadRetry is how long a schedule that cannot be loaded waits for its next try, the first time; maxLoadRetry, after many: each may read all of a log.
+// loadRetry is how long a schedule that cannot be loaded waits for its next try, the first time;
+// maxLoadRetry, after many: each may read all of a log.
 const (
 	loadRetry    = 5 * time.Second
 	maxLoadRetry = 30 * time.Second

@@ -153,8 +153,8 @@ func TestTableRemovesADeletedTopic(t *testing.T) {
 	}
 }
 
-// TestDeletedTopicLeavesNothingWhateverFails fails every file operation of a deletion in turn, crashes, and looks at what a restart makes
-// of it (P5).
+// TestDeletedTopicLeavesNothingWhateverFails fails every file operation of a deletion in turn,
+// crashes, and looks at what a restart makes of it (P5).
 func TestDeletedTopicLeavesNothingWhateverFails(t *testing.T) {
 	for n, failed := 0, true; failed; n++ {
 		if n > 500 {
@@ -218,7 +218,8 @@ func TestTableLoadsInTheBackground(t *testing.T) {
 	})
 }
 
-// Configs are checked before they are stored, so those that cannot be used come from another version. They count as not set.
+// Configs are checked before they are stored, so those that cannot be used come from another
+// version. They count as not set.
 func TestConfigsThatCannotBeUsed(t *testing.T) {
 	w := newWorld(t)
 	bad := config.Values{"delay.max.ms": "0", "delay.default.ms": "-1", "delay.levels": "soon", "delay.dialects": "none", "delay.max.pending": "-2", "max.message.bytes": "-1"}

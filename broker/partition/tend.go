@@ -14,12 +14,15 @@ import (
 const (
 	// tendInterval is how often schedules are looked after.
 	tendInterval = time.Second
-	// tidyInterval is how often small runs of a partition are merged, and what is finished is deleted; maxTidyWait, how long after failures.
+	// tidyInterval is how often small runs of a partition are merged, and what is finished is
+	// deleted; maxTidyWait, how long after failures.
 	tidyInterval = time.Minute
 	maxTidyWait  = 16 * time.Minute
-	// progressBytes is about how much of a log may be read again at a start although it holds nothing that is pending.
+	// progressBytes is about how much of a log may be read again at a start although it holds
+	// nothing that is pending.
 	progressBytes = 64 << 20
-	// looseProgressBytes is that where producers are answered before what they send is durable: a progress record has all of it synced first.
+	// looseProgressBytes is that where producers are answered before what they send is durable: a
+	// progress record has all of it synced first.
 	looseProgressBytes = 1 << 30
 )
 
@@ -57,7 +60,8 @@ func (t *Table) tendAll(ctx context.Context) {
 	}
 }
 
-// tend does for one schedule what retention and the tier wait for: spill and progress. Both wait while what is finished is deleted (errBusy).
+// tend does for one schedule what retention and the tier wait for: spill and progress. Both wait
+// while what is finished is deleted (errBusy).
 func (p *Partition) tend(ctx context.Context) error {
 	p.prefetch()
 	if !p.turn.take(ctx, false) {
@@ -100,8 +104,8 @@ func (p *Partition) mayReplay() int64 {
 	return progressBytes
 }
 
-// tidy merges the runs of schedules, one merge at a time, and deletes what is finished, until ctx ends. Merges take long: they run beside
-// what else is done for schedules.
+// tidy merges the runs of schedules, one merge at a time, and deletes what is finished, until ctx
+// ends. Merges take long: they run beside what else is done for schedules.
 func (t *Table) tidy(ctx context.Context) error {
 	ticker := time.NewTicker(tidyInterval)
 	defer ticker.Stop()
@@ -133,8 +137,9 @@ func (t *Table) tidyAll(ctx context.Context) (more bool) {
 	return more
 }
 
-// tidy deletes what is finished, and what an earlier merge that was ended has left, and merges runs if that is worth it, which may make more of that. A merge fails if a
-// run cannot be read. errBusy: it must wait, or gave way.
+// tidy deletes what is finished, and what an earlier merge that was ended has left, and merges runs
+// if that is worth it, which may make more of that. A merge fails if a run cannot be read. errBusy:
+// it must wait, or gave way.
 func (p *Partition) tidy(ctx context.Context) (merged bool, err error) {
 	start := p.log.Offsets().LogStart
 	err = p.dropFinished(ctx, start)
@@ -151,7 +156,8 @@ func (p *Partition) tidy(ctx context.Context) (merged bool, err error) {
 	return merged, err
 }
 
-// dropFinished deletes what is finished from the schedule log and the tier, which it may have to wait for. errBusy: it must wait, or gave way.
+// dropFinished deletes what is finished from the schedule log and the tier, which it may have to
+// wait for. errBusy: it must wait, or gave way.
 func (p *Partition) dropFinished(ctx context.Context, start int64) error {
 	ctx, ok := p.turn.lend(ctx)
 	if !ok {
@@ -173,7 +179,8 @@ func (p *Partition) wanted() int64 {
 	return 0
 }
 
-// caughtUp tells the schedule how far the log concerns it: every batch that does is applied in the append section.
+// caughtUp tells the schedule how far the log concerns it: every batch that does is applied in the
+// append section.
 func (p *Partition) caughtUp() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

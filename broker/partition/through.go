@@ -13,7 +13,8 @@ import (
 	"github.com/morrowmq/morrow/tier"
 )
 
-// batchAt reads the batch that holds an offset, hidden ones included, wherever it lies. The error wraps delay.ErrGone if it lies nowhere any more.
+// batchAt reads the batch that holds an offset, hidden ones included, wherever it lies. The error
+// wraps delay.ErrGone if it lies nowhere any more.
 func (p *Partition) batchAt(ctx context.Context, offset int64, buf []byte) (record.Batch, error) {
 	b, err := p.log.BatchAt(offset, buf)
 	if _, ok := errors.AsType[*log.TieredError](err); ok {
@@ -49,7 +50,8 @@ func gone(err error) bool {
 	return local || remote || errors.Is(err, tier.ErrDropped)
 }
 
-// scan visits the batches of a range, hidden ones included, wherever they lie. The error wraps delay.ErrGone if the range begins below the log.
+// scan visits the batches of a range, hidden ones included, wherever they lie. The error wraps
+// delay.ErrGone if the range begins below the log.
 func (p *Partition) scan(ctx context.Context, from, to int64, visit func(record.Batch) error) error {
 	counted := func(b record.Batch) error {
 		if err := ctx.Err(); err != nil {
@@ -84,7 +86,8 @@ func (p *Partition) scan(ctx context.Context, from, to int64, visit func(record.
 }
 
 const (
-	// prefetchAhead is how long before they are due records are brought near from the tier, and before which they are not sent away.
+	// prefetchAhead is how long before they are due records are brought near from the tier, and
+	// before which they are not sent away.
 	prefetchAhead = 30 * time.Second
 	// prefetchBytes is how much of each run that is.
 	prefetchBytes = 4 << 20

@@ -13,7 +13,8 @@ import (
 	"github.com/morrowmq/morrow/tier"
 )
 
-// openRemote takes the partition into the tier, if its topic is tiered or once was: what lies there must stay readable.
+// openRemote takes the partition into the tier, if its topic is tiered or once was: what lies there
+// must stay readable.
 func (p *Partition) openRemote() error {
 	topic, o := p.Topic(), p.log.Offsets()
 	if p.tier == nil || p.remote.Load() != nil {
@@ -53,7 +54,8 @@ func (p *Partition) confirmed() int64 {
 	return tier.NoOffset
 }
 
-// RemoteSize is how many bytes of the partition are confirmed in the tier, and whether it is tiered or ever was.
+// RemoteSize is how many bytes of the partition are confirmed in the tier, and whether it is tiered
+// or ever was.
 func (p *Partition) RemoteSize() (int64, bool) {
 	r := p.remote.Load()
 	if r == nil {
@@ -62,8 +64,9 @@ func (p *Partition) RemoteSize() (int64, bool) {
 	return r.Size(), true
 }
 
-// ReadRemote finds visible batches in the tier, or in the local log where that goes on. It waits for the store until ctx ends; what was
-// begun then goes on, so that the client's next try finds it.
+// ReadRemote finds visible batches in the tier, or in the local log where that goes on. It waits
+// for the store until ctx ends; what was begun then goes on, so that the client's next try finds
+// it.
 func (p *Partition) ReadRemote(ctx context.Context, r ReadRequest) (*Read, error) {
 	remote := p.remote.Load()
 	if remote == nil {
@@ -114,7 +117,8 @@ func (p *Partition) remoteRead(found *tier.Read, o log.Offsets) *Read {
 	return read
 }
 
-// ErrNotRemote means that records are missing here and the partition has no remote part: the tier is switched off.
+// ErrNotRemote means that records are missing here and the partition has no remote part: the tier
+// is switched off.
 var ErrNotRemote = errors.New("records lie in the tier, which is switched off on this broker")
 
 // localSource is the partition's log as the tier sees it.
@@ -125,7 +129,8 @@ var _ tier.Source = localSource{}
 // maxClosed is how many segments Closed lists at once.
 const maxClosed = 100
 
-// Closed implements tier.Source. What is missing in a schedule log can be judged only once the schedule is loaded.
+// Closed implements tier.Source. What is missing in a schedule log can be judged only once the
+// schedule is loaded.
 func (s localSource) Closed(from int64) ([]tier.LocalSegment, error) {
 	if s.p.Topic().Schedule && s.schedule() == nil {
 		return nil, nil
@@ -142,7 +147,8 @@ func (s localSource) Closed(from int64) ([]tier.LocalSegment, error) {
 	return closed, nil
 }
 
-// Outlook implements tier.Source. Which local copies of a schedule's runs go, its deliveries decide: see evictRuns.
+// Outlook implements tier.Source. Which local copies of a schedule's runs go, its deliveries
+// decide: see evictRuns.
 func (s localSource) Outlook() tier.LocalOutlook {
 	floor := log.Floor{}
 	if !s.p.Topic().Schedule {
@@ -262,7 +268,8 @@ func (s localSource) Advance(start, reported int64) error {
 	return s.p.log.AdvanceStart(start, reported)
 }
 
-// Dropped implements tier.Source: the schedule has recorded what it needs; other logs have holes if they were compacted before they were tiered.
+// Dropped implements tier.Source: the schedule has recorded what it needs; other logs have holes if
+// they were compacted before they were tiered.
 func (s localSource) Dropped(from, to int64) bool {
 	if !s.p.Topic().Schedule {
 		return s.p.log.Compacted(from, to)

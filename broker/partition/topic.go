@@ -11,14 +11,16 @@ import (
 	"github.com/morrowmq/morrow/log/record"
 )
 
-// Topic is what a partition needs to know of its topic, worked out once per change of the metadata. It is immutable.
+// Topic is what a partition needs to know of its topic, worked out once per change of the metadata.
+// It is immutable.
 type Topic struct {
 	Name     string
 	ID       cluster.TopicID
 	Internal bool
 	// Schedule marks a schedule topic: it holds the runs of another.
 	Schedule bool
-	// ScheduleID is the topic that holds this one's runs, ScheduleOf the one whose runs this one holds; zero if there is none.
+	// ScheduleID is the topic that holds this one's runs, ScheduleOf the one whose runs this one
+	// holds; zero if there is none.
 	ScheduleID, ScheduleOf cluster.TopicID
 	Partitions             int32 // how many there are
 	Config                 *config.TopicConfig
@@ -96,7 +98,8 @@ func (t *Topic) logConfig() log.Config {
 	}
 }
 
-// segmentMs is how old a segment may become. Only closed ones are compacted, so the maximum lag bounds it, as in Kafka.
+// segmentMs is how old a segment may become. Only closed ones are compacted, so the maximum lag
+// bounds it, as in Kafka.
 func segmentMs(c *config.TopicConfig) int64 {
 	if c.Compact {
 		return min(c.SegmentMs, c.MaxCompactionLagMs)

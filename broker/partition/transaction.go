@@ -8,8 +8,8 @@ import (
 	"github.com/morrowmq/morrow/log/record"
 )
 
-// Verify begins the verification of a batch that a producer wants to append in a transaction: see [log.Log.Verify]. nil means that there is
-// nothing to ask the transaction's coordinator.
+// Verify begins the verification of a batch that a producer wants to append in a transaction: see
+// [log.Log.Verify]. nil means that there is nothing to ask the transaction's coordinator.
 func (p *Partition) Verify(b record.Batch, fresh bool) *log.Verification {
 	if !b.Transactional() || b.ProducerID() < 0 || b.BaseSequence() < 0 {
 		return nil
@@ -20,9 +20,11 @@ func (p *Partition) Verify(b record.Batch, fresh bool) *log.Verification {
 // Unverify ends a verification that failed.
 func (p *Partition) Unverify(v *log.Verification) { p.log.Unverify(v) }
 
-// EndTransaction appends the marker that ends a producer's transaction here: its delayed records are scheduled or dropped with it. Without an
-// open transaction the marker raises the producer's epoch and ends nothing. newEpoch says that the marker's epoch is newer than the transaction's, so
-// that one that comes late ends no later transaction. Errors are those of [log.Log.Append] and ErrLoading.
+// EndTransaction appends the marker that ends a producer's transaction here: its delayed records
+// are scheduled or dropped with it. Without an open transaction the marker raises the producer's
+// epoch and ends nothing. newEpoch says that the marker's epoch is newer than the transaction's, so
+// that one that comes late ends no later transaction. Errors are those of [log.Log.Append] and
+// ErrLoading.
 func (p *Partition) EndTransaction(m log.Marker, newEpoch bool, now time.Time) (Pending, error) {
 	b := m.Batch(now.UnixMilli())
 	g := group(b, b)

@@ -163,7 +163,8 @@ func TestMarkersOfOldEpochsAreRefused(t *testing.T) {
 	if !isFenced(err) {
 		t.Errorf("marker of an old epoch: %v", err)
 	}
-	// The transaction that was open in epoch 2 is over: its marker ends not this one, which was opened in the new epoch.
+	// The transaction that was open in epoch 2 is over: its marker ends not this one, which was
+	// opened in the new epoch.
 	_, err = p.EndTransaction(log.Marker{ProducerID: 5, Epoch: 3, CoordinatorEpoch: 1}, true, w.clock())
 	if !isFenced(err) {
 		t.Errorf("marker that comes late: %v", err)
@@ -239,8 +240,9 @@ func TestCommitOfManyDelayedRecords(t *testing.T) {
 	})
 }
 
-// TestCrashesThroughoutATransaction takes delayed records through transactions, and crashes after every step, the process or the machine: the
-// coordinator writes its marker again, and each record is delivered once, or never.
+// TestCrashesThroughoutATransaction takes delayed records through transactions, and crashes after
+// every step, the process or the machine: the coordinator writes its marker again, and each record
+// is delivered once, or never.
 func TestCrashesThroughoutATransaction(t *testing.T) {
 	for _, commit := range []bool{true, false} {
 		living(t, func(t *testing.T, w *world) {
@@ -271,8 +273,9 @@ func TestCrashesThroughoutATransaction(t *testing.T) {
 	}
 }
 
-// afterCrash goes on from what is left: the marker is written again, as the coordinator does, and a second transaction is aborted. Of the
-// first, which has the tickets 1 and 2, everything acknowledged is delivered if it commits.
+// afterCrash goes on from what is left: the marker is written again, as the coordinator does, and a
+// second transaction is aborted. Of the first, which has the tickets 1 and 2, everything
+// acknowledged is delivered if it commits.
 func afterCrash(w *world, left *vfs.Mem, commit bool, acknowledged int) (problem string) {
 	again := &world{TB: w.TB, store: w.store, clock: time.Now, lines: &syncBuffer{}}
 	again.restart(left)

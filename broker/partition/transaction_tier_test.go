@@ -15,14 +15,15 @@ import (
 	"github.com/morrowmq/morrow/log/record"
 )
 
-// This file is scenario 44 of the tier's faults with real transactions: readers of committed records across the seam between
-// the tier and the local log.
+// This file is scenario 44 of the tier's faults with real transactions: readers of committed
+// records across the seam between the tier and the local log.
 
 // txnHistory is what producers wrote to a partition, and what has become of it.
 type txnHistory struct {
 	w    *world
 	name string
-	// open are the values of each producer's open transaction with the offsets they got, epochs those of the producers.
+	// open are the values of each producer's open transaction with the offsets they got, epochs
+	// those of the producers.
 	open   map[int64]map[int64]string
 	epochs map[int64]int16
 	// committed are the values that readers of committed records see, by offset.
@@ -92,7 +93,8 @@ func (h *txnHistory) stable() int64 {
 	return first
 }
 
-// read reads from an offset as clients do that read committed records, a little at a time, and returns the values, and how many reads the tier served.
+// read reads from an offset as clients do that read committed records, a little at a time, and
+// returns the values, and how many reads the tier served.
 func (h *txnHistory) read(from int64) (got []string, remote int) {
 	h.w.Helper()
 	p := h.w.partition(h.name)
@@ -116,7 +118,8 @@ func (h *txnHistory) read(from int64) (got []string, remote int) {
 	return got, remote
 }
 
-// filtered is what a client makes of an answer: it drops what the listed transactions wrote, up to their markers.
+// filtered is what a client makes of an answer: it drops what the listed transactions wrote, up to
+// their markers.
 func (h *txnHistory) filtered(r *Read, from int64) (values []string, next int64) {
 	h.w.Helper()
 	aborted, skipping := slices.Clone(r.Aborted), map[int64]bool{}
@@ -185,8 +188,9 @@ func (h *txnHistory) check(rng *rand.Rand) (remote int) {
 	return remote
 }
 
-// TestCommittedReadersAcrossTheSeamOfTheTier: transactions of several producers that interleave, and span what is evicted and what is not. Readers of
-// committed records see what was committed and nothing else, wherever it lies and after a crash, and nothing undecided is uploaded.
+// TestCommittedReadersAcrossTheSeamOfTheTier: transactions of several producers that interleave,
+// and span what is evicted and what is not. Readers of committed records see what was committed and
+// nothing else, wherever it lies and after a crash, and nothing undecided is uploaded.
 func TestCommittedReadersAcrossTheSeamOfTheTier(t *testing.T) {
 	for seed := range uint64(10) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -233,7 +237,8 @@ func TestCommittedReadersAcrossTheSeamOfTheTier(t *testing.T) {
 	}
 }
 
-// TestOnlyWhatIsDecidedIsOffered to the tier: no segment that an open transaction reaches into, nor one that is not committed. (Scenario 64)
+// TestOnlyWhatIsDecidedIsOffered to the tier: no segment that an open transaction reaches into, nor
+// one that is not committed. (Scenario 64)
 func TestOnlyWhatIsDecidedIsOffered(t *testing.T) {
 	tiered(t, func(t *testing.T, w *world) {
 		w.create("orders", 1, "delay.enable", "false", "segment.bytes", "4096")

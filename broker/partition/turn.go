@@ -6,8 +6,8 @@ import (
 	"sync/atomic"
 )
 
-// turn is who may use a partition's keeper: one at a time. What may be stuck borrows it, and gives it back when its context ends; a merge has
-// it for a moment, again and again.
+// turn is who may use a partition's keeper: one at a time. What may be stuck borrows it, and gives
+// it back when its context ends; a merge has it for a moment, again and again.
 type turn struct {
 	slot chan struct{} // full while the turn is taken
 	// brief says that who has the turn has it for a moment.
@@ -22,8 +22,9 @@ type turn struct {
 
 func newTurn() *turn { return &turn{slot: make(chan struct{}, 1)} }
 
-// take takes the turn, and reports whether it did; end must follow. If somebody has it for longer than a moment, that is not done, unless it is urgent: then
-// whoever borrowed it is told to end, and waited for.
+// take takes the turn, and reports whether it did; end must follow. If somebody has it for longer
+// than a moment, that is not done, unless it is urgent: then whoever borrowed it is told to end,
+// and waited for.
 func (t *turn) take(ctx context.Context, urgent bool) bool {
 	if t.try() {
 		return true
@@ -64,8 +65,8 @@ func (t *turn) wait(ctx context.Context) error {
 	}
 }
 
-// lend takes the turn if nobody has it or waits for it; end must follow if it did. The context ends with ctx, at end, and when the turn is
-// needed urgently.
+// lend takes the turn if nobody has it or waits for it; end must follow if it did. The context ends
+// with ctx, at end, and when the turn is needed urgently.
 func (t *turn) lend(ctx context.Context) (lent context.Context, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -71,7 +71,8 @@ func TestScheduleThatCannotBeReadIsTriedLessAndLessAndSaysWhyOnce(t *testing.T) 
 	})
 }
 
-// TestLogThatHasLostItsEndDelaysNothing: what its schedule knows of it would be taken for what gets the same offsets.
+// TestLogThatHasLostItsEndDelaysNothing: what its schedule knows of it would be taken for what gets
+// the same offsets.
 func TestLogThatHasLostItsEndDelaysNothing(t *testing.T) {
 	living(t, func(t *testing.T, w *world) {
 		w.create("orders", 1, "segment.ms", "60000", "retention.ms", "600000")

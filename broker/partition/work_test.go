@@ -8,7 +8,8 @@ import (
 	"github.com/morrowmq/morrow/tier/tiertest"
 )
 
-// This file asks how much is done where there is nothing more to do: what waits for something outside waits quietly.
+// This file asks how much is done where there is nothing more to do: what waits for something
+// outside waits quietly.
 
 // written is how far the schedule log of a topic has come, and how many segments it has here.
 func (w *world) written(name string) (end int64, segments int) {

@@ -65,8 +65,8 @@ func (s *memStore) must(c cluster.Command) {
 	}
 }
 
-// world is the partitions of a broker in memory. Unless start is called nothing runs by itself: commit, load and the methods of Table do what
-// the goroutines would.
+// world is the partitions of a broker in memory. Unless start is called nothing runs by itself:
+// commit, load and the methods of Table do what the goroutines would.
 type world struct {
 	testing.TB
 	fsys       vfs.FS
@@ -148,7 +148,8 @@ func (w *world) load() {
 	}
 }
 
-// reopen goes on from what a file system holds, as after a crash of what was there before. No schedule is loaded.
+// reopen goes on from what a file system holds, as after a crash of what was there before. No
+// schedule is loaded.
 func (w *world) reopen(mem *vfs.Mem) {
 	w.Helper()
 	w.mem, w.fsys = mem, mem
@@ -162,7 +163,8 @@ func (w *world) restart(mem *vfs.Mem) {
 	w.load()
 }
 
-// start runs what a broker runs, in a synctest bubble whose clock it takes, until the test or the returned function ends it.
+// start runs what a broker runs, in a synctest bubble whose clock it takes, until the test or the
+// returned function ends it.
 func (w *world) start() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup

@@ -1,8 +1,9 @@
-// Package remote serves what a broker has in the tier over HTTP, as JSON: how it stands, why segments are where they are, and
-// the look for damage and for orphans by hand. docs/openapi.yaml describes the routes for clients.
+// Package remote serves what a broker has in the tier over HTTP, as JSON: how it stands, why
+// segments are where they are, and the look for damage and for orphans by hand. docs/openapi.yaml
+// describes the routes for clients.
 //
-// It decides nothing and has no goroutines. Looking for damage or orphans takes as long as it takes, and ends when the client
-// goes away.
+// It decides nothing and has no goroutines. Looking for damage or orphans takes as long as it
+// takes, and ends when the client goes away.
 package remote
 
 import (
@@ -233,7 +234,8 @@ func (a *API) sweep(r *http.Request) (any, error) {
 	return out, nil
 }
 
-// DefaultSweepLog is how many records of sweeps are told unless another number is asked for, MaxSweepLog how many at most.
+// DefaultSweepLog is how many records of sweeps are told unless another number is asked for,
+// MaxSweepLog how many at most.
 const (
 	DefaultSweepLog = 100
 	MaxSweepLog     = 1000

@@ -2,7 +2,8 @@ package remote
 
 import "github.com/morrowmq/morrow/tier"
 
-// Times are milliseconds since the epoch; what ends in _ms and is a pointer is absent if it is not known or never was.
+// Times are milliseconds since the epoch; what ends in _ms and is a pointer is absent if it is not
+// known or never was.
 
 // Status is how the tier of a broker stands.
 type Status struct {
@@ -121,7 +122,8 @@ type Damage struct {
 	Repaired bool   `json:"repaired"`
 }
 
-// SweepRequest says whether orphans are deleted or only listed, and how old they must be; 0 is the broker's grace period.
+// SweepRequest says whether orphans are deleted or only listed, and how old they must be; 0 is the
+// broker's grace period.
 type SweepRequest struct {
 	Delete  bool  `json:"delete,omitempty"`
 	GraceMs int64 `json:"grace_ms,omitempty"`

@@ -8,7 +8,8 @@ import (
 // apiPrefix is where the answers are JSON.
 const apiPrefix = "/api/"
 
-// Handler serves routes. What matches none of them below /api/ is refused as every other request there, as JSON; elsewhere as text.
+// Handler serves routes. What matches none of them below /api/ is refused as every other request
+// there, as JSON; elsewhere as text.
 func Handler(routes []Route) http.Handler {
 	mux := http.NewServeMux()
 	for _, r := range routes {

@@ -1,5 +1,5 @@
-// Package rest is what the APIs on the broker's HTTP address share: routes, and how requests are read, answered and refused as JSON.
-// It knows nothing of what they are about.
+// Package rest is what the APIs on the broker's HTTP address share: routes, and how requests are
+// read, answered and refused as JSON. It knows nothing of what they are about.
 package rest
 
 import (
@@ -77,7 +77,8 @@ func (ks Kinds) Classify(err error) *Error {
 	return &Error{http.StatusInternalServerError, "internal", err.Error()}
 }
 
-// Route makes a route of a function that returns what is sent as JSON. It is called with no other query parameters than these.
+// Route makes a route of a function that returns what is sent as JSON. It is called with no other
+// query parameters than these.
 func (ks Kinds) Route(method, path string, f func(*http.Request) (any, error), parameters ...string) Route {
 	return Route{method, path, ks.answer(func(r *http.Request) (any, error) {
 		if err := checkQuery(r.URL.RawQuery, parameters); err != nil {

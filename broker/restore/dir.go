@@ -32,7 +32,8 @@ func (e *UnfinishedError) Error() string {
 	return fmt.Sprintf("restoring into %s was interrupted: run morrow tier restore again, with the same topics, or empty the directory", e.Dir)
 }
 
-// CheckFinished returns an *UnfinishedError if a data directory is half restored: a broker must not start on it.
+// CheckFinished returns an *UnfinishedError if a data directory is half restored: a broker must not
+// start on it.
 func CheckFinished(fsys vfs.FS, dir string) error {
 	unfinished, err := vfs.Exists(fsys, vfs.Join(dir, markerName))
 	if err == nil && unfinished {
@@ -57,7 +58,8 @@ func readMarker(fsys vfs.FS, dir string) (*marker, error) {
 	return &m, nil
 }
 
-// begin makes sure that the directory is empty, or that this plan was begun in it before, and leaves the marker.
+// begin makes sure that the directory is empty, or that this plan was begun in it before, and
+// leaves the marker.
 func begin(fsys vfs.FS, dir string, p *Plan) error {
 	before, err := readMarker(fsys, dir)
 	if err != nil {

@@ -36,8 +36,8 @@ type partitionKey struct {
 // visibleRange is where a consumer can be in a partition that came back.
 type visibleRange struct{ start, end int64 }
 
-// findGroups looks for the copy of what groups have committed: the newest, if several brokers have left one. A damaged one keeps
-// nobody from the records.
+// findGroups looks for the copy of what groups have committed: the newest, if several brokers have
+// left one. A damaged one keeps nobody from the records.
 func (p *Plan) findGroups(ctx context.Context, b tier.Bucket) error {
 	all, err := tier.ReadGroupOffsets(ctx, b, p.Cluster)
 	if errors.Is(err, tier.ErrCorrupt) || errors.Is(err, tier.ErrVersion) {
@@ -55,8 +55,8 @@ func (p *Plan) findGroups(ctx context.Context, b tier.Bucket) error {
 	return nil
 }
 
-// claimGroups makes the copy that of this restore, and looks at it again: a broker that was taken for dead may have replaced it since, and does so
-// no more.
+// claimGroups makes the copy that of this restore, and looks at it again: a broker that was taken
+// for dead may have replaced it since, and does so no more.
 func (r *restorer) claimGroups(ctx context.Context, instance string) error {
 	if err := tier.ClaimGroupOffsets(ctx, r.cfg.Bucket, r.plan.Cluster, instance, r.cfg.Node); err != nil {
 		return fmt.Errorf("what groups have committed: %w", err)
@@ -95,8 +95,8 @@ func (r *restorer) groupsTopic() *cluster.Topic {
 	return t
 }
 
-// restoreGroups writes the logs of the topic that groups are kept in. Doing it again, after an interruption, changes nothing: the last record of a
-// key counts.
+// restoreGroups writes the logs of the topic that groups are kept in. Doing it again, after an
+// interruption, changes nothing: the last record of a key counts.
 func (r *restorer) restoreGroups() error {
 	if r.plan.GroupsErr != nil {
 		r.groups.Error = r.plan.GroupsErr.Error()
@@ -114,7 +114,8 @@ func (r *restorer) restoreGroups() error {
 	return nil
 }
 
-// groupRecords are the records of the groups, by shard: of partitions that came back, within the range that did.
+// groupRecords are the records of the groups, by shard: of partitions that came back, within the
+// range that did.
 func (r *restorer) groupRecords(g *tier.GroupOffsets) map[int32][]coord.Record {
 	shards, groups := map[int32][]coord.Record{}, map[string]bool{}
 	for _, o := range g.Offsets {

@@ -23,7 +23,8 @@ import (
 
 var offsetsTopic = cluster.TopicID{5, 15: 5}
 
-// committedByGroups is what the lost broker's groups had committed: within what comes back, beyond it, before it, and for a topic that does not.
+// committedByGroups is what the lost broker's groups had committed: within what comes back, beyond
+// it, before it, and for a topic that does not.
 func committedByGroups() *tier.GroupOffsets {
 	at := func(group string, topic cluster.TopicID, partition int32, offset int64) tier.GroupOffset {
 		return tier.GroupOffset{
@@ -109,7 +110,8 @@ func TestRecordsComeBackWithoutGroups(t *testing.T) {
 	}
 }
 
-// A broker that lives on commits until it is taken over: all of that comes back. Then it replaces nothing any more.
+// A broker that lives on commits until it is taken over: all of that comes back. Then it replaces
+// nothing any more.
 func TestGroupsOfABrokerThatIsTakenOver(t *testing.T) {
 	b, dir := tiertest.NewBucket(), t.TempDir()
 	w := newLost(t, b, "c1")

@@ -19,7 +19,8 @@ type partitionLog struct {
 	atLeast int64 // the lowest next offset that will do
 }
 
-// makeLog makes a log that begins behind what is in the bucket, unless an earlier run has, and ends the transactions in it.
+// makeLog makes a log that begins behind what is in the bucket, unless an earlier run has, and ends
+// the transactions in it.
 func (r *restorer) makeLog(ctx context.Context, p partitionLog, made map[log.ID]bool) (Partition, error) {
 	id := log.ID{Topic: p.topic.ID, Partition: p.number}
 	o := log.Options{Name: fmt.Sprintf("%s-%d", p.topic.Name, p.number), Config: log.DefaultConfig(), Start: r.cfg.Gap}

@@ -18,7 +18,8 @@ type Plan struct {
 	Topics  []Topic
 	// Skipped are topics in the bucket that are left where they are.
 	Skipped []Skipped
-	// Groups is the copy of what groups have committed, nil if there is none. GroupsErr: it is damaged, and groups begin anew.
+	// Groups is the copy of what groups have committed, nil if there is none. GroupsErr: it is
+	// damaged, and groups begin anew.
 	Groups    *tier.GroupOffsets
 	GroupsErr error
 }
@@ -37,8 +38,8 @@ type Skipped struct {
 	Why  string `json:"why"`
 }
 
-// MakePlan looks through a bucket for topics. clusterID may be empty if the bucket holds one cluster only. wanted are names or
-// ids of topics; none means all.
+// MakePlan looks through a bucket for topics. clusterID may be empty if the bucket holds one
+// cluster only. wanted are names or ids of topics; none means all.
 func MakePlan(ctx context.Context, b tier.Bucket, clusterID string, wanted []string) (Plan, error) {
 	found, err := tier.Inventory(ctx, b, clusterID)
 	if err != nil {
@@ -95,7 +96,8 @@ func (p *Plan) skip(t *tier.RemoteTopic, why string) {
 	p.Skipped = append(p.Skipped, Skipped{Name: t.Name, ID: t.ID.Kafka(), Why: why})
 }
 
-// choose takes the wanted topics into the plan. Of several with one name it is the one that was committed last, unless another is named by its id.
+// choose takes the wanted topics into the plan. Of several with one name it is the one that was
+// committed last, unless another is named by its id.
 func (p *Plan) choose(topics []Topic, wanted []string) error {
 	slices.SortFunc(topics, func(x, y Topic) int {
 		return cmp.Or(strings.Compare(x.Name, y.Name), -cmp.Compare(x.Committed, y.Committed))
@@ -166,7 +168,8 @@ func manifest(t *tier.RemoteTopic, partition int32) *tier.Manifest {
 	return nil
 }
 
-// epochGap is what is left free between the epochs of the lost broker, which counted them up at every start, and those of the restored one.
+// epochGap is what is left free between the epochs of the lost broker, which counted them up at
+// every start, and those of the restored one.
 const epochGap = 1000
 
 // epoch is a leader epoch that was never used for the topic or its schedule, which share it.

@@ -1,15 +1,19 @@
-// Package restore makes the data directory of a broker from what the tier has of its topics: after the loss of a disk, or for a copy of a
-// cluster. It is not for running brokers; it writes what one reads at its next start.
+// Package restore makes the data directory of a broker from what the tier has of its topics: after
+// the loss of a disk, or for a copy of a cluster. It is not for running brokers; it writes what one
+// reads at its next start.
 //
-// What was confirmed comes back: records with their offsets, timestamps and headers, hidden ones too, configs, topic ids, producer state,
-// aborted transactions, leader epochs, schedules. No byte of data is copied: it stays in the bucket and is read from there. Every
-// partition goes on in a new leader epoch at an offset that was never given out, with a recorded gap before it.
+// What was confirmed comes back: records with their offsets, timestamps and headers, hidden ones
+// too, configs, topic ids, producer state, aborted transactions, leader epochs, schedules. No byte
+// of data is copied: it stays in the bucket and is read from there. Every partition goes on in a
+// new leader epoch at an offset that was never given out, with a recorded gap before it.
 //
-// What consumer groups had committed comes back from the copy that their broker kept in the bucket, as far as it is about topics that do.
+// What consumer groups had committed comes back from the copy that their broker kept in the bucket,
+// as far as it is about topics that do.
 //
-// Order: a marker says that the directory is not to be used yet; the cluster id is claimed in the bucket, and then the copy of the groups; for each partition
-// the manifest is claimed and then an empty log is made that begins behind it; then the groups; the metadata comes last, and then the marker goes. A restore that
-// was interrupted is run again and goes on where it was.
+// Order: a marker says that the directory is not to be used yet; the cluster id is claimed in the
+// bucket, and then the copy of the groups; for each partition the manifest is claimed and then an
+// empty log is made that begins behind it; then the groups; the metadata comes last, and then the
+// marker goes. A restore that was interrupted is run again and goes on where it was.
 package restore
 
 import (
@@ -30,8 +34,8 @@ import (
 	"github.com/morrowmq/morrow/tier"
 )
 
-// DefaultGap is how many offsets are left free above the last one known to have been given out. What the lost broker appended after
-// its last commit in the bucket must fit into it.
+// DefaultGap is how many offsets are left free above the last one known to have been given out.
+// What the lost broker appended after its last commit in the bucket must fit into it.
 const DefaultGap = 1_000_000_000
 
 // producerGap is the same for producer ids.

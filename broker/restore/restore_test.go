@@ -26,8 +26,8 @@ var (
 	scheduleOfOrders = topic{id: orders.schedule, name: "__schedule.orders", count: 3, epoch: 8}
 )
 
-// ordersLost makes a bucket with a topic of three partitions: one with records of a producer and hidden ones, one that was empty, and one
-// that the tier never heard of.
+// ordersLost makes a bucket with a topic of three partitions: one with records of a producer and
+// hidden ones, one that was empty, and one that the tier never heard of.
 func ordersLost(t testing.TB) *tiertest.Bucket {
 	b := tiertest.NewBucket()
 	w := newLost(t, b, "c1")
@@ -43,7 +43,8 @@ func configured(t testing.TB, b tier.Bucket, dir string) Config {
 	return Config{FS: vfs.OS{}, Dir: dir, Node: 4, Name: t.Name(), Bucket: b, Gap: 1000, TakeOver: true, Now: func() time.Time { return now }}
 }
 
-// restoredOrders fails unless the directory is what restoring orders must make of it. repeated is how often that was tried before.
+// restoredOrders fails unless the directory is what restoring orders must make of it. repeated is
+// how often that was tried before.
 func restoredOrders(t testing.TB, dir string, repeated int64) {
 	t.Helper()
 	check(t, CheckFinished(vfs.OS{}, dir))
@@ -129,8 +130,8 @@ func TestRestoreMakesADataDirectory(t *testing.T) {
 	}
 }
 
-// A transaction that was open when the last confirmed segment ended has lost its coordinator. It is aborted, once, or readers of committed
-// records would wait for ever.
+// A transaction that was open when the last confirmed segment ended has lost its coordinator. It is
+// aborted, once, or readers of committed records would wait for ever.
 func TestOpenTransactionsAreAborted(t *testing.T) {
 	b, dir := tiertest.NewBucket(), t.TempDir()
 	w := newLost(t, b, "c1")
@@ -166,8 +167,8 @@ func TestOpenTransactionsAreAborted(t *testing.T) {
 	}
 }
 
-// Every single request to the bucket and operation on the disk fails, once. The directory says that it is not ready, and the
-// restore that is run again goes on. (Scenario 55)
+// Every single request to the bucket and operation on the disk fails, once. The directory says that
+// it is not ready, and the restore that is run again goes on. (Scenario 55)
 func TestInterruptedRestoreIsRunAgain(t *testing.T) {
 	for _, c := range []struct {
 		name string

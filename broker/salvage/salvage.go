@@ -1,10 +1,13 @@
-// Package salvage lets a broker go on whose disk returns other bytes than were written, and for whose records there is no copy: it says which offsets are lost,
-// and gives them up if it is told to. It is not for running brokers; it works on a data directory that none uses.
+// Package salvage lets a broker go on whose disk returns other bytes than were written, and for
+// whose records there is no copy: it says which offsets are lost, and gives them up if it is told
+// to. It is not for running brokers; it works on a data directory that none uses.
 //
-// The log is the truth, and package log knows how one is salvaged. Here is what else decides: which topic a log belongs to, whether the tier has what
-// is damaged, what delayed records it concerns, and what must not be salvaged:
+// The log is the truth, and package log knows how one is salvaged. Here is what else decides: which
+// topic a log belongs to, whether the tier has what is damaged, what delayed records it concerns,
+// and what must not be salvaged:
 //
-//   - a schedule log: its runs and progress records refer to each other by offset, and a run of which something is missing would stop for ever;
+//   - a schedule log: its runs and progress records refer to each other by offset, and a run of
+//     which something is missing would stop for ever;
 //   - a log that the commit journal cannot be put into: what that has is not to be given up unseen.
 package salvage
 
@@ -200,8 +203,8 @@ func (cfg *Config) partition(t target, journal *log.Set) (p Partition, damaged b
 	return p, true, p.Plan.CarryOut(p.Aside)
 }
 
-// pending counts the delayed records before something that is lost which are pending by what is left of the log: what delivered or cancelled them may be
-// among what is lost.
+// pending counts the delayed records before something that is lost which are pending by what is
+// left of the log: what delivered or cancelled them may be among what is lost.
 func pending(plan *log.Salvage) (count int64, err error) {
 	end := int64(0)
 	for _, l := range plan.Lost {

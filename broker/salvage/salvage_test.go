@@ -315,7 +315,8 @@ func TestDamageIsToldAndGivenUpOnlyIfThatIsAccepted(t *testing.T) {
 	}
 }
 
-// What was acknowledged has offsets that nobody may get again; what was not is cut at the next start, as after a crash.
+// What was acknowledged has offsets that nobody may get again; what was not is cut at the next
+// start, as after a crash.
 func TestDamageAtTheEnd(t *testing.T) {
 	d := newDataDir(t)
 	d.write("orders", 0, plain("first", "last")...)

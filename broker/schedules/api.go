@@ -1,9 +1,9 @@
-// Package schedules serves what is pending over HTTP, as JSON: list it, count it, look into it, cancel it, move it.
-// docs/openapi.yaml describes the routes for clients.
+// Package schedules serves what is pending over HTTP, as JSON: list it, count it, look into it,
+// cancel it, move it. docs/openapi.yaml describes the routes for clients.
 //
-// It decides nothing. A cancel or move becomes a record with a cancel header that takes the way of any producer's
-// ([partition.Partition.Steer]): the outcome is fixed by the order of the log, and the answer leaves when the deciding record is
-// committed. It has no goroutines and no state.
+// It decides nothing. A cancel or move becomes a record with a cancel header that takes the way of
+// any producer's ([partition.Partition.Steer]): the outcome is fixed by the order of the log, and
+// the answer leaves when the deciding record is committed. It has no goroutines and no state.
 package schedules
 
 import (
@@ -83,8 +83,8 @@ func (a *API) topic(name string, q url.Values) (parts []*partition.Partition, er
 	return a.partitionsOf(name, n)
 }
 
-// partitionsOf finds one partition of a topic, or all of them if number is -1. It fails if one is not here and ready: an
-// answer without it would be wrong.
+// partitionsOf finds one partition of a topic, or all of them if number is -1. It fails if one is
+// not here and ready: an answer without it would be wrong.
 func (a *API) partitionsOf(name string, number int32) ([]*partition.Partition, error) {
 	t, ok := a.store.Image().Topic(name)
 	if !ok {

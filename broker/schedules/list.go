@@ -16,7 +16,8 @@ const (
 	pageRecords, maxPage = 100, 10_000
 )
 
-// List returns a page of the pending records of a topic, those due first at its beginning, by the parameters of the route.
+// List returns a page of the pending records of a topic, those due first at its beginning, by the
+// parameters of the route.
 func (a *API) List(ctx context.Context, topic string, q url.Values) (answer Page, err error) {
 	f, err := filter(q)
 	if err != nil {
@@ -45,7 +46,8 @@ func (a *API) List(ctx context.Context, topic string, q url.Values) (answer Page
 	return answer, nil
 }
 
-// page merges the lists of partitions. What lies at or behind the place up to which some partition has been listed waits for the next page.
+// page merges the lists of partitions. What lies at or behind the place up to which some partition
+// has been listed waits for the next page.
 func page(ctx context.Context, parts []*partition.Partition, from position, f delay.Filter, limit int) (records []Entry, next position, done bool, err error) {
 	records, done = []Entry{}, true
 	next = position{due: math.MaxInt64}

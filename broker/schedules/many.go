@@ -14,14 +14,15 @@ import (
 )
 
 const (
-	// manyRecords is how many records are cancelled by one request unless the client says otherwise; maxMany is the most.
+	// manyRecords is how many records are cancelled by one request unless the client says
+	// otherwise; maxMany is the most.
 	manyRecords, maxMany = 10_000, 1_000_000
 	// step is how many are listed, and cancelled in one batch, at a time.
 	step = 1000
 )
 
-// cancelMany cancels what passes filters, step by step, those due first at the beginning. What it counts as cancelled is
-// committed when it answers.
+// cancelMany cancels what passes filters, step by step, those due first at the beginning. What it
+// counts as cancelled is committed when it answers.
 func (a *API) cancelMany(r *http.Request) (any, error) {
 	var c CancelMany
 	if err := rest.Decode(r, &c); err != nil {
@@ -100,8 +101,9 @@ func (c *CancelledMany) after(err error) error {
 	return &e
 }
 
-// cancelThese cancels records of a partition that were just pending, and returns how many were cancelled. A batch with a cancel that
-// came too late is refused as a whole; it is tried again without.
+// cancelThese cancels records of a partition that were just pending, and returns how many were
+// cancelled. A batch with a cancel that came too late is refused as a whole; it is tried again
+// without.
 func (a *API) cancelThese(ctx context.Context, p *partition.Partition, these []delay.Pending) (int64, error) {
 	tickets := make([]int64, len(these))
 	for i, e := range these {

@@ -31,8 +31,8 @@ func TestCursorsAreReadAsTheyWereWritten(t *testing.T) {
 	}
 }
 
-// A list of several partitions goes on where it stood: what lies at or behind a position is the same seen as a whole and partition
-// by partition.
+// A list of several partitions goes on where it stood: what lies at or behind a position is the
+// same seen as a whole and partition by partition.
 func TestPositionsMeanTheSameInEveryPartition(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 1))
 	random := func() position { return position{rng.Int64N(4), rng.Int32N(4), rng.Int64N(4)} }

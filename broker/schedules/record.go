@@ -89,8 +89,8 @@ func (a *API) Move(ctx context.Context, name Name, m Move) (answer Moved, err er
 	return Moved{Topic: p.Topic().Name, Partition: p.Number(), OldTicket: ticket, Ticket: stored.BaseOffset + 1, DueMs: at}, nil
 }
 
-// due is the time that is meant. It lies in the future, if only just, so that what is moved to now is still a delivery, with a
-// ticket.
+// due is the time that is meant. It lies in the future, if only just, so that what is moved to now
+// is still a delivery, with a ticket.
 func (m *Move) due(now int64) (int64, error) {
 	switch {
 	case (m.DueMs == nil) == (m.DelayMs == nil):

@@ -12,7 +12,8 @@ import (
 
 const maxBuckets = 1000
 
-// Timeline counts what is pending by when it is due, by the parameters of the route. Without an end, it ends behind the last record.
+// Timeline counts what is pending by when it is due, by the parameters of the route. Without an
+// end, it ends behind the last record.
 func (a *API) Timeline(topic string, q url.Values) (answer Timeline, err error) {
 	n, err := intParameter(q, "buckets", 24, maxBuckets)
 	if err != nil {
@@ -59,7 +60,8 @@ func (a *API) Timeline(topic string, q url.Values) (answer Timeline, err error) 
 	return answer, nil
 }
 
-// widths are those of buckets that people count in, in milliseconds. The last, and its multiples by ten, are for what is centuries away.
+// widths are those of buckets that people count in, in milliseconds. The last, and its multiples by
+// ten, are for what is centuries away.
 var widths = []int64{
 	1, 2, 5, 10, 20, 50, 100, 200, 500,
 	second, 2 * second, 5 * second, 10 * second, 15 * second, 30 * second,
@@ -75,8 +77,8 @@ const (
 	day    = 24 * hour
 )
 
-// bucketWidth is the smallest width for which a range has at most n buckets that begin at multiples of it, but for the first. For a
-// single one it is the whole range.
+// bucketWidth is the smallest width for which a range has at most n buckets that begin at multiples
+// of it, but for the first. For a single one it is the whole range.
 func bucketWidth(from, until int64, n int) int64 {
 	for i, width := 0, int64(0); n > 1; i++ {
 		if i < len(widths) {
@@ -94,7 +96,8 @@ func bucketWidth(from, until int64, n int) int64 {
 // after is the first multiple of a width after a time.
 func after(at, width int64) int64 { return (at/width + 1) * width }
 
-// split returns the bounds of buckets from one multiple of a width to the next. The first and the last may be narrower.
+// split returns the bounds of buckets from one multiple of a width to the next. The first and the
+// last may be narrower.
 func split(from, until, width int64) []int64 {
 	bounds := []int64{from}
 	for at := after(from, width); at < until; at += width {
@@ -106,8 +109,8 @@ func split(from, until, width int64) []int64 {
 // endBuckets is how finely the end is looked for.
 const endBuckets = 100
 
-// behindLast finds a time after from, which is before delay.LastDue, and a little behind the last due time: to within a few hundredths
-// of the distance.
+// behindLast finds a time after from, which is before delay.LastDue, and a little behind the last
+// due time: to within a few hundredths of the distance.
 func behindLast(parts []*partition.Partition, from int64) (int64, error) {
 	bounds := []int64{from}
 	for width := time.Minute.Milliseconds(); from+width < delay.LastDue; width *= 2 {

@@ -12,7 +12,8 @@ type Topics struct {
 	Topics []Topic `json:"topics"`
 }
 
-// Topic sums up the partitions of a topic. Delivered, Cancelled, Replaced and Lateness count since the broker started.
+// Topic sums up the partitions of a topic. Delivered, Cancelled, Replaced and Lateness count since
+// the broker started.
 type Topic struct {
 	Topic      string `json:"topic"`
 	Partitions int    `json:"partitions"`
@@ -113,7 +114,8 @@ func nullable(b []byte) *Bytes {
 	return (*Bytes)(&b)
 }
 
-// Timeline is the answer of GET /api/v1/schedules/{topic}/timeline. Before and After are due before the first bucket and after the last.
+// Timeline is the answer of GET /api/v1/schedules/{topic}/timeline. Before and After are due before
+// the first bucket and after the last.
 type Timeline struct {
 	Topic   string   `json:"topic"`
 	NowMs   int64    `json:"now_ms"`
@@ -172,7 +174,8 @@ type Moved struct {
 	DueMs     int64  `json:"due_ms"`
 }
 
-// CancelMany is the body of POST /api/v1/schedules/{topic}/cancel. At least one of the filters, or All, must be given.
+// CancelMany is the body of POST /api/v1/schedules/{topic}/cancel. At least one of the filters, or
+// All, must be given.
 type CancelMany struct {
 	Partition *int32 `json:"partition,omitempty"`
 	KeyPrefix string `json:"key_prefix,omitempty"`
@@ -191,8 +194,8 @@ type CancelMany struct {
 type CancelledMany struct {
 	Topic  string `json:"topic"`
 	DryRun bool   `json:"dry_run,omitempty"`
-	// Matched is how many pending records passed the filters. Of them, Cancelled were cancelled, durably, and TooLate
-	// were delivered or cancelled by others before their turn came.
+	// Matched is how many pending records passed the filters. Of them, Cancelled were cancelled,
+	// durably, and TooLate were delivered or cancelled by others before their turn came.
 	Matched   int64 `json:"matched"`
 	Cancelled int64 `json:"cancelled"`
 	TooLate   int64 `json:"too_late"`

@@ -67,7 +67,8 @@ func runCoordinator(t *testing.T, test func(t *testing.T, r *running)) {
 	})
 }
 
-// hold begins the share-partition, if it has not, and has a member acquire a batch of n records from where next says.
+// hold begins the share-partition, if it has not, and has a member acquire a batch of n records
+// from where next says.
 func (r *running) hold(member string, n int64) []Acquired {
 	r.t.Helper()
 	if err := r.Open(r.t.Context(), testKey, 0); err != nil {
@@ -115,7 +116,8 @@ func TestRecordsStayUntilTheirLettersAreWritten(t *testing.T) {
 	})
 }
 
-// A disk that is full for an hour is told at once, and seldom afterwards; another failure is told at once again. Nothing is wrong with the broker.
+// A disk that is full for an hour is told at once, and seldom afterwards; another failure is told
+// at once again. Nothing is wrong with the broker.
 func TestFailureOfLettersIsToldSeldom(t *testing.T) {
 	runCoordinator(t, func(t *testing.T, r *running) {
 		warned := func(what string, want int) {
@@ -170,7 +172,8 @@ func (j *slowJournal) Wait(ctx context.Context, _ int64) error {
 	}
 }
 
-// A disk that is slow for a while keeps no letter from being written, even if nothing else is given up afterwards.
+// A disk that is slow for a while keeps no letter from being written, even if nothing else is given
+// up afterwards.
 func TestLettersAreWrittenAfterASlowCommit(t *testing.T) {
 	runCoordinator(t, func(t *testing.T, r *running) {
 		slow := &slowJournal{Journal: r.journal}

@@ -52,9 +52,10 @@ type sim struct {
 	saved map[int]*model // by length of the journal
 }
 
-// TestMembersAgreeWithTheModel has random members acquire, acknowledge, forget and leave while time passes, the journal fails and is
-// trimmed, and the broker crashes, losing what was not committed. No record is held by two, none is lost, none comes too early or too often,
-// and deliveries are counted right.
+// TestMembersAgreeWithTheModel has random members acquire, acknowledge, forget and leave while time
+// passes, the journal fails and is trimmed, and the broker crashes, losing what was not committed.
+// No record is held by two, none is lost, none comes too early or too often, and deliveries are
+// counted right.
 func TestMembersAgreeWithTheModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := &sim{T: t, w: newWorld(), m: &model{records: map[int64]modelRecord{}}, saved: map[int]*model{}}
@@ -318,7 +319,8 @@ func (s *sim) checkpoint() {
 	s.save()
 }
 
-// crash loads the journal without what was appended last. Every length of it that is a command's end has a saved model.
+// crash loads the journal without what was appended last. Every length of it that is a command's
+// end has a saved model.
 func (s *sim) crash(lost int) {
 	s.w.journal.Refuse = nil
 	lost = min(lost, len(s.w.journal.Records)-s.w.trimmed-1)

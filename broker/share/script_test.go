@@ -12,8 +12,8 @@ import (
 	"github.com/morrowmq/morrow/internal/script"
 )
 
-// TestScripts runs the histories in testdata: see package script, and world.run for the commands. After every command the invariants are
-// checked.
+// TestScripts runs the histories in testdata: see package script, and world.run for the commands.
+// After every command the invariants are checked.
 func TestScripts(t *testing.T) {
 	script.Run(t, "testdata/*.txt", func() func(*testing.T, string) string {
 		w := newWorld()
@@ -114,7 +114,8 @@ func (w *world) next() string {
 	return fmt.Sprintf("from %d to %d\n", from, until)
 }
 
-// acquire is "acquire by=m batches=0-4,5-9 max=10 exactly=true logstart=0": what was found from where next says.
+// acquire is "acquire by=m batches=0-4,5-9 max=10 exactly=true logstart=0": what was found from
+// where next says.
 func (w *world) acquire(t *testing.T, a args) string {
 	f := Find{Member: a["by"], Max: num(a, "max", 500), Exactly: a["exactly"] == "true", LogStart: num(a, "logstart", 0)}
 	if p := w.machine.parts[testKey]; p != nil {

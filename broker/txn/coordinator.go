@@ -70,7 +70,8 @@ type Marker struct {
 	Epoch            int16
 	CoordinatorEpoch int32
 	Commit           bool
-	// NewEpoch says that Epoch is newer than that of the transaction (KIP-890): a marker that comes late is not taken for the end of the next one.
+	// NewEpoch says that Epoch is newer than that of the transaction (KIP-890): a marker that comes
+	// late is not taken for the end of the next one.
 	NewEpoch bool
 }
 

@@ -266,7 +266,8 @@ func TestMarkersAreWrittenUntilTheyAre(t *testing.T) {
 	})
 }
 
-// TestMarkersAreWrittenOnceTheGroupsAreLoaded is a broker that has just started, and a transaction with offsets of a group.
+// TestMarkersAreWrittenOnceTheGroupsAreLoaded is a broker that has just started, and a transaction
+// with offsets of a group.
 func TestMarkersAreWrittenOnceTheGroupsAreLoaded(t *testing.T) {
 	for _, reason := range []error{coord.ErrNotLeader, coord.ErrLoading} {
 		synctest.Test(t, func(t *testing.T) {

@@ -63,7 +63,8 @@ func (m *machine) end(tx *coord.Tx, e ending) (producer, error) {
 	return m.endNewEpoch(tx, t, e)
 }
 
-// endSameEpoch is end for clients that keep their epoch. A request that comes twice is told from others by the outcome only.
+// endSameEpoch is end for clients that keep their epoch. A request that comes twice is told from
+// others by the outcome only.
 func (m *machine) endSameEpoch(tx *coord.Tx, t *transaction, e ending) (producer, error) {
 	switch {
 	case e.claim.ProducerID != t.producerID:
@@ -93,8 +94,9 @@ func (m *machine) endNewEpoch(tx *coord.Tx, t *transaction, e ending) (producer,
 	case t.state == ongoing && current:
 		return m.settle(tx, t, e)
 	case t.state.decided() && current:
-		// The producer has gone on already, and ends its next transaction before anything was written in it: it is to try again
-		// when the last one is complete. Kafka fences it, although nobody else has the id.
+		// The producer has gone on already, and ends its next transaction before anything was
+		// written in it: it is to try again when the last one is complete. Kafka fences it,
+		// although nobody else has the id.
 		return producer{}, kerr.ConcurrentTransactions
 	case t.state == ongoing || t.state == empty && !current || t.state.decided() && !bumped || !current && !before:
 		return producer{}, kerr.ProducerFenced

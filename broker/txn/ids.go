@@ -16,7 +16,8 @@ type producerIDs struct {
 
 const producerIDBlock = 1000
 
-// next returns an id nobody else has. One of those who find no id left reserves the next block, and the others wait for it.
+// next returns an id nobody else has. One of those who find no id left reserves the next block, and
+// the others wait for it.
 func (p *producerIDs) next(ctx context.Context) (int64, error) {
 	for {
 		id, ended, ok := p.take()
@@ -37,7 +38,8 @@ func (p *producerIDs) next(ctx context.Context) (int64, error) {
 	}
 }
 
-// take returns an id, or if there is none the end of the reservation under way, or else nil: the caller is to reserve.
+// take returns an id, or if there is none the end of the reservation under way, or else nil: the
+// caller is to reserve.
 func (p *producerIDs) take() (id int64, ended <-chan struct{}, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

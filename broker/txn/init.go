@@ -86,8 +86,8 @@ func (c *Coordinator) initiate(ctx context.Context, i initiation) (producer, err
 	return a.value, errors.Join(err, a.err)
 }
 
-// initiate answers a new instance of a transactional id. An open transaction, of an instance that is gone or that has
-// failed, is aborted first.
+// initiate answers a new instance of a transactional id. An open transaction, of an instance that
+// is gone or that has failed, is aborted first.
 func (m *machine) initiate(tx *coord.Tx, i initiation, reply *coord.Reply[answer[producer]]) {
 	whenComplete(m, tx, i.id, reply.Fail, func(tx *coord.Tx) {
 		t := m.transactions[i.id]

@@ -64,8 +64,8 @@ type listing struct {
 	pattern   *regexp.Regexp
 }
 
-// ListTransactions serves key 66, versions 0 to 2: the transactional ids of the shards led here. A pattern (KIP-1152) is in RE2's
-// syntax, in Kafka as in Go, and must match the whole id.
+// ListTransactions serves key 66, versions 0 to 2: the transactional ids of the shards led here. A
+// pattern (KIP-1152) is in RE2's syntax, in Kafka as in Go, and must match the whole id.
 func (c *Coordinator) ListTransactions(ctx context.Context, req *kmsg.ListTransactionsRequest) *kmsg.ListTransactionsResponse {
 	resp := req.ResponseKind().(*kmsg.ListTransactionsResponse)
 	f := listing{states: req.StateFilters, producers: req.ProducerIDFilters, minMs: -1}

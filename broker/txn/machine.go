@@ -125,14 +125,15 @@ func (m *machine) setTimer(tx *coord.Tx, key timerKey, after time.Duration) {
 }
 
 const (
-	// abortsPerLook, of those that are written as of those that cannot be, and idsPerStep bound one step, so that the shard answers requests in
-	// between.
+	// abortsPerLook, of those that are written as of those that cannot be, and idsPerStep bound one
+	// step, so that the shard answers requests in between.
 	abortsPerLook = 100
 	idsPerStep    = 500
 )
 
-// abortTimedOut aborts transactions that have lasted longer than their producers asked for. The new epoch keeps what the
-// producer still sends out of the log. What cannot be written now is tried again at the next look, and keeps no other waiting.
+// abortTimedOut aborts transactions that have lasted longer than their producers asked for. The new
+// epoch keeps what the producer still sends out of the log. What cannot be written now is tried
+// again at the next look, and keeps no other waiting.
 func (m *machine) abortTimedOut(tx *coord.Tx) {
 	late := make([]*transaction, 0)
 	for _, t := range m.open {

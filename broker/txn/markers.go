@@ -16,8 +16,9 @@ const (
 	maxEnding = 64
 	// maxMarkers is how many markers of one transaction are written at the same time.
 	maxMarkers = 64
-	// A transaction whose markers cannot all be written waits minRetry for the next try, and twice as long after each. maxRetry is
-	// the longest that its partitions, once they can be written again, wait for their markers.
+	// A transaction whose markers cannot all be written waits minRetry for the next try, and twice
+	// as long after each. maxRetry is the longest that its partitions, once they can be written
+	// again, wait for their markers.
 	minRetry = 100 * time.Millisecond
 	maxRetry = 10 * time.Second
 )
@@ -38,8 +39,9 @@ type job struct {
 type queue struct {
 	mu   sync.Mutex
 	jobs coord.Timers[job] // guarded by mu
-	// taken are the jobs that were taken and are not done; true: taken up again meanwhile. One that is done twice at the same time could
-	// write a marker of a transaction that is over. Guarded by mu.
+	// taken are the jobs that were taken and are not done; true: taken up again meanwhile. One that
+	// is done twice at the same time could write a marker of a transaction that is over. Guarded by
+	// mu.
 	taken map[job]bool
 	// failures counts the tries of jobs that failed, of those that are to be tried again. Guarded by mu.
 	failures map[job]int
@@ -128,7 +130,8 @@ func (c *Coordinator) writeMarkers(ctx context.Context) error {
 	return g.Wait()
 }
 
-// finish writes the markers of a transaction and completes it. What fails is tried again: every step may happen twice.
+// finish writes the markers of a transaction and completes it. What fails is tried again: every
+// step may happen twice.
 func (c *Coordinator) finish(ctx context.Context, j job) {
 	shard := c.shards.Shard(j.shard)
 	type found struct {

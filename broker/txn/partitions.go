@@ -32,9 +32,9 @@ func (m *machine) find(c Claim) (*transaction, error) {
 	return t, nil
 }
 
-// Add makes partitions part of a transaction, and begins it if none is open. version is
-// the transaction.version of the client. Errors are Kafka's (*kerr.Error): INVALID_PRODUCER_ID_MAPPING, PRODUCER_FENCED,
-// CONCURRENT_TRANSACTIONS, and those of a coordinator that does not answer.
+// Add makes partitions part of a transaction, and begins it if none is open. version is the
+// transaction.version of the client. Errors are Kafka's (*kerr.Error): INVALID_PRODUCER_ID_MAPPING,
+// PRODUCER_FENCED, CONCURRENT_TRANSACTIONS, and those of a coordinator that does not answer.
 func (c *Coordinator) Add(ctx context.Context, claim Claim, partitions []Partition, version int16) error {
 	_, err := settled(ctx, c, claim.TransactionalID, func(m *machine, tx *coord.Tx) (struct{}, error) {
 		return struct{}{}, m.add(tx, claim, partitions, version)
@@ -75,7 +75,8 @@ func (c *Coordinator) Verify(ctx context.Context, claim Claim, partitions []Part
 	return err
 }
 
-// outside returns those of some partitions that are not part of an open transaction: none if that is not verified. Errors are those of Add.
+// outside returns those of some partitions that are not part of an open transaction: none if that
+// is not verified. Errors are those of Add.
 func (c *Coordinator) outside(ctx context.Context, claim Claim, partitions []Partition) ([]Partition, error) {
 	if !c.cfg().VerifyPartition {
 		return nil, nil
@@ -105,7 +106,8 @@ type answer[R any] struct {
 	err   error
 }
 
-// settled runs a command that answers at once, after the id's decided transaction is complete: see whenComplete.
+// settled runs a command that answers at once, after the id's decided transaction is complete: see
+// whenComplete.
 func settled[R any](ctx context.Context, c *Coordinator, id string, command func(*machine, *coord.Tx) (R, error)) (R, error) {
 	a, err := coord.Call(ctx, c.shards.Of(id), func(m *machine, tx *coord.Tx, reply *coord.Reply[answer[R]]) {
 		whenComplete(m, tx, id, reply.Fail, func(tx *coord.Tx) {
@@ -116,8 +118,8 @@ func settled[R any](ctx context.Context, c *Coordinator, id string, command func
 	return a.value, errors.Join(err, a.err)
 }
 
-// AddPartitionsToTxn serves key 24, versions 0 to 5. From version 4 on it is what brokers ask each other, many transactions at
-// once, and may only verify.
+// AddPartitionsToTxn serves key 24, versions 0 to 5. From version 4 on it is what brokers ask each
+// other, many transactions at once, and may only verify.
 func (c *Coordinator) AddPartitionsToTxn(ctx context.Context, req *kmsg.AddPartitionsToTxnRequest) *kmsg.AddPartitionsToTxnResponse {
 	resp := req.ResponseKind().(*kmsg.AddPartitionsToTxnResponse)
 	if req.Version >= 4 {
@@ -146,8 +148,9 @@ func (c *Coordinator) AddPartitionsToTxn(ctx context.Context, req *kmsg.AddParti
 	return resp
 }
 
-// addTransaction adds the partitions of one transaction: all, or none if any does not exist. If it is to verify them only, each has an
-// answer of its own, but for those beside one that does not exist.
+// addTransaction adds the partitions of one transaction: all, or none if any does not exist. If it
+// is to verify them only, each has an answer of its own, but for those beside one that does not
+// exist.
 func (c *Coordinator) addTransaction(ctx context.Context, req *kmsg.AddPartitionsToTxnRequestTransaction) kmsg.AddPartitionsToTxnResponseTransaction {
 	claim := Claim{req.TransactionalID, req.ProducerID, req.ProducerEpoch}
 	partitions, missing := c.resolve(req.Topics)

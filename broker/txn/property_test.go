@@ -47,9 +47,9 @@ func (h *history) told(t *rapid.T, i *instance, p producer) {
 	i.producer = p
 }
 
-// TestTransactionsEndAsPromised lets instances of one transactional id do what they like, zombies too: an answer that promised an outcome is
-// kept, with markers in exactly the partitions that were added, no two instances ever have the same producer id and epoch, and a restart
-// changes nothing.
+// TestTransactionsEndAsPromised lets instances of one transactional id do what they like, zombies
+// too: an answer that promised an outcome is kept, with markers in exactly the partitions that were
+// added, no two instances ever have the same producer id and epoch, and a restart changes nothing.
 func TestTransactionsEndAsPromised(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		h := &history{world: newWorld(), given: map[producer]*instance{}, added: map[string]Partition{}}

@@ -17,8 +17,8 @@ const (
 	// valueVersion is the first that can hold what KIP-890 needs.
 	valueVersion = 1
 
-	// topicIDTag is where a topic of a value keeps its id, and lastEpochTag where a value keeps the epoch that a
-	// retried request may have: Kafka has no fields for them, and forgets them.
+	// topicIDTag is where a topic of a value keeps its id, and lastEpochTag where a value keeps the
+	// epoch that a retried request may have: Kafka has no fields for them, and forgets them.
 	topicIDTag   = 10000
 	lastEpochTag = 10000
 )

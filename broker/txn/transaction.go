@@ -66,8 +66,8 @@ type transaction struct {
 
 	producerID int64
 	epoch      int16
-	// lastEpoch is the epoch before epoch if the producer that has it asked for the new one, else noEpoch: a retry of that
-	// is told from a zombie.
+	// lastEpoch is the epoch before epoch if the producer that has it asked for the new one, else
+	// noEpoch: a retry of that is told from a zombie.
 	lastEpoch int16
 	// previousID was exhausted and replaced by producerID; nextID will replace
 	// producerID when the transaction is complete. Else noID.
@@ -91,7 +91,8 @@ type held struct {
 
 func (t *transaction) producer() producer { return producer{t.producerID, t.epoch} }
 
-// before reports whether p is what the producer of the id was before it became what it is. Epoch 0 is the first of an id.
+// before reports whether p is what the producer of the id was before it became what it is. Epoch 0
+// is the first of an id.
 func (t *transaction) before(p producer) bool {
 	id := t.producerID
 	if t.epoch == 0 {
@@ -110,7 +111,8 @@ func (t *transaction) holds(p Partition) bool {
 	return ok && found && h.topicID == p.TopicID
 }
 
-// with is the partitions of the transaction and more. Those of a topic that was deleted, and created again under its name, go.
+// with is the partitions of the transaction and more. Those of a topic that was deleted, and
+// created again under its name, go.
 func (t *transaction) with(more []Partition) map[string]held {
 	all := maps.Clone(t.partitions)
 	if all == nil {

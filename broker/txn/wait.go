@@ -17,8 +17,9 @@ type waiter struct {
 	fail func(error)
 }
 
-// whenComplete runs a part of a command, at once or after the id's decided transaction is
-// complete, but after maxWait at the latest: it must still look at the state. fail answers if it cannot be run any more.
+// whenComplete runs a part of a command, at once or after the id's decided transaction is complete,
+// but after maxWait at the latest: it must still look at the state. fail answers if it cannot be
+// run any more.
 func whenComplete(m *machine, tx *coord.Tx, id string, fail func(error), run func(tx *coord.Tx)) {
 	t := m.transactions[id]
 	if t == nil || !t.state.decided() {

@@ -18,7 +18,8 @@ import (
 	"github.com/morrowmq/morrow/internal/script"
 )
 
-// world drives one machine by hand: no goroutine, no clock but its own, and no markers but those the test writes.
+// world drives one machine by hand: no goroutine, no clock but its own, and no markers but those
+// the test writes.
 type world struct {
 	cfg     Config
 	journal *coordtest.Journal
@@ -145,7 +146,8 @@ type scriptWorld struct {
 	waiting []func() (string, bool)
 }
 
-// run executes one line and returns what it prints. Producers are written id/epoch; a request whose answer waits prints it when it comes.
+// run executes one line and returns what it prints. Producers are written id/epoch; a request whose
+// answer waits prints it when it comes.
 func (w *scriptWorld) run(t *testing.T, line string) string {
 	command, a := script.Parse(line)
 	var out string

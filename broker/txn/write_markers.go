@@ -11,8 +11,9 @@ import (
 	"github.com/morrowmq/morrow/broker/coord"
 )
 
-// WriteTxnMarkers serves key 27, versions 1 and 2: markers for partitions of this broker, from another coordinator or
-// from an admin who ends a transaction that nobody else will end. The coordinator of a transaction is not asked.
+// WriteTxnMarkers serves key 27, versions 1 and 2: markers for partitions of this broker, from
+// another coordinator or from an admin who ends a transaction that nobody else will end. The
+// coordinator of a transaction is not asked.
 func (c *Coordinator) WriteTxnMarkers(ctx context.Context, req *kmsg.WriteTxnMarkersRequest) *kmsg.WriteTxnMarkersResponse {
 	resp := req.ResponseKind().(*kmsg.WriteTxnMarkersResponse)
 	var g errgroup.Group

@@ -104,8 +104,9 @@ var brokerStorageDefs = []Def{
 		Doc: "Milliseconds after its last write that a partition forgets an idempotent producer. A retry that comes later is no longer recognised as one."},
 }
 
-// brokerUnusedDefs exist in Kafka, are looked at by tools and stand in most
-// configuration files, but steer nothing here: goroutines need no pool sizes, and what is looked at often enough, no interval.
+// brokerUnusedDefs exist in Kafka, are looked at by tools and stand in most configuration files,
+// but steer nothing here: goroutines need no pool sizes, and what is looked at often enough, no
+// interval.
 var brokerUnusedDefs = []Def{
 	unused("num.network.threads", Int, "3", ClusterWide, atLeast(1)),
 	unused("num.io.threads", Int, "8", ClusterWide, atLeast(1)),

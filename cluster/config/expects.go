@@ -2,10 +2,11 @@ package config
 
 import "strings"
 
-// Expects says what a value must be, in the words in which a wrong one is refused but for "must be": "an integer ≥ 14". It
-// is "" where every text will do.
+// Expects says what a value must be, in the words in which a wrong one is refused but for "must
+// be": "an integer ≥ 14". It is "" where every text will do.
 func (d *Def) Expects() string {
-	// The rules are functions that explain themselves when they refuse. None that refuses anything accepts both of these.
+	// The rules are functions that explain themselves when they refuse. None that refuses anything
+	// accepts both of these.
 	for _, wrong := range []string{"\x00", ""} {
 		for _, valid := range []func(string) error{d.Valid, func(value string) error { return checkType(d.Type, value) }} {
 			if valid == nil {

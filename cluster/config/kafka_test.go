@@ -32,8 +32,8 @@ var kafkaOnly = map[string]string{
 	"remote.copy.lag.ms":                  "closed segments are copied at once",
 }
 
-// TestTypesAndDefaultsAreKafkas compares all that both have with what Kafka itself says, and looks that no topic config is
-// missing.
+// TestTypesAndDefaultsAreKafkas compares all that both have with what Kafka itself says, and looks
+// that no topic config is missing.
 func TestTypesAndDefaultsAreKafkas(t *testing.T) {
 	text, err := os.ReadFile("testdata/kafka-4.4.0.tsv")
 	if err != nil {

@@ -67,8 +67,8 @@ func TestWhoHasTheTurnCommitsForAll(t *testing.T) {
 	}
 }
 
-// What is decided on a change that is not committed then may be another answer without it: that there is nothing to change, say, or that a
-// name is taken.
+// What is decided on a change that is not committed then may be another answer without it: that
+// there is nothing to change, say, or that a name is taken.
 func TestNothingIsAnsweredFromWhatWasNotCommitted(t *testing.T) {
 	s := openStore(t)
 	if err := s.update(func(*bolt.Tx) error { return syscall.EIO }); err == nil {

@@ -274,7 +274,8 @@ func (f *benchFlags) fill(ctx context.Context, stderr io.Writer, size int64) err
 	return err
 }
 
-// printMeasured writes v as one line of JSON, or calls text with a writer that aligns columns separated by tabs.
+// printMeasured writes v as one line of JSON, or calls text with a writer that aligns columns
+// separated by tabs.
 func printMeasured(w io.Writer, output string, v any, text func(io.Writer)) error {
 	if output == "json" {
 		return json.NewEncoder(w).Encode(v)

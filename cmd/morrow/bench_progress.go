@@ -15,7 +15,8 @@ import (
 // progressInterval is how often progress is redrawn.
 const progressInterval = 200 * time.Millisecond
 
-// showProgress draws how far a load has come until the returned function is called. It draws nothing if w is no terminal.
+// showProgress draws how far a load has come until the returned function is called. It draws
+// nothing if w is no terminal.
 func showProgress(w io.Writer, what string, extent bench.Extent, m *bench.Meter) (stop func()) {
 	total := extent.Records
 	if total == 0 {

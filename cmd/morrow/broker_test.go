@@ -179,7 +179,8 @@ func TestServeEndsWhenItIsTold(t *testing.T) {
 	}
 }
 
-// equalText compares what a command printed, but for spaces at the ends of lines and where line breaks are at the ends.
+// equalText compares what a command printed, but for spaces at the ends of lines and where line
+// breaks are at the ends.
 func equalText(t *testing.T, got, want string) {
 	t.Helper()
 	trim := func(s string) string {

@@ -195,8 +195,8 @@ func (e *brokerError) Unwrap() error { return e.code }
 // completionTimeout is how long a shell waits for names.
 const completionTimeout = time.Second
 
-// complete makes a completion function of one that lists names. Arguments that were given already are left out. Whatever goes wrong, there are no
-// names then.
+// complete makes a completion function of one that lists names. Arguments that were given already
+// are left out. Whatever goes wrong, there are no names then.
 func (c *client) complete(first, last int, list func(context.Context, *cluster) ([]string, error)) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
 		if len(args) < first || last >= 0 && len(args) > last {

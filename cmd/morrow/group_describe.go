@@ -79,8 +79,8 @@ partitions: [{topic, partition, committed, end, lag, member, client, host, error
 	}
 }
 
-// describeGroups describes groups of all types. Share groups are asked for first, then those of the newer protocol; what is neither must be
-// classic.
+// describeGroups describes groups of all types. Share groups are asked for first, then those of the
+// newer protocol; what is neither must be classic.
 func describeGroups(ctx context.Context, cl *cluster, names []string) ([]groupDescription, error) {
 	share, err := shareGroups(ctx, cl, names)
 	if err != nil {
@@ -177,7 +177,8 @@ func (d *groupDescription) assign(m *memberRow, topic string, partitions []int32
 	}
 }
 
-// partition returns the row of a partition, which it adds if there is none. It is valid until the next one is added.
+// partition returns the row of a partition, which it adds if there is none. It is valid until the
+// next one is added.
 func (d *groupDescription) partition(topic string, p int32) *lagRow {
 	for i := range d.Partitions {
 		if l := &d.Partitions[i]; l.Topic == topic && l.Partition == p {

@@ -9,7 +9,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// consume joins a group and reads until n records have come, which it commits. The member leaves when the test ends.
+// consume joins a group and reads until n records have come, which it commits. The member leaves
+// when the test ends.
 func (b *liveBroker) consume(t *testing.T, group, topic string, n int, opts ...kgo.Opt) *kgo.Client {
 	t.Helper()
 	opts = append([]kgo.Opt{

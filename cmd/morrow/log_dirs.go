@@ -27,8 +27,8 @@ type replicaDir struct {
 // logDirs are replicas of all brokers.
 type logDirs map[replica]replicaDir
 
-// remoteSizeTag is the tagged field of a partition that holds its size in the tier. The library's client for administration leaves
-// tagged fields out, so the request is sent without it.
+// remoteSizeTag is the tagged field of a partition that holds its size in the tier. The library's
+// client for administration leaves tagged fields out, so the request is sent without it.
 const remoteSizeTag = 10000
 
 // describeLogDirs asks every broker for some of its replicas.

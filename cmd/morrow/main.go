@@ -19,7 +19,8 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// run executes one command line and returns the exit code: 0, or 1 with a line on stderr for everything that went wrong.
+// run executes one command line and returns the exit code: 0, or 1 with a line on stderr for
+// everything that went wrong.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root := newRoot(stdout, stderr)
 	root.SetArgs(args)

@@ -12,7 +12,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 )
 
-// Metrics are named as Prometheus asks for, which `promtool check metrics` would say too. Rules about metrics that do not exist never fire. And every metric of the tier is explained, with its help and one type.
+// Metrics are named as Prometheus asks for, which `promtool check metrics` would say too. Rules
+// about metrics that do not exist never fire. And every metric of the tier is explained, with its
+// help and one type.
 func TestMonitoringIsAboutMetricsThatExist(t *testing.T) {
 	b, _, _ := tieredBroker(t)
 	resp, err := http.Get("http://" + b.http + "/metrics")

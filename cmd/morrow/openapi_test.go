@@ -24,8 +24,9 @@ type apiRequest struct {
 	want      int
 }
 
-// TestAnswersAreAsDocumented asks a broker that has records pending, in flight and in the tier for everything that is in docs/openapi.yaml, and for
-// what is refused, and holds every answer against its schema.
+// TestAnswersAreAsDocumented asks a broker that has records pending, in flight and in the tier for
+// everything that is in docs/openapi.yaml, and for what is refused, and holds every answer against
+// its schema.
 func TestAnswersAreAsDocumented(t *testing.T) {
 	b, _, _ := tieredBroker(t)
 	b.morrow(t, "topic", "create", "jobs", "-p", "1")

@@ -70,8 +70,8 @@ func (o *outcomes) add(name, done string, err error) {
 	*o = append(*o, outcome{name, done, ""})
 }
 
-// print writes one line for everything that was changed, and one to standard error for everything that could not be. Then the
-// error is errReported.
+// print writes one line for everything that was changed, and one to standard error for everything
+// that could not be. Then the error is errReported.
 func (o outcomes) print(cmd *cobra.Command, output string) error {
 	failed := slices.ContainsFunc(o, func(r outcome) bool { return r.Error != "" })
 	err := printAs(cmd.OutOrStdout(), output, o, func(w io.Writer) {
@@ -92,7 +92,8 @@ func (o outcomes) print(cmd *cobra.Command, output string) error {
 	return err
 }
 
-// timestamp is a time in milliseconds since the epoch as people read it, "-" for zero and below, which mean none.
+// timestamp is a time in milliseconds since the epoch as people read it, "-" for zero and below,
+// which mean none.
 func timestamp(ms int64) string {
 	if ms <= 0 {
 		return "-"

@@ -77,7 +77,8 @@ func checkHelp(root *cobra.Command) {
 	}
 }
 
-// newFamily makes a command that only has subcommands. A shell completes arguments of those that say how, and no files for the others.
+// newFamily makes a command that only has subcommands. A shell completes arguments of those that
+// say how, and no files for the others.
 func newFamily(use, short string, subcommands ...*cobra.Command) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   use,
@@ -171,7 +172,8 @@ func excludeFlags(cmd *cobra.Command, names ...string) {
 	})
 }
 
-// checkFlags adds a look at the flags to that at the arguments, which comes before cobra's own: its words are about groups of flags.
+// checkFlags adds a look at the flags to that at the arguments, which comes before cobra's own: its
+// words are about groups of flags.
 func checkFlags(cmd *cobra.Command, problem func() string) {
 	args := cmd.Args
 	cmd.Args = func(cmd *cobra.Command, given []string) error {

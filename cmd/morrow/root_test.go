@@ -42,7 +42,8 @@ func TestEveryCommandExplainsItself(t *testing.T) {
 	})
 }
 
-// TestOddInputIsRefused runs every command with arguments that make no sense, against a port where nothing listens.
+// TestOddInputIsRefused runs every command with arguments that make no sense, against a port where
+// nothing listens.
 func TestOddInputIsRefused(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -84,7 +84,8 @@ func (c *scheduleClient) cancelOne(cmd *cobra.Command, args []string) error {
 	})
 }
 
-// cancelMany asks again until all is done: one request cancels a bounded number. A dry run is one request, which counts all.
+// cancelMany asks again until all is done: one request cancels a bounded number. A dry run is one
+// request, which counts all.
 func (c *scheduleClient) cancelMany(cmd *cobra.Command, topic string, m schedules.CancelMany) error {
 	m.Limit = 10_000
 	if m.DryRun {

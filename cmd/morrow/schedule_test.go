@@ -13,7 +13,8 @@ import (
 	"github.com/morrowmq/morrow/broker/schedules"
 )
 
-// scheduleAgainst runs a schedule command against a server that answers as it is told, and returns what was asked and what was printed.
+// scheduleAgainst runs a schedule command against a server that answers as it is told, and returns
+// what was asked and what was printed.
 func scheduleAgainst(t *testing.T, answer any, status int, args ...string) (asked, stdout, stderr string) {
 	t.Helper()
 	var requests []string

@@ -102,7 +102,8 @@ func (d apiDocument) check(op operation, status int, contentType string, body []
 	return d.validate(d.follow(content["schema"]), v, "answer")
 }
 
-// validate holds a value against a schema: as much of JSON Schema as the document uses. Properties that are not documented are refused.
+// validate holds a value against a schema: as much of JSON Schema as the document uses. Properties
+// that are not documented are refused.
 func (d apiDocument) validate(schema map[string]any, v any, at string) error {
 	schema = d.merged(schema)
 	if v == nil && schema["nullable"] == true {

@@ -23,7 +23,8 @@ const (
 )
 
 // loadConfig merges file, environment and flags, the later winning, and validates the result. The
-// error has one line for every key that is unknown or whose value is refused: where it was set, and what was expected.
+// error has one line for every key that is unknown or whose value is refused: where it was set, and
+// what was expected.
 func loadConfig(file string, environ []string, flags config.Values) (config.Values, error) {
 	merged := config.Values{}
 	var errs []error
@@ -51,7 +52,8 @@ func loadConfig(file string, environ []string, flags config.Values) (config.Valu
 	return merged, config.ValidateBrokerSet(merged)
 }
 
-// override puts later values over earlier ones. log.dirs says the same as log.dir and would win over one that was set later.
+// override puts later values over earlier ones. log.dirs says the same as log.dir and would win
+// over one that was set later.
 func override(merged, from config.Values) {
 	if _, ok := from["log.dir"]; ok {
 		delete(merged, "log.dirs")
@@ -64,7 +66,8 @@ func override(merged, from config.Values) {
 // fileKinds are the kinds of config files, by extension.
 var fileKinds = map[string]string{".yaml": "yaml", ".yml": "yaml", ".json": "json", ".toml": "toml", ".properties": "properties"}
 
-// readFile reads a YAML, JSON, TOML or properties file. Keys may be written flat (log.retention.hours: 24) or nested.
+// readFile reads a YAML, JSON, TOML or properties file. Keys may be written flat
+// (log.retention.hours: 24) or nested.
 func readFile(name string) (config.Values, []error) {
 	kind, ok := fileKinds[strings.ToLower(filepath.Ext(name))]
 	if !ok {
@@ -189,7 +192,8 @@ func envName(key string) string {
 	return envPrefix + strings.ToUpper(strings.NewReplacer(".", "_", "-", "_").Replace(key))
 }
 
-// platformMade reports whether a variable is one of those Kubernetes and Docker set for a service named morrow, with or without a suffix.
+// platformMade reports whether a variable is one of those Kubernetes and Docker set for a service
+// named morrow, with or without a suffix.
 func platformMade(name string) bool {
 	return strings.Contains(name, "_SERVICE_") || strings.Contains(name, "_PORT_") || strings.HasSuffix(name, "_PORT")
 }

@@ -47,7 +47,8 @@ type tierClient struct {
 	url, output string
 }
 
-// open opens the bucket. One that is a directory must exist: a broker makes it, and a look at a mistyped one must not find it empty, and well.
+// open opens the bucket. One that is a directory must exist: a broker makes it, and a look at a
+// mistyped one must not find it empty, and well.
 func (c *tierClient) open(ctx context.Context) (tier.Bucket, error) {
 	url, hint := c.url, ""
 	if url == "" {

@@ -112,7 +112,8 @@ type tierSegment struct {
 	Base      int64  `json:"base"`
 	End       int64  `json:"end"`
 	Bytes     int64  `json:"bytes"`
-	// VisibleEnd is the end of the last record that is not hidden, MaxTimestampMs the newest of their timestamps; -1 if there is none.
+	// VisibleEnd is the end of the last record that is not hidden, MaxTimestampMs the newest of
+	// their timestamps; -1 if there is none.
 	VisibleEnd     int64  `json:"visible_end"`
 	MaxTimestampMs int64  `json:"max_timestamp_ms"`
 	CommittedMs    int64  `json:"committed_ms"`

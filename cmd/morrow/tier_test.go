@@ -98,7 +98,8 @@ func TestTierCommandsShowWhatIsConfirmed(t *testing.T) {
 	b.refused(t, "morrow: --url and --cluster go together; usage: morrow tier sweep", "tier", "sweep", "--url", url)
 }
 
-// A damaged object is found by both ways of looking, repaired while there is a local copy, and reported when there is not.
+// A damaged object is found by both ways of looking, repaired while there is a local copy, and
+// reported when there is not.
 func TestTierVerifyFindsAndRepairs(t *testing.T) {
 	b, url, _ := tieredBroker(t)
 	eventually(t, "the first segment is remote only", func() bool {

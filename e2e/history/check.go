@@ -38,7 +38,8 @@ type checker struct {
 	at      map[place]string   // what lies where, from the whole log
 	where   map[string][]place // where a record lies, from the whole log
 	visible map[string]bool    // what read_committed consumers see
-	// One record of each transaction that was acknowledged and is visible, and one that is not, if there is one.
+	// One record of each transaction that was acknowledged and is visible, and one that is not, if
+	// there is one.
 	seen, missing map[string]string
 }
 
@@ -128,7 +129,8 @@ func (c *checker) sends() {
 	}
 }
 
-// decided reports whether a delayed record is known to have been scheduled: at once, or by its transaction's commit.
+// decided reports whether a delayed record is known to have been scheduled: at once, or by its
+// transaction's commit.
 func (c *checker) decided(s *Send) bool {
 	if s.Txn == "" {
 		return true

@@ -1,8 +1,9 @@
 // Package history judges what clients of a broker saw while it was killed, paused and filled up.
 //
-// A [History] is what concurrent clients asked for and were told, written down by a [Recorder]; [Check] is a pure function that
-// says what in it cannot be, whatever was going on. It knows nothing of the broker. Every record has an id of its own, so that it is
-// recognised wherever it turns up, and belongs to one topic, whose records differ by partition.
+// A [History] is what concurrent clients asked for and were told, written down by a [Recorder];
+// [Check] is a pure function that says what in it cannot be, whatever was going on. It knows
+// nothing of the broker. Every record has an id of its own, so that it is recognised wherever it
+// turns up, and belongs to one topic, whose records differ by partition.
 //
 // What was not answered may have happened or not, and is believed either way.
 package history
@@ -61,8 +62,8 @@ type Txn struct {
 	Offsets map[int32]int64
 }
 
-// committed reports whether a transaction was committed, Unknown if nobody was told. One that nobody asked to commit never is: if its
-// client does not abort it, time does.
+// committed reports whether a transaction was committed, Unknown if nobody was told. One that
+// nobody asked to commit never is: if its client does not abort it, time does.
 func (t *Txn) committed() Outcome {
 	if !t.Commit || t.Ending.IsZero() {
 		return Refused
@@ -82,7 +83,8 @@ type Read struct {
 	Ticket int64
 }
 
-// Session is what one consumer read without being interrupted: within it, offsets of a partition ascend and none is left out.
+// Session is what one consumer read without being interrupted: within it, offsets of a partition
+// ascend and none is left out.
 type Session struct {
 	Name      string
 	Committed bool // read_committed
@@ -122,8 +124,8 @@ type History struct {
 	Sessions  []Session
 	Commits   []Commit
 	Positions []Position
-	// Log and Visible are the whole topic, read when all was quiet, nothing pending and no transaction open: every record, and those
-	// a read_committed consumer is given.
+	// Log and Visible are the whole topic, read when all was quiet, nothing pending and no
+	// transaction open: every record, and those a read_committed consumer is given.
 	Log, Visible Session
 	// Quiet is when they were read.
 	Quiet time.Time

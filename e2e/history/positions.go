@@ -15,8 +15,9 @@ type groupPartition struct {
 	partition int32
 }
 
-// positions checks what the broker said of positions. Groups commit ascending offsets only, so a position is at least what was
-// committed for sure before it was asked for, and never more than anyone tried.
+// positions checks what the broker said of positions. Groups commit ascending offsets only, so a
+// position is at least what was committed for sure before it was asked for, and never more than
+// anyone tried.
 func (c *checker) positions() {
 	marks := c.marks()
 	for _, p := range c.h.Positions {

@@ -11,7 +11,8 @@ type Recorder struct {
 	h  History // guarded by mu; what it holds is changed by its index
 }
 
-// Send notes that a record is about to be sent, and returns what is to be called when the producer has been told.
+// Send notes that a record is about to be sent, and returns what is to be called when the producer
+// has been told.
 func (r *Recorder) Send(s Send) (settle func(o Outcome, offset int64)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -25,7 +26,8 @@ func (r *Recorder) Send(s Send) (settle func(o Outcome, offset int64)) {
 	}
 }
 
-// Begin notes that a transaction begins, and returns what is to be called when it is about to end and when that was answered.
+// Begin notes that a transaction begins, and returns what is to be called when it is about to end
+// and when that was answered.
 func (r *Recorder) Begin(id string) (ending func(commit bool, group string, offsets map[int32]int64), ended func(Outcome)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -85,7 +87,8 @@ func (r *Recorder) Enough() bool {
 	return r.h.Enough()
 }
 
-// History returns what was written down, with the whole topic as it is in the end. Nothing may be noted afterwards.
+// History returns what was written down, with the whole topic as it is in the end. Nothing may be
+// noted afterwards.
 func (r *Recorder) History(log, visible Session) *History {
 	r.mu.Lock()
 	defer r.mu.Unlock()

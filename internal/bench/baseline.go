@@ -29,8 +29,9 @@ type Probe struct {
 	Run  func(dir string, d time.Duration) (Bare, error)
 }
 
-// Probes are the limits a broker on this machine is compared with. Those of the network are repeated for cubic and bbr
-// where the system has them, since their speeds on loopback differ by more than a factor of two.
+// Probes are the limits a broker on this machine is compared with. Those of the network are
+// repeated for cubic and bbr where the system has them, since their speeds on loopback differ by
+// more than a factor of two.
 func Probes() []Probe {
 	probes := []Probe{
 		{"append 4 KiB + fdatasync", func(dir string, d time.Duration) (Bare, error) { return AppendSync(dir, 4<<10, d) }},
@@ -72,8 +73,8 @@ func withCongestion(name, congestion string) string {
 	return name + ", " + congestion
 }
 
-// MeasureBaseline runs probes one after the other, each for d and after warmBytes for the page cache. began is told before
-// each, and may be nil.
+// MeasureBaseline runs probes one after the other, each for d and after warmBytes for the page
+// cache. began is told before each, and may be nil.
 func MeasureBaseline(ctx context.Context, dir string, probes []Probe, d time.Duration, warmBytes int64, began func(name string)) (Baseline, error) {
 	b := Baseline{CPUs: runtime.NumCPU(), Congestion: systemCongestion()}
 	for _, p := range probes {

@@ -28,8 +28,8 @@ func Produce(l Load) Drive {
 	})
 }
 
-// Consume reads a topic through franz-go, from its beginning to the end it had at first, again and again. Every client
-// reads all partitions of its share, and latencies are those of polls.
+// Consume reads a topic through franz-go, from its beginning to the end it had at first, again and
+// again. Every client reads all partitions of its share, and latencies are those of polls.
 func Consume(l Load) Drive {
 	return func(ctx context.Context, m *Meter) error {
 		ends, err := findEnds(ctx, l.Brokers, l.Topic)
@@ -56,8 +56,8 @@ func Consume(l Load) Drive {
 	}
 }
 
-// EndToEnd produces, and consumes what it produces. Latencies count from when a record was to be sent until a consumer
-// was given it.
+// EndToEnd produces, and consumes what it produces. Latencies count from when a record was to be
+// sent until a consumer was given it.
 func EndToEnd(l Load) Drive {
 	return func(ctx context.Context, m *Meter) error {
 		g, ctx := errgroup.WithContext(ctx)
@@ -141,8 +141,9 @@ func (l *Load) eachProducer(work func(ctx context.Context, cl *kgo.Client, seed 
 	}
 }
 
-// produce sends records until ctx ends, at the load's rate, and tells acked of every one that was acknowledged. Values
-// begin with the time, in nanoseconds since the epoch, from which their latency counts.
+// produce sends records until ctx ends, at the load's rate, and tells acked of every one that was
+// acknowledged. Values begin with the time, in nanoseconds since the epoch, from which their
+// latency counts.
 func (l *Load) produce(ctx context.Context, cl *kgo.Client, m *Meter, value func() []byte, acked func(*kgo.Record, time.Time)) error {
 	pace := newPace(l.RecordsPerSecond/float64(l.Connections), time.Now())
 	pool := sync.Pool{New: func() any { return &kgo.Record{Value: make([]byte, l.RecordBytes)} }}
@@ -231,7 +232,8 @@ func (l *Load) consumeTo(ctx context.Context, ends map[int32]int64, m *Meter) er
 	return nil
 }
 
-// consumeStamped reads from the end on, and closes ready once it can miss nothing that is produced from then on.
+// consumeStamped reads from the end on, and closes ready once it can miss nothing that is produced
+// from then on.
 func (l *Load) consumeStamped(ctx context.Context, m *Meter, ready chan<- struct{}) error {
 	t := &Topic{Name: l.Topic, brokers: l.Brokers}
 	from := map[int32]kgo.Offset{}

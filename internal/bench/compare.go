@@ -18,9 +18,10 @@ type Peer struct {
 	Server  Server   // where its processor time and memory are found; nil: nobody knows
 }
 
-// Comparison puts the same loads on several brokers, in turn, several times over, so that what else the machine does meets
-// all of them. Every load has a topic of its own, which is deleted again. A repetition before the first is a rehearsal and
-// does not count: some brokers are slow until their code has been compiled.
+// Comparison puts the same loads on several brokers, in turn, several times over, so that what else
+// the machine does meets all of them. Every load has a topic of its own, which is deleted again. A
+// repetition before the first is a rehearsal and does not count: some brokers are slow until their
+// code has been compiled.
 type Comparison struct {
 	Peers       []Peer
 	Repetitions int
@@ -32,7 +33,8 @@ type Comparison struct {
 	Began func(what string, step, steps int)
 }
 
-// Compared is one figure of all peers, in their order: medians of all repetitions. A figure that is not known is 0.
+// Compared is one figure of all peers, in their order: medians of all repetitions. A figure that is
+// not known is 0.
 type Compared struct {
 	Name   string    `json:"name"`
 	Unit   string    `json:"unit"`
@@ -181,7 +183,8 @@ func (c *Comparison) measure(ctx context.Context, p *Peer, l *comparedLoad) (r R
 	return r, errors.Join(err, ctx.Err())
 }
 
-// awaitLeaders waits until the leaders of the topic serve it: some brokers name one in the metadata before it knows.
+// awaitLeaders waits until the leaders of the topic serve it: some brokers name one in the metadata
+// before it knows.
 func (t *Topic) awaitLeaders(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()

@@ -15,8 +15,9 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// DelayLoad is records that are to be delivered later. Their due times are sent as morrow-deliver-at: a broker that does not
-// know that header delivers at once, and the report says so.
+// DelayLoad is records that are to be delivered later. Their due times are sent as
+// morrow-deliver-at: a broker that does not know that header delivers at once, and the report says
+// so.
 type DelayLoad struct {
 	// Load says where and how; RecordsPerSecond bounds the rate of inserts.
 	Load
@@ -24,7 +25,8 @@ type DelayLoad struct {
 	Records int64
 	// Delay is the shortest delay; delays are spread evenly over [Delay, Delay+Spread).
 	Delay, Spread time.Duration
-	// Burst has delays count from the start of the run and not from each insert: all records are due in that one Spread.
+	// Burst has delays count from the start of the run and not from each insert: all records are
+	// due in that one Spread.
 	Burst bool
 	// Patience is how long after the last due time records are waited for.
 	Patience time.Duration
@@ -43,8 +45,8 @@ func (l *DelayLoad) Check() error {
 	return l.Load.Check()
 }
 
-// DelayReport is what a DelayLoad met. Lateness is by the consumer's clock, which is the one that due times were worked out with,
-// so a fetch is part of it.
+// DelayReport is what a DelayLoad met. Lateness is by the consumer's clock, which is the one that
+// due times were worked out with, so a fetch is part of it.
 type DelayReport struct {
 	Load string `json:"load"`
 
@@ -56,17 +58,19 @@ type DelayReport struct {
 	InsertsPerSecond float64 `json:"inserts_per_s"`
 	InsertLatency    Latency `json:"insert_latency"`
 
-	// Delivered were consumed once or more. Lost were inserted and not consumed, Twice consumed again, Early before they were due.
+	// Delivered were consumed once or more. Lost were inserted and not consumed, Twice consumed
+	// again, Early before they were due.
 	Delivered int64 `json:"delivered"`
 	Lost      int64 `json:"lost"`
 	Twice     int64 `json:"twice"`
 	Early     int64 `json:"early"`
-	// Disordered were due before a record consumed earlier from their partition, or as that and inserted before it.
+	// Disordered were due before a record consumed earlier from their partition, or as that and
+	// inserted before it.
 	Disordered int64 `json:"disordered"`
 	// Lateness is of the records that were not early.
 	Lateness Latency `json:"lateness"`
-	// FirstLate is the lateness of the first record that came, LastLate how long after the last due time the last one came: both in
-	// milliseconds, and negative if they were early.
+	// FirstLate is the lateness of the first record that came, LastLate how long after the last due
+	// time the last one came: both in milliseconds, and negative if they were early.
 	FirstLate float64 `json:"first_late_ms"`
 	LastLate  float64 `json:"last_late_ms"`
 	// DeliverySeconds is from the first to the last delivery.
@@ -76,8 +80,8 @@ type DelayReport struct {
 	Server *ServerUsage `json:"server,omitempty"`
 }
 
-// Delay inserts a load's records into a topic that is new, and consumes until all have come, or none is to be expected any more. The
-// report is valid also with an error. Server may be nil.
+// Delay inserts a load's records into a topic that is new, and consumes until all have come, or
+// none is to be expected any more. The report is valid also with an error. Server may be nil.
 func Delay(ctx context.Context, l DelayLoad, server Server, m *Meter) (DelayReport, error) {
 	r := &delayRun{DelayLoad: l, acked: newIDSet(l.Records), seen: newIDSet(l.Records), meter: m, ordered: map[int32]delivery{}}
 	before, err := usage(ctx, server)

@@ -2,8 +2,8 @@ package bench
 
 import "slices"
 
-// Goal is a figure a broker should reach: how it compares with the bare machine in the same run or, for what has no bare
-// counterpart, an amount.
+// Goal is a figure a broker should reach: how it compares with the bare machine in the same run or,
+// for what has no bare counterpart, an amount.
 type Goal struct {
 	Name string `json:"name"`
 	Unit string `json:"unit"`
@@ -14,8 +14,9 @@ type Goal struct {
 	AtMost  float64 `json:"at_most,omitempty"`
 }
 
-// Row is how a goal was met. Broker, Bare and Figure are medians of all repetitions; each repetition's figure is of
-// measurements made next to each other, so Figure is not exactly Broker / Bare.
+// Row is how a goal was met. Broker, Bare and Figure are medians of all repetitions; each
+// repetition's figure is of measurements made next to each other, so Figure is not exactly Broker /
+// Bare.
 type Row struct {
 	Goal
 	Broker float64 `json:"broker"`

@@ -6,8 +6,9 @@ import (
 	"time"
 )
 
-// Histogram counts durations in buckets whose width is at most 1/128 of their value. The zero value is empty and ready.
-// Observe is safe for concurrent use; the other methods see some of the observations made meanwhile.
+// Histogram counts durations in buckets whose width is at most 1/128 of their value. The zero value
+// is empty and ready. Observe is safe for concurrent use; the other methods see some of the
+// observations made meanwhile.
 //
 //	bucket 0 … 255             1 ns each
 //	256 + 128e … 256 + 128e+127    2^(e+1) ns each, from 2^(e+8) ns
@@ -36,8 +37,8 @@ func (h *Histogram) Count() int64 { return h.count.Load() }
 // Max is the longest, exactly.
 func (h *Histogram) Max() time.Duration { return time.Duration(h.max.Load()) }
 
-// Quantile returns a duration that a share q of the observations do not exceed, rounded up to the end of its bucket; 0
-// if there are none.
+// Quantile returns a duration that a share q of the observations do not exceed, rounded up to the
+// end of its bucket; 0 if there are none.
 func (h *Histogram) Quantile(q float64) time.Duration {
 	rank := int64(q*float64(h.Count()) + 0.999999)
 	seen := int64(0)

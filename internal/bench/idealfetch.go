@@ -15,14 +15,16 @@ const (
 	idealHead    = 100 // bytes before the records of an answer
 )
 
-// IdealFetch is the least a broker must do for a fetch, over loopback: receive a request, and send part of a file with
-// sendfile. One request is under way at a time; the file is read from front to back, again and again.
+// IdealFetch is the least a broker must do for a fetch, over loopback: receive a request, and send
+// part of a file with sendfile. One request is under way at a time; the file is read from front to
+// back, again and again.
 type IdealFetch struct {
 	AnswerBytes int
 	Congestion  string
 }
 
-// newFetchFile makes a file in dir to be fetched from, and writes it to the disk, so that it is only read from then on.
+// newFetchFile makes a file in dir to be fetched from, and writes it to the disk, so that it is
+// only read from then on.
 func newFetchFile(dir string, size int64) (*scratch, error) {
 	file, err := newScratch(dir)
 	if err != nil {

@@ -15,11 +15,12 @@ import (
 // idealAck is about as long as an answer to a produce request.
 const idealAck = 64
 
-// IdealProduce is the least a broker must do for a produce request, over loopback: receive it, check a CRC, append it to
-// a file, acknowledge it.
+// IdealProduce is the least a broker must do for a produce request, over loopback: receive it,
+// check a CRC, append it to a file, acknowledge it.
 type IdealProduce struct {
 	RequestBytes, InFlight int
-	// Sync acknowledges a request only after an fdatasync, which all requests that were appended meanwhile share.
+	// Sync acknowledges a request only after an fdatasync, which all requests that were appended
+	// meanwhile share.
 	Sync       bool
 	Congestion string
 }
@@ -63,7 +64,8 @@ func closing(c net.Conn, use func() error) func() error {
 	}
 }
 
-// send sends requests, one at least, until the deadline or until the file is full, and says that no more follow.
+// send sends requests, one at least, until the deadline or until the file is full, and says that no
+// more follow.
 func (p IdealProduce) send(c *net.TCPConn, underWay chan<- time.Time, deadline time.Time) error {
 	defer close(underWay)
 	frame := make([]byte, 4+p.RequestBytes)

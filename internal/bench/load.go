@@ -14,21 +14,22 @@ type Load struct {
 	Brokers []string // host:port of some
 	Topic   string   // must exist
 
-	// RecordBytes is the size of a record's value. BatchBytes bounds a batch before compression; it holds one record
-	// at least.
+	// RecordBytes is the size of a record's value. BatchBytes bounds a batch before compression; it
+	// holds one record at least.
 	RecordBytes, BatchBytes int
 	Codec                   record.Codec
 	Acks                    int16 // -1: all, 1: the leader, 0: none
 
-	// Connections is how many there are in all, each driven on its own; each broker that leads a partition of the topic gets
-	// one at least. InFlight is how many produce requests are under way on each.
+	// Connections is how many there are in all, each driven on its own; each broker that leads a
+	// partition of the topic gets one at least. InFlight is how many produce requests are under way
+	// on each.
 	Connections, InFlight int
 
 	// FetchBytes is how much one fetch asks for.
 	FetchBytes int32
 
-	// RecordsPerSecond bounds the rate of all connections together; 0 means none. Latencies count from when a record was to
-	// be sent, so that a server that stalls is charged for what waited.
+	// RecordsPerSecond bounds the rate of all connections together; 0 means none. Latencies count
+	// from when a record was to be sent, so that a server that stalls is charged for what waited.
 	RecordsPerSecond float64
 
 	// Batches is how many RawProduce sends on each connection before it ends by itself; 0 means without end.
@@ -37,7 +38,8 @@ type Load struct {
 	// Header makes the header of each record, for RawProduce; nil for none.
 	Header func(*rand.Rand) record.Header
 
-	// Congestion is the TCP congestion control of what the client sends; empty leaves it to the system. Raw drives only.
+	// Congestion is the TCP congestion control of what the client sends; empty leaves it to the
+	// system. Raw drives only.
 	Congestion string
 }
 

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Meter counts what a Drive gets answered. What is told to it counts only while [Run] measures, between warm-up and
-// end. It is safe for concurrent use.
+// Meter counts what a Drive gets answered. What is told to it counts only while [Run] measures,
+// between warm-up and end. It is safe for concurrent use.
 type Meter struct {
 	measuring atomic.Bool
 	records   atomic.Int64
@@ -32,7 +32,8 @@ func NewMeter() *Meter {
 	return &Meter{began: make(chan struct{}), reached: make(chan struct{}, 1)}
 }
 
-// Done counts records that were acknowledged, or arrived, together: bytes is their size, latency how long they took.
+// Done counts records that were acknowledged, or arrived, together: bytes is their size, latency
+// how long they took.
 func (m *Meter) Done(records, bytes int, latency time.Duration) {
 	m.first.Do(func() { close(m.began) })
 	m.all.Add(int64(records))

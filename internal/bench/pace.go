@@ -21,8 +21,9 @@ func newPace(perSecond float64, now time.Time) *pace {
 	return p
 }
 
-// next waits until the next send is due and returns the time its latency counts from: when it was due, but not before
-// next woke from its last sleep, since an imprecise timer is no fault of the server's. It returns early when ctx ends.
+// next waits until the next send is due and returns the time its latency counts from: when it was
+// due, but not before next woke from its last sleep, since an imprecise timer is no fault of the
+// server's. It returns early when ctx ends.
 func (p *pace) next(ctx context.Context) time.Time {
 	now := time.Now()
 	if p.interval == 0 {

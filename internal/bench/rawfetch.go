@@ -17,15 +17,16 @@ import (
 	"github.com/morrowmq/morrow/log/record"
 )
 
-// fetchVersion is the last version of Fetch before compact lengths and topic ids; every broker has it, and its answers
-// can be read as they pass.
+// fetchVersion is the last version of Fetch before compact lengths and topic ids; every broker has
+// it, and its answers can be read as they pass.
 const fetchVersion = 11
 
 // fetchMaxWaitMillis is how long the broker may wait for data.
 const fetchMaxWaitMillis = 500
 
-// RawFetch reads partitions from their beginning, one fetch at a time on each connection, and drops what it reads after
-// a look at each batch's header. At the end of a partition it begins again; an empty one is left alone.
+// RawFetch reads partitions from their beginning, one fetch at a time on each connection, and drops
+// what it reads after a look at each batch's header. At the end of a partition it begins again; an
+// empty one is left alone.
 func RawFetch(l Load) Drive {
 	return func(ctx context.Context, m *Meter) error {
 		layout, err := findLayout(ctx, l.Brokers, l.Topic)
@@ -87,8 +88,8 @@ func (f *fetcher) run(ctx context.Context, lane lane) error {
 	return nil
 }
 
-// fetch reads once from a position and moves it on, back to the beginning if there was nothing. It reports whether there
-// is nothing at the beginning either.
+// fetch reads once from a position and moves it on, back to the beginning if there was nothing. It
+// reports whether there is nothing at the beginning either.
 func (f *fetcher) fetch(id uint32, at *position) (empty bool, err error) {
 	frame := encode(f.request(*at), fetchVersion)
 	binary.BigEndian.PutUint32(frame[8:], id)
@@ -190,7 +191,8 @@ func (f *fetcher) head(b *kbin.Reader) (size int, err error) {
 	return size, kerr.ErrorForCode(code)
 }
 
-// skipBatches reads size bytes of batches and keeps nothing but what their headers say. The last may be cut short.
+// skipBatches reads size bytes of batches and keeps nothing but what their headers say. The last
+// may be cut short.
 func skipBatches(in *bufio.Reader, size int) (got fetched, err error) {
 	for size >= record.HeaderLen {
 		head, err := in.Peek(record.HeaderLen)

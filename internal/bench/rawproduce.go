@@ -23,10 +23,11 @@ const produceTimeoutMillis = 30_000
 // lingering is how long answers are waited for that are under way when the load ends.
 const lingering = 10 * time.Second
 
-// RawProduce sends one batch, encoded beforehand, again and again: each request holds one, and the partitions of a
-// connection take turns. Batches are without a producer id, so nothing is a duplicate. What is refused with an error that passes is sent again, as a client would.
-// When ctx ends it sends no more, and
-// counts what is answered to what is under way: the meter then knows how much the broker has stored.
+// RawProduce sends one batch, encoded beforehand, again and again: each request holds one, and the
+// partitions of a connection take turns. Batches are without a producer id, so nothing is a
+// duplicate. What is refused with an error that passes is sent again, as a client would. When ctx
+// ends it sends no more, and counts what is answered to what is under way: the meter then knows how
+// much the broker has stored.
 func RawProduce(l Load) Drive {
 	return func(ctx context.Context, m *Meter) error {
 		batch, err := l.batch(1)
@@ -66,7 +67,8 @@ type producer struct {
 
 	frames  [][]byte // one per partition
 	version int16
-	// refused are to be sent again; it has room for all that can be under way. answered is closed when all batches of the load have been.
+	// refused are to be sent again; it has room for all that can be under way. answered is closed
+	// when all batches of the load have been.
 	refused  chan rawRequest
 	answered chan struct{}
 }
@@ -150,7 +152,8 @@ func (p *producer) send(ctx context.Context, w *wire, underWay chan<- rawRequest
 	}
 }
 
-// next returns what to send next: a request that was refused, or a new one, of which sent are counted. It returns false when there will be no more.
+// next returns what to send next: a request that was refused, or a new one, of which sent are
+// counted. It returns false when there will be no more.
 func (p *producer) next(ctx context.Context, pace *pace, sent *int) (r rawRequest, ok bool) {
 	refused := func(r rawRequest) (rawRequest, bool) { return r, sleepUntil(ctx, time.Now().Add(retryBackoff)) }
 	select {

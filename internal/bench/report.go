@@ -5,13 +5,14 @@ import (
 	"time"
 )
 
-// Report is what one Run measured. GB are 10^9 bytes. Bytes are those of record batches as they travel for the raw
-// drives, and those of keys and values for the others.
+// Report is what one Run measured. GB are 10^9 bytes. Bytes are those of record batches as they
+// travel for the raw drives, and those of keys and values for the others.
 type Report struct {
 	Load    string  `json:"load"`
 	Seconds float64 `json:"seconds"`
 	Records int64   `json:"records"`
-	// AllRecords also counts those that were acknowledged, or arrived, while it was warming up and after the measurement had ended.
+	// AllRecords also counts those that were acknowledged, or arrived, while it was warming up and
+	// after the measurement had ended.
 	AllRecords int64 `json:"all_records"`
 	Bytes      int64 `json:"bytes"`
 
@@ -23,7 +24,8 @@ type Report struct {
 
 	Errors    int64  `json:"errors"`
 	LastError string `json:"last_error,omitempty"`
-	// Retries counts what was refused for the time being and sent again, by the raw drives; its latency includes that.
+	// Retries counts what was refused for the time being and sent again, by the raw drives; its
+	// latency includes that.
 	Retries int64 `json:"retries,omitempty"`
 
 	// ClientCPUSeconds is the processor time of this process; Server is nil if nobody said where to find it.

@@ -7,12 +7,14 @@ import (
 	"time"
 )
 
-// Drive puts load on a broker until ctx ends, and tells m of everything that was answered. It returns nil when ctx
-// ended, and an error if it cannot go on; either way, everything it started has ended by then.
+// Drive puts load on a broker until ctx ends, and tells m of everything that was answered. It
+// returns nil when ctx ended, and an error if it cannot go on; either way, everything it started
+// has ended by then.
 type Drive func(ctx context.Context, m *Meter) error
 
-// Extent is how much of a load is measured: until Duration has passed, or at least Records or Bytes were answered, whichever
-// comes first. Zero means no such bound; without any, Run lasts until its context ends.
+// Extent is how much of a load is measured: until Duration has passed, or at least Records or Bytes
+// were answered, whichever comes first. Zero means no such bound; without any, Run lasts until its
+// context ends.
 type Extent struct {
 	// Warmup passes, after the first answer, before anything counts.
 	Warmup   time.Duration
@@ -24,8 +26,9 @@ type Extent struct {
 // patience is how long the first answer may take.
 const patience = 30 * time.Second
 
-// Run lets drive run and measures it. server may be nil. The end of ctx ends the measurement early and is no error. The
-// report is valid also with an error, and says how far the load came; its Seconds are 0 if it did not begin.
+// Run lets drive run and measures it. server may be nil. The end of ctx ends the measurement early
+// and is no error. The report is valid also with an error, and says how far the load came; its
+// Seconds are 0 if it did not begin.
 func Run(ctx context.Context, name string, drive Drive, extent Extent, server Server, m *Meter) (Report, error) {
 	if _, err := usage(ctx, server); err != nil {
 		return Report{Load: name}, err

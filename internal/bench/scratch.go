@@ -10,8 +10,8 @@ import (
 	"github.com/morrowmq/morrow/internal/vfs"
 )
 
-// scratchMax bounds what one measurement leaves on the disk until it has ended. It stays well below what Linux lets lie in
-// the page cache before it makes writers wait (a fifth of the memory).
+// scratchMax bounds what one measurement leaves on the disk until it has ended. It stays well below
+// what Linux lets lie in the page cache before it makes writers wait (a fifth of the memory).
 const scratchMax = 2 << 30
 
 // scratch is a file that is only appended to. Appends come from one goroutine; syncs may run at the same time.
@@ -49,8 +49,9 @@ func (s *scratch) osFile() *os.File {
 	return f.OSFile()
 }
 
-// WarmPageCache writes and removes size bytes in dir. The first touch of memory is slow in a virtual machine, by a factor of
-// two and more, and what lies free for some seconds may go back to the host, so that its next touch is a first one again.
+// WarmPageCache writes and removes size bytes in dir. The first touch of memory is slow in a
+// virtual machine, by a factor of two and more, and what lies free for some seconds may go back to
+// the host, so that its next touch is a first one again.
 func WarmPageCache(dir string, size int64) (err error) {
 	s, err := newScratch(dir)
 	if err != nil {
@@ -66,8 +67,8 @@ func WarmPageCache(dir string, size int64) (err error) {
 	return nil
 }
 
-// settle waits until the disk has done what it was asked before, discards of removed files above all, so that the next
-// measurement does not pay for it.
+// settle waits until the disk has done what it was asked before, discards of removed files above
+// all, so that the next measurement does not pay for it.
 func settle(dir string) (err error) {
 	s, err := newScratch(dir)
 	if err != nil {
@@ -76,7 +77,8 @@ func settle(dir string) (err error) {
 	return errors.Join(s.append(make([]byte, 4<<10)), s.Sync(), s.remove())
 }
 
-// AppendSync appends size bytes at a time to a new file in dir, each made durable by an fdatasync before the next, for d.
+// AppendSync appends size bytes at a time to a new file in dir, each made durable by an fdatasync
+// before the next, for d.
 func AppendSync(dir string, size int, d time.Duration) (b Bare, err error) {
 	s, err := newScratch(dir)
 	if err != nil {

@@ -13,8 +13,8 @@ import (
 	"github.com/morrowmq/morrow/internal/vfs"
 )
 
-// Suite compares a broker with the bare machine and with the project's goals. Every repetition measures broker and
-// machine in turn, so that what else the machine does meets both.
+// Suite compares a broker with the bare machine and with the project's goals. Every repetition
+// measures broker and machine in turn, so that what else the machine does meets both.
 type Suite struct {
 	// Dir is on the disk to be measured. All that is written there is removed when Run returns.
 	Dir string
@@ -35,7 +35,8 @@ type Suite struct {
 	// IdlePartitions is how many partitions an idle broker has whose memory is looked at.
 	IdlePartitions int32
 
-	// Delays says that the broker knows delays. DueRecords are due at once then, PendingRecords pending when the broker is killed.
+	// Delays says that the broker knows delays. DueRecords are due at once then, PendingRecords
+	// pending when the broker is killed.
 	Delays                     bool
 	DueRecords, PendingRecords int64
 
@@ -246,8 +247,8 @@ func (r *suiteRun) load(to Instance) Load {
 	}
 }
 
-// topicConfigs are those of the suite's topics: synced before every acknowledgement or left to the page cache, and gone
-// from the disk as soon as they are deleted.
+// topicConfigs are those of the suite's topics: synced before every acknowledgement or left to the
+// page cache, and gone from the disk as soon as they are deleted.
 func topicConfigs(synced bool) map[string]*string {
 	messages, delay := "1", "0"
 	if !synced {
@@ -282,8 +283,8 @@ func (r *suiteRun) warmed(measure func() error) func() error {
 	return func() error { return errors.Join(WarmPageCache(r.dir, r.WarmBytes), measure()) }
 }
 
-// awaitFree waits until about as much is free as once was: brokers remove files after they have answered. It gives up
-// after some seconds, since others use the disk too.
+// awaitFree waits until about as much is free as once was: brokers remove files after they have
+// answered. It gives up after some seconds, since others use the disk too.
 func (r *suiteRun) awaitFree(ctx context.Context, once int64) error {
 	const about = 64 << 20
 	for range 50 {
@@ -296,8 +297,8 @@ func (r *suiteRun) awaitFree(ctx context.Context, once int64) error {
 	return nil
 }
 
-// compare takes two measurements, of the bare machine and of the broker, each on a disk that has settled. Which is first
-// changes from call to call.
+// compare takes two measurements, of the bare machine and of the broker, each on a disk that has
+// settled. Which is first changes from call to call.
 func (r *suiteRun) compare(bare, broker func() error) error {
 	r.turns++
 	order := []func() error{bare, broker}
@@ -312,8 +313,8 @@ func (r *suiteRun) compare(bare, broker func() error) error {
 	return nil
 }
 
-// drive measures one load for a step, or until maxBytes if that is not 0. An error that the broker answered is one of the
-// suite's.
+// drive measures one load for a step, or until maxBytes if that is not 0. An error that the broker
+// answered is one of the suite's.
 func (r *suiteRun) drive(ctx context.Context, name string, d Drive, maxBytes int64, on Instance) (Report, error) {
 	rep, err := Run(ctx, name, d, Extent{Warmup: suiteWarmup, Duration: r.Step, Bytes: maxBytes}, Process(on.PID()), NewMeter())
 	if err != nil {

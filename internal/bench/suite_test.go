@@ -54,7 +54,8 @@ func TestSuiteMeasuresEveryGoalAndLeavesNothing(t *testing.T) {
 			t.Errorf("%s is relative to nothing: %+v", row.Name, row)
 		}
 	}
-	// produce: 2 rates, 2 of CPU; fetch: rate, CPU; acks: p50, p99, p99 of many; start: empty, killed; idle memory
+	// produce: 2 rates, 2 of CPU; fetch: rate, CPU; acks: p50, p99, p99 of many; start: empty,
+	// killed; idle memory
 	if goals != 12 {
 		t.Errorf("%d goals were judged: %+v", goals, r.Rows)
 	}

@@ -58,7 +58,8 @@ func (r *suiteRun) delayLateness(ctx context.Context) error {
 	return nil
 }
 
-// delay drives a load of delayed records on a topic of its own. Records that were not delivered as promised are an error.
+// delay drives a load of delayed records on a topic of its own. Records that were not delivered as
+// promised are an error.
 func (r *suiteRun) delay(ctx context.Context, d DelayLoad) (rep DelayReport, err error) {
 	topic, err := OpenTopic(ctx, d.Brokers, d.Topic, 1, topicConfigs(true))
 	if err != nil {
@@ -72,8 +73,8 @@ func (r *suiteRun) delay(ctx context.Context, d DelayLoad) (rep DelayReport, err
 	return rep, err
 }
 
-// delayDeliveries measures how fast a broker makes records durable that are all due at once, in several partitions. Nobody consumes
-// them: a client would cost more than the broker.
+// delayDeliveries measures how fast a broker makes records durable that are all due at once, in
+// several partitions. Nobody consumes them: a client would cost more than the broker.
 func (r *suiteRun) delayDeliveries(ctx context.Context) error {
 	due, m, err := r.burst(ctx, delayPartitions, 0, func() {})
 	if err != nil {
@@ -85,7 +86,8 @@ func (r *suiteRun) delayDeliveries(ctx context.Context) error {
 	return nil
 }
 
-// delayBurst measures how a broker delivers what is due within one second in one partition, and what others notice of it.
+// delayBurst measures how a broker delivers what is due within one second in one partition, and
+// what others notice of it.
 func (r *suiteRun) delayBurst(ctx context.Context) error {
 	l := r.load(r.broker)
 	l.RecordsPerSecond = 2000
@@ -128,8 +130,8 @@ type burstMeasure struct {
 	cpuSeconds  float64   // of the broker, from before the first was due until all had been delivered
 }
 
-// burst inserts records that are due from a time on, within spread, and watches them being delivered. begins is called a moment before
-// the first is due.
+// burst inserts records that are due from a time on, within spread, and watches them being
+// delivered. begins is called a moment before the first is due.
 func (r *suiteRun) burst(ctx context.Context, partitions int32, spread time.Duration, begins func()) (due time.Time, m burstMeasure, err error) {
 	l := r.load(r.broker)
 	l.RecordBytes = 100
@@ -195,7 +197,8 @@ func (m *burstMeasure) watch(ctx context.Context, l *Load, end int64) error {
 	}
 }
 
-// insert produces a little more than n records to the partitions of a topic, by batches encoded beforehand, and says how many.
+// insert produces a little more than n records to the partitions of a topic, by batches encoded
+// beforehand, and says how many.
 func (l *Load) insert(ctx context.Context, partitions int32, n int64) (int64, error) {
 	l.Connections = int(min(4, partitions))
 	b, err := l.batch(1)
@@ -213,7 +216,8 @@ func (l *Load) insert(ctx context.Context, partitions int32, n int64) (int64, er
 	return turns * turn, errors.Join(m.err(), ctx.Err())
 }
 
-// startPending kills a broker that has much pending, and measures how long the next takes until every partition delays again.
+// startPending kills a broker that has much pending, and measures how long the next takes until
+// every partition delays again.
 func (r *suiteRun) startPending(ctx context.Context) error {
 	dir := r.newDir()
 	first, err := r.Start(ctx, dir, nil)

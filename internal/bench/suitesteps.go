@@ -23,8 +23,8 @@ func (r *suiteRun) acks(ctx context.Context) error {
 	return nil
 }
 
-// manyAcks has many producers write small batches to many partitions: as fast as they are acknowledged, and at a rate that
-// leaves the processors some rest.
+// manyAcks has many producers write small batches to many partitions: as fast as they are
+// acknowledged, and at a rate that leaves the processors some rest.
 func (r *suiteRun) manyAcks(ctx context.Context) error {
 	const partitions, rate = 256, 10_000
 	l := r.load(r.broker)
@@ -101,8 +101,9 @@ func (r *suiteRun) produceSmall(ctx context.Context) error {
 	return err
 }
 
-// produceUploading compares producing to a topic whose segments are uploaded meanwhile, to a directory on the same disk, with one whose
-// segments are not. The bare machine is the broker itself here.
+// produceUploading compares producing to a topic whose segments are uploaded meanwhile, to a
+// directory on the same disk, with one whose segments are not. The bare machine is the broker
+// itself here.
 func (r *suiteRun) produceUploading(ctx context.Context) error {
 	const name = "produce 1 KiB records in 1 MB batches, while uploading"
 	segment, enable := "16777216", "true"
@@ -235,7 +236,8 @@ func (r *suiteRun) idle(ctx context.Context) (err error) {
 	return err
 }
 
-// startKilled kills a broker that has acknowledged much, and measures how long the next takes to start on what is there.
+// startKilled kills a broker that has acknowledged much, and measures how long the next takes to
+// start on what is there.
 func (r *suiteRun) startKilled(ctx context.Context) error {
 	const partitions, connections = 8, 4
 	size, err := r.affordable()

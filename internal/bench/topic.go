@@ -129,8 +129,8 @@ type lane struct {
 	partitions []int32
 }
 
-// lanes deals the partitions out to connections: every partition to one connection, or, if there are more connections,
-// every connection to one partition.
+// lanes deals the partitions out to connections: every partition to one connection, or, if there
+// are more connections, every connection to one partition.
 func (l layout) lanes(connections int) []lane {
 	total := 0
 	for _, ps := range l {

@@ -21,8 +21,9 @@ const (
 	readBuffer = 1 << 20
 )
 
-// wire is a bare Kafka connection: frames go out as they were encoded, and what comes back is looked at as little as
-// possible. Sending and receiving may happen at the same time, each from one goroutine.
+// wire is a bare Kafka connection: frames go out as they were encoded, and what comes back is
+// looked at as little as possible. Sending and receiving may happen at the same time, each from one
+// goroutine.
 type wire struct {
 	conn net.Conn
 	in   *bufio.Reader

@@ -67,7 +67,8 @@ type names struct {
 	all      map[string]bool // every identifier
 }
 
-// knownNames collects what is declared or used: of each package, by its path and by its last element, and of all together.
+// knownNames collects what is declared or used: of each package, by its path and by its last
+// element, and of all together.
 func knownNames(files []*file) names {
 	known := names{tops: map[string]bool{}, packages: map[string]map[string]bool{}, all: map[string]bool{}}
 	for _, f := range files {
@@ -88,8 +89,10 @@ func knownNames(files []*file) names {
 	return known
 }
 
-// nameProblems returns a sentence for every package and identifier that a document names and that is not there. A lower-case name with dots is
-// ours only if it begins with a path, or goes on with an exported name: configs are spelled so too. Other identifiers are ours in documents about the code.
+// nameProblems returns a sentence for every package and identifier that a document names and that
+// is not there. A lower-case name with dots is ours only if it begins with a path, or goes on with
+// an exported name: configs are spelled so too. Other identifiers are ours in documents about the
+// code.
 func nameProblems(name, text string, known names, exists func(name string) bool) []string {
 	var problems []string
 	for _, m := range symbolNamed.FindAllStringSubmatch(text, -1) {
@@ -117,8 +120,9 @@ func nameProblems(name, text string, known names, exists func(name string) bool)
 	return problems
 }
 
-// documentProblems returns a sentence for everything that a document names and that is not there. A path is relative to the
-// module or to the document; a file without a directory may be any of that name.
+// documentProblems returns a sentence for everything that a document names and that is not there. A
+// path is relative to the module or to the document; a file without a directory may be any of that
+// name.
 func documentProblems(name, text string, files []*file, exists func(name string) bool) []string {
 	var problems []string
 	for _, m := range codeNamed.FindAllStringSubmatch(text, -1) {

@@ -8,12 +8,13 @@ import (
 	"testing"
 )
 
-// Files are reached through internal/vfs, so that every durable step can be made to fail, be traced, and be lost in a
-// simulated crash. The packages of fileHomes, and tests, are free of the rule.
+// Files are reached through internal/vfs, so that every durable step can be made to fail, be
+// traced, and be lost in a simulated crash. The packages of fileHomes, and tests, are free of the
+// rule.
 var fileHomes = []string{"internal/vfs", "internal/testnet", "internal/script", "cmd", "compat", "e2e"}
 
-// guarded lists the packages that open the way to the file system, with what of them is free for all: names, types and
-// errors, not operations. "*" ends a prefix.
+// guarded lists the packages that open the way to the file system, with what of them is free for
+// all: names, types and errors, not operations. "*" ends a prefix.
 var guarded = map[string]guard{
 	"os": {free: []string{
 		"Getenv", "LookupEnv", "Environ", "Getpid", "Getpagesize", "Hostname", "Signal", "Interrupt", // the process

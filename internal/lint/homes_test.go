@@ -8,8 +8,9 @@ import (
 	"testing"
 )
 
-// soleHomes are the libraries that only some packages may import, so that replacing one, or reading how it is used,
-// concerns these packages alone. A library covers everything below its path, a home everything below its directory.
+// soleHomes are the libraries that only some packages may import, so that replacing one, or reading
+// how it is used, concerns these packages alone. A library covers everything below its path, a home
+// everything below its directory.
 var soleHomes = []home{
 	{"log", nil, "log/slog is the logger, passed in"},
 	{"github.com/spf13/cobra", []string{"cmd"}, "the command line is cmd's"},
@@ -71,8 +72,8 @@ func homeProblems(files []*file) []string {
 	return problems
 }
 
-// covers reports whether importPath is h's library or part of it. Of the standard library only the package itself is
-// covered: log does not mean log/slog.
+// covers reports whether importPath is h's library or part of it. Of the standard library only the
+// package itself is covered: log does not mean log/slog.
 func (h home) covers(importPath string) bool {
 	if !strings.Contains(h.library, ".") {
 		return importPath == h.library

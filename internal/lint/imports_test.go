@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// importMap names, for every package of the module, the packages of the module it may import. Lowest first: a package
-// may import only what stands above its own line, so the map has no cycle.
+// importMap names, for every package of the module, the packages of the module it may import.
+// Lowest first: a package may import only what stands above its own line, so the map has no cycle.
 //
 // Test files may import more; see mayImport.
 var importMap = []edges{
@@ -124,7 +124,8 @@ func TestImportMapIsOrdered(t *testing.T) {
 	}
 }
 
-// The map tells a reader what there is: no package that is only planned, and no edge that nobody needs any more.
+// The map tells a reader what there is: no package that is only planned, and no edge that nobody
+// needs any more.
 func TestImportMapHasNothingThatIsNotThere(t *testing.T) {
 	packages, edges := map[string]bool{}, map[[2]string]bool{}
 	for _, f := range sources(t) {
@@ -148,8 +149,8 @@ func TestImportMapHasNothingThatIsNotThere(t *testing.T) {
 	}
 }
 
-// importProblems returns a sentence for every import of files that the map does not allow, and for every package that
-// is not in the map.
+// importProblems returns a sentence for every import of files that the map does not allow, and for
+// every package that is not in the map.
 func importProblems(files []*file, imports []edges) []string {
 	var problems []string
 	unknown := map[string]bool{}
@@ -172,8 +173,9 @@ func importProblems(files []*file, imports []edges) []string {
 	return problems
 }
 
-// mayImport reports whether f may import the package to. Test files may import their own package, whatever their
-// package reaches through the map, what exists for tests, the seams internal/{assert,vfs}, and what testImports lists.
+// mayImport reports whether f may import the package to. Test files may import their own package,
+// whatever their package reaches through the map, what exists for tests, the seams
+// internal/{assert,vfs}, and what testImports lists.
 func mayImport(imports []edges, f *file, to string) bool {
 	if !f.test {
 		return slices.Contains(direct(imports, f.pkg), to)

@@ -78,8 +78,8 @@ var moduleFiles = sync.OnceValues(func() ([]*file, error) {
 	return files, err
 })
 
-// eachFile calls do for every file of the module whose name ends so, with its path relative to the module. Nested modules
-// and the directories the go command ignores are not part of it.
+// eachFile calls do for every file of the module whose name ends so, with its path relative to the
+// module. Nested modules and the directories the go command ignores are not part of it.
 func eachFile(suffix string, do func(name string, text []byte) error) error {
 	return eachFileIn(".", suffix, do)
 }

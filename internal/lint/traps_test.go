@@ -41,7 +41,8 @@ var (
 	testName = regexp.MustCompile("`((?:Test|Fuzz)[A-Za-z0-9]+)`")
 )
 
-// trapProblems returns a sentence for every trap that is out of order, or names no test, or one that is not there.
+// trapProblems returns a sentence for every trap that is out of order, or names no test, or one
+// that is not there.
 func trapProblems(text string, there map[string]bool) (problems []string) {
 	last := 0
 	for _, row := range trapRow.FindAllStringSubmatch(text, -1) {

@@ -23,8 +23,8 @@ func Limit(bytesPerSecond int64) rate.Limit {
 	return rate.Limit(bytesPerSecond)
 }
 
-// Wait returns when so many more bytes are within the limit of l, which may be more than a limiter lets pass at once. The error is ctx's,
-// or says that its deadline would be passed.
+// Wait returns when so many more bytes are within the limit of l, which may be more than a limiter
+// lets pass at once. The error is ctx's, or says that its deadline would be passed.
 func Wait(ctx context.Context, l *rate.Limiter, bytes int) error {
 	for bytes > 0 {
 		n := min(bytes, burst)

@@ -1,7 +1,9 @@
-// Package script tests state machines by histories that people can read: text files of commands and of what they print.
+// Package script tests state machines by histories that people can read: text files of commands and
+// of what they print.
 //
-// A history is paragraphs: commands, a line "----", and what they print; a paragraph without that line is prose, as is a line that begins with
-// #. A command is a word and key=value pairs. With -update what is printed is written into the files, and the diff is what is to be read.
+// A history is paragraphs: commands, a line "----", and what they print; a paragraph without that
+// line is prose, as is a line that begins with #. A command is a word and key=value pairs. With
+// -update what is printed is written into the files, and the diff is what is to be read.
 package script
 
 import (
@@ -17,8 +19,8 @@ import (
 // Update is the flag -update: golden files are written anew.
 var Update = flag.Bool("update", false, "write what tests print into testdata")
 
-// Run runs every history that matches glob, each as a test of its own. begin makes a new world, and returns what executes one line
-// in it and returns what that prints.
+// Run runs every history that matches glob, each as a test of its own. begin makes a new world, and
+// returns what executes one line in it and returns what that prints.
 func Run(t *testing.T, glob string, begin func() func(t *testing.T, line string) string) {
 	t.Helper()
 	files, err := filepath.Glob(glob)

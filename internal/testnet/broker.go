@@ -1,10 +1,11 @@
-// Package testnet runs the real broker binary on loopback for tests that need a process: kill it, restart it on what
-// it left behind, read what it logged.
+// Package testnet runs the real broker binary on loopback for tests that need a process: kill it,
+// restart it on what it left behind, read what it logged.
 //
-// It knows nothing of the broker but its command line (serve, --data-dir, --listen, --http) and GET /readyz. A Broker
-// has two goroutines while its process lives: one that waits for the process, pinned to an OS thread so that the
-// kernel kills the broker when the test binary dies, and the copier of os/exec that feeds its log. Its methods may be
-// called from any goroutine, but not Stop, Kill9 and Restart at the same time.
+// It knows nothing of the broker but its command line (serve, --data-dir, --listen, --http) and GET
+// /readyz. A Broker has two goroutines while its process lives: one that waits for the process,
+// pinned to an OS thread so that the kernel kills the broker when the test binary dies, and the
+// copier of os/exec that feeds its log. Its methods may be called from any goroutine, but not Stop,
+// Kill9 and Restart at the same time.
 package testnet
 
 import (
@@ -23,15 +24,15 @@ import (
 )
 
 const (
-	// readyTimeout bounds the time from exec to a 200 from /readyz. It is generous because a start may replay a log,
-	// and because tests share two cores with whatever else runs.
+	// readyTimeout bounds the time from exec to a 200 from /readyz. It is generous because a start
+	// may replay a log, and because tests share two cores with whatever else runs.
 	readyTimeout = 60 * time.Second
 
 	// stopTimeout bounds a graceful shutdown, after which the broker is killed and the test failed.
 	stopTimeout = 30 * time.Second
 
-	// startAttempts is how many pairs of ports Start tries. Between choosing a free port and the broker's bind another
-	// process may take it.
+	// startAttempts is how many pairs of ports Start tries. Between choosing a free port and the
+	// broker's bind another process may take it.
 	startAttempts = 5
 )
 
@@ -49,9 +50,10 @@ type Broker struct {
 	proc *process // the current or last life
 }
 
-// Start runs `bin serve` with a new data directory and free loopback ports and returns once it is ready. args are
-// appended to the command line, so they may override what Start chose, except the addresses. The broker is stopped
-// when the test ends, and its log becomes part of the test's output if the test failed.
+// Start runs `bin serve` with a new data directory and free loopback ports and returns once it is
+// ready. args are appended to the command line, so they may override what Start chose, except the
+// addresses. The broker is stopped when the test ends, and its log becomes part of the test's
+// output if the test failed.
 //
 // Start fails the test if the broker does not become ready.
 func Start(tb testing.TB, bin string, args ...string) *Broker {
@@ -86,8 +88,8 @@ func (b *Broker) DataDir() string { return b.dataDir }
 // PID is the process id of the current life, or of the last one if the broker is down.
 func (b *Broker) PID() int { return b.proc.cmd.Process.Pid }
 
-// Logs returns what the broker has written to standard output and standard error in all its lives, oldest first, cut
-// at the front to the last megabyte.
+// Logs returns what the broker has written to standard output and standard error in all its lives,
+// oldest first, cut at the front to the last megabyte.
 func (b *Broker) Logs() string { return b.log.String() }
 
 // Kill9 ends the process with SIGKILL and returns when it is gone. It does nothing if the broker is down.
@@ -96,8 +98,8 @@ func (b *Broker) Kill9() {
 	<-b.proc.exited
 }
 
-// Stop ends the process with SIGTERM and returns when it is gone. It fails the test if the broker takes too long or
-// exits with another status than 0. It does nothing if the broker is down.
+// Stop ends the process with SIGTERM and returns when it is gone. It fails the test if the broker
+// takes too long or exits with another status than 0. It does nothing if the broker is down.
 func (b *Broker) Stop() {
 	b.tb.Helper()
 	if b.proc.gone() {
@@ -115,9 +117,9 @@ func (b *Broker) Stop() {
 	}
 }
 
-// Restart starts the broker again on the same directory and addresses and returns once it is ready; a broker that is
-// still up is stopped first. args are appended to the command line of this life only. Restart fails the test if the
-// broker does not become ready.
+// Restart starts the broker again on the same directory and addresses and returns once it is ready;
+// a broker that is still up is stopped first. args are appended to the command line of this life
+// only. Restart fails the test if the broker does not become ready.
 func (b *Broker) Restart(args ...string) {
 	b.tb.Helper()
 	b.Stop()
@@ -196,8 +198,8 @@ type process struct {
 
 // startProcess runs bin with its output appended to log.
 //
-// The kernel sends Pdeathsig when the thread that forked ends, not when the process does, so the goroutine that starts
-// the process keeps its thread until the process is gone.
+// The kernel sends Pdeathsig when the thread that forked ends, not when the process does, so the
+// goroutine that starts the process keeps its thread until the process is gone.
 func startProcess(bin string, args []string, log *logBuffer) (*process, error) {
 	p := &process{cmd: exec.Command(bin, args...), exited: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = log, log

@@ -4,5 +4,6 @@ package testnet
 
 import "syscall"
 
-// dieWithParent has no counterpart outside Linux: there, a test binary that is killed leaves its broker running.
+// dieWithParent has no counterpart outside Linux: there, a test binary that is killed leaves its
+// broker running.
 func dieWithParent() *syscall.SysProcAttr { return nil }

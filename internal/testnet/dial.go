@@ -8,9 +8,9 @@ import (
 	"syscall"
 )
 
-// Dial connects to a broker that may be killed at any moment. To a client, a connection that ends before its first answer
-// looks like a broker that wants TLS, and franz-go then gives up; here it is a broker that crashed, so such an end is
-// reported as a reset, after which clients try again.
+// Dial connects to a broker that may be killed at any moment. To a client, a connection that ends
+// before its first answer looks like a broker that wants TLS, and franz-go then gives up; here it
+// is a broker that crashed, so such an end is reported as a reset, after which clients try again.
 func Dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	var d net.Dialer
 	c, err := d.DialContext(ctx, network, addr)

@@ -8,15 +8,17 @@ import (
 	"testing"
 )
 
-// Ports are taken from below the range in which Linux picks the source ports of outgoing connections (32768 and up).
-// A port from that range could be taken by a client's connection while the broker is down between two lives. Those right
-// below it are left to what needs a port of a certain number, as the proxy of compat/judges/sarama.
+// Ports are taken from below the range in which Linux picks the source ports of outgoing
+// connections (32768 and up). A port from that range could be taken by a client's connection while
+// the broker is down between two lives. Those right below it are left to what needs a port of a
+// certain number, as the proxy of compat/judges/sarama.
 const (
 	minPort = 10000
 	maxPort = 28999
 )
 
-// given are the addresses that this process was given: each only once, since a broker wants its own again after it was down.
+// given are the addresses that this process was given: each only once, since a broker wants its own
+// again after it was down.
 var given sync.Map
 
 // freeAddr returns a loopback host:port that nobody listens on at this moment.

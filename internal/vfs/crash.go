@@ -16,10 +16,11 @@ func (m *Mem) CrashProcess() *Mem {
 
 // Crash returns what a power loss may leave: all that was synced and, as rnd decides, some of what was not.
 //
-// Every directory operation since the last SyncDir has happened or not, each for itself (a rename as a whole). Of every
-// file, each 512-byte sector is as it was at some moment since the last Sync, and so is the length, each for itself:
-// a long write may be torn anywhere, a later write may be there without an earlier one, and a file may be longer than
-// its data, ending in zeros. With a nil rnd nothing survives that was not synced.
+// Every directory operation since the last SyncDir has happened or not, each for itself (a rename
+// as a whole). Of every file, each 512-byte sector is as it was at some moment since the last Sync,
+// and so is the length, each for itself: a long write may be torn anywhere, a later write may be
+// there without an earlier one, and a file may be longer than its data, ending in zeros. With a nil
+// rnd nothing survives that was not synced.
 //
 // Handles of m go on working on m, and do not reach the copy.
 func (m *Mem) Crash(rnd *rand.Rand) *Mem {

@@ -81,8 +81,9 @@ func TestLinksSurviveACrashAsOneFile(t *testing.T) {
 	}
 }
 
-// TestCrashLeavesSectorsOfThePast writes, cuts and syncs a file at random. After a crash, the length and every sector must
-// be what they were at the last sync or at some moment since; over all seeds, torn states must have occurred.
+// TestCrashLeavesSectorsOfThePast writes, cuts and syncs a file at random. After a crash, the
+// length and every sector must be what they were at the last sync or at some moment since; over all
+// seeds, torn states must have occurred.
 func TestCrashLeavesSectorsOfThePast(t *testing.T) {
 	torn := 0
 	for seed := range uint64(seeds) {
@@ -114,7 +115,8 @@ func TestCrashLeavesSectorsOfThePast(t *testing.T) {
 	}
 }
 
-// checkCrash fails the test unless got is a mixture of the past, and reports whether it is one whole state of it.
+// checkCrash fails the test unless got is a mixture of the past, and reports whether it is one
+// whole state of it.
 func checkCrash(t *testing.T, seed uint64, got string, history []string) (whole bool) {
 	t.Helper()
 	lengthSeen := false

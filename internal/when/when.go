@@ -1,5 +1,5 @@
-// Package when writes times and spans of time for people, and reads what they write: the same in the command line and in the
-// console.
+// Package when writes times and spans of time for people, and reads what they write: the same in
+// the command line and in the console.
 package when
 
 import (
@@ -11,8 +11,8 @@ import (
 
 const day = 24 * time.Hour
 
-// RFC3339 writes a time in UTC wherever the reader is: two of them see the same, and it can be given to flags and to the broker's
-// APIs. What RFC 3339 cannot say remains a number.
+// RFC3339 writes a time in UTC wherever the reader is: two of them see the same, and it can be
+// given to flags and to the broker's APIs. What RFC 3339 cannot say remains a number.
 func RFC3339(ms int64) string {
 	const year10000 = 253402300800000
 	if ms < 0 || ms >= year10000 {

@@ -1,8 +1,10 @@
-// Package batches reads batches that lie one behind the other in a file, or in anything else that can be read by position: [Scanner] all
-// of each, front to back, [Headers] only their headers, wherever it is asked to.
+// Package batches reads batches that lie one behind the other in a file, or in anything else that
+// can be read by position: [Scanner] all of each, front to back, [Headers] only their headers,
+// wherever it is asked to.
 //
-// Where batches begin and end is known to the caller: the segments of a log and the objects of the tier keep them alike, and
-// nothing else of the two is alike. Readers are for one goroutine at a time; nothing here locks, writes or starts a goroutine.
+// Where batches begin and end is known to the caller: the segments of a log and the objects of the
+// tier keep them alike, and nothing else of the two is alike. Readers are for one goroutine at a
+// time; nothing here locks, writes or starts a goroutine.
 package batches
 
 import (
@@ -12,7 +14,8 @@ import (
 	"github.com/morrowmq/morrow/log/record"
 )
 
-// Damaged reports whether an error says that bytes are wrong or missing, rather than that they could not be read.
+// Damaged reports whether an error says that bytes are wrong or missing, rather than that they
+// could not be read.
 func Damaged(err error) bool {
 	return errors.Is(err, record.ErrTorn) || errors.Is(err, record.ErrCRC) ||
 		errors.Is(err, record.ErrMagic) || errors.Is(err, record.ErrInvalid)

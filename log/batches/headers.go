@@ -7,8 +7,9 @@ import (
 	"github.com/morrowmq/morrow/log/record"
 )
 
-// Headers reads the headers of batches by position. It reads little at first, as most look-ups are over after a few batches, and
-// more at a time while it is led through small batches one after the other; large ones are stepped over.
+// Headers reads the headers of batches by position. It reads little at first, as most look-ups are
+// over after a few batches, and more at a time while it is led through small batches one after the
+// other; large ones are stepped over.
 type Headers struct {
 	r    io.ReaderAt
 	end  int64 // no batch ends above it
@@ -28,8 +29,8 @@ const (
 
 var headersPool = sync.Pool{New: func() any { return new(Headers) }}
 
-// NewHeaders reads headers of the batches in r, none of which ends above end. It never reads more than so many bytes at a time, from FewHeaders
-// to MostHeaders. Close it afterwards.
+// NewHeaders reads headers of the batches in r, none of which ends above end. It never reads more
+// than so many bytes at a time, from FewHeaders to MostHeaders. Close it afterwards.
 func NewHeaders(r io.ReaderAt, end int64, most int) *Headers {
 	h := headersPool.Get().(*Headers)
 	h.r, h.end, h.most = r, end, most
@@ -46,8 +47,9 @@ func (h *Headers) Close() {
 // End is where the last batch ends at the latest.
 func (h *Headers) End() int64 { return h.end }
 
-// At returns the header of the batch at pos, valid until the next call, and where the batch ends. An error that is [Damaged] says that
-// there is no batch that can be whole; any other comes from reading.
+// At returns the header of the batch at pos, valid until the next call, and where the batch ends.
+// An error that is [Damaged] says that there is no batch that can be whole; any other comes from
+// reading.
 func (h *Headers) At(pos int64) (record.Batch, int64, error) {
 	if pos < h.pos || pos+record.HeaderLen > h.pos+int64(len(h.buf)) {
 		if err := h.fill(pos); err != nil {

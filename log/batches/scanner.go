@@ -27,8 +27,9 @@ func NewScanner(r io.ReaderAt, pos, end int64) *Scanner {
 	return &Scanner{r: r, pos: pos, end: end, room: scanPool.Get().(*[]byte)}
 }
 
-// Next returns the next batch, which is valid until the next call, and its position. At the end it returns io.EOF. An error that is
-// [Damaged] says that there is no whole batch at pos; any other comes from reading.
+// Next returns the next batch, which is valid until the next call, and its position. At the end it
+// returns io.EOF. An error that is [Damaged] says that there is no whole batch at pos; any other
+// comes from reading.
 func (s *Scanner) Next() (b record.Batch, pos int64, err error) {
 	pos = s.pos
 	if pos >= s.end {

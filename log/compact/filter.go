@@ -9,21 +9,25 @@ import (
 
 // Rules are what decides which records of a log remain.
 type Rules struct {
-	// Keys tell the last record of every key of the dirty part, below End. Records at and above End are not touched.
+	// Keys tell the last record of every key of the dirty part, below End. Records at and above End
+	// are not touched.
 	Keys *Keys
 	End  int64
-	// Now is the wall clock, and DeleteRetentionMs how long tombstones and the markers of empty transactions stay (delete.retention.ms), both
-	// in ms. It begins when they are cleaned for the first time, and is noted in the batch (KIP-534).
+	// Now is the wall clock, and DeleteRetentionMs how long tombstones and the markers of empty
+	// transactions stay (delete.retention.ms), both in ms. It begins when they are cleaned for the
+	// first time, and is noted in the batch (KIP-534).
 	Now, DeleteRetentionMs int64
-	// Gate bounds what may go of delayed records: hidden batches and deliveries that end above it stay as they are.
+	// Gate bounds what may go of delayed records: hidden batches and deliveries that end above it
+	// stay as they are.
 	Gate int64
-	// LastVisible is the end of the last visible batch below End, if there is none above, else segment.None. It stays, because what clients take
-	// for the end of the log must not go back.
+	// LastVisible is the end of the last visible batch below End, if there is none above, else
+	// segment.None. It stays, because what clients take for the end of the log must not go back.
 	LastVisible int64
 	// Aborted are the aborted transactions with records below End.
 	Aborted []segment.AbortedTxn
-	// Needed reports whether a batch tells something of its producer that must be remembered: that it was there, and which
-	// sequences and epoch it had. Such a batch loses its records, but not its header.
+	// Needed reports whether a batch tells something of its producer that must be remembered: that
+	// it was there, and which sequences and epoch it had. Such a batch loses its records, but not
+	// its header.
 	Needed func(record.Batch) bool
 }
 
@@ -34,10 +38,11 @@ type filter struct {
 	// remains is, by producer, the offset of the first batch that remains of its open transaction.
 	remains  map[int64]int64
 	received int64 // max timestamp of the last hidden batch that remains
-	// pinned is the offset of the first delivery that stays because of the gate, though a later record of its key may supersede it;
-	// segment.None if there is none.
+	// pinned is the offset of the first delivery that stays because of the gate, though a later
+	// record of its key may supersede it; segment.None if there is none.
 	//
-	// Invariant: no tombstone above it goes, or begins to count its time: what it has deleted may still be there.
+	// Invariant: no tombstone above it goes, or begins to count its time: what it has deleted may
+	// still be there.
 	pinned  int64
 	builder record.Builder
 	d       *record.Decompressor
@@ -126,7 +131,8 @@ func (f *filter) empty(b record.Batch, maxTimestamp int64) outcome {
 	return outcome{batch: f.builder.Empty(b, b.Attributes()&record.Continued, maxTimestamp), changed: true}
 }
 
-// marker judges the end of a transaction. It stays while any record of the transaction does, and then for as long as a tombstone.
+// marker judges the end of a transaction. It stays while any record of the transaction does, and
+// then for as long as a tombstone.
 func (f *filter) marker(b record.Batch, room int64) (o outcome, err error) {
 	first, remains := f.remains[b.ProducerID()]
 	delete(f.remains, b.ProducerID())
@@ -146,13 +152,14 @@ func (f *filter) marker(b record.Batch, room int64) (o outcome, err error) {
 	return o, nil
 }
 
-// expired reports whether the tombstones of a batch, or the marker in it, have stayed for long enough. The time is in the place of the base
-// timestamp.
+// expired reports whether the tombstones of a batch, or the marker in it, have stayed for long
+// enough. The time is in the place of the base timestamp.
 func (f *filter) expired(b record.Batch) bool {
 	return b.Attributes().Has(record.DeleteHorizon) && f.Now >= b.BaseTimestamp()
 }
 
-// thin is the batch with the records that keep wants, and with the time until which its tombstones stay, if there is room for that.
+// thin is the batch with the records that keep wants, and with the time until which its tombstones
+// stay, if there is room for that.
 func (f *filter) thin(b record.Batch, room int64, keep func(*record.View) bool) (outcome, error) {
 	a, base := b.Attributes()|record.DeleteHorizon, f.Now+min(f.DeleteRetentionMs, math.MaxInt64-f.Now)
 	t, err := f.builder.Thin(b, a, base, keep, f.d)

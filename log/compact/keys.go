@@ -6,7 +6,8 @@ import (
 	"encoding/binary"
 )
 
-// A slot of the table of keys holds the hash of a key and the offset of its last record. Offset 0 is stored as 1, as 0 means a free slot.
+// A slot of the table of keys holds the hash of a key and the offset of its last record. Offset 0
+// is stored as 1, as 0 means a free slot.
 const (
 	hashLen  = 16
 	slotLen  = hashLen + 8
@@ -15,10 +16,12 @@ const (
 	minSlots = 16
 )
 
-// Keys remembers the offset of the last record of each key, in a table that does not grow. It is for one goroutine.
+// Keys remembers the offset of the last record of each key, in a table that does not grow. It is
+// for one goroutine.
 //
-// Keys are known by 128 bits of a hash (SHA-256) with a secret that is drawn for each table. Two keys with one hash would be taken for one, and the
-// older record would be lost. With the 2^32 keys that 100 GB of memory have room for, the odds are 2^64 pairs to 2^128 hashes, less than one in
+// Keys are known by 128 bits of a hash (SHA-256) with a secret that is drawn for each table. Two
+// keys with one hash would be taken for one, and the older record would be lost. With the 2^32 keys
+// that 100 GB of memory have room for, the odds are 2^64 pairs to 2^128 hashes, less than one in
 // 10^19; and as nobody knows the secret, nobody can look for such keys.
 type Keys struct {
 	slots []byte
@@ -39,7 +42,8 @@ func NewKeys(maxBytes, want int64) *Keys {
 // Len is how many keys are in the table.
 func (k *Keys) Len() int { return k.n }
 
-// Put notes that the last record of a key is the one at offset. It reports false if there is no room for another key.
+// Put notes that the last record of a key is the one at offset. It reports false if there is no
+// room for another key.
 func (k *Keys) Put(key []byte, offset int64) bool {
 	slot, found := k.find(key)
 	if !found {

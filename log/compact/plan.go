@@ -24,14 +24,16 @@ type State struct {
 	Stable   int64          // everything below is committed, and belongs to no open transaction
 }
 
-// Plan is what there is to be cleaned: the offsets [From, To), which end where a segment does. They are dirty, but for what was cleaned before
-// without everything that is superseded having gone.
+// Plan is what there is to be cleaned: the offsets [From, To), which end where a segment does. They
+// are dirty, but for what was cleaned before without everything that is superseded having gone.
 type Plan struct {
 	From, To int64
-	// CleanBytes and DirtyBytes are the sizes of the segments up to To that were cleaned before, and of the others. Dirty are also the hidden batches that the
-	// gate has kept and does not any more.
+	// CleanBytes and DirtyBytes are the sizes of the segments up to To that were cleaned before,
+	// and of the others. Dirty are also the hidden batches that the gate has kept and does not any
+	// more.
 	CleanBytes, DirtyBytes int64
-	// Late is for how long the oldest dirty record has been waiting beyond the maximum lag, ms; not positive if it has not.
+	// Late is for how long the oldest dirty record has been waiting beyond the maximum lag, ms; not
+	// positive if it has not.
 	Late int64
 	// Due says that it is time.
 	Due bool
@@ -76,8 +78,8 @@ func NewPlan(s State, policy Policy) Plan {
 	return p
 }
 
-// Pick returns the index of the plan that is to be carried out next, -1 if none is due: those that are late come first, and then the
-// one with the largest dirty share.
+// Pick returns the index of the plan that is to be carried out next, -1 if none is due: those that
+// are late come first, and then the one with the largest dirty share.
 func Pick(plans []Plan) int {
 	best := -1
 	for i := range plans {

@@ -11,15 +11,19 @@ import (
 // Job is what [Fill] and [Rewrite] work on.
 type Job struct {
 	Options segment.Options
-	// Segments are closed, and nothing changes them meanwhile, though they may be removed. The first one is the first of the log.
+	// Segments are closed, and nothing changes them meanwhile, though they may be removed. The
+	// first one is the first of the log.
 	Segments []*segment.Segment
-	// SegmentBytes is up to which size segments are joined (segment.bytes), and IndexBytes how large an index may be.
+	// SegmentBytes is up to which size segments are joined (segment.bytes), and IndexBytes how
+	// large an index may be.
 	SegmentBytes, IndexBytes int64
-	// Pace is told how many bytes are about to be read or written; it waits if that is too fast. Its error ends the job.
+	// Pace is told how many bytes are about to be read or written; it waits if that is too fast.
+	// Its error ends the job.
 	Pace func(bytes int) error
 	// Fits is told how large a draft is about to become; its error ends the job.
 	Fits func(bytes int64) error
-	// Swap puts a finished draft in the place of segments, which are neighbours. The draft is its own from the call on.
+	// Swap puts a finished draft in the place of segments, which are neighbours. The draft is its
+	// own from the call on.
 	Swap func(draft *segment.Draft, old []*segment.Segment) error
 }
 
@@ -28,15 +32,17 @@ type Result struct {
 	Read, Written int64
 	// Before and After are the sizes of the segments that were replaced, and of those in their place.
 	Before, After int64
-	// Clean is the offset below which every record but the last of its key has gone: End, or the first delivery that the gate keeps.
+	// Clean is the offset below which every record but the last of its key has gone: End, or the
+	// first delivery that the gate keeps.
 	Clean int64
 }
 
 // errStop ends a scan.
 var errStop = errors.New("stop")
 
-// Fill takes the last offset of every key in [from, to) into k, as far as there is room, and returns the offset up to which it has come. Hidden
-// records, markers, and records of aborted transactions do not count.
+// Fill takes the last offset of every key in [from, to) into k, as far as there is room, and
+// returns the offset up to which it has come. Hidden records, markers, and records of aborted
+// transactions do not count.
 func (j *Job) Fill(k *Keys, from, to int64, abortedTxns []segment.AbortedTxn) (end int64, read int64, err error) {
 	aborted := newAborted(abortedTxns)
 	d := record.GetDecompressor()
@@ -136,8 +142,8 @@ func (j *Job) LastVisible(below int64) (end int64, err error) {
 	return end, nil
 }
 
-// Rewrite writes what the rules leave of the segments. Neighbours that fit into one segment become one; a segment of which nothing
-// goes stays as it is.
+// Rewrite writes what the rules leave of the segments. Neighbours that fit into one segment become
+// one; a segment of which nothing goes stays as it is.
 func (j *Job) Rewrite(r Rules) (Result, error) {
 	w := rewriter{job: j, filter: newFilter(r)}
 	defer w.filter.close()

@@ -171,8 +171,9 @@ func (e *entry) nextSequence() int32 {
 	return record.AddSequence(e.ranges[e.n-1].LastSequence, 1)
 }
 
-// CheckMarker judges a transaction marker that is about to be appended. newEpoch says that its epoch is newer than that of the transaction
-// it ends (KIP-890): the open transaction of that very epoch is the next one already, and the marker comes late.
+// CheckMarker judges a transaction marker that is about to be appended. newEpoch says that its
+// epoch is newer than that of the transaction it ends (KIP-890): the open transaction of that very
+// epoch is the next one already, and the marker comes late.
 func (s *State) CheckMarker(m Marker, newEpoch bool) error {
 	e := s.entries[m.ProducerID]
 	if e == nil {
@@ -305,15 +306,17 @@ func (s *State) OpenTransaction(producerID int64) (first int64, open bool) {
 	return 0, false
 }
 
-// InTransaction reports whether a producer's transaction of an epoch is open. Since KIP-890 every transaction has an epoch of its own:
-// one of an earlier epoch that is open has been ended, and its marker is on its way.
+// InTransaction reports whether a producer's transaction of an epoch is open. Since KIP-890 every
+// transaction has an epoch of its own: one of an earlier epoch that is open has been ended, and its
+// marker is on its way.
 func (s *State) InTransaction(producerID int64, epoch int16) bool {
 	e := s.entries[producerID]
 	return e != nil && e.txnFirst != None && e.epoch == epoch
 }
 
-// Needs reports whether the state, made from the log again, would be another without a batch: it holds one of the ranges remembered, or
-// it is the marker that is all there is of its producer's epoch.
+// Needs reports whether the state, made from the log again, would be another without a batch: it
+// holds one of the ranges remembered, or it is the marker that is all there is of its producer's
+// epoch.
 func (s *State) Needs(b record.Batch) bool {
 	e := s.entries[b.ProducerID()]
 	switch {

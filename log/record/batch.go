@@ -49,8 +49,9 @@ const (
 	HeaderLen = 61
 	// LengthEnd is how many leading bytes of a batch suffice for [FrameLen].
 	LengthEnd = 12
-	// MaxLen is the length of the longest batch there can be: it has room for DefaultLimit bytes of records that no compression makes smaller. Whoever
-	// reads a length believes no more, as it may be damaged, and a log is a gigabyte long.
+	// MaxLen is the length of the longest batch there can be: it has room for DefaultLimit bytes of
+	// records that no compression makes smaller. Whoever reads a length believes no more, as it may
+	// be damaged, and a log is a gigabyte long.
 	MaxLen = 2 * DefaultLimit
 
 	// Magic is the only format version stored.
@@ -211,8 +212,9 @@ func (b Batch) SetLeaderEpoch(epoch int32) {
 	binary.BigEndian.PutUint32(b[leaderEpochPos:], uint32(epoch))
 }
 
-// Stamp replaces attributes and max timestamp, and changes the checksum by what that means to it: one that did not match the contents still does
-// not. Its cost hardly depends on the size of the batch.
+// Stamp replaces attributes and max timestamp, and changes the checksum by what that means to it:
+// one that did not match the contents still does not. Its cost hardly depends on the size of the
+// batch.
 func (b Batch) Stamp(a Attributes, maxTimestamp int64) {
 	stamped := b[attributesPos:stampedEnd]
 	before := crc32.Checksum(stamped, castagnoli)

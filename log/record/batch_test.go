@@ -115,7 +115,8 @@ func TestStamp(t *testing.T) {
 	}
 }
 
-// Stamp does not read the records again, so its checksum has to be that of the whole, at any length, and one that was wrong has to stay so.
+// Stamp does not read the records again, so its checksum has to be that of the whole, at any
+// length, and one that was wrong has to stay so.
 func TestStampKeepsTheChecksumTrueOrFalse(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	for n := range 2000 {

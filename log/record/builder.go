@@ -9,9 +9,10 @@ import (
 // Builder builds batches, one after another, in buffers that it reuses. The zero value is ready for
 // [Builder.Reset]. It is not safe for concurrent use.
 //
-// Offset deltas given to it count from a base of the caller's choosing: the batch of an original producer, say. The first one
-// becomes the base offset of the result, the others are stored relative to it, and the base sequence moves along, so
-// that taking a batch apart leaves every record its offset and its sequence.
+// Offset deltas given to it count from a base of the caller's choosing: the batch of an original
+// producer, say. The first one becomes the base offset of the result, the others are stored
+// relative to it, and the base sequence moves along, so that taking a batch apart leaves every
+// record its offset and its sequence.
 type Builder struct {
 	// Level is the compression level, in Kafka's numbers; 0 means Kafka's default for the codec.
 	Level int
@@ -100,7 +101,8 @@ func (w *Builder) AddView(v *View) {
 }
 
 // AddEdited appends a record of another batch under a new offset and timestamp, without the headers
-// that drop says (nil: none) and with extra ones at the end. Key, value and the other headers are kept byte for byte.
+// that drop says (nil: none) and with extra ones at the end. Key, value and the other headers are
+// kept byte for byte.
 func (w *Builder) AddEdited(v *View, offsetDelta int32, timestamp int64, drop func(key []byte) bool, extra ...Header) {
 	kept, size := len(extra), headersLen(extra)
 	for k, val := range v.Headers {

@@ -69,8 +69,9 @@ func (e *RecordErrors) add(r RecordError) {
 }
 
 // Check judges a producer's batch as Kafka's LogValidator does, and a little more strictly where no
-// client depends on it: checksum, header, every record's structure, offsets that count up from zero, timestamps, keys.
-// Visit, if not nil, sees every record in the same pass; see [RecordError]. d is as for [Batch.Walk].
+// client depends on it: checksum, header, every record's structure, offsets that count up from
+// zero, timestamps, keys. Visit, if not nil, sees every record in the same pass; see [RecordError].
+// d is as for [Batch.Walk].
 //
 // Errors wrap ErrCRC, ErrCodec, ErrTooLarge, ErrTimestamp or ErrInvalid; those about single
 // records are *RecordErrors. Any other error of visit ends the walk and is returned as it is.

@@ -30,8 +30,8 @@ func (a *appender) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// compress appends src to dst, compressed. Level is as for [Builder.Level]. Snappy is one plain block, without Java's
-// framing: all clients, Java included, read both.
+// compress appends src to dst, compressed. Level is as for [Builder.Level]. Snappy is one plain
+// block, without Java's framing: all clients, Java included, read both.
 func compress(dst, src []byte, codec Codec, level int) ([]byte, error) {
 	switch codec {
 	case None:

@@ -156,7 +156,8 @@ func TestLZ4FramesOfOthers(t *testing.T) {
 	}
 }
 
-// TestZstdStreams decompresses what a streaming encoder writes, as Java's does: without the size, with a window.
+// TestZstdStreams decompresses what a streaming encoder writes, as Java's does: without the size,
+// with a window.
 func TestZstdStreams(t *testing.T) {
 	want := append(text(3_000_000), noise(3_000_000)...)
 	for _, window := range []int{1 << 10, 1 << 20, 8 << 20, 128 << 20} {

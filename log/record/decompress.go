@@ -51,12 +51,14 @@ var decompressors = sync.Pool{New: func() any { return new(Decompressor) }}
 // GetDecompressor takes a Decompressor with the default limit from the pool.
 func GetDecompressor() *Decompressor { return decompressors.Get().(*Decompressor) }
 
-// largeOfClients has a place for every large buffer that batches of clients may fill at a time. A batch of a few kilobytes can ask
-// for DefaultLimit; more of them than processors would only wait for each other, each with its memory.
+// largeOfClients has a place for every large buffer that batches of clients may fill at a time. A
+// batch of a few kilobytes can ask for DefaultLimit; more of them than processors would only wait
+// for each other, each with its memory.
 var largeOfClients = make(chan struct{}, max(2, runtime.GOMAXPROCS(0)))
 
-// ForClient takes a Decompressor for a batch that a client sent. It waits in [Decompressor.Records] and [Batch.Walk] while
-// many others have large buffers, so its user must not need a second one before it releases the first.
+// ForClient takes a Decompressor for a batch that a client sent. It waits in [Decompressor.Records]
+// and [Batch.Walk] while many others have large buffers, so its user must not need a second one
+// before it releases the first.
 func ForClient() *Decompressor {
 	d := GetDecompressor()
 	d.gated = true
@@ -139,9 +141,10 @@ func (d *Decompressor) gunzip() (err error) {
 // zstdBlock is the room that any block of zstd fits into, with what the decoder likes to have beyond the end.
 const zstdBlock = 128<<10 + 256
 
-// unzstd decodes into the room that there is, and starts again with four times as much if that was too little: frames
-// that were made as a stream, as Java does, do not tell their size. Unlike a stream decoder, DecodeAll needs no memory for
-// the window a frame asks for, and it can be kept to the room given; but the error then depends on the block that did not fit.
+// unzstd decodes into the room that there is, and starts again with four times as much if that was
+// too little: frames that were made as a stream, as Java does, do not tell their size. Unlike a
+// stream decoder, DecodeAll needs no memory for the window a frame asks for, and it can be kept to
+// the room given; but the error then depends on the block that did not fit.
 func (d *Decompressor) unzstd(src []byte) (err error) {
 	if d.zstd == nil {
 		d.zstd, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecodeAllCapLimit(true))

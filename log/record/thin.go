@@ -4,9 +4,10 @@ import (
 	"encoding/binary"
 )
 
-// Thin returns b with the records that keep wants, and nil if those are none. They keep their offsets, sequences and
-// timestamps, and the batch its whole range of offsets and sequences: a hole is all that remains of the others. Attributes and base
-// timestamp are replaced. The result is w's, as that of Finish. d is as for [Batch.Walk], and so are the errors.
+// Thin returns b with the records that keep wants, and nil if those are none. They keep their
+// offsets, sequences and timestamps, and the batch its whole range of offsets and sequences: a hole
+// is all that remains of the others. Attributes and base timestamp are replaced. The result is w's,
+// as that of Finish. d is as for [Batch.Walk], and so are the errors.
 func (w *Builder) Thin(b Batch, a Attributes, baseTimestamp int64, keep func(*View) bool, d *Decompressor) (Batch, error) {
 	w.Reset(a, baseTimestamp)
 	if a.Has(LogAppendTime) {
@@ -45,8 +46,9 @@ func (w *Builder) addInPlace(v *View) {
 	w.records = append(w.records, tail...)
 }
 
-// Empty returns b without any record: hidden, and with nothing but its offsets and sequences, which tell what its producer has sent. Of
-// a's marks it has those that are given. Timestamps are replaced, and there is no transaction any more. The result is w's, as that of Finish.
+// Empty returns b without any record: hidden, and with nothing but its offsets and sequences, which
+// tell what its producer has sent. Of a's marks it has those that are given. Timestamps are
+// replaced, and there is no transaction any more. The result is w's, as that of Finish.
 func (w *Builder) Empty(b Batch, a Attributes, maxTimestamp int64) Batch {
 	w.Reset(a|Hidden|LogAppendTime, maxTimestamp)
 	w.maxTimestamp = maxTimestamp

@@ -7,12 +7,13 @@ import (
 
 var errCount = errors.New("record count does not match the records")
 
-// Walk calls visit for every record, in order. It stops at the first error of visit and returns it as
-// it is; it returns an error wrapping ErrInvalid if the records are malformed, ErrTooLarge if
-// they would decompress to more than d.Limit, ErrCodec if their compression is unknown. The checksum is not looked at.
+// Walk calls visit for every record, in order. It stops at the first error of visit and returns it
+// as it is; it returns an error wrapping ErrInvalid if the records are malformed, ErrTooLarge if
+// they would decompress to more than d.Limit, ErrCodec if their compression is unknown. The
+// checksum is not looked at.
 //
-// d may be nil; then one comes from the pool. While visit runs, d must not be used for anything else. Walk allocates
-// nothing per record, and nothing at all once d has grown.
+// d may be nil; then one comes from the pool. While visit runs, d must not be used for anything
+// else. Walk allocates nothing per record, and nothing at all once d has grown.
 func (b Batch) Walk(d *Decompressor, visit func(*View) error) error {
 	if d == nil {
 		d = GetDecompressor()
@@ -42,8 +43,8 @@ func (b Batch) Walk(d *Decompressor, visit func(*View) error) error {
 // errFound ends a walk.
 var errFound = errors.New("found")
 
-// FirstSince finds the first record at or above an offset whose timestamp, as consumers see it, is at least ts, ms. d and the errors are as
-// for [Batch.Walk].
+// FirstSince finds the first record at or above an offset whose timestamp, as consumers see it, is
+// at least ts, ms. d and the errors are as for [Batch.Walk].
 func (b Batch) FirstSince(d *Decompressor, from, ts int64) (offset, timestamp int64, ok bool, err error) {
 	fixed := b.Attributes().Has(LogAppendTime)
 	err = b.Walk(d, func(v *View) error {

@@ -17,7 +17,8 @@ type Problem struct {
 	Err  error
 	// Offset is, for damage in the log file, where the log was at: the end of the batch before.
 	Offset int64
-	// Cache means that only a side file is damaged: it is made again from the log when it is needed, and no record is lost.
+	// Cache means that only a side file is damaged: it is made again from the log when it is
+	// needed, and no record is lost.
 	Cache bool
 }
 
@@ -29,8 +30,9 @@ type CheckOptions struct {
 	FS vfs.FS
 	// Name is the path of the log file. The side files beside it are checked as well if it is a segment's name.
 	Name string
-	// Foreign says that the segment is not of a log of ours: nobody vouches for its side files, so they are compared as a whole.
-	// Those of ours count as far as their summary says, and not at all without one.
+	// Foreign says that the segment is not of a log of ours: nobody vouches for its side files, so
+	// they are compared as a whole. Those of ours count as far as their summary says, and not at
+	// all without one.
 	Foreign bool
 	// Report is called for everything that is wrong.
 	Report func(Problem)
@@ -45,15 +47,17 @@ type Checked struct {
 	Hidden    int64 // records in hidden batches
 	Unused    int64 // bytes at the end that were allocated and are zero
 
-	// Tail is what follows the last whole group. It is not reported: it may be an append that a crash cut short or that is under
-	// way, for the caller to judge.
+	// Tail is what follows the last whole group. It is not reported: it may be an append that a
+	// crash cut short or that is under way, for the caller to judge.
 	Tail Tail
 }
 
-// Check reads every byte of a segment and of its side files, and changes nothing: framing, checksums, offsets, record counts, groups
-// and marks of every batch, and whether the indexes lead to them. It may run while the segment is appended to.
+// Check reads every byte of a segment and of its side files, and changes nothing: framing,
+// checksums, offsets, record counts, groups and marks of every batch, and whether the indexes lead
+// to them. It may run while the segment is appended to.
 //
-// What is wrong is reported; the error is only one of reading. After damage the check goes on with the next batch that is whole.
+// What is wrong is reported; the error is only one of reading. After damage the check goes on with
+// the next batch that is whole.
 func Check(o CheckOptions) (Checked, error) {
 	f, err := o.FS.Open(o.Name)
 	if err != nil {
@@ -78,7 +82,8 @@ func Check(o CheckOptions) (Checked, error) {
 	return c.finish()
 }
 
-// growth is the size of a file that had the given one a moment ago. Side files were read since, and may tell of what was appended.
+// growth is the size of a file that had the given one a moment ago. Side files were read since, and
+// may tell of what was appended.
 func growth(f vfs.File, before int64) (int64, error) {
 	after, err := f.Size()
 	return max(before, after), err

@@ -28,8 +28,8 @@ var (
 	errSpan      = errors.New("transaction ends before it begins")
 )
 
-// sideFiles compares the files beside a log file with its batches, as these come. What it finds is reported at the end, unless
-// the broker has written the files anew meanwhile.
+// sideFiles compares the files beside a log file with its batches, as these come. What it finds is
+// reported at the end, unless the broker has written the files anew meanwhile.
 type sideFiles struct {
 	of      *checker
 	summary []byte   // as it was read; nil if there is none
@@ -196,8 +196,8 @@ func (t *sideTable) before(at int64) []byte {
 	return t.entries[at-int64(t.width) : at]
 }
 
-// offset judges an entry of the offset index that leads to or before the position of b. An entry of Kafka's may name the last of several batches
-// that were appended together, and lead to the first.
+// offset judges an entry of the offset index that leads to or before the position of b. An entry of
+// Kafka's may name the last of several batches that were appended together, and lead to the first.
 func (s *sideFiles) offset(b record.Batch, pos int64, rel, p uint32, at int64) error {
 	if last := s.offsets.before(at); last != nil {
 		if r, q := offsetEntry(last); rel <= r || p <= q {
@@ -235,7 +235,8 @@ func (s *sideFiles) time(b record.Batch, ts int64, rel uint32, at int64) error {
 	return nil
 }
 
-// aborted judges an aborted transaction whose marker is b or lies before it. A marker may have been compacted away.
+// aborted judges an aborted transaction whose marker is b or lies before it. A marker may have been
+// compacted away.
 func (s *sideFiles) aborted(b record.Batch, a AbortedTxn, at int64) error {
 	if last := s.txns.before(at); last != nil {
 		if l, err := parseAborted(last); err == nil && a.LastOffset <= l.LastOffset {

@@ -14,7 +14,8 @@ import (
 	"github.com/morrowmq/morrow/log/record"
 )
 
-// checkedSegment writes a segment with batches of every kind and all its side files. Positions are those of the batches.
+// checkedSegment writes a segment with batches of every kind and all its side files. Positions are
+// those of the batches.
 func checkedSegment(t testing.TB) (fsys *vfs.Mem, positions []int64) {
 	t.Helper()
 	fsys = vfs.NewMem()
@@ -49,7 +50,8 @@ func checkedSegment(t testing.TB) (fsys *vfs.Mem, positions []int64) {
 	return fsys, positions
 }
 
-// checkedBatches are groups of batches: plain, compressed, a group of visible and hidden, transactional with its abort marker, a delivery.
+// checkedBatches are groups of batches: plain, compressed, a group of visible and hidden,
+// transactional with its abort marker, a delivery.
 func checkedBatches(t testing.TB) [][]record.Batch {
 	build := func(a record.Attributes, timestamp int64, id int64, seq int32, values ...string) record.Batch {
 		var w record.Builder
@@ -338,8 +340,9 @@ func TestCheckOfIndexesOfAnotherBroker(t *testing.T) {
 	}
 }
 
-// The files were written by LogSegment of Kafka 4.1.0: a closed segment with batches of every codec, several of them appended together,
-// timestamps that go back, and an aborted transaction; and the active one, with preallocated files as it has them while it is open.
+// The files were written by LogSegment of Kafka 4.1.0: a closed segment with batches of every
+// codec, several of them appended together, timestamps that go back, and an aborted transaction;
+// and the active one, with preallocated files as it has them while it is open.
 func TestCheckOfSegmentsWrittenByKafka(t *testing.T) {
 	for _, test := range []struct {
 		base                  int64
@@ -390,7 +393,8 @@ func TestCheckOfFileWithAnotherName(t *testing.T) {
 	}
 }
 
-// dumped tells of the pieces of a file whose first batch is expected at offset 40: from where to where they reach, what is next, and whether they are whole.
+// dumped tells of the pieces of a file whose first batch is expected at offset 40: from where to
+// where they reach, what is next, and whether they are whole.
 func dumped(t *testing.T, file []byte) (pieces []string) {
 	t.Helper()
 	err := Dump(bytes.NewReader(file), 40, int64(len(file)), func(p Piece) error {
@@ -418,8 +422,8 @@ func TestDumpFindsBatchesInGarbage(t *testing.T) {
 	}
 }
 
-// TestDumpOfDamagedBatchThatHoldsBatches damages a batch one of whose records is itself a batch, as in a topic that carries copies of segments: it is
-// none of this segment.
+// TestDumpOfDamagedBatchThatHoldsBatches damages a batch one of whose records is itself a batch, as
+// in a topic that carries copies of segments: it is none of this segment.
 func TestDumpOfDamagedBatchThatHoldsBatches(t *testing.T) {
 	inner := checkedBatches(t)[0][0]
 	inner.SetBaseOffset(41)
@@ -528,7 +532,8 @@ func FuzzCheck(f *testing.F) {
 	})
 }
 
-// seal gives a batch that was changed by hand the checksum of its contents: bytes 17 to 20, of everything from 21 on.
+// seal gives a batch that was changed by hand the checksum of its contents: bytes 17 to 20, of
+// everything from 21 on.
 func seal(b record.Batch) {
 	binary.BigEndian.PutUint32(b[17:], crc32.Checksum(b[21:], crc32.MakeTable(crc32.Castagnoli)))
 }

@@ -11,8 +11,9 @@ import (
 	"github.com/morrowmq/morrow/log/record"
 )
 
-// Suffixes of a segment that takes the place of others. While it is written it is a draft, which means nothing. Then it is named after
-// the range of offsets it is to replace, and from that moment on it counts: whoever finds it finishes the replacement ([FinishSwaps]).
+// Suffixes of a segment that takes the place of others. While it is written it is a draft, which
+// means nothing. Then it is named after the range of offsets it is to replace, and from that moment
+// on it counts: whoever finds it finishes the replacement ([FinishSwaps]).
 //
 //	<base>.draft
 //	<base>.<end>.swap
@@ -21,7 +22,8 @@ const (
 	swapSuffix  = ".swap"
 )
 
-// Draft is a segment that is being written, to take the place of one or several neighbours. It is for one goroutine at a time.
+// Draft is a segment that is being written, to take the place of one or several neighbours. It is
+// for one goroutine at a time.
 //
 // Replacing is: Finish, Commit, Retire of each of the old ones, Install. Up to Commit it can be discarded.
 type Draft struct {
@@ -33,7 +35,8 @@ type Draft struct {
 // draftBuffer is about how much of a draft is written at once.
 const draftBuffer = 256 << 10
 
-// CreateDraft begins a segment that holds what was first appended at created, ms. A draft that was left behind under its name is removed.
+// CreateDraft begins a segment that holds what was first appended at created, ms. A draft that was
+// left behind under its name is removed.
 func CreateDraft(o Options, base, created int64) (*Draft, error) {
 	s := newSegment(o, base)
 	s.log.suffix = draftSuffix
@@ -101,8 +104,9 @@ func (d *Draft) Discard() error {
 	return err
 }
 
-// Commit names a finished draft as the one to replace the segments in [base, end). A *WriteError that is undone leaves the draft as it was; after
-// any other error it is not known whether it will take their place.
+// Commit names a finished draft as the one to replace the segments in [base, end). A *WriteError
+// that is undone leaves the draft as it was; after any other error it is not known whether it will
+// take their place.
 func (d *Draft) Commit(end int64) error {
 	if err := d.s.log.rename(fmt.Sprintf(".%020d%s", end, swapSuffix)); err != nil {
 		return &WriteError{Err: err, Undone: true}
@@ -113,7 +117,8 @@ func (d *Draft) Commit(end int64) error {
 // Segment is what the draft has become. It can be read from Commit on.
 func (d *Draft) Segment() *Segment { return d.s }
 
-// Install gives a committed draft its proper name, once the segments it replaces were retired, and stores its caches.
+// Install gives a committed draft its proper name, once the segments it replaces were retired, and
+// stores its caches.
 func (d *Draft) Install() error {
 	fsys, dir := d.s.o.FS, d.s.o.Dir
 	if err := fsys.SyncDir(dir); err != nil {
@@ -125,8 +130,8 @@ func (d *Draft) Install() error {
 	return fsys.SyncDir(dir)
 }
 
-// Retire takes a segment out of use that a draft with the given base replaces: its files go, but for the log file that the draft will be
-// renamed over. Readers that hold the segment go on.
+// Retire takes a segment out of use that a draft with the given base replaces: its files go, but
+// for the log file that the draft will be renamed over. Readers that hold the segment go on.
 func (s *Segment) Retire(base int64) error {
 	if s.base != base {
 		return s.Remove()
@@ -151,7 +156,8 @@ func (h *handle) rename(suffix string) error {
 // IsSwap reports whether a file is a segment that is to take the place of others.
 func IsSwap(name string) bool { return strings.HasSuffix(name, swapSuffix) }
 
-// FinishSwaps finishes the replacements that a crash interrupted in a directory, and removes drafts. No segment of it may be open.
+// FinishSwaps finishes the replacements that a crash interrupted in a directory, and removes
+// drafts. No segment of it may be open.
 func FinishSwaps(o Options) error {
 	names, err := o.FS.List(o.Dir)
 	if err != nil {

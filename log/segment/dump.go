@@ -19,15 +19,17 @@ type Piece struct {
 	Pos, EndPos int64
 	// Batch is valid during the call that it is handed to. It is nil if Err is not.
 	Batch record.Batch
-	// Err says why there is no whole batch at Pos: it wraps record.ErrTorn, ErrCRC, ErrMagic or ErrInvalid, or is ErrUnused.
+	// Err says why there is no whole batch at Pos: it wraps record.ErrTorn, ErrCRC, ErrMagic or
+	// ErrInvalid, or is ErrUnused.
 	Err error
 	// Next is, after damage, the base offset of the batch at EndPos; None if the file ends there.
 	Next int64
 }
 
-// Dump takes the first size bytes of a log file apart, from beginning to end, hidden batches included. Unlike [Segment.Scan]
-// it goes on after damage, with the next batch that is whole. base is the offset the segment begins at, 0 if unknown. It
-// needs the log file only, and may be one that is being appended to: a batch under way is damage at the end.
+// Dump takes the first size bytes of a log file apart, from beginning to end, hidden batches
+// included. Unlike [Segment.Scan] it goes on after damage, with the next batch that is whole. base
+// is the offset the segment begins at, 0 if unknown. It needs the log file only, and may be one
+// that is being appended to: a batch under way is damage at the end.
 //
 // The only errors are those of visit, which end it, and of reading.
 func Dump(f io.ReaderAt, base, size int64, visit func(Piece) error) error {
@@ -53,7 +55,8 @@ func Dump(f io.ReaderAt, base, size int64, visit func(Piece) error) error {
 	return nil
 }
 
-// dumpWhole visits batches from pos on. It returns how far it came, and what is broken there if that is not the end.
+// dumpWhole visits batches from pos on. It returns how far it came, and what is broken there if
+// that is not the end.
 func dumpWhole(f io.ReaderAt, pos, size int64, end *int64, visit func(Piece) error) (at int64, broken, err error) {
 	sc := batches.NewScanner(f, pos, size)
 	defer sc.Close()
@@ -95,8 +98,9 @@ func damage(f io.ReaderAt, pos, size, end int64, reason error) (Piece, error) {
 // searchBytes is how much is read at a time to find the next batch behind damage.
 const searchBytes = 256 << 10
 
-// nextFramed is nextWhole for a batch at pos that is not whole but says where it ends, if that is right: a whole batch follows, or the file ends. It is
-// asked first, because the records of a damaged batch may themselves contain what looks like batches. -1: it is not so.
+// nextFramed is nextWhole for a batch at pos that is not whole but says where it ends, if that is
+// right: a whole batch follows, or the file ends. It is asked first, because the records of a
+// damaged batch may themselves contain what looks like batches. -1: it is not so.
 func nextFramed(f io.ReaderAt, pos, size, end int64) (at, offset int64, err error) {
 	if size-pos < record.HeaderLen {
 		return -1, None, nil
@@ -123,7 +127,8 @@ func nextFramed(f io.ReaderAt, pos, size, end int64) (at, offset int64, err erro
 // follows reports whether a batch of an offset may come where the log was at end before damage.
 func follows(offset, end int64) bool { return offset >= end && offset-end <= math.MaxInt32 }
 
-// nextWhole looks for a whole batch of an offset not below end, at or after pos. If there is none it returns size and None.
+// nextWhole looks for a whole batch of an offset not below end, at or after pos. If there is none
+// it returns size and None.
 func nextWhole(f io.ReaderAt, pos, size, end int64) (at, offset int64, err error) {
 	room := make([]byte, searchBytes)
 	for size-pos >= record.HeaderLen {
@@ -159,8 +164,8 @@ func nextWhole(f io.ReaderAt, pos, size, end int64) (at, offset int64, err error
 // magicPos is where a batch has its format version; see log/record.
 const magicPos = 16
 
-// maybeHeader reports whether b, which is long enough, may begin a batch of at most room bytes that has an offset not below
-// end. It is strict, so that little of what is no batch is read whole.
+// maybeHeader reports whether b, which is long enough, may begin a batch of at most room bytes that
+// has an offset not below end. It is strict, so that little of what is no batch is read whole.
 func maybeHeader(b []byte, end, room int64) bool {
 	if b[magicPos] != record.Magic {
 		return false

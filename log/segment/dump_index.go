@@ -26,8 +26,9 @@ func IsIndex(name string) bool {
 	return ok && indexWidths[suffix] > 0
 }
 
-// DumpIndex calls visit for every entry of an offset index, a time index or an index of aborted transactions (see [IsIndex]), of ours or
-// of Kafka's. Space that was allocated beforehand is left out. An incomplete or unknown entry is a *CorruptError.
+// DumpIndex calls visit for every entry of an offset index, a time index or an index of aborted
+// transactions (see [IsIndex]), of ours or of Kafka's. Space that was allocated beforehand is left
+// out. An incomplete or unknown entry is a *CorruptError.
 func DumpIndex(fsys vfs.FS, name string, visit func(IndexEntry) error) error {
 	base, suffix, _ := ParseName(filepath.Base(name))
 	width := indexWidths[suffix]

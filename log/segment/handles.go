@@ -38,7 +38,8 @@ func (h *Handles) Close() error {
 	return idle.close()
 }
 
-// files are to be closed once Handles.mu is given back: the last close of a file that was removed frees its space, which may take long.
+// files are to be closed once Handles.mu is given back: the last close of a file that was removed
+// frees its space, which may take long.
 type files []vfs.File
 
 func (fs files) close() error {
@@ -161,8 +162,8 @@ func (h *handle) forget() {
 	_ = idle.close() // see detachLocked
 }
 
-// detachLocked takes the file of an idle handle away, to be closed. What was written through it has been synced or is a cache, so an
-// error of that tells nothing.
+// detachLocked takes the file of an idle handle away, to be closed. What was written through it has
+// been synced or is a cache, so an error of that tells nothing.
 func (h *handle) detachLocked() vfs.File {
 	h.unlink()
 	f := h.f

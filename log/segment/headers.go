@@ -18,7 +18,8 @@ func (s *Segment) headers(f io.ReaderAt) headers {
 	return headers{batches.NewHeaders(f, s.Size(), batches.MostHeaders), s}
 }
 
-// at returns the header of the batch at pos, valid until the next call, and where the batch ends. What it cannot read is a *CorruptError.
+// at returns the header of the batch at pos, valid until the next call, and where the batch ends.
+// What it cannot read is a *CorruptError.
 func (h headers) at(pos int64) (record.Batch, int64, error) {
 	b, end, err := h.At(pos)
 	if err != nil {

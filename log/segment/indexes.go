@@ -56,7 +56,8 @@ func parseAborted(e []byte) (AbortedTxn, error) {
 	}, nil
 }
 
-// floorOffset is the position of an indexed batch at or before the one that contains offset, 0 if there is none.
+// floorOffset is the position of an indexed batch at or before the one that contains offset, 0 if
+// there is none.
 func (s *Segment) floorOffset(offset int64) (int64, error) {
 	return s.floor(func(e []byte) bool { rel, _ := offsetEntry(e); return s.base+int64(rel) > offset })
 }
@@ -137,8 +138,8 @@ func txnError(err error) error {
 	return fmt.Errorf("%w: %w", ErrTxnIndex, err)
 }
 
-// AddAborted records a transaction whose abort marker lies in the segment. They are recorded in the order of their
-// markers; one that is known already is ignored.
+// AddAborted records a transaction whose abort marker lies in the segment. They are recorded in the
+// order of their markers; one that is known already is ignored.
 func (s *Segment) AddAborted(a AbortedTxn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -82,8 +82,9 @@ func (f largeFile) ReadAt(b []byte, pos int64) (int, error) {
 	return io.NewSectionReader(f.copies, 0, size).ReadAt(b, pos)
 }
 
-// TestLargestSegment fills a segment to the last position an index can name, in memory that holds one batch of it. What lies beyond the
-// first GiB is found, by offset and by position, also when the indexes are made anew. (Scenario 18)
+// TestLargestSegment fills a segment to the last position an index can name, in memory that holds
+// one batch of it. What lies beyond the first GiB is found, by offset and by position, also when
+// the indexes are made anew. (Scenario 18)
 func TestLargestSegment(t *testing.T) {
 	const base = math.MaxUint32 + 1000
 	b := valued(base, 5000, 0, 1, 4<<20)

@@ -130,9 +130,10 @@ func (s *Segment) rewind(m mark) {
 	}
 }
 
-// Truncate cuts everything from position pos on, where a group begins or the last one ends, and makes that durable. The
-// summary goes first, so that it can never describe what a later append puts in that place.
-// The aborted transactions of the segment are unknown afterwards (see [Segment.ResetAborted]).
+// Truncate cuts everything from position pos on, where a group begins or the last one ends, and
+// makes that durable. The summary goes first, so that it can never describe what a later append
+// puts in that place. The aborted transactions of the segment are unknown afterwards (see
+// [Segment.ResetAborted]).
 func (s *Segment) Truncate(pos int64) error {
 	if err := (&handle{of: s, suffix: SummarySuffix}).remove(); err != nil {
 		return err
@@ -228,8 +229,9 @@ func (s *Segment) ZeroFrom(pos int64) (bool, error) {
 	return zeroRange(f, pos, size)
 }
 
-// Rewrite makes everything durable that lies at and above an offset, whoever wrote it, perhaps before a crash. The bytes are written once
-// more: if a sync had failed, they may be in the page cache, pass for written, and not be on the disk. If there is no space for that they are only
+// Rewrite makes everything durable that lies at and above an offset, whoever wrote it, perhaps
+// before a crash. The bytes are written once more: if a sync had failed, they may be in the page
+// cache, pass for written, and not be on the disk. If there is no space for that they are only
 // synced.
 func (s *Segment) Rewrite(offset int64) error {
 	pos, _, err := s.FloorGroup(offset)

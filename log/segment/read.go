@@ -44,8 +44,8 @@ func (s *Segment) floorBatch(offset int64) (pos int64, err error) {
 	return pos, err
 }
 
-// FloorGroup is the position and base offset of the group that contains offset, or of the first after it. At the end they
-// are the segment's size and end.
+// FloorGroup is the position and base offset of the group that contains offset, or of the first
+// after it. At the end they are the segment's size and end.
 func (s *Segment) FloorGroup(offset int64) (pos, base int64, err error) {
 	err = s.repairing(func() error {
 		f, err := s.log.acquire()
@@ -80,8 +80,8 @@ func (s *Segment) FloorGroup(offset int64) (pos, base int64, err error) {
 	return pos, base, err
 }
 
-// BatchAt reads the batch that contains offset, or the first after it, into buf (grown if needed), and checks its
-// checksum. It returns nil if there is none.
+// BatchAt reads the batch that contains offset, or the first after it, into buf (grown if needed),
+// and checks its checksum. It returns nil if there is none.
 func (s *Segment) BatchAt(offset int64, buf []byte) (record.Batch, error) {
 	pos, err := s.floorBatch(offset)
 	if err != nil {
@@ -116,8 +116,8 @@ func (s *Segment) BatchAt(offset int64, buf []byte) (record.Batch, error) {
 	return b, nil
 }
 
-// Visible calls visit for the headers of the visible batches that end above from, in order, until it returns false.
-// The header is valid during the call.
+// Visible calls visit for the headers of the visible batches that end above from, in order, until
+// it returns false. The header is valid during the call.
 func (s *Segment) Visible(from int64, visit func(header record.Batch, end int64) bool) error {
 	f, err := s.log.acquire()
 	if err != nil {
@@ -161,8 +161,8 @@ func (s *Segment) FloorTime(timestamp int64) (offset int64, err error) {
 	return offset, err
 }
 
-// LastVisible is the end of the last visible batch that ends at or below an offset, which must be where some batch ends.
-// It is None if there is none.
+// LastVisible is the end of the last visible batch that ends at or below an offset, which must be
+// where some batch ends. It is None if there is none.
 func (s *Segment) LastVisible(below int64) (end int64, err error) {
 	p, ok := s.spanBelow(below)
 	switch {

@@ -8,9 +8,11 @@ import (
 	"github.com/morrowmq/morrow/internal/vfs"
 )
 
-// Recorded is what the caches of a segment say of its batches. It is what is left to know of bytes that cannot be read any more.
+// Recorded is what the caches of a segment say of its batches. It is what is left to know of bytes
+// that cannot be read any more.
 type Recorded struct {
-	// Size and End are the position and offset the caches go to; 0 and the base if there are none to believe in.
+	// Size and End are the position and offset the caches go to; 0 and the base if there are none
+	// to believe in.
 	Size, End int64
 	// Aborted are the transactions aborted below End, by marker.
 	Aborted []AbortedTxn
@@ -18,8 +20,9 @@ type Recorded struct {
 	spans []Span
 }
 
-// ReadRecorded reads the caches of a segment that is not open. They are believed if their checksums are right and they do not go beyond the offset
-// trusted, as in [Open]. The error is one of reading.
+// ReadRecorded reads the caches of a segment that is not open. They are believed if their checksums
+// are right and they do not go beyond the offset trusted, as in [Open]. The error is one of
+// reading.
 func ReadRecorded(o Options, base, trusted int64) (Recorded, error) {
 	none := Recorded{End: base}
 	b, err := vfs.ReadFile(o.FS, vfs.Join(o.Dir, FileName(base, SummarySuffix)))
@@ -41,7 +44,8 @@ func ReadRecorded(o Options, base, trusted int64) (Recorded, error) {
 	return r, err
 }
 
-// Hidden reports whether bytes of the log file may have held hidden batches: whether it is not known that all of them were visible.
+// Hidden reports whether bytes of the log file may have held hidden batches: whether it is not
+// known that all of them were visible.
 func (r *Recorded) Hidden(pos, end int64) bool {
 	for _, p := range r.spans {
 		if p.Pure && p.Pos <= pos && end <= p.EndPos {

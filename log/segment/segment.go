@@ -74,10 +74,12 @@ type Info struct {
 	Generation   int64 // differs if the bytes do
 }
 
-// Timestamp is what time retention counts from: the newest record or receive time. None if the segment is empty.
+// Timestamp is what time retention counts from: the newest record or receive time. None if the
+// segment is empty.
 func (i Info) Timestamp() int64 { return max(i.MaxTimestamp, i.MaxReceived) }
 
-// OlderThan reports whether the newest record or receive time is more than ms before now, ms; a negative age is never reached.
+// OlderThan reports whether the newest record or receive time is more than ms before now, ms; a
+// negative age is never reached.
 func (i Info) OlderThan(ms, now int64) bool {
 	return ms >= 0 && i.Timestamp() >= 0 && now-i.Timestamp() > ms
 }

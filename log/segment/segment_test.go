@@ -69,7 +69,8 @@ func (m *model) end() int64 {
 	return m.base
 }
 
-// draw appends a group to segment and model: mostly small batches, some hidden ones so large that they end a span.
+// draw appends a group to segment and model: mostly small batches, some hidden ones so large that
+// they end a span.
 func (m *model) draw(t *rapid.T, s *Segment) {
 	var g []record.Batch
 	offset := m.end()
@@ -215,8 +216,8 @@ func (m *model) compareVisible(t *rapid.T, s *Segment, from int64) {
 	}
 }
 
-// TestSegment appends at random, reopens with and without what is beside the log file, whole and damaged, truncates, and compares every
-// look-up with a plain list.
+// TestSegment appends at random, reopens with and without what is beside the log file, whole and
+// damaged, truncates, and compares every look-up with a plain list.
 func TestSegment(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		fsys := vfs.NewMem()

@@ -19,9 +19,9 @@ type Query struct {
 	MinOne   bool // one batch is returned even if it is larger than MaxBytes
 }
 
-// Slice appends to dst where the visible batches lie that a query asks for, and returns their bytes. Neighbours are merged. full means that
-// the next visible batch, here or in a later segment, is not to be returned. The caller holds the segment ([Segment.Hold]), whose
-// file is f.
+// Slice appends to dst where the visible batches lie that a query asks for, and returns their
+// bytes. Neighbours are merged. full means that the next visible batch, here or in a later segment,
+// is not to be returned. The caller holds the segment ([Segment.Hold]), whose file is f.
 func (s *Segment) Slice(dst []Range, f vfs.File, q Query) (_ []Range, bytes int64, full bool, err error) {
 	sl := slice{s: s, q: q, f: f, dst: dst, next: q.Offset, h: s.headers(f)}
 	defer sl.h.Close()

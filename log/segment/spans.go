@@ -14,7 +14,8 @@ type Span struct {
 // and are stepped over batch by batch.
 const spanGap = 64 << 10
 
-// maxSpans is how many spans a segment has at most: when there are more, those with the smallest gaps become one.
+// maxSpans is how many spans a segment has at most: when there are more, those with the smallest
+// gaps become one.
 const maxSpans = 4096
 
 // addSpanLocked adds a visible batch at the end.

@@ -55,8 +55,8 @@ type Checkpoint struct {
 	sealed bool
 }
 
-// Checkpoint flushes the indexes and takes a summary. Nothing in it is synced: it is a cache. It must not be called
-// inside a group.
+// Checkpoint flushes the indexes and takes a summary. Nothing in it is synced: it is a cache. It
+// must not be called inside a group.
 func (s *Segment) Checkpoint() (Checkpoint, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -12,13 +12,15 @@ import (
 	"github.com/morrowmq/morrow/protocol"
 )
 
-// AlterConfigs, key 33, versions 0-2 (deprecated in Kafka, still called by AKHQ and librdkafka): replaces all that is set on a resource.
+// AlterConfigs, key 33, versions 0-2 (deprecated in Kafka, still called by AKHQ and librdkafka):
+// replaces all that is set on a resource.
 //
 // IncrementalAlterConfigs, key 44, versions 0-1 (KIP-339): changes it step by step.
 //
-// A change holds when the answer leaves. Each resource is changed as a whole or not at all, and may be named once. Topics, the default of
-// all brokers (a broker without a name), this broker and groups have configs. A bad value of a broker config is
-// INVALID_CONFIG like any other; Kafka answers INVALID_REQUEST and calls that a mistake (KAFKA-13609).
+// A change holds when the answer leaves. Each resource is changed as a whole or not at all, and may
+// be named once. Topics, the default of all brokers (a broker without a name), this broker and
+// groups have configs. A bad value of a broker config is INVALID_CONFIG like any other; Kafka
+// answers INVALID_REQUEST and calls that a mistake (KAFKA-13609).
 
 func (a *API) alterConfigs(_ context.Context, r *protocol.Request) protocol.Reply {
 	req := r.Message.(*kmsg.AlterConfigsRequest)

@@ -13,8 +13,8 @@ import (
 
 // AlterPartitionReassignments, key 45, versions 0-1 (KIP-455).
 //
-// Partitions do not move: a replica list is accepted if it is the one the partition has, as Kafka accepts it, and there is never a
-// reassignment to cancel.
+// Partitions do not move: a replica list is accepted if it is the one the partition has, as Kafka
+// accepts it, and there is never a reassignment to cancel.
 
 func (a *API) alterPartitionReassignments(_ context.Context, r *protocol.Request) protocol.Reply {
 	req := r.Message.(*kmsg.AlterPartitionAssignmentsRequest)

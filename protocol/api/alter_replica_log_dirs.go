@@ -9,8 +9,8 @@ import (
 	"github.com/morrowmq/morrow/protocol"
 )
 
-// AlterReplicaLogDirs, key 34, versions 1-2 (KIP-113). There is one directory: whoever asks for it has what they ask for, and another is
-// not found.
+// AlterReplicaLogDirs, key 34, versions 1-2 (KIP-113). There is one directory: whoever asks for it
+// has what they ask for, and another is not found.
 
 func (a *API) alterReplicaLogDirs(_ context.Context, r *protocol.Request) protocol.Reply {
 	req := r.Message.(*kmsg.AlterReplicaLogDirsRequest)

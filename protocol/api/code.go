@@ -81,7 +81,8 @@ var kinds = []struct {
 	{context.Canceled, kerr.NotLeaderForPartition},
 }
 
-// code maps any error to a Kafka code. What it does not know is UNKNOWN_SERVER_ERROR: a bug, or a storage failure nobody classified.
+// code maps any error to a Kafka code. What it does not know is UNKNOWN_SERVER_ERROR: a bug, or a
+// storage failure nobody classified.
 func code(err error) int16 {
 	if err == nil {
 		return 0
@@ -103,8 +104,8 @@ func code(err error) int16 {
 	return kerr.UnknownServerError.Code
 }
 
-// storageFailed reports whether an error says that a log cannot be used. It wraps what went wrong there, which must not be taken for
-// something the client did.
+// storageFailed reports whether an error says that a log cannot be used. It wraps what went wrong
+// there, which must not be taken for something the client did.
 func storageFailed(err error) bool {
 	_, offline := errors.AsType[*log.OfflineError](err)
 	_, corrupt := errors.AsType[*log.CorruptError](err)
@@ -112,7 +113,8 @@ func storageFailed(err error) bool {
 	return offline || corrupt || tiered || errors.Is(err, partition.ErrOffline)
 }
 
-// tierFailed reports whether records cannot be had from the tier: the store does not give them, or gives something else.
+// tierFailed reports whether records cannot be had from the tier: the store does not give them, or
+// gives something else.
 func tierFailed(err error) bool {
 	if _, ok := errors.AsType[*tier.BucketError](err); ok {
 		return true
@@ -145,8 +147,8 @@ func typed(err error) *kerr.Error {
 	return nil
 }
 
-// explain is code for answers that have no room for a message: an error that neither the code nor the log of the broker explains is
-// logged.
+// explain is code for answers that have no room for a message: an error that neither the code nor
+// the log of the broker explains is logged.
 func (a *API) explain(err error, doing, topic string, number int32) int16 {
 	c := code(err)
 	if c == kerr.UnknownServerError.Code || tierFailed(err) {
@@ -165,8 +167,8 @@ func refusal(err error) (number int16, text *string) {
 	return code(err), kmsg.StringPtr(message(err))
 }
 
-// message is what the client is told besides the code. What an error quotes may be as long as a request; a string of an
-// answer may not.
+// message is what the client is told besides the code. What an error quotes may be as long as a
+// request; a string of an answer may not.
 func message(err error) string {
 	text := explanation(err)
 	if len(text) > maxMessage {

@@ -8,8 +8,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// toolTopics are the topics that well-known tools create for themselves, with the configs they set; a tool that finds another
-// value than it set, or none, gives up.
+// toolTopics are the topics that well-known tools create for themselves, with the configs they set;
+// a tool that finds another value than it set, or none, gives up.
 var toolTopics = []struct {
 	tool, topic string
 	configs     []string // name, value, ...

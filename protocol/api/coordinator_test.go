@@ -118,7 +118,8 @@ func TestInitProducerID(t *testing.T) {
 	}
 }
 
-// TestGroupRequestsReachTheCoordinator goes once through every group request; package group tests what they mean.
+// TestGroupRequestsReachTheCoordinator goes once through every group request; package group tests
+// what they mean.
 func TestGroupRequestsReachTheCoordinator(t *testing.T) {
 	w := newWorld(t)
 	w.create("orders", 2)

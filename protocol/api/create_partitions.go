@@ -9,8 +9,9 @@ import (
 	"github.com/morrowmq/morrow/protocol"
 )
 
-// CreatePartitions, key 37, versions 0-3. Schedule topics grow with their topics; __consumer_offsets does not grow, because a group's
-// partition depends on their number. More than 10,000 partitions in all are refused.
+// CreatePartitions, key 37, versions 0-3. Schedule topics grow with their topics;
+// __consumer_offsets does not grow, because a group's partition depends on their number. More than
+// 10,000 partitions in all are refused.
 
 func (a *API) createPartitions(_ context.Context, r *protocol.Request) protocol.Reply {
 	req := r.Message.(*kmsg.CreatePartitionsRequest)

@@ -15,9 +15,10 @@ import (
 
 // CreateTopics, key 19, versions 2-7.
 //
-// When the answer arrives the topic can be produced to. Its schedule topic is made in the same transaction. As in Kafka, the
-// topics answered come in the order of the request, those named more than once last and once each, and validate_only
-// answers with the id and configs the topic would have. More than 10,000 partitions in all are refused.
+// When the answer arrives the topic can be produced to. Its schedule topic is made in the same
+// transaction. As in Kafka, the topics answered come in the order of the request, those named more
+// than once last and once each, and validate_only answers with the id and configs the topic would
+// have. More than 10,000 partitions in all are refused.
 
 func (a *API) createTopics(_ context.Context, r *protocol.Request) protocol.Reply {
 	req := r.Message.(*kmsg.CreateTopicsRequest)
@@ -55,7 +56,8 @@ func (a *API) createTopics(_ context.Context, r *protocol.Request) protocol.Repl
 
 var errRepeatedTopic = coded(kerr.InvalidRequest, "the request names the topic more than once")
 
-// maxRequestPartitions is how many partitions a request may ask for, as in Kafka: each is a directory, and others wait meanwhile.
+// maxRequestPartitions is how many partitions a request may ask for, as in Kafka: each is a
+// directory, and others wait meanwhile.
 const maxRequestPartitions = 10_000
 
 // manyPartitions refuses a request that would add so many partitions.
@@ -81,7 +83,8 @@ func (a *API) partitionsOf(cmd cluster.CreateTopics) (n int64) {
 	return n
 }
 
-// once divides the items of a request into those whose name occurs once, in order, and the names that occur more than once.
+// once divides the items of a request into those whose name occurs once, in order, and the names
+// that occur more than once.
 func once[T any](items []T, name func(*T) string) (single []*T, repeated []string) {
 	count := make(map[string]int, len(items))
 	for i := range items {

@@ -13,9 +13,10 @@ import (
 
 // DeleteRecords, key 21, versions 0-2 (KIP-107).
 //
-// The reported log start moves durably before the answer; bytes go later. Offset -1 is the visible end, and what lies above it is out
-// of range; what has been written is waited for, as in ListOffsets. Pending delayed records survive: they have not
-// entered the log a consumer sees. Partitions are waited for together.
+// The reported log start moves durably before the answer; bytes go later. Offset -1 is the visible
+// end, and what lies above it is out of range; what has been written is waited for, as in
+// ListOffsets. Pending delayed records survive: they have not entered the log a consumer sees.
+// Partitions are waited for together.
 
 // deletionsAtOnce is how many log starts of one request are made durable at the same time.
 const deletionsAtOnce = 16

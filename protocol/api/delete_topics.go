@@ -12,9 +12,9 @@ import (
 
 // DeleteTopics, key 20, versions 1-6.
 //
-// With the topic goes all it owned: log, schedule, remote objects, committed offsets, metrics. What takes long is remembered
-// durably and done in the background; a new topic of the same name meets nothing of it. Unlike in Kafka, internal topics cannot be
-// deleted.
+// With the topic goes all it owned: log, schedule, remote objects, committed offsets, metrics. What
+// takes long is remembered durably and done in the background; a new topic of the same name meets
+// nothing of it. Unlike in Kafka, internal topics cannot be deleted.
 
 func (a *API) deleteTopics(_ context.Context, r *protocol.Request) protocol.Reply {
 	req := r.Message.(*kmsg.DeleteTopicsRequest)
@@ -80,7 +80,8 @@ func (a *API) deletion(req *kmsg.DeleteTopicsRequest) *deletion {
 	return d
 }
 
-// deletionDisabled is the refusal of a broker with delete.topic.enable=false, for which the first versions had no code of its own.
+// deletionDisabled is the refusal of a broker with delete.topic.enable=false, for which the first
+// versions had no code of its own.
 func deletionDisabled(version int16) error {
 	if version < 3 {
 		return coded(kerr.InvalidRequest, "topics cannot be deleted: delete.topic.enable is false")

@@ -9,8 +9,8 @@ import (
 	"github.com/morrowmq/morrow/protocol"
 )
 
-// DescribeCluster, key 60, versions 0-2 (KIP-700, KIP-919, KIP-1073). Controllers have no listeners of their own, and no
-// broker is ever fenced.
+// DescribeCluster, key 60, versions 0-2 (KIP-700, KIP-919, KIP-1073). Controllers have no listeners
+// of their own, and no broker is ever fenced.
 
 const (
 	brokerEndpoint     = int8(1)

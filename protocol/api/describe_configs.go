@@ -15,10 +15,11 @@ import (
 
 // DescribeConfigs, key 32, versions 1-4 (KIP-133, KIP-226, KIP-569).
 //
-// Every config is described, defaults included: Connect, Schema Registry and Debezium look for theirs and give up when
-// one is missing. A broker's loggers (type 8) and client metrics (type 16) are empty lists: the log level is the broker config
-// log.level, and nobody collects metrics from clients. What a request names more than once is described once, and no answer
-// holds more than maxConfigEntries.
+// Every config is described, defaults included: Connect, Schema Registry and Debezium look for
+// theirs and give up when one is missing. A broker's loggers (type 8) and client metrics (type 16)
+// are empty lists: the log level is the broker config log.level, and nobody collects metrics from
+// clients. What a request names more than once is described once, and no answer holds more than
+// maxConfigEntries.
 
 func (a *API) describeConfigs(_ context.Context, r *protocol.Request) protocol.Reply {
 	req := r.Message.(*kmsg.DescribeConfigsRequest)
@@ -47,8 +48,8 @@ func (a *API) describeConfigs(_ context.Context, r *protocol.Request) protocol.R
 	}
 }
 
-// maxConfigEntries bounds an answer. Every topic of a large cluster has room in it; a million names of groups, which need not exist
-// to have configs, do not.
+// maxConfigEntries bounds an answer. Every topic of a large cluster has room in it; a million names
+// of groups, which need not exist to have configs, do not.
 const maxConfigEntries = 500_000
 
 var errConfigEntries = coded(kerr.InvalidRequest, "the request asks for more than %d configs, expected several requests", maxConfigEntries)

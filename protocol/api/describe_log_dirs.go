@@ -10,13 +10,14 @@ import (
 	"github.com/morrowmq/morrow/protocol"
 )
 
-// DescribeLogDirs, key 35, versions 1-5 (KIP-113, KIP-827). There is one directory, and it is never cordoned (KIP-1066).
-// Topics and partitions that are not here are left out, as in Kafka. Sizes are those of the segments on disk, pending delayed records
-// included. Kafka has no field for what a partition holds in the tier (KIP-1187 proposes one), and its size leaves that out: so does ours, and
-// the tier's part is in a tagged field, which clients skip.
+// DescribeLogDirs, key 35, versions 1-5 (KIP-113, KIP-827). There is one directory, and it is never
+// cordoned (KIP-1066). Topics and partitions that are not here are left out, as in Kafka. Sizes are
+// those of the segments on disk, pending delayed records included. Kafka has no field for what a
+// partition holds in the tier (KIP-1187 proposes one), and its size leaves that out: so does ours,
+// and the tier's part is in a tagged field, which clients skip.
 
-// remoteSizeTag is the tag of the bytes that a partition's confirmed segments take in the tier: an int64, big endian, from version 2 on. It is
-// there if the partition is tiered, or ever was.
+// remoteSizeTag is the tag of the bytes that a partition's confirmed segments take in the tier: an
+// int64, big endian, from version 2 on. It is there if the partition is tiered, or ever was.
 const remoteSizeTag = 10000
 
 func (a *API) describeLogDirs(_ context.Context, r *protocol.Request) protocol.Reply {

@@ -8,8 +8,9 @@ import (
 	"github.com/morrowmq/morrow/protocol"
 )
 
-// DescribeProducers, key 61, version 0 (KIP-664): what partitions remember of the producers that wrote to them. A producer
-// is forgotten after producer.id.expiration.ms, unless its transaction is open.
+// DescribeProducers, key 61, version 0 (KIP-664): what partitions remember of the producers that
+// wrote to them. A producer is forgotten after producer.id.expiration.ms, unless its transaction is
+// open.
 
 func (a *API) describeProducers(_ context.Context, r *protocol.Request) protocol.Reply {
 	req := r.Message.(*kmsg.DescribeProducersRequest)

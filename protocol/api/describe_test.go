@@ -72,7 +72,8 @@ func TestDescribeLogDirs(t *testing.T) {
 	}
 }
 
-// pages describes topics page by page and prints them: "topic:first-last" for each piece of a topic, pages separated by bars.
+// pages describes topics page by page and prints them: "topic:first-last" for each piece of a
+// topic, pages separated by bars.
 func (c *client) pages(limit int32, names ...string) string {
 	c.w.Helper()
 	req := kmsg.NewPtrDescribeTopicPartitionsRequest()

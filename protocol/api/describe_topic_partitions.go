@@ -14,8 +14,8 @@ import (
 // DescribeTopicPartitions, key 75, version 0 (KIP-966). Topics come by name and in pages of at most
 // max.request.partition.size.limit partitions. There are no eligible leader replicas besides the in-sync ones.
 //
-// The answer has no error of its own, so a request whose cursor makes no sense gets INVALID_REQUEST for each topic it names; Kafka
-// does the same.
+// The answer has no error of its own, so a request whose cursor makes no sense gets INVALID_REQUEST
+// for each topic it names; Kafka does the same.
 
 func (a *API) describeTopicPartitions(_ context.Context, r *protocol.Request) protocol.Reply {
 	req := r.Message.(*kmsg.DescribeTopicPartitionsRequest)
@@ -80,8 +80,8 @@ type partitionPage struct {
 	left int // partitions
 }
 
-// add describes a topic from partition first on, and reports whether the page goes on. A topic that is gone again is left out if all
-// were asked for.
+// add describes a topic from partition first on, and reports whether the page goes on. A topic that
+// is gone again is left out if all were asked for.
 func (p *partitionPage) add(name string, first int32, all bool) bool {
 	if p.left == 0 {
 		p.next(name, 0)

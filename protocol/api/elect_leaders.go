@@ -12,8 +12,8 @@ import (
 
 // ElectLeaders, key 43, versions 0-2 (KIP-183, KIP-460).
 //
-// A partition has one replica, so it is led by the preferred one or cannot be led: nothing is ever elected. As in Kafka, a request for all
-// partitions is not told of those that need no election.
+// A partition has one replica, so it is led by the preferred one or cannot be led: nothing is ever
+// elected. As in Kafka, a request for all partitions is not told of those that need no election.
 
 const (
 	electPreferred = int8(0)

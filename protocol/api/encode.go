@@ -6,8 +6,9 @@ import (
 	"github.com/morrowmq/morrow/cluster"
 )
 
-// encoder appends the fields of a response as Kafka's schemas want them. It writes the two answers that are too
-// frequent, or hold too much, to go through kmsg: those of Produce and Fetch. Tests hold its bytes against kmsg's.
+// encoder appends the fields of a response as Kafka's schemas want them. It writes the two answers
+// that are too frequent, or hold too much, to go through kmsg: those of Produce and Fetch. Tests
+// hold its bytes against kmsg's.
 type encoder struct {
 	version  int16
 	flexible bool // compact lengths and tagged fields (KIP-482)

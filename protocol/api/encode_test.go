@@ -17,7 +17,8 @@ import (
 	"github.com/morrowmq/morrow/protocol"
 )
 
-// The two answers that are written by hand are held against kmsg's, byte for byte, with whatever can be in them.
+// The two answers that are written by hand are held against kmsg's, byte for byte, with whatever
+// can be in them.
 
 // wire is a server that answers Produce and Fetch with bodies it is given.
 type wire struct {

@@ -15,10 +15,11 @@ import (
 
 // Fetch, key 1, versions 4-18.
 //
-// The high watermark and last stable offset reported are the visible ends (see docs/ARCHITECTURE.md): hidden batches
-// are never served and never counted. Batches go out of the segment files by sendfile. As in Kafka, partitions that do not exist
-// end no long poll, unless there are no others; every other error does. A stopping server answers at once
-// with what there is. There are no preferred read replicas (KIP-392) on one broker.
+// The high watermark and last stable offset reported are the visible ends (see
+// docs/ARCHITECTURE.md): hidden batches are never served and never counted. Batches go out of the
+// segment files by sendfile. As in Kafka, partitions that do not exist end no long poll, unless
+// there are no others; every other error does. A stopping server answers at once with what there
+// is. There are no preferred read replicas (KIP-392) on one broker.
 
 // fetching is one fetch request while it is being answered.
 type fetching struct {
@@ -77,8 +78,8 @@ func sessionError(req *kmsg.FetchRequest, err error) protocol.Answer {
 	return protocol.Answer{Message: resp}
 }
 
-// run reads every partition, and if that is not enough waits for more until min.bytes are there, a partition has an
-// error, or max.wait is over.
+// run reads every partition, and if that is not enough waits for more until min.bytes are there, a
+// partition has an error, or max.wait is over.
 func (f *fetching) run(ctx context.Context) {
 	maxWait := time.Duration(f.req.MaxWaitMillis) * time.Millisecond
 	f.lookup()
@@ -90,8 +91,8 @@ func (f *fetching) run(ctx context.Context) {
 	await(ctx, f.conn, f.wake, maxWait, f.read)
 }
 
-// await looks until that is enough, once at first and then each time it is woken, for no longer than maxWait. Who subscribes, then calls it,
-// does not sleep over what arrived in between.
+// await looks until that is enough, once at first and then each time it is woken, for no longer
+// than maxWait. Who subscribes, then calls it, does not sleep over what arrived in between.
 func await(ctx context.Context, conn *protocol.Conn, wake <-chan struct{}, maxWait time.Duration, look func(context.Context) (enough bool)) {
 	over := time.NewTimer(maxWait)
 	defer over.Stop()
@@ -139,8 +140,9 @@ func (f *fetching) unsubscribe() {
 	}
 }
 
-// read reads every partition within the request's limits, in order, and reports whether the answer may leave. What an earlier
-// pass read is given back first. What lies in the tier is answered as soon as it is there, whatever min.bytes says, as in Kafka.
+// read reads every partition within the request's limits, in order, and reports whether the answer
+// may leave. What an earlier pass read is given back first. What lies in the tier is answered as
+// soon as it is there, whatever min.bytes says, as in Kafka.
 func (f *fetching) read(ctx context.Context) (enough bool) {
 	total, found := 0, false
 	var remote []*fetchPart

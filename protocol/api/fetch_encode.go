@@ -6,8 +6,8 @@ import (
 	"github.com/morrowmq/morrow/protocol"
 )
 
-// encode writes the response body by hand, because the records are not in memory: they are ranges of files, which
-// the connection sends with sendfile. It also lists the error codes in the answer.
+// encode writes the response body by hand, because the records are not in memory: they are ranges
+// of files, which the connection sends with sendfile. It also lists the error codes in the answer.
 func (f *fetching) encode() (_ *protocol.Body, codes []int16) {
 	parts := f.turn.parts
 	e := fetchEncoder{
@@ -41,7 +41,8 @@ func (f *fetching) encode() (_ *protocol.Body, codes []int16) {
 	return e.body, codes
 }
 
-// partitionCode is the error code of a partition's answer. Clients before version 6 do not know KAFKA_STORAGE_ERROR.
+// partitionCode is the error code of a partition's answer. Clients before version 6 do not know
+// KAFKA_STORAGE_ERROR.
 func (f *fetching) partitionCode(fp *fetchPart) int16 {
 	if fp.err == nil {
 		return 0
@@ -108,8 +109,8 @@ func (e *fetchEncoder) partition(fp *fetchPart, code int16, committed bool) {
 	e.partitionTags(fp, code)
 }
 
-// nothing is what follows the error code when nothing could be read. As in Kafka, aborted transactions are an empty list where there is
-// no such partition, and null otherwise.
+// nothing is what follows the error code when nothing could be read. As in Kafka, aborted
+// transactions are an empty list where there is no such partition, and null otherwise.
 func (e *fetchEncoder) nothing(missing bool) {
 	e.int64(-1)
 	e.int64(-1)
@@ -141,7 +142,8 @@ func (e *fetchEncoder) aborted(fp *fetchPart, committed bool) {
 	}
 }
 
-// partitionTags carries the diverging epoch (tag 0, KIP-595) or the current leader (tag 1, KIP-951) when there is one to tell.
+// partitionTags carries the diverging epoch (tag 0, KIP-595) or the current leader (tag 1, KIP-951)
+// when there is one to tell.
 func (e *fetchEncoder) partitionTags(fp *fetchPart, code int16) {
 	switch {
 	case e.flexible && fp.read != nil && fp.read.Diverged():

@@ -8,9 +8,10 @@ import (
 	"github.com/morrowmq/morrow/log"
 )
 
-// readRemote reads what lies in the tier, all such partitions of the request at once, each with an equal share of the bytes left. It waits
-// remote.fetch.max.wait.ms at most (KIP-1018), and not for a stopping server. A partition whose store does not answer in time comes back empty,
-// not as an error: the consumer asks again, and finds what was begun.
+// readRemote reads what lies in the tier, all such partitions of the request at once, each with an
+// equal share of the bytes left. It waits remote.fetch.max.wait.ms at most (KIP-1018), and not for
+// a stopping server. A partition whose store does not answer in time comes back empty, not as an
+// error: the consumer asks again, and finds what was begun.
 func (f *fetching) readRemote(ctx context.Context, parts []*fetchPart, left int, minOne bool) {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(f.api.intConfig("remote.fetch.max.wait.ms"))*time.Millisecond)
 	defer cancel()

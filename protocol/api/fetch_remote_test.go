@@ -17,7 +17,8 @@ import (
 	"github.com/morrowmq/morrow/tier/tiertest"
 )
 
-// remote runs a test on a world whose partitions cold-0 and cold-1 hold a record in the tier each, and one at offset 1 here.
+// remote runs a test on a world whose partitions cold-0 and cold-1 hold a record in the tier each,
+// and one at offset 1 here.
 func remote(t *testing.T, test func(t *testing.T, w *world, bucket *tiertest.Bucket)) {
 	synctest.Test(t, func(t *testing.T) {
 		bucket := tiertest.NewBucket()

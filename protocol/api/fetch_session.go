@@ -13,10 +13,11 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// Fetch sessions (KIP-227): a consumer names its partitions once; later requests and answers carry only what changed.
-// When all slots are taken, a session that was idle for sessionEviction makes room for another; a client that gets none, or whose
-// session is gone, goes on without or starts a new one by itself. Unlike Kafka's, a session in use never gives way to one with
-// more partitions, and all sessions together keep at most maxKeptParts.
+// Fetch sessions (KIP-227): a consumer names its partitions once; later requests and answers carry
+// only what changed. When all slots are taken, a session that was idle for sessionEviction makes
+// room for another; a client that gets none, or whose session is gone, goes on without or starts a
+// new one by itself. Unlike Kafka's, a session in use never gives way to one with more partitions,
+// and all sessions together keep at most maxKeptParts.
 
 const (
 	// sessionEviction is how long a session must be idle before another may take its slot.
@@ -53,8 +54,8 @@ type fetchSessions struct {
 	used *list.List              // of *fetchSession, least recently used first; guarded by mu
 }
 
-// fetchSession is one session. Requests of a session come one after the other; what clients that do otherwise get is
-// decided by the epoch.
+// fetchSession is one session. Requests of a session come one after the other; what clients that do
+// otherwise get is decided by the epoch.
 type fetchSession struct {
 	id      int32
 	usesIDs bool
@@ -150,7 +151,8 @@ func (t *fetchTurn) key(name string, id [16]byte, partition int32) fetchKey {
 	return fetchKey{topicKey{name: name}, partition}
 }
 
-// begin makes t the session's next request. A session without partitions is of no use; the request then has none.
+// begin makes t the session's next request. A session without partitions is of no use; the request
+// then has none.
 func (s *fetchSession) begin(t *fetchTurn, req *kmsg.FetchRequest) (empty bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -296,8 +298,8 @@ func (c *fetchSessions) room(slots, parts int, now time.Time) bool {
 	return c.roomLocked(slots, parts, now)
 }
 
-// roomLocked reports whether there is a free slot and room for so many partitions, if need be those of sessions that were idle for
-// long.
+// roomLocked reports whether there is a free slot and room for so many partitions, if need be those
+// of sessions that were idle for long.
 func (c *fetchSessions) roomLocked(slots, parts int, now time.Time) bool {
 	for len(c.byID) >= slots || c.parts.Load()+int64(parts) > maxKeptParts {
 		oldest := c.used.Front()

@@ -20,8 +20,8 @@ import (
 
 var update = flag.Bool("update", false, "write what scripts print into testdata")
 
-// TestFetchSessions runs the histories of testdata/fetch_sessions.txt: paragraphs of commands, a line "----", and what they print.
-// The commands are those of sessionScript.run.
+// TestFetchSessions runs the histories of testdata/fetch_sessions.txt: paragraphs of commands, a
+// line "----", and what they print. The commands are those of sessionScript.run.
 func TestFetchSessions(t *testing.T) {
 	const path = "testdata/fetch_sessions.txt"
 	text, err := os.ReadFile(path)
@@ -224,7 +224,8 @@ func TestFetchSessionWithTwoRequestsAtOnce(t *testing.T) {
 	})
 }
 
-// A client may name partitions that do not exist, in as many sessions as there are slots, and add to each without end.
+// A client may name partitions that do not exist, in as many sessions as there are slots, and add
+// to each without end.
 func TestSessionsTogetherKeepBoundedPartitions(t *testing.T) {
 	c := newFetchSessions(func() int { return 1000 }, time.Now)
 	request := func(session, epoch int32, from, n int) *kmsg.FetchRequest {

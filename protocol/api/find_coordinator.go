@@ -13,8 +13,9 @@ import (
 
 // FindCoordinator, key 10, versions 0-6.
 //
-// The first question for a coordinator creates the topic it keeps its state in and, unlike in Kafka, is answered at once. The coordinator of
-// a share-partition (type 2, since version 6) is asked for by group:topic-id:partition.
+// The first question for a coordinator creates the topic it keeps its state in and, unlike in
+// Kafka, is answered at once. The coordinator of a share-partition (type 2, since version 6) is
+// asked for by group:topic-id:partition.
 
 const (
 	noCoordinator          = int8(-1)

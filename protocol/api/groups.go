@@ -10,7 +10,8 @@ import (
 	"github.com/morrowmq/morrow/protocol"
 )
 
-// The group requests are answered whole by package broker/group, which heads each of its methods with Kafka's rules:
+// The group requests are answered whole by package broker/group, which heads each of its methods
+// with Kafka's rules:
 //
 //	OffsetCommit 8, OffsetFetch 9, JoinGroup 11, Heartbeat 12, LeaveGroup 13, SyncGroup 14,
 //	DescribeGroups 15, ListGroups 16, DeleteGroups 42, OffsetDelete 47,

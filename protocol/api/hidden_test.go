@@ -19,8 +19,9 @@ import (
 	"github.com/morrowmq/morrow/log/record"
 )
 
-// What clients see of delayed records before they are due: nothing but a gap in the offsets. Empty batches, placeholders and
-// ends that cannot be reached each break some client in wide use; these tests are the cases that told.
+// What clients see of delayed records before they are due: nothing but a gap in the offsets. Empty
+// batches, placeholders and ends that cannot be reached each break some client in wide use; these
+// tests are the cases that told.
 
 // hidden runs a test once for each isolation level, on a clock of its own.
 func hidden(t *testing.T, test func(t *testing.T, h *hiddenWorld)) {

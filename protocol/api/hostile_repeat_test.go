@@ -16,8 +16,9 @@ import (
 	"github.com/morrowmq/morrow/protocol"
 )
 
-// A request may name the same thing a million times in a few megabytes. However large the thing's description is, that must not
-// cost more than what each naming is worth: every array of every request is tried.
+// A request may name the same thing a million times in a few megabytes. However large the thing's
+// description is, that must not cost more than what each naming is worth: every array of every
+// request is tried.
 func TestNamingAThingOftenCostsLittle(t *testing.T) {
 	w := newWorld(t)
 	w.create("orders", 2)
@@ -144,7 +145,8 @@ func arrays(t reflect.Type) (paths [][]string) {
 	return paths
 }
 
-// costOf is how much is allocated for a request that means well but for one array, which has the same element n times.
+// costOf is how much is allocated for a request that means well but for one array, which has the
+// same element n times.
 func (w *world) costOf(key, version int16, path []string, n int) uint64 {
 	w.Helper()
 	req := newRequestMaker(w, nil).make(key, version)

@@ -13,8 +13,8 @@ import (
 	"github.com/morrowmq/morrow/log/record"
 )
 
-// choices makes decisions out of bytes, so that a fuzzer that changes bytes changes decisions. After the last byte every decision
-// is 0, which everywhere below stands for something sensible.
+// choices makes decisions out of bytes, so that a fuzzer that changes bytes changes decisions.
+// After the last byte every decision is 0, which everywhere below stands for something sensible.
 type choices struct{ left []byte }
 
 func (c *choices) byte() byte {
@@ -29,8 +29,9 @@ func (c *choices) byte() byte {
 // one picks one of a few.
 func one[T any](c *choices, of ...T) T { return of[int(c.byte())%len(of)] }
 
-// requestMaker fills requests of any kind: with what exists on the broker, with nonsense, and with the largest and smallest
-// of everything. It goes by the names of fields, and so knows requests that did not exist when it was written.
+// requestMaker fills requests of any kind: with what exists on the broker, with nonsense, and with
+// the largest and smallest of everything. It goes by the names of fields, and so knows requests
+// that did not exist when it was written.
 type requestMaker struct {
 	choices
 	topicID [16]byte
@@ -191,8 +192,8 @@ func (m *requestMaker) bytes(name string) []byte {
 	return b
 }
 
-// damage changes a frame at the places that edits name, four bytes each, and returns what is to be sent of it. The first four bytes
-// of a frame are its size.
+// damage changes a frame at the places that edits name, four bytes each, and returns what is to be
+// sent of it. The first four bytes of a frame are its size.
 func damage(frame, edits []byte) []byte {
 	for len(edits) >= 4 && len(frame) > 0 {
 		at := (int(edits[0])<<8 | int(edits[1])) % len(frame)

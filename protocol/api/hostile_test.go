@@ -19,8 +19,9 @@ import (
 	"github.com/morrowmq/morrow/protocol"
 )
 
-// What one frame may cost: so many bytes allocated while it is handled, and so many more for each of its own. The first
-// is for what decompresses to much (record.DefaultLimit) and for what the witness asks.
+// What one frame may cost: so many bytes allocated while it is handled, and so many more for each
+// of its own. The first is for what decompresses to much (record.DefaultLimit) and for what the
+// witness asks.
 const (
 	frameAllocs     = 256 << 20
 	frameAllocsEach = 4 << 10
@@ -28,8 +29,9 @@ const (
 	answerWait = 20 * time.Millisecond
 )
 
-// hostility is a broker that is sent anything whatever, beside a client that behaves. It outlives single runs of a fuzz target, as
-// a broker does, but not for ever: what it was made to create stays.
+// hostility is a broker that is sent anything whatever, beside a client that behaves. It outlives
+// single runs of a fuzz target, as a broker does, but not for ever: what it was made to create
+// stays.
 type hostility struct {
 	*world
 	scope   *scope
@@ -91,8 +93,8 @@ func (h *hostility) look() {
 	h.place.offset++
 }
 
-// send sends bytes on a connection of their own, while the witness goes on, and checks what the broker does about it. It
-// returns the first answer if there is one, without its size.
+// send sends bytes on a connection of their own, while the witness goes on, and checks what the
+// broker does about it. It returns the first answer if there is one, without its size.
 func (h *hostility) send(frame []byte) (answer []byte) {
 	h.Helper()
 	before := allocated()
@@ -241,7 +243,8 @@ func FuzzRequestBody(f *testing.F) {
 	})
 }
 
-// The longest names there are make records that the coordinator can read again, and answers that old versions can hold.
+// The longest names there are make records that the coordinator can read again, and answers that
+// old versions can hold.
 func TestLongestNamesLeaveAGroupThatCanBeLoaded(t *testing.T) {
 	w := newWorld(t)
 	w.create("orders", 1)

@@ -17,8 +17,8 @@ import (
 	"github.com/morrowmq/morrow/log/record"
 )
 
-// A second opinion on error codes: the same bad requests are sent to kfake, a broker written by those who write franz-go. Where the two
-// differ, accepted says why.
+// A second opinion on error codes: the same bad requests are sent to kfake, a broker written by
+// those who write franz-go. Where the two differ, accepted says why.
 
 // side is one of the two brokers.
 type side struct {

@@ -10,7 +10,8 @@ import (
 	"github.com/morrowmq/morrow/protocol"
 )
 
-// ListConfigResources, key 74, versions 0-1 (KIP-1142). Version 0 asks for client metrics, of which there are none.
+// ListConfigResources, key 74, versions 0-1 (KIP-1142). Version 0 asks for client metrics, of which
+// there are none.
 
 func (a *API) listConfigResources(_ context.Context, r *protocol.Request) protocol.Reply {
 	req := r.Message.(*kmsg.ListConfigResourcesRequest)

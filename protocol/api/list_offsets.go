@@ -14,12 +14,14 @@ import (
 
 // ListOffsets, key 2, versions 1-11.
 //
-// Latest (-1) is the visible end, or the visible last stable offset under read_committed; earliest (-2) the
-// reported log start. Max timestamp is -3 (KIP-734), earliest local -4 (KIP-405), latest tiered -5 (KIP-1005), earliest
-// pending upload -6 (KIP-1023). Delayed records that are not due have no place in any of these answers.
+// Latest (-1) is the visible end, or the visible last stable offset under read_committed; earliest
+// (-2) the reported log start. Max timestamp is -3 (KIP-734), earliest local -4 (KIP-405), latest
+// tiered -5 (KIP-1005), earliest pending upload -6 (KIP-1023). Delayed records that are not due
+// have no place in any of these answers.
 //
-// A produce with acks=1 is answered before its records are on stable storage, and only then are they visible; with one replica Kafka shows them at
-// once. So an answer about the newest records waits until what had been written when the request arrived is visible.
+// A produce with acks=1 is answered before its records are on stable storage, and only then are
+// they visible; with one replica Kafka shows them at once. So an answer about the newest records
+// waits until what had been written when the request arrived is visible.
 
 func (a *API) listOffsets(_ context.Context, r *protocol.Request) protocol.Reply {
 	req := r.Message.(*kmsg.ListOffsetsRequest)
@@ -60,7 +62,8 @@ func isAboutNewest(timestamp int64) bool {
 	return timestamp >= 0 || timestamp == partition.Latest || timestamp == partition.MaxTimestamp
 }
 
-// written is how far the log of a partition had been written at one moment; the zero value is of a partition that cannot be served.
+// written is how far the log of a partition had been written at one moment; the zero value is of a
+// partition that cannot be served.
 type written struct {
 	log *log.Log
 	end int64
@@ -73,8 +76,8 @@ func writtenBy(p *partition.Partition, err error) written {
 	return written{p.Log(), p.Log().Offsets().LogEnd}
 }
 
-// writtenIn is how far the partitions of a request have been written, by the indexes of topic and partition. They are asked before any is waited
-// for: all of them are stored together.
+// writtenIn is how far the partitions of a request have been written, by the indexes of topic and
+// partition. They are asked before any is waited for: all of them are stored together.
 func (a *API) writtenIn(req *kmsg.ListOffsetsRequest) [][]written {
 	all := make([][]written, len(req.Topics))
 	for i := range req.Topics {
@@ -87,15 +90,17 @@ func (a *API) writtenIn(req *kmsg.ListOffsetsRequest) [][]written {
 	return all
 }
 
-// awaitVisible waits until what had been written can be seen, or never will be because the log failed, or ctx ends. The last two are no
-// matter of who waits: the answer is then of what can be seen.
+// awaitVisible waits until what had been written can be seen, or never will be because the log
+// failed, or ctx ends. The last two are no matter of who waits: the answer is then of what can be
+// seen.
 func (w written) awaitVisible(ctx context.Context) {
 	if w.log != nil {
 		_ = w.log.Wait(ctx, w.end)
 	}
 }
 
-// listTimeout is how long a request may take, in ms: as long as its client says, but no longer than the broker does (KIP-1075).
+// listTimeout is how long a request may take, in ms: as long as its client says, but no longer than
+// the broker does (KIP-1075).
 func listTimeout(client int32, broker int) int32 {
 	broker = min(broker, math.MaxInt32)
 	if client > 0 {

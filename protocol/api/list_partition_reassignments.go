@@ -8,7 +8,8 @@ import (
 	"github.com/morrowmq/morrow/protocol"
 )
 
-// ListPartitionReassignments, key 46, version 0 (KIP-455). There are none, see AlterPartitionReassignments; consoles ask all the same.
+// ListPartitionReassignments, key 46, version 0 (KIP-455). There are none, see
+// AlterPartitionReassignments; consoles ask all the same.
 
 func (a *API) listPartitionReassignments(_ context.Context, r *protocol.Request) protocol.Reply {
 	req := r.Message.(*kmsg.ListPartitionReassignmentsRequest)

@@ -12,10 +12,10 @@ import (
 
 // Metadata, key 3, versions 0-13.
 //
-// Without a list of topics all are described; an empty list means all in version 0 and none from version 1 on. An unknown
-// topic is created at once when the client allows it (before version 4 it always does) and
-// auto.create.topics.enable is on; unlike Kafka's, the answer already names its leader. Brokers
-// are listed with the endpoints of the listener the client came through.
+// Without a list of topics all are described; an empty list means all in version 0 and none from
+// version 1 on. An unknown topic is created at once when the client allows it (before version 4 it
+// always does) and auto.create.topics.enable is on; unlike Kafka's, the answer already names its
+// leader. Brokers are listed with the endpoints of the listener the client came through.
 
 func (a *API) metadata(_ context.Context, r *protocol.Request) protocol.Reply {
 	req := r.Message.(*kmsg.MetadataRequest)
@@ -52,8 +52,8 @@ func (a *API) metadata(_ context.Context, r *protocol.Request) protocol.Reply {
 	}
 }
 
-// namesUnknownFields reports whether a request uses topic ids, or leaves out names, in versions that had both fields but not their
-// meaning yet.
+// namesUnknownFields reports whether a request uses topic ids, or leaves out names, in versions
+// that had both fields but not their meaning yet.
 func namesUnknownFields(req *kmsg.MetadataRequest) bool {
 	for i := range req.Topics {
 		t := &req.Topics[i]

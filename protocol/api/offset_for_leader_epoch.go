@@ -10,8 +10,9 @@ import (
 
 // OffsetForLeaderEpoch, key 23, versions 2-4 (KIP-101, KIP-320).
 //
-// The end of the current epoch is the real end of the log, hidden batches included: it guards against truncation, which knows no
-// visibility. An epoch the log has not heard of is answered with -1, not with an error.
+// The end of the current epoch is the real end of the log, hidden batches included: it guards
+// against truncation, which knows no visibility. An epoch the log has not heard of is answered with
+// -1, not with an error.
 
 func (a *API) offsetForLeaderEpoch(_ context.Context, r *protocol.Request) protocol.Reply {
 	req := r.Message.(*kmsg.OffsetForLeaderEpochRequest)

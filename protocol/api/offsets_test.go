@@ -209,8 +209,8 @@ func TestOffsetForLeaderEpoch(t *testing.T) {
 	wantCode(t, "offline", p.ErrorCode, kerr.KafkaStorageError)
 }
 
-// TestRecordsOfAcksOneAreFound holds up the disk: a producer with acks=1 is told of its records before they are stored, and must find
-// them where they are asked for.
+// TestRecordsOfAcksOneAreFound holds up the disk: a producer with acks=1 is told of its records
+// before they are stored, and must find them where they are asked for.
 func TestRecordsOfAcksOneAreFound(t *testing.T) {
 	listing := func(timestamp int64) func(*client) int64 {
 		return func(c *client) int64 {

@@ -17,12 +17,13 @@ import (
 // Produce, key 0, versions 3-13 (0-2 are advertised because librdkafka before 2.8 switches
 // features off otherwise, KAFKA-18659; their message formats are refused).
 //
-// The appends happen in order of arrival on the connection, before its earlier requests
-// are answered; only the wait for the commit happens in the reply, so a producer's requests are
+// The appends happen in order of arrival on the connection, before its earlier requests are
+// answered; only the wait for the commit happens in the reply, so a producer's requests are
 // pipelined and share syncs. Deviations from Kafka: a delayed record's offset is that of its hidden
-// batch, its ticket. Records of a partition that are not exactly one whole batch are refused to the last byte.
-// What begins a transaction in a partition is verified first: see produce_transaction.go.
-// A timeout that is not positive bounds nothing; in Kafka it never ran out on a single replica either. Every error comes with a message.
+// batch, its ticket. Records of a partition that are not exactly one whole batch are refused to the
+// last byte. What begins a transaction in a partition is verified first: see
+// produce_transaction.go. A timeout that is not positive bounds nothing; in Kafka it never ran out
+// on a single replica either. Every error comes with a message.
 
 // producing is one produce request while it is being answered.
 type producing struct {
@@ -153,7 +154,8 @@ func (p *producing) wait(ctx context.Context) {
 	}
 }
 
-// unacknowledged makes the connection close when a produce with acks=0 failed: the only way to tell its producer.
+// unacknowledged makes the connection close when a produce with acks=0 failed: the only way to tell
+// its producer.
 func (p *producing) unacknowledged() error {
 	for i := range p.outcomes {
 		if err := p.outcomes[i].err; err != nil {

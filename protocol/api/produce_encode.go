@@ -62,8 +62,8 @@ func (e *encoder) produced(o *produced) {
 	e.noTags()
 }
 
-// refused writes what follows the partition's number if its batch was not stored. From version 8 on it tells which records were the
-// reason (KIP-467).
+// refused writes what follows the partition's number if its batch was not stored. From version 8 on
+// it tells which records were the reason (KIP-467).
 func (e *encoder) refused(code int16, err error, l leader) {
 	e.int16(code)
 	e.int64(-1)

@@ -190,8 +190,8 @@ func TestProduceRefusesOnePartitionAndStoresTheOther(t *testing.T) {
 	}
 }
 
-// TestProduceRefusedForMemoryStoresNothing counts what a request has left behind in each of its partitions, while what is to be moved out of
-// memory cannot be read.
+// TestProduceRefusedForMemoryStoresNothing counts what a request has left behind in each of its
+// partitions, while what is to be moved out of memory cannot be read.
 func TestProduceRefusedForMemoryStoresNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fault := vfs.NewFault(vfs.NewMem())

@@ -15,7 +15,8 @@ import (
 // to the coordinator first: they use version 12 of Produce or a later one (KIP-890).
 const transactionVersion2 = 2
 
-// verification is what the first batch of a transaction in a partition needs to be appended; nothing for all others.
+// verification is what the first batch of a transaction in a partition needs to be appended;
+// nothing for all others.
 type verification struct {
 	part  *partition.Partition
 	guard *log.Verification
@@ -32,8 +33,9 @@ func (v verifications) at(i int) verification {
 	return v[i]
 }
 
-// verify asks the coordinator about every partition in which the request begins a transaction, with one question for all of
-// them: newer clients' partitions are added to the transaction, those of older clients must be part of it already.
+// verify asks the coordinator about every partition in which the request begins a transaction, with
+// one question for all of them: newer clients' partitions are added to the transaction, those of
+// older clients must be part of it already.
 func (p *producing) verify(ctx context.Context, n int) verifications {
 	if p.req.TransactionID == nil {
 		return nil

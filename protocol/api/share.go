@@ -17,8 +17,9 @@ import (
 	"github.com/morrowmq/morrow/cluster/config"
 )
 
-// What the requests of share groups have in common. Package broker/group knows the members (keys 76 and 77), package broker/share
-// what they have done with their records; reading those is for the handlers.
+// What the requests of share groups have in common. Package broker/group knows the members (keys 76
+// and 77), package broker/share what they have done with their records; reading those is for the
+// handlers.
 
 // shared returns a share-partition and the partition it is of.
 func (a *API) shared(group string, k fetchKey) (share.Key, *partition.Partition, error) {
@@ -78,7 +79,8 @@ func (a *API) ensureShareState(ctx context.Context) error {
 	return a.createDefault(ctx, cluster.ShareStateTopic)
 }
 
-// shareStatePartition is the partition of __share_group_state that keeps a share-partition: group:topic-id:partition.
+// shareStatePartition is the partition of __share_group_state that keeps a share-partition:
+// group:topic-id:partition.
 func (a *API) shareStatePartition(ctx context.Context, name string) (*cluster.Partition, error) {
 	key, err := parseShareKey(name)
 	if err != nil {
@@ -177,8 +179,8 @@ func (a *API) acknowledge(ctx context.Context, m shareMember, renew bool, acks [
 	_ = g.Wait() // errors are kept per partition
 }
 
-// leaveTimeout bounds how long the end of a connection waits for the records of its session to be given back. Those that are not
-// come back when their lock ends.
+// leaveTimeout bounds how long the end of a connection waits for the records of its session to be
+// given back. Those that are not come back when their lock ends.
 const leaveTimeout = 5 * time.Second
 
 // leaveShares gives back what a session that is over holds.

@@ -97,7 +97,8 @@ func (a *API) answerAcks(resp *kmsg.ShareAcknowledgeResponse, acks []shareAck, l
 	}
 }
 
-// sharing returns the leader of a partition for an answer that says that it is another broker, and noLeader for any other.
+// sharing returns the leader of a partition for an answer that says that it is another broker, and
+// noLeader for any other.
 func (l *leaders) sharing(k fetchKey, codes ...int16) leader {
 	for _, c := range codes {
 		if c == kerr.NotLeaderForPartition.Code || c == kerr.FencedLeaderEpoch.Code {

@@ -7,7 +7,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// BenchmarkShareFetch acquires records of a batch and accepts them with the next fetch, as clients do that acknowledge implicitly.
+// BenchmarkShareFetch acquires records of a batch and accepts them with the next fetch, as clients
+// do that acknowledge implicitly.
 func BenchmarkShareFetch(b *testing.B) {
 	benchmarkShare(b, func(s *sharer, how acks) {
 		resp := ask[*kmsg.ShareFetchResponse](s.client, 2, s.fetchRequest(0, how))

@@ -17,10 +17,12 @@ import (
 
 // ShareFetch, key 78, versions 1-2 (KIP-932, KIP-1206, KIP-1222).
 //
-// Acknowledgements that come along are applied first, and are durable before the answer. Then the partitions of the session are looked
-// at, until min.bytes can be had or max.wait is over; only then records are acquired, so that no lock runs while the broker waits.
-// Hidden batches, control batches and, for a group that is read_committed, those of aborted transactions are not handed out: their
-// offsets are finished in passing. Unlike in Kafka a session is refused to those who are not members of a share group.
+// Acknowledgements that come along are applied first, and are durable before the answer. Then the
+// partitions of the session are looked at, until min.bytes can be had or max.wait is over; only
+// then records are acquired, so that no lock runs while the broker waits. Hidden batches, control
+// batches and, for a group that is read_committed, those of aborted transactions are not handed
+// out: their offsets are finished in passing. Unlike in Kafka a session is refused to those who are
+// not members of a share group.
 
 // shareFetching is one fetch of a share group while it is being answered.
 type shareFetching struct {
@@ -165,7 +167,8 @@ func (f *shareFetching) lookup() {
 	}
 }
 
-// fetch looks at every partition until there is enough, one of them fails, or max.wait is over, and acquires what there is.
+// fetch looks at every partition until there is enough, one of them fails, or max.wait is over, and
+// acquires what there is.
 func (f *shareFetching) fetch(ctx context.Context) {
 	maxWait := time.Duration(f.req.MaxWaitMillis) * time.Millisecond
 	if !f.look(ctx) && maxWait > 0 {
@@ -179,7 +182,8 @@ func (f *shareFetching) fetch(ctx context.Context) {
 	f.fetchAgain(ctx)
 }
 
-// fetchAgain handles what was there when it was looked at and was gone when it was to be acquired: another member was faster.
+// fetchAgain handles what was there when it was looked at and was gone when it was to be acquired:
+// another member was faster.
 func (f *shareFetching) fetchAgain(ctx context.Context) {
 	if f.look(ctx) {
 		f.acquire(ctx)
@@ -247,11 +251,12 @@ func (f *shareFetching) maxRecords() int64 {
 	return int64(f.req.MaxRecords)
 }
 
-// holesAtOnce is how many stretches without records one look passes over. Those of a whole log need several fetches.
+// holesAtOnce is how many stretches without records one look passes over. Those of a whole log need
+// several fetches.
 const holesAtOnce = 16
 
-// find lists the batches of a partition that could be acquired now. Where there are none, although something was expected, that is
-// told to the share-partition, and the next place is looked at.
+// find lists the batches of a partition that could be acquired now. Where there are none, although
+// something was expected, that is told to the share-partition, and the next place is looked at.
 func (f *shareFetching) find(ctx context.Context, sp *sharePart, maxBytes, maxRecords int64, minOne bool) error {
 	for range holesAtOnce {
 		from, until, ok, err := f.next(ctx, sp)
@@ -276,7 +281,8 @@ func (f *shareFetching) find(ctx context.Context, sp *sharePart, maxBytes, maxRe
 	return nil
 }
 
-// next is share.Coordinator.Next of a share-partition that begins with this, if it has not. While its state is loading there is nothing.
+// next is share.Coordinator.Next of a share-partition that begins with this, if it has not. While
+// its state is loading there is nothing.
 func (f *shareFetching) next(ctx context.Context, sp *sharePart) (from, until int64, ok bool, err error) {
 	from, until, ok, err = f.api.shares.Next(sp.share)
 	if errors.Is(err, share.ErrUnknown) {

@@ -17,8 +17,9 @@ type sharedPart struct {
 	ranges        []log.Range
 }
 
-// encode writes the response body by hand, as that of Fetch: the records are ranges of files. It also lists the error codes in the
-// answer. All partitions of a new session are told, later ones if there is something to tell.
+// encode writes the response body by hand, as that of Fetch: the records are ranges of files. It
+// also lists the error codes in the answer. All partitions of a new session are told, later ones if
+// there is something to tell.
 func (f *shareFetching) encode() (_ *protocol.Body, codes []int16) {
 	parts := f.told()
 	e := fetchEncoder{
@@ -131,7 +132,8 @@ func (sp *sharePart) taken() []log.Range {
 	return ranges
 }
 
-// joinedAcquired merges neighbours that were delivered equally often into ranges of at most size records. A batch is not split.
+// joinedAcquired merges neighbours that were delivered equally often into ranges of at most size
+// records. A batch is not split.
 func joinedAcquired(acquired []share.Acquired, size int64) []share.Acquired {
 	var out []share.Acquired
 	for _, a := range acquired {

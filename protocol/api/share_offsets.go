@@ -17,8 +17,9 @@ import (
 
 // DescribeShareGroupOffsets, key 90, versions 0-1 (KIP-932, KIP-1226).
 //
-// A share-partition that has not begun has the start offset and lag -1. The lag counts what is not finished, up to the end that
-// consumers see. All partitions of a group are answered once, however often they are asked for.
+// A share-partition that has not begun has the start offset and lag -1. The lag counts what is not
+// finished, up to the end that consumers see. All partitions of a group are answered once, however
+// often they are asked for.
 
 func (a *API) describeShareGroupOffsets(_ context.Context, r *protocol.Request) protocol.Reply {
 	req := r.Message.(*kmsg.DescribeShareGroupOffsetsRequest)
@@ -124,8 +125,9 @@ func begunTopics(img *cluster.Image, begun map[share.Key]share.Status) []kmsg.De
 
 // AlterShareGroupOffsets, key 91, version 0 (KIP-932).
 //
-// Only for groups without members; a group that does not exist is created. What was known of the partition's records, deliveries
-// included, is forgotten. A partition may be named once. Partitions are waited for together.
+// Only for groups without members; a group that does not exist is created. What was known of the
+// partition's records, deliveries included, is forgotten. A partition may be named once. Partitions
+// are waited for together.
 
 func (a *API) alterShareGroupOffsets(_ context.Context, r *protocol.Request) protocol.Reply {
 	req := r.Message.(*kmsg.AlterShareGroupOffsetsRequest)
@@ -231,8 +233,9 @@ func (a *API) deleteShareGroupOffsets(_ context.Context, r *protocol.Request) pr
 	}
 }
 
-// deleteGroups is DeleteGroups, key 42, for share groups too: what they know of records goes first, so that a crash in between, or a
-// failure, leaves a group that can be deleted again, not records that a later group of that name would find.
+// deleteGroups is DeleteGroups, key 42, for share groups too: what they know of records goes first,
+// so that a crash in between, or a failure, leaves a group that can be deleted again, not records
+// that a later group of that name would find.
 func (a *API) deleteGroups(ctx context.Context, req *kmsg.DeleteGroupsRequest) *kmsg.DeleteGroupsResponse {
 	emptied := *req
 	emptied.Groups = make([]string, 0, len(req.Groups))
@@ -254,8 +257,8 @@ func (a *API) deleteGroups(ctx context.Context, req *kmsg.DeleteGroupsRequest) *
 	return resp
 }
 
-// deleteShares forgets what a share group knows of records. An error means that the group may not be deleted, or not now; one that is
-// no share group knows nothing.
+// deleteShares forgets what a share group knows of records. An error means that the group may not
+// be deleted, or not now; one that is no share group knows nothing.
 func (a *API) deleteShares(ctx context.Context, group string) error {
 	err := a.groups.IdleShareGroup(ctx, group, false)
 	switch {

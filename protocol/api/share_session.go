@@ -11,9 +11,10 @@ import (
 	"github.com/morrowmq/morrow/protocol"
 )
 
-// Share sessions (KIP-932): what a member of a share group reads, and the epoch that its next request must carry, of whichever of
-// ShareFetch and ShareAcknowledge it is. A session lives as long as the connection that fetches for it; with it go the records that
-// the member holds. All sessions together keep at most maxKeptParts partitions: one that wants more ends.
+// Share sessions (KIP-932): what a member of a share group reads, and the epoch that its next
+// request must carry, of whichever of ShareFetch and ShareAcknowledge it is. A session lives as
+// long as the connection that fetches for it; with it go the records that the member holds. All
+// sessions together keep at most maxKeptParts partitions: one that wants more ends.
 
 const (
 	shareInitialEpoch = int32(0)  // begins a session
@@ -34,7 +35,8 @@ type shareSessions struct {
 	byID map[shareMember]*shareSession // guarded by mu
 }
 
-// shareSession is one session. Its requests come one after the other; what clients that do otherwise get is decided by the epoch.
+// shareSession is one session. Its requests come one after the other; what clients that do
+// otherwise get is decided by the epoch.
 type shareSession struct {
 	shareMember
 
@@ -107,7 +109,8 @@ func (c *shareSessions) remove(s *shareSession) bool {
 	return c.removeLocked(s)
 }
 
-// removeWith ends a session whose connection has gone, unless another connection has begun to fetch for it meanwhile.
+// removeWith ends a session whose connection has gone, unless another connection has begun to fetch
+// for it meanwhile.
 func (c *shareSessions) removeWith(s *shareSession, conn *protocol.Conn) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -10,7 +10,8 @@ import (
 	"github.com/morrowmq/morrow/protocol"
 )
 
-// A member that comes back on a new connection keeps its session, even if the end of the old one is noticed only then.
+// A member that comes back on a new connection keeps its session, even if the end of the old one is
+// noticed only then.
 func TestShareSessionStaysWhenItsOldConnectionEndsLate(t *testing.T) {
 	sessions := newShareSessions(func() int { return 1 }, func(*shareSession) {})
 	m := shareMember{"group", "member"}

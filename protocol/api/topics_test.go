@@ -161,7 +161,8 @@ func TestCreateTopicsValidateOnly(t *testing.T) {
 	}
 }
 
-// A slip of the finger, or somebody who means no good, must not keep all others waiting while directories are made.
+// A slip of the finger, or somebody who means no good, must not keep all others waiting while
+// directories are made.
 func TestTooManyPartitionsInOneRequestMakeNone(t *testing.T) {
 	w := newWorld(t)
 	c := w.connect()

@@ -85,8 +85,8 @@ func (c *shop) end(version int16, commit bool) {
 	}
 }
 
-// stable is what a reader of committed records gets of a topic, and how many aborted transactions it has to skip. It asks until the last
-// transaction is over.
+// stable is what a reader of committed records gets of a topic, and how many aborted transactions
+// it has to skip. It asks until the last transaction is over.
 func (c *shop) stable(topic string) (highWatermark int64, aborted int) {
 	for {
 		req := kmsg.NewPtrFetchRequest()

@@ -13,8 +13,8 @@ import (
 
 // TxnOffsetCommit, key 28, versions 0-6 (KIP-98, KIP-447, KIP-890).
 //
-// From version 5 on the partition that keeps the group's offsets becomes part of the transaction by this request; clients of older
-// versions have added it before. Version 6 names topics by id.
+// From version 5 on the partition that keeps the group's offsets becomes part of the transaction by
+// this request; clients of older versions have added it before. Version 6 names topics by id.
 
 func (a *API) txnOffsetCommit(_ context.Context, r *protocol.Request) protocol.Reply {
 	req := r.Message.(*kmsg.TxnOffsetCommitRequest)
@@ -32,7 +32,8 @@ func (a *API) joinOffsets(ctx context.Context, req *kmsg.TxnOffsetCommitRequest)
 	return a.transactions.VerifyOffsets(ctx, claim, req.Group)
 }
 
-// offsetCommitError turns an answer of the transaction coordinator into one that producers handle when they commit offsets.
+// offsetCommitError turns an answer of the transaction coordinator into one that producers handle
+// when they commit offsets.
 func offsetCommitError(err error, version int16) error {
 	switch {
 	case errors.Is(err, kerr.ProducerFenced):

@@ -12,8 +12,9 @@ import (
 
 // UpdateFeatures, key 57, versions 0-2 (KIP-584, KIP-778).
 //
-// The levels of features are those of the program that runs: a request for the level that is in force succeeds, and any other is refused.
-// The first refusal is the answer to all, in every version: updates are all made or none, and Kafka 4 names no feature then.
+// The levels of features are those of the program that runs: a request for the level that is in
+// force succeeds, and any other is refused. The first refusal is the answer to all, in every
+// version: updates are all made or none, and Kafka 4 names no feature then.
 
 func (a *API) updateFeatures(_ context.Context, r *protocol.Request) protocol.Reply {
 	req := r.Message.(*kmsg.UpdateFeaturesRequest)

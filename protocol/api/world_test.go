@@ -31,8 +31,9 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// world is a broker of one piece without main program, files but for the metadata, or network: what the handlers need is
-// real, its logs are in memory, and clients come through pipes, so that a test can run on the clock of testing/synctest.
+// world is a broker of one piece without main program, files but for the metadata, or network: what
+// the handlers need is real, its logs are in memory, and clients come through pipes, so that a test
+// can run on the clock of testing/synctest.
 type world struct {
 	testing.TB
 	store        *local.Store
@@ -174,7 +175,8 @@ func (noLetters) Bury(context.Context, share.Key, string, []share.Dead) error {
 	return errors.New("there is no dead-letter topic")
 }
 
-// register makes this broker known to the cluster, reached at an address that only the pipes' dialer understands.
+// register makes this broker known to the cluster, reached at an address that only the pipes'
+// dialer understands.
 func (w *world) register() {
 	w.Helper()
 	_, err := w.store.Apply(context.Background(), cluster.RegisterBroker{Broker: cluster.Broker{

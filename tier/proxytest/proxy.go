@@ -1,5 +1,6 @@
-// Package proxytest stands between a client and an S3 server, and makes requests fail as networks, proxies and stores do. It is for
-// tests of the real client, whose retries are part of what is tested; tiertest has a bucket in memory.
+// Package proxytest stands between a client and an S3 server, and makes requests fail as networks,
+// proxies and stores do. It is for tests of the real client, whose retries are part of what is
+// tested; tiertest has a bucket in memory.
 //
 // A Proxy may be used by any number of goroutines. It has those of its HTTP server.
 package proxytest
@@ -44,8 +45,9 @@ type Proxy struct {
 
 	// Watch, if set, sees those that are not hurt, before and after; it may have the connection cut.
 	Watch func(r *http.Request, done bool) (cut bool)
-	// StoreHalf does for Truncate what a broken store would: it keeps half of the body, with a checksum that fits the half, and returns the
-	// ETag it would answer. Since the signature covers the checksum, the half cannot be forwarded.
+	// StoreHalf does for Truncate what a broken store would: it keeps half of the body, with a
+	// checksum that fits the half, and returns the ETag it would answer. Since the signature covers
+	// the checksum, the half cannot be forwarded.
 	StoreHalf func(r *http.Request) (etag string)
 
 	mu    sync.Mutex

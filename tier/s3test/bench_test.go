@@ -14,8 +14,9 @@ import (
 	"github.com/morrowmq/morrow/tier"
 )
 
-// The benchmarks compare the tier with the plain requests it cannot do without, in turns on the same store, and report the ratio of the
-// times: 1 means that the tier costs nothing. The goals are 0.8 for uploads and 0.7 for cold reads.
+// The benchmarks compare the tier with the plain requests it cannot do without, in turns on the
+// same store, and report the ratio of the times: 1 means that the tier costs nothing. The goals are
+// 0.8 for uploads and 0.7 for cold reads.
 
 const (
 	benchSegments = 8
@@ -129,8 +130,9 @@ func BenchmarkUpload(b *testing.B) {
 	})
 }
 
-// BenchmarkUploadBesideProducer compares what uploads cost somebody who appends to a file on the same disk, as fast as he can, with what
-// plain Puts of the same bytes cost him: how many bytes he appends less, for each byte that is stored.
+// BenchmarkUploadBesideProducer compares what uploads cost somebody who appends to a file on the
+// same disk, as fast as he can, with what plain Puts of the same bytes cost him: how many bytes he
+// appends less, for each byte that is stored.
 func BenchmarkUploadBesideProducer(b *testing.B) {
 	s := benchSource()
 	size := float64(benchSegments * benchSegment)

@@ -17,8 +17,8 @@ import (
 	"github.com/morrowmq/morrow/tier/proxytest"
 )
 
-// This file is the short form of D1: delays that are longer than local retention, with a real process and a real store. The long form, in virtual
-// time, is in broker/partition.
+// This file is the short form of D1: delays that are longer than local retention, with a real
+// process and a real store. The long form, in virtual time, is in broker/partition.
 
 // promised is what a producer was told of delayed records, and what a consumer has seen.
 type promised struct {
@@ -141,8 +141,9 @@ func (p *promised) evicted() {
 // away is how long before records are due the store goes away.
 const away = 35 * time.Second
 
-// onlyInBucket makes three topics whose pending records are in the bucket only, more than away before they are due, and kills the broker. Where this
-// machine is too slow for that, it is done with other topics, and more time.
+// onlyInBucket makes three topics whose pending records are in the bucket only, more than away
+// before they are due, and kills the broker. Where this machine is too slow for that, it is done
+// with other topics, and more time.
 func (i *installation) onlyInBucket() (orders, short, lost *promised, due time.Time) {
 	i.Helper()
 	for lead, name := 85*time.Second, ""; ; lead, name = 2*lead, name+"-again" {
@@ -176,8 +177,9 @@ func (p *promised) delivered(d time.Duration) {
 	p.await(fmt.Sprintf("everything of %s is delivered", p.topic), d, func() bool { return p.waiting() == 0 })
 }
 
-// TestD1DelayLongerThanLocalRetention: what waits in the bucket only is delivered, also with all retention shorter than the delay (b), across an outage of the
-// store at the due time (c), kill -9 (f), and a lost object (g).
+// TestD1DelayLongerThanLocalRetention: what waits in the bucket only is delivered, also with all
+// retention shorter than the delay (b), across an outage of the store at the due time (c), kill -9
+// (f), and a lost object (g).
 func TestD1DelayLongerThanLocalRetention(t *testing.T) {
 	t.Parallel()
 	i := install(t, "delay.spill.distance.bytes: 1048576", "delay.replay.bytes: 1048576")
@@ -217,7 +219,8 @@ func TestD1DelayLongerThanLocalRetention(t *testing.T) {
 	lost.delivered(time.Minute)
 }
 
-// loseRun removes the objects of a schedule log that hold records and are not local any more. The function it returns puts them back.
+// loseRun removes the objects of a schedule log that hold records and are not local any more. The
+// function it returns puts them back.
 func (i *installation) loseRun(topic string) (back func()) {
 	i.Helper()
 	var moved []string

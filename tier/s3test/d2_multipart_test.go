@@ -61,8 +61,9 @@ func d2MultipartCases() (all []d2Case) {
 	return all
 }
 
-// TestD2PartsOfALargeSegment: whatever happens to the beginning, to any part, or to the end of a multipart upload, the segment is confirmed in the
-// end, nothing local goes before, and no unfinished upload stays.
+// TestD2PartsOfALargeSegment: whatever happens to the beginning, to any part, or to the end of a
+// multipart upload, the segment is confirmed in the end, nothing local goes before, and no
+// unfinished upload stays.
 func TestD2PartsOfALargeSegment(t *testing.T) {
 	t.Parallel()
 	// The last case is an upload that fails and cannot be given up either.
@@ -76,8 +77,8 @@ func TestD2PartsOfALargeSegment(t *testing.T) {
 	d.noOrphans()
 }
 
-// TestD2KilledBetweenParts kills the broker before and after each request of a multipart upload, once in every topic. What a dead broker's upload
-// leaves in the store is found by the sweep.
+// TestD2KilledBetweenParts kills the broker before and after each request of a multipart upload,
+// once in every topic. What a dead broker's upload leaves in the store is found by the sweep.
 func TestD2KilledBetweenParts(t *testing.T) {
 	t.Parallel()
 	var cases []d2Case
@@ -96,8 +97,9 @@ func TestD2KilledBetweenParts(t *testing.T) {
 	d.noOrphans()
 }
 
-// killOnce has the broker killed at the point of each topic: an even one's before the request reaches the store, an odd one's when the store has
-// carried it out. The request is held until the broker is dead, so that it never hears of it.
+// killOnce has the broker killed at the point of each topic: an even one's before the request
+// reaches the store, an odd one's when the store has carried it out. The request is held until the
+// broker is dead, so that it never hears of it.
 func (d *d2) killOnce(r *http.Request, done bool) (cut bool) {
 	topic, n := d.topicIn(r), 0
 	for topicOf(n) != topic {

@@ -16,8 +16,9 @@ import (
 	"github.com/morrowmq/morrow/tier/proxytest"
 )
 
-// This file is D2 with real processes: whatever happens to the last part of a file on its way to the bucket, and whenever the broker is killed,
-// nothing local goes before it is confirmed, and everything is read back.
+// This file is D2 with real processes: whatever happens to the last part of a file on its way to
+// the bucket, and whenever the broker is killed, nothing local goes before it is confirmed, and
+// everything is read back.
 
 // d2Case is a fault, and the request it happens to.
 type d2Case struct {
@@ -75,9 +76,11 @@ type d2 struct {
 	cases   []d2Case
 	configs []string // of the topics, beside those that all have
 	records int      // produced to each topic
-	// portions are how many records have been produced in all when everything is waited for to be in the bucket.
+	// portions are how many records have been produced in all when everything is waited for to be
+	// in the bucket.
 	portions []int
-	// stored says of which topics a segment has arrived since the faults began; killed, for which the broker was killed.
+	// stored says of which topics a segment has arrived since the faults began; killed, for which
+	// the broker was killed.
 	mu             sync.Mutex
 	stored, killed map[string]bool
 	kill           chan string
@@ -90,14 +93,15 @@ func newD2(i *installation, cases []d2Case, records int, configs ...string) *d2 
 	}
 }
 
-// TestD2LastPartOfASegment runs the fault matrix, without kills, with a kill between an upload and its manifest, and with one between the manifest
-// and the local deletion.
+// TestD2LastPartOfASegment runs the fault matrix, without kills, with a kill between an upload and
+// its manifest, and with one between the manifest and the local deletion.
 func TestD2LastPartOfASegment(t *testing.T) {
 	t.Parallel()
 	for _, kills := range []string{"no kill", "kill before the manifest", "kill after the manifest"} {
 		t.Run(kills, func(t *testing.T) {
 			t.Parallel()
-			// Twice a segment and a part of another. The second time something is committed after what goes well.
+			// Twice a segment and a part of another. The second time something is committed after
+			// what goes well.
 			d := newD2(install(t), d2Cases(), 3500, "segment.bytes", "1048576")
 			d.portions = []int{1750, 3500}
 			if kills != "no kill" {
@@ -169,7 +173,8 @@ func (d *d2) topicIn(r *http.Request) string {
 	return ""
 }
 
-// watch tells the killer when a topic's first segment since the faults began is stored, and its manifest is about to be, or has been committed.
+// watch tells the killer when a topic's first segment since the faults began is stored, and its
+// manifest is about to be, or has been committed.
 func (d *d2) watch(r *http.Request, done, after bool) (cut bool) {
 	topic := d.topicIn(r)
 	d.mu.Lock()
@@ -226,7 +231,8 @@ func (d *d2) sample() (stop func()) {
 	return func() { cancel(); wg.Wait() }
 }
 
-// noOrphans ages everything in the bucket, has it swept, and makes sure that only what is named is left, and no unfinished upload.
+// noOrphans ages everything in the bucket, has it swept, and makes sure that only what is named is
+// left, and no unfinished upload.
 func (d *d2) noOrphans() {
 	d.Helper()
 	d.proxy.Heal()
@@ -269,7 +275,8 @@ func (d *d2) noOrphans() {
 	}
 }
 
-// TestD2bStoreDownForThreeTimesLocalRetention: local data stays, a metric says so, and on its return everything is uploaded.
+// TestD2bStoreDownForThreeTimesLocalRetention: local data stays, a metric says so, and on its
+// return everything is uploaded.
 func TestD2bStoreDownForThreeTimesLocalRetention(t *testing.T) {
 	t.Parallel()
 	i := install(t)

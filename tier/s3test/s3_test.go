@@ -1,5 +1,5 @@
-// Package s3test holds the S3 bucket against a real S3 server, versitygw, which runs inside the test. It is a module of its
-// own, so that the server's dependencies stay out of the broker's.
+// Package s3test holds the S3 bucket against a real S3 server, versitygw, which runs inside the
+// test. It is a module of its own, so that the server's dependencies stay out of the broker's.
 package s3test
 
 import (
@@ -74,7 +74,8 @@ func TestStoreThatMayNotDeleteIsNamed(t *testing.T) {
 	}
 }
 
-// TestUnfinishedUploadsAreEnded: by the next try of the same key when the store has had its time, and by a sweep. (Scenario 2)
+// TestUnfinishedUploadsAreEnded: by the next try of the same key when the store has had its time,
+// and by a sweep. (Scenario 2)
 func TestUnfinishedUploadsAreEnded(t *testing.T) {
 	b := openBucket(t, startGateway(t), "&part_size=5242880")
 	prefix := strings.TrimPrefix(b.String(), "s3://"+bucketName+"/")

@@ -175,8 +175,9 @@ func readAll(t testing.TB, p *tier.Partition, end int64) (all []byte) {
 	return all
 }
 
-// TestUploadThroughFaults is the fault matrix of D2 against a real store: whatever happens to the last part of a segment or to the commit of
-// the manifest, everything is confirmed in the end and reads back as it was.
+// TestUploadThroughFaults is the fault matrix of D2 against a real store: whatever happens to the
+// last part of a segment or to the commit of the manifest, everything is confirmed in the end and
+// reads back as it was.
 func TestUploadThroughFaults(t *testing.T) {
 	addr := startGateway(t)
 	isPut := func(suffix string) func(*http.Request) bool {

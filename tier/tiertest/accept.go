@@ -13,8 +13,9 @@ import (
 	"github.com/morrowmq/morrow/tier"
 )
 
-// TestBucket is what every bucket must do. open returns an empty one, or one with a prefix of its own. large is the size
-// of an object that the bucket stores in more than one part, 0 if it has no parts.
+// TestBucket is what every bucket must do. open returns an empty one, or one with a prefix of its
+// own. large is the size of an object that the bucket stores in more than one part, 0 if it has no
+// parts.
 func TestBucket(t *testing.T, large int64, open func(t *testing.T) tier.Bucket) {
 	for _, c := range []struct {
 		name string

@@ -17,8 +17,9 @@ import (
 	"github.com/morrowmq/morrow/tier"
 )
 
-// Bucket is an object store in memory, as strict as a good one: it verifies checksums and conditions, and shows a whole object or
-// none. Rules make single requests fail in the ways stores and networks do. It survives the "crash" of whoever uses it.
+// Bucket is an object store in memory, as strict as a good one: it verifies checksums and
+// conditions, and shows a whole object or none. Rules make single requests fail in the ways stores
+// and networks do. It survives the "crash" of whoever uses it.
 type Bucket struct {
 	mu      sync.Mutex
 	objects map[string]stored // guarded by mu

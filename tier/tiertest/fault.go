@@ -111,7 +111,8 @@ func (b *Bucket) DeliverLate() {
 	}
 }
 
-// Unharmed returns a context whose requests no rule applies to, and that are not noted: for looking at what is really there.
+// Unharmed returns a context whose requests no rule applies to, and that are not noted: for looking
+// at what is really there.
 func Unharmed(ctx context.Context) context.Context { return context.WithValue(ctx, unharmed{}, true) }
 
 type unharmed struct{}

@@ -9,8 +9,9 @@ import (
 	"github.com/morrowmq/morrow/tier"
 )
 
-// Local is a log as a tier sees it: a [tier.Source] of which nothing is pending. Unlike a broker's it does not wait for the end of transactions, so that
-// a bucket can be made from which that is missing.
+// Local is a log as a tier sees it: a [tier.Source] of which nothing is pending. Unlike a broker's
+// it does not wait for the end of transactions, so that a bucket can be made from which that is
+// missing.
 type Local struct{ Log *log.Log }
 
 var _ tier.Source = Local{}

@@ -8,8 +8,8 @@ import (
 	"github.com/morrowmq/morrow/broker/coord"
 )
 
-// Journal is a journal in memory. Everything it accepts is committed at once. It is not safe for concurrent use beyond
-// what [coord.Shard] needs.
+// Journal is a journal in memory. Everything it accepts is committed at once. It is not safe for
+// concurrent use beyond what [coord.Shard] needs.
 type Journal struct {
 	Records []coord.Record
 	Batches []int // end of each append

@@ -1,5 +1,5 @@
-// Package check holds the checks of compat/checks_test.go as scenarios over a small interface, so that the Go suites
-// differ only in how their client does each step.
+// Package check holds the checks of compat/checks_test.go as scenarios over a small interface, so
+// that the Go suites differ only in how their client does each step.
 package check
 
 import (
@@ -20,23 +20,24 @@ const groupPartitions = 4
 
 // Client is a Kafka client under test. Its methods may be called from several goroutines.
 type Client interface {
-	// Produce sends records to the partition each names and returns the offsets the broker gave them, or -1 where it
-	// told none.
+	// Produce sends records to the partition each names and returns the offsets the broker gave
+	// them, or -1 where it told none.
 	Produce(ctx context.Context, topic string, opts ProduceOptions, records ...Record) ([]int64, error)
 
 	// Consume starts to read partition 0 at from. It returns when that position is known.
 	Consume(ctx context.Context, topic string, from Start, opts ConsumeOptions) (Consumer, error)
 
-	// Join starts a member of a group. It returns at once; the member starts at the committed offsets, or at the
-	// beginning where there is none.
+	// Join starts a member of a group. It returns at once; the member starts at the committed
+	// offsets, or at the beginning where there is none.
 	Join(ctx context.Context, group, topic string, opts JoinOptions) (Member, error)
 
 	// Transactional starts a producer with a transactional id, which fences any other with that id.
 	Transactional(ctx context.Context, id string) (Transactional, error)
 
-	// Relay does what an application between two topics does: in one transaction of a producer with this id it reads n
-	// records of partition 0 of from, as a consumer of the group, sends each value on to partition 0 of to, and the
-	// position of the group along with them; then it commits or aborts.
+	// Relay does what an application between two topics does: in one transaction of a producer with
+	// this id it reads n records of partition 0 of from, as a consumer of the group, sends each
+	// value on to partition 0 of to, and the position of the group along with them; then it commits
+	// or aborts.
 	Relay(ctx context.Context, id, group, from, to string, n int, commit bool) error
 
 	Admin

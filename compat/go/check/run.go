@@ -15,14 +15,15 @@ const (
 	// checkTimeout bounds a check, every step of which waits for a condition.
 	checkTimeout = 90 * time.Second
 
-	// graceTime is what a client may take to notice that its context is done. One that takes longer is left behind.
+	// graceTime is what a client may take to notice that its context is done. One that takes longer
+	// is left behind.
 	graceTime = 5 * time.Second
 
 	maxDetail = 500
 )
 
-// Main runs every check with the client that open returns, prints one JSON line for each, and exits. module is the
-// import path of the client's module, whose version is reported.
+// Main runs every check with the client that open returns, prints one JSON line for each, and
+// exits. module is the import path of the client's module, whose version is reported.
 func Main(name, module string, open func(bootstrap string) (Client, error)) {
 	bootstrap, prefix := os.Getenv("COMPAT_BOOTSTRAP"), os.Getenv("COMPAT_PREFIX")
 	if bootstrap == "" || prefix == "" {
@@ -116,8 +117,9 @@ func runToEnd(e *env, run func(*env)) (err error) {
 // failure is what a check panics with to end.
 type failure struct{ err error }
 
-// env is what a running check has: its client, its deadline, and a topic name of its own, which also serves as the
-// name of its group. Every method that is not given a way to fail ends the check when it fails.
+// env is what a running check has: its client, its deadline, and a topic name of its own, which
+// also serves as the name of its group. Every method that is not given a way to fail ends the check
+// when it fails.
 type env struct {
 	client    Client
 	ctx       context.Context

@@ -126,8 +126,8 @@ func (e *env) nothing(c Consumer, within time.Duration) {
 	}
 }
 
-// readToLatest is the loop of every bounded reader: from the beginning until its position is what ListOffsets says is
-// the end.
+// readToLatest is the loop of every bounded reader: from the beginning until its position is what
+// ListOffsets says is the end.
 func (e *env) readToLatest(opts ConsumeOptions) []Record {
 	earliest, latest := e.offsets()
 	if earliest == latest {

@@ -35,7 +35,8 @@ func records(values []string) []Record {
 	return all
 }
 
-// readAll returns the values that a reader with opts sees, up to a record produced here, outside of any transaction.
+// readAll returns the values that a reader with opts sees, up to a record produced here, outside of
+// any transaction.
 func (e *env) readAll(opts ConsumeOptions) []string {
 	const marker = "end of the check"
 	e.produce(marker)

@@ -40,8 +40,8 @@ func nameAt(answers []answer, i int) string {
 	return fmt.Sprintf("%s v%d %s", answers[i].name, answers[i].version, strings.Join(answers[i].lines, " "))
 }
 
-// compareOne holds two answers against each other. Of an element that only one of them has no field is compared: the list
-// differs.
+// compareOne holds two answers against each other. Of an element that only one of them has no field
+// is compared: the list differs.
 func compareOne(morrow, kafka answer) []difference {
 	ours, theirs := byPath(morrow.lines), byPath(kafka.lines)
 	var all []difference
@@ -98,8 +98,8 @@ func cutLine(line string) (path, value string) {
 	return path, value
 }
 
-// meant is a difference that is to be: every difference of a request and path that match. A path may be followed by
-// what the two say: "ErrorCode: Morrow NONE, Kafka INVALID_REQUEST".
+// meant is a difference that is to be: every difference of a request and path that match. A path
+// may be followed by what the two say: "ErrorCode: Morrow NONE, Kafka INVALID_REQUEST".
 type meant struct {
 	script, request, path string // * stands for anything
 	reason                string
@@ -108,7 +108,8 @@ type meant struct {
 
 type meantList []*meant
 
-// readMeant reads a list of differences: lines of script, request, path and reason, separated by two blanks or more;
+// readMeant reads a list of differences: lines of script, request, path and reason, separated by
+// two blanks or more;
 // # starts a comment.
 func readMeant(file string) (meantList, error) {
 	text, err := os.ReadFile(file)
@@ -135,8 +136,8 @@ func readMeant(file string) (meantList, error) {
 	return list, nil
 }
 
-// judge returns what is wrong with the differences of a script: those that are not meant, and what is meant but not found.
-// Versions that differ in the same way share a line.
+// judge returns what is wrong with the differences of a script: those that are not meant, and what
+// is meant but not found. Versions that differ in the same way share a line.
 func (list meantList) judge(script string, found []difference) []string {
 	var lines []string
 	ranges := map[string][2]int16{}

@@ -10,8 +10,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 )
 
-// symbols gives the values that a broker chooses, such as ids, the names they have in a comparison, by kind and value: the
-// first id seen is the first on both sides.
+// symbols gives the values that a broker chooses, such as ids, the names they have in a comparison,
+// by kind and value: the first id seen is the first on both sides.
 type symbols map[string]map[string]string
 
 // chosen are the fields whose value a broker chooses, and the values that mean there is none.
@@ -30,8 +30,8 @@ var keys = []string{
 	"Key", "ProducerID", "MemberID", "NodeID", "BrokerID", "Dir", "Name", "ApiKey",
 }
 
-// flatten writes a response as lines of path and value. Lists are sorted, as most are in no order, but those that are said
-// to be ordered.
+// flatten writes a response as lines of path and value. Lists are sorted, as most are in no order,
+// but those that are said to be ordered.
 func flatten(resp any, ordered bool, known symbols) []string {
 	f := &flattener{known: known, ordered: ordered}
 	f.value("", "", reflect.ValueOf(resp).Elem())

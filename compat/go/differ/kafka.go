@@ -20,8 +20,8 @@ const (
 	stopTimeout = 15 * time.Second
 )
 
-// kafkaProperties are those of a broker alone, with as little waiting as there can be. The node has the number that
-// Morrow's has.
+// kafkaProperties are those of a broker alone, with as little waiting as there can be. The node has
+// the number that Morrow's has.
 const kafkaProperties = `process.roles=broker,controller
 node.id=1
 listeners=PLAINTEXT://%[1]s,CONTROLLER://%[2]s

@@ -1,6 +1,7 @@
-// Differ holds a broker against Apache Kafka: it starts a Kafka, sends the same scripted requests to both, and compares
-// what they answer, field by field. It prints one JSON line for each script, as the suites of compat do: a script passes
-// if every difference in it stands on the list of those that are meant, with its reason.
+// Differ holds a broker against Apache Kafka: it starts a Kafka, sends the same scripted requests
+// to both, and compares what they answer, field by field. It prints one JSON line for each script,
+// as the suites of compat do: a script passes if every difference in it stands on the list of those
+// that are meant, with its reason.
 package main
 
 import (

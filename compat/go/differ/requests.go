@@ -45,7 +45,8 @@ type batchOptions struct {
 	key        []byte
 }
 
-// plainBatch are the options of a batch that is nothing special. Its time is given, so that both brokers have the same.
+// plainBatch are the options of a batch that is nothing special. Its time is given, so that both
+// brokers have the same.
 func plainBatch() batchOptions {
 	return batchOptions{producerID: -1, epoch: -1, sequence: -1, timestamp: 1_700_000_000_000}
 }
@@ -112,7 +113,8 @@ func listOffsets(topic string, partition int32, timestamp int64) *kmsg.ListOffse
 	return req
 }
 
-// idOf is the id of a topic that was made here, or that of no topic. A name in parentheses is that of the zero id.
+// idOf is the id of a topic that was made here, or that of no topic. A name in parentheses is that
+// of the zero id.
 func (s *side) idOf(topic string) [16]byte {
 	if id, ok := s.ids[topic]; ok || strings.HasPrefix(topic, "(") {
 		return id

@@ -25,8 +25,8 @@ type pair struct {
 	morrow, kafka side
 }
 
-// side is one of the brokers, and what a script learnt from it. A script plays on both at the same time and must do the same
-// on each, so it may not look at which it has.
+// side is one of the brokers, and what a script learnt from it. A script plays on both at the same
+// time and must do the same on each, so it may not look at which it has.
 type side struct {
 	ctx     context.Context
 	addr    string
@@ -83,7 +83,8 @@ func open(ctx context.Context, morrow, kafka string) (*pair, error) {
 	return p, nil
 }
 
-// coordinators has the topics of the coordinators made, which Kafka does when somebody asks for one, and not at once.
+// coordinators has the topics of the coordinators made, which Kafka does when somebody asks for
+// one, and not at once.
 func (s *side) coordinators() {
 	s.known = symbols{}
 	for kind := range int8(2) {
@@ -146,7 +147,8 @@ func (s *side) versionsFrom(key kmsg.Key, from int16, do func(v int16)) {
 // latest is the highest version that both serve.
 func (s *side) latest(key kmsg.Key) int16 { return s.served[key.Int16()][1] }
 
-// ask sends a request in a version and notes what came of it under a name. The response is nil if there was none.
+// ask sends a request in a version and notes what came of it under a name. The response is nil if
+// there was none.
 func (s *side) ask(name string, v int16, req kmsg.Request) kmsg.Response {
 	return s.askAnd(name, v, req, false)
 }
@@ -204,7 +206,8 @@ func (s *side) quietly(v int16, req kmsg.Request) (kmsg.Response, error) {
 	return nil, fmt.Errorf("the coordinator does not become available")
 }
 
-// notReady are the codes of what passes. Kafka refuses to append with the last one while a transaction is being ended.
+// notReady are the codes of what passes. Kafka refuses to append with the last one while a
+// transaction is being ended.
 var notReady = []*kerr.Error{kerr.CoordinatorLoadInProgress, kerr.CoordinatorNotAvailable, kerr.ConcurrentTransactions, kerr.NotEnoughReplicas}
 
 // passing reports whether a response says that something is not ready yet.

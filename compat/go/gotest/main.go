@@ -1,12 +1,14 @@
-// Gotest runs the tests of somebody else's package, compiled by go test -c, and prints one JSON line for each, as the
-// suites of compat do. Which ones it runs is in COMPAT_TESTS.
+// Gotest runs the tests of somebody else's package, compiled by go test -c, and prints one JSON
+// line for each, as the suites of compat do. Which ones it runs is in COMPAT_TESTS.
 //
-// What failed, or did not end because another test took the process with it, is run a second time, alone, unless the allow
-// list expects that. A test that passes then counts as passed, with the first failure as its detail: these suites count on
-// time, and their own projects run them the same way.
+// What failed, or did not end because another test took the process with it, is run a second time,
+// alone, unless the allow list expects that. A test that passes then counts as passed, with the
+// first failure as its detail: these suites count on time, and their own projects run them the same
+// way.
 //
-// A subtest that the allow list names, as TestA/sub, is not run as a part of its test, but by itself or not at all. If the
-// list names only subtests of a test, all of them, the test is run with them together, and a line printed for each.
+// A subtest that the allow list names, as TestA/sub, is not run as a part of its test, but by
+// itself or not at all. If the list names only subtests of a test, all of them, the test is run
+// with them together, and a line printed for each.
 package main
 
 import (
@@ -46,7 +48,8 @@ type suite struct {
 	listed  allowList
 }
 
-// allowList is the names and patterns of the tests that somebody knows of, with what is expected of them: pass, fail or na.
+// allowList is the names and patterns of the tests that somebody knows of, with what is expected of
+// them: pass, fail or na.
 type allowList []struct{ pattern, outcome string }
 
 // covers reports whether a line names the test, with one of the outcomes if there are any.
@@ -120,7 +123,8 @@ func parseAllow(text string) allowList {
 	return listed
 }
 
-// report runs the tests with the given names and prints a line for each, and one for every test that is not listed.
+// report runs the tests with the given names and prints a line for each, and one for every test
+// that is not listed.
 func (s *suite) report(out *json.Encoder, names []string) error {
 	unlisted, err := s.unlisted()
 	if err != nil {
@@ -163,7 +167,8 @@ func (l allowList) together(names []string) []string {
 	return tests
 }
 
-// unknownSubs are the subtests that were run although the list, which spells their test out, does not name them.
+// unknownSubs are the subtests that were run although the list, which spells their test out, does
+// not name them.
 func (l allowList) unknownSubs(results map[string]result) []string {
 	var names []string
 	for name := range results {
@@ -236,7 +241,8 @@ func runPattern(name string) string {
 	return strings.Join(levels, "/")
 }
 
-// skipPattern is the -test.skip that keeps listed subtests out of their tests: all but those of a test that is spelled out.
+// skipPattern is the -test.skip that keeps listed subtests out of their tests: all but those of a
+// test that is spelled out.
 func (l allowList) skipPattern() string {
 	var patterns []string
 	for _, e := range l {
@@ -267,8 +273,8 @@ func (s *suite) run(timeout time.Duration, pattern, skip string) (map[string]res
 	return read(&stdout), nil
 }
 
-// read collects the outcome of every test and subtest from the lines of test2json. The output of subtests counts as their
-// tests' as well.
+// read collects the outcome of every test and subtest from the lines of test2json. The output of
+// subtests counts as their tests' as well.
 func read(stdout io.Reader) map[string]result {
 	results := map[string]result{}
 	scanner := bufio.NewScanner(stdout)

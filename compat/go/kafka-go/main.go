@@ -217,8 +217,8 @@ func (c *consumer) Close() {
 	<-c.done
 }
 
-// member takes one generation after the other in a goroutine until it leaves, and reads each of its partitions in
-// another.
+// member takes one generation after the other in a goroutine until it leaves, and reads each of its
+// partitions in another.
 type member struct {
 	client *client
 	topic  string

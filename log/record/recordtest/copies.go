@@ -7,8 +7,9 @@ import (
 	"github.com/morrowmq/morrow/log/record"
 )
 
-// Copies reads as n copies of a batch, one behind the other, each with the offsets that follow those of the one before.
-// A checksum does not cover the base offset, so all of them are valid. It is safe for concurrent use.
+// Copies reads as n copies of a batch, one behind the other, each with the offsets that follow
+// those of the one before. A checksum does not cover the base offset, so all of them are valid. It
+// is safe for concurrent use.
 type Copies struct {
 	batch record.Batch
 	n     int64

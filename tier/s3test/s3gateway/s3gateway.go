@@ -15,8 +15,9 @@ import (
 	"github.com/versity/versitygw/embedgw"
 )
 
-// Start starts a server with one bucket, which is empty if the directory is, and returns its host:port once it answers. There can be one
-// per process, and it ends with the process. It changes the working directory.
+// Start starts a server with one bucket, which is empty if the directory is, and returns its
+// host:port once it answers. There can be one per process, and it ends with the process. It changes
+// the working directory.
 func Start(dir, bucket, accessKey, secretKey string) (addr string, err error) {
 	if err := os.MkdirAll(filepath.Join(dir, bucket), 0o755); err != nil {
 		return "", err

@@ -1,5 +1,6 @@
-// Serve is an S3 server for tests of other modules: `serve DIRECTORY BUCKET`. Its keys are those of the environment, AWS_ACCESS_KEY_ID and
-// AWS_SECRET_ACCESS_KEY. It prints its host:port once it answers, and ends with its standard input.
+// Serve is an S3 server for tests of other modules: `serve DIRECTORY BUCKET`. Its keys are those of
+// the environment, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. It prints its host:port once it
+// answers, and ends with its standard input.
 package main
 
 import (
