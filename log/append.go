@@ -137,7 +137,7 @@ func (l *Log) admit(leaderEpoch int32, groups []Group) (Appended, error) {
 		return Appended{}, fmt.Errorf("%w: nothing to append", ErrInvalidGroup)
 	}
 	l.set.spend(bytes)
-	if !reserved && l.set.full.Load() {
+	if !reserved && l.Full() {
 		return Appended{}, fmt.Errorf("%w: less than the reserve is free", ErrNoSpace)
 	}
 	if err := l.startEpoch(leaderEpoch); err != nil {

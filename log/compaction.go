@@ -211,7 +211,7 @@ func (l *Log) remembers(producerID int64) bool {
 // draftFits refuses to write more of a segment while the disk is nearly full: the reserve is not
 // for the cleaner, except for as little as a part of it, which frees more than that.
 func (l *Log) draftFits(bytes int64) error {
-	if l.set.full.Load() && bytes > l.set.reserve/8 {
+	if l.Full() && bytes > l.set.reserve/8 {
 		return fmt.Errorf("%w: less than the reserve is free", ErrNoSpace)
 	}
 	return nil

@@ -94,6 +94,10 @@ func (s *Set) watchSpace() {
 	}
 }
 
+// Full reports whether less than the reserve was free when the disk was looked at last: what can
+// wait is not to be written now.
+func (l *Log) Full() bool { return l.set.full.Load() }
+
 // fullInterval is how often the log says that the disk is full: producers try again many times a second.
 const fullInterval = time.Minute
 

@@ -437,6 +437,56 @@ func TestSpillTakesTheLogThatCostsAStartMost(t *testing.T) {
 	})
 }
 
+// TestMergesLeaveTheReserveOfTheDiskAlone: they are the one thing that a schedule writes and that can wait.
+func TestMergesLeaveTheReserveOfTheDiskAlone(t *testing.T) {
+	living(t, func(t *testing.T, w *world) {
+		w.store = newMemStore("delay.index.memory", "1048576")
+		w.reserve = 1 << 20
+		w.open()
+		w.create("orders", 1)
+		w.Cleanup(w.start())
+		w.awaitLoaded("orders")
+		p := w.partition("orders")
+		rs := make([]rec, 1000)
+		for i := range rs {
+			rs[i] = delayed("x", "24h")
+		}
+		time.Sleep(crowdInterval / 2) // nothing ticks while this appends or looks
+		began := time.Now()
+		const enough = 9 // for a merge
+		for w.stats(p).Runs < enough {
+			for range (1<<20)/nearBytes/len(rs) + 1 {
+				w.append(p, rs...)
+			}
+			time.Sleep(3 * tendInterval)
+		}
+		usage, err := w.fsys.Usage("/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.mem.SetCapacity(usage.Total - usage.Free + w.reserve/2)
+		w.logs.Keep(w.clock())
+		if time.Since(began) > tidyInterval {
+			t.Fatal("runs may have been merged, the test is void")
+		}
+		before := w.stats(p)
+		if merged, err := p.tidy(t.Context()); merged || !errors.Is(err, log.ErrNoSpace) {
+			t.Errorf("on a full disk: merged %v, %v", merged, err)
+		}
+		if s := w.stats(p); s.Runs != before.Runs || s.Pending != before.Pending {
+			t.Errorf("%d runs and %d pending, before %d and %d", s.Runs, s.Pending, before.Runs, before.Pending)
+		}
+		w.mem.SetCapacity(0)
+		w.logs.Keep(w.clock())
+		if merged, err := p.tidy(t.Context()); !merged || err != nil {
+			t.Errorf("with room again: merged %v, %v", merged, err)
+		}
+		if s := w.stats(p); s.Runs >= before.Runs || s.Pending != before.Pending {
+			t.Errorf("%d runs and %d pending, before %d and %d", s.Runs, s.Pending, before.Runs, before.Pending)
+		}
+	})
+}
+
 // TestNothingWaitsForAMerge is the merge that takes an hour while producers fill the memory of
 // pending records, and retention wants their log.
 func TestNothingWaitsForAMerge(t *testing.T) {

@@ -3,6 +3,7 @@ package partition
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"time"
 
@@ -146,7 +147,7 @@ func (p *Partition) tidy(ctx context.Context) (merged bool, err error) {
 	if errors.Is(err, errBusy) {
 		return false, err
 	}
-	merged, mergeErr := p.keeper.Merge(ctx, start, func(write func() error) error { return p.turn.briefly(ctx, write) })
+	merged, mergeErr := p.keeper.Merge(ctx, start, func(write func() error) error { return p.mergeStep(ctx, write) })
 	err = errors.Join(err, mergeErr)
 	if merged && mergeErr == nil {
 		if dropErr := p.dropFinished(ctx, start); !errors.Is(dropErr, errBusy) { // or with the next tidy
@@ -154,6 +155,15 @@ func (p *Partition) tidy(ctx context.Context) (merged bool, err error) {
 		}
 	}
 	return merged, err
+}
+
+// mergeStep writes a part of a merge. Until it ends it takes room for as much again as it replaces:
+// not from the disk's reserve, which deliveries and progress need.
+func (p *Partition) mergeStep(ctx context.Context, write func() error) error {
+	if p.log.Full() {
+		return fmt.Errorf("runs are merged when there is more room: %w", log.ErrNoSpace)
+	}
+	return p.turn.briefly(ctx, write)
 }
 
 // dropFinished deletes what is finished from the schedule log and the tier, which it may have to
