@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"os"
@@ -12,28 +13,37 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/morrowmq/morrow/internal/testnet"
 )
 
-// TestLogThatHasLostItsEndIsSeen: the log of a partition is removed, and that of its schedule is
-// not. Nothing is delayed there, people are told why where they look, and with the log put back all
-// is as before.
-func TestLogThatHasLostItsEndIsSeen(t *testing.T) {
+// startWithRun starts a broker whose topic orders has n delayed records, all of them in a run.
+func startWithRun(ctx context.Context, t *testing.T, n int) (*testnet.Broker, *kgo.Client) {
+	t.Helper()
 	b := start(t, "--set", "delay.spill.distance.bytes=1048576", "--set", "delay.replay.bytes=1048576")
 	createTopic(t, b, "orders", 1, nil)
-	ctx := deadline(t, 2*time.Minute)
 	cl := client(t, b, kgo.DefaultProduceTopic("orders"), kgo.ProducerBatchCompression(kgo.NoCompression()))
-	for range 20 {
+	for range n {
 		r := &kgo.Record{Value: []byte("later"), Headers: []kgo.RecordHeader{{Key: "morrow-delay", Value: []byte("2h")}}}
 		if err := cl.ProduceSync(ctx, r).FirstErr(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for range 30 { // puts distance between them and the end of the log
+	for range 50 { // puts distance between them and the end of the log
 		if err := cl.ProduceSync(ctx, &kgo.Record{Value: make([]byte, 100_000)}).FirstErr(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	consume(t, b, "__schedule.orders", 20)
+	consume(t, b, "__schedule.orders", n)
+	return b, cl
+}
+
+// TestLogThatHasLostItsEndIsSeen: the log of a partition is removed, and that of its schedule is
+// not. Nothing is delayed there, people are told why where they look, and with the log put back all
+// is as before.
+func TestLogThatHasLostItsEndIsSeen(t *testing.T) {
+	ctx := deadline(t, 2*time.Minute)
+	b, cl := startWithRun(ctx, t, 20)
 	topics, err := kadm.NewClient(cl).ListTopics(ctx, "orders")
 	if err != nil {
 		t.Fatal(err)

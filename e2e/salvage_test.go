@@ -211,22 +211,8 @@ func TestSalvageReadsFromTheBucketWhatIsConfirmed(t *testing.T) {
 
 // TestSalvageRefuses: what it must not do, and what it cannot do now. It changes nothing then.
 func TestSalvageRefuses(t *testing.T) {
-	b := start(t, "--set", "delay.spill.distance.bytes=1048576", "--set", "delay.replay.bytes=1048576")
-	createTopic(t, b, "orders", 1, nil)
 	ctx := deadline(t, 2*time.Minute)
-	cl := client(t, b, kgo.DefaultProduceTopic("orders"), kgo.ProducerBatchCompression(kgo.NoCompression()))
-	for range 50 {
-		r := &kgo.Record{Value: []byte("later"), Headers: []kgo.RecordHeader{{Key: "morrow-delay", Value: []byte("2h")}}}
-		if err := cl.ProduceSync(ctx, r).FirstErr(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for range 50 { // puts distance between them and the end of the log
-		if err := cl.ProduceSync(ctx, &kgo.Record{Value: make([]byte, 100_000)}).FirstErr(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	consume(t, b, "__schedule.orders", 50)
+	b, cl := startWithRun(ctx, t, 50)
 	topics, err := kadm.NewClient(cl).ListTopicsWithInternal(ctx, "__schedule.orders")
 	if err != nil {
 		t.Fatal(err)
