@@ -168,14 +168,13 @@ func openS3(ctx context.Context, u *url.URL) (*S3Bucket, error) {
 		return cfg.Credentials, err
 	}})
 	cfg.Credentials = keys
-	signer := newRefresher()
 	b := &S3Bucket{
-		keys: keys, signer: signer,
+		keys:   keys,
 		bucket: s.bucket, prefix: s.prefix, url: u.Redacted(), partSize: s.partSize,
 		chosen: s.algorithm != NoChecksum,
 		client: s3.NewFromConfig(cfg, func(o *s3.Options) {
 			o.UsePathStyle = s.pathStyle
-			o.HTTPSignerV4 = signer
+			o.HTTPSignerV4 = &signer{}
 			if s.endpoint != "" {
 				o.BaseEndpoint = &s.endpoint
 			}

@@ -31,7 +31,6 @@ type S3Bucket struct {
 	algorithm atomic.Uint32 // an Algorithm
 	chosen    bool          // the configuration names the algorithm
 	keys      *aws.CredentialsCache
-	signer    *refresher
 
 	abortErrors atomic.Int64 // multipart uploads that could not be given up and wait for a sweep
 }
@@ -54,12 +53,11 @@ func (b *S3Bucket) Checksum() Algorithm { return Algorithm(b.algorithm.Load()) }
 
 // failed gives an error of the client library its kind. Credentials that were refused are not used
 // again; the answer to a HEAD has no body that would tell expired ones, for which the status is
-// 400, from other mistakes.
+// 400, from other mistakes. Requests that began before may still bring the old ones back for one try.
 func (b *S3Bucket) failed(op, key string, err error, o PutOptions) error {
 	err = s3Error(op, key, err, o)
 	if errors.Is(err, ErrDenied) || op == "head" && errors.Is(err, ErrConfig) {
 		b.keys.Invalidate()
-		b.signer.refresh()
 	}
 	return err
 }

@@ -160,23 +160,26 @@ func (c chain) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	return keys, err
 }
 
-// refresher signs requests. The library's signer keeps what it derives from a secret under the name
-// of its key, so a secret that is put right needs a new one.
-type refresher struct{ signer atomic.Pointer[v4.Signer] }
+// signer signs requests. The library's signer keeps what it derives from a secret under the name of
+// its key, so every secret has one of its own.
+type signer struct{ current atomic.Pointer[secretSigner] }
 
-func newRefresher() *refresher {
-	r := &refresher{}
-	r.refresh()
-	return r
-}
-
-func (r *refresher) refresh() {
-	r.signer.Store(v4.NewSigner(func(o *v4.SignerOptions) { o.DisableURIPathEscaping = true })) // S3 escapes paths once
+type secretSigner struct {
+	*v4.Signer
+	secret string
 }
 
 // SignHTTP implements [s3.HTTPSignerV4].
-func (r *refresher) SignHTTP(ctx context.Context, c aws.Credentials, req *http.Request, hash, service, region string, at time.Time, o ...func(*v4.SignerOptions)) error {
-	return r.signer.Load().SignHTTP(ctx, c, req, hash, service, region, at, o...)
+func (s *signer) SignHTTP(ctx context.Context, c aws.Credentials, req *http.Request, hash, service, region string, at time.Time, o ...func(*v4.SignerOptions)) error {
+	with := s.current.Load()
+	if with == nil || with.secret != c.SecretAccessKey {
+		with = &secretSigner{
+			Signer: v4.NewSigner(func(o *v4.SignerOptions) { o.DisableURIPathEscaping = true }), // S3 escapes paths once
+			secret: c.SecretAccessKey,
+		}
+		s.current.Store(with)
+	}
+	return with.Signer.SignHTTP(ctx, c, req, hash, service, region, at, o...)
 }
 
 // keylessError is why there are no credentials.
