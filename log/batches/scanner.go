@@ -82,7 +82,7 @@ func (s *Scanner) fill(n int) error {
 		*s.room = room
 	}
 	have := copy(room, s.buf)
-	want := int(min(int64(len(room)), s.end-s.pos))
+	want := int(min(int64(max(n, readAhead)), s.end-s.pos)) // the room may be larger: it was used before
 	if err := readFull(s.r, room[have:want], s.pos+int64(have)); err != nil {
 		return err
 	}
