@@ -35,8 +35,11 @@ func copyItem(f io.ReaderAt, it *item, visit func(record.Batch) error) error {
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
-		if err != nil {
+		if batches.Damaged(err) {
 			return fmt.Errorf("%w: position %d was whole a moment ago: %w", errUnreadable, pos, err)
+		}
+		if err != nil {
+			return fmt.Errorf("read position %d: %w", pos, err)
 		}
 		if it.header != nil {
 			b.SetBaseOffset(it.header.BaseOffset())

@@ -142,6 +142,27 @@ func TestDamageIsToldFromWhatCannotBeRead(t *testing.T) {
 	}
 }
 
+func TestReadOfOneBatch(t *testing.T) {
+	one, two := batch(0, 100), batch(1, 100)
+	file := slices.Concat(one, two)
+	at, end := int64(len(one)), int64(len(file))
+	flipped := bytes.Clone(file)
+	flipped[at+100] ^= 0x10
+	small := make([]byte, 1)
+	if b, err := Read(bytes.NewReader(file), at, end, small); err != nil || !bytes.Equal(b, two) {
+		t.Errorf("%d bytes, %v", len(b), err)
+	}
+	for want, r := range map[error]io.ReaderAt{
+		record.ErrCRC:  bytes.NewReader(flipped),
+		record.ErrTorn: bytes.NewReader(file[:end-1]),
+		errDisk:        broken{bytes.NewReader(file), at},
+	} {
+		if _, err := Read(r, at, end, nil); !errors.Is(err, want) || Damaged(err) != (want != errDisk) {
+			t.Errorf("%v instead of %v", err, want)
+		}
+	}
+}
+
 func TestHeadersAtAnyPlace(t *testing.T) {
 	all := mixed()
 	file := slices.Concat(all...)

@@ -1,6 +1,7 @@
 package segment
 
 import (
+	"fmt"
 	"io"
 
 	"github.com/morrowmq/morrow/log/batches"
@@ -19,11 +20,20 @@ func (s *Segment) headers(f io.ReaderAt) headers {
 }
 
 // at returns the header of the batch at pos, valid until the next call, and where the batch ends.
-// What it cannot read is a *CorruptError.
+// A *CorruptError says that there is no whole one; any other error comes from reading.
 func (h headers) at(pos int64) (record.Batch, int64, error) {
 	b, end, err := h.At(pos)
 	if err != nil {
-		return nil, 0, &CorruptError{File: h.s.Name(), Pos: pos, Err: err}
+		return nil, 0, h.s.badBatch(pos, err)
 	}
 	return b, end, nil
+}
+
+// badBatch is why the batch at pos could not be read: a *CorruptError if it is not whole. What the
+// disk does not give is not damaged: the next try may have it.
+func (s *Segment) badBatch(pos int64, err error) error {
+	if batches.Damaged(err) {
+		return &CorruptError{File: s.Name(), Pos: pos, Err: err}
+	}
+	return fmt.Errorf("read %s at position %d: %w", s.Name(), pos, err)
 }

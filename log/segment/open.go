@@ -88,7 +88,7 @@ func (s *Segment) walk(tail *Tail, fileSize int64) error {
 				continue
 			}
 		} else if !batches.Damaged(err) {
-			return fmt.Errorf("read %s at position %d: %w", s.Name(), pos, err)
+			return s.badBatch(pos, err)
 		}
 		s.rewind(good)
 		tail.Pos, tail.Offset, tail.Damage, tail.DamagePos = good.state.size, good.state.end, err, pos

@@ -3,6 +3,7 @@ package segment
 import (
 	"fmt"
 
+	"github.com/morrowmq/morrow/log/batches"
 	"github.com/morrowmq/morrow/log/record"
 )
 
@@ -81,7 +82,7 @@ func (s *Segment) FloorGroup(offset int64) (pos, base int64, err error) {
 }
 
 // BatchAt reads the batch that contains offset, or the first after it, into buf (grown if needed),
-// and checks its checksum. It returns nil if there is none.
+// and checks its checksum. It returns nil if there is none, and a *CorruptError for damage.
 func (s *Segment) BatchAt(offset int64, buf []byte) (record.Batch, error) {
 	pos, err := s.floorBatch(offset)
 	if err != nil {
@@ -101,17 +102,9 @@ func (s *Segment) BatchAt(offset int64, buf []byte) (record.Batch, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := int(end - pos)
-	if cap(buf) < n {
-		buf = make([]byte, n)
-	}
-	b := record.Batch(buf[:n])
-	err = readFull(f, b, pos)
-	if err == nil {
-		err = b.CheckCRC()
-	}
+	b, err := batches.Read(f, pos, end, buf)
 	if err != nil {
-		return nil, &CorruptError{File: s.Name(), Pos: pos, Err: err}
+		return nil, s.badBatch(pos, err)
 	}
 	return b, nil
 }

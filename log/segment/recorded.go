@@ -38,10 +38,17 @@ func ReadRecorded(o Options, base, trusted int64) (Recorded, error) {
 		return none, nil
 	}
 	r := Recorded{Size: s.state.size, End: s.state.end, spans: s.spans}
-	if r.Aborted, _, err = s.Aborted(nil, base, math.MaxInt64); errors.Is(err, ErrTxnIndex) {
+	r.Aborted, _, err = s.Aborted(nil, base, math.MaxInt64)
+	if errors.Is(err, ErrTxnIndex) && !unread(err) {
 		return none, nil
 	}
 	return r, err
+}
+
+// unread reports whether an error comes from reading, and says nothing of what lies there.
+func unread(err error) bool {
+	_, file := errors.AsType[*fs.PathError](err)
+	return file && !errors.Is(err, fs.ErrNotExist)
 }
 
 // Hidden reports whether bytes of the log file may have held hidden batches: whether it is not

@@ -27,10 +27,8 @@ func (s *Segment) Scan(from, to int64, visit func(b record.Batch, pos int64) err
 		switch {
 		case errors.Is(err, io.EOF):
 			return nil
-		case batches.Damaged(err):
-			return &CorruptError{File: s.Name(), Pos: pos, Err: err}
 		case err != nil:
-			return err
+			return s.badBatch(pos, err)
 		case b.BaseOffset() >= to:
 			return nil
 		case b.EndOffset() <= from:

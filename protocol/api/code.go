@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -101,16 +102,24 @@ func code(err error) int16 {
 			return k.code.Code
 		}
 	}
+	if _, ok := errors.AsType[*fs.PathError](err); ok {
+		return kerr.KafkaStorageError.Code // a file could not be read: the next try may have it
+	}
 	return kerr.UnknownServerError.Code
 }
 
 // storageFailed reports whether an error says that a log cannot be used. It wraps what went wrong
 // there, which must not be taken for something the client did.
 func storageFailed(err error) bool {
-	_, offline := errors.AsType[*log.OfflineError](err)
 	_, corrupt := errors.AsType[*log.CorruptError](err)
 	_, tiered := errors.AsType[*log.TieredError](err)
-	return offline || corrupt || tiered || errors.Is(err, partition.ErrOffline)
+	return corrupt || tiered || offline(err)
+}
+
+// offline reports whether a log or partition is not there at all, which was logged when it went.
+func offline(err error) bool {
+	_, failed := errors.AsType[*log.OfflineError](err)
+	return failed || errors.Is(err, partition.ErrOffline)
 }
 
 // tierFailed reports whether records cannot be had from the tier: the store does not give them, or
@@ -148,10 +157,10 @@ func typed(err error) *kerr.Error {
 }
 
 // explain is code for answers that have no room for a message: an error that neither the code nor
-// the log of the broker explains is logged.
+// an earlier line of the broker's log explains is logged.
 func (a *API) explain(err error, doing, topic string, number int32) int16 {
 	c := code(err)
-	if c == kerr.UnknownServerError.Code || tierFailed(err) {
+	if c == kerr.UnknownServerError.Code || c == kerr.KafkaStorageError.Code && !offline(err) || tierFailed(err) {
 		a.unexplained.Do(func() {
 			a.logger.Error("request failed for a reason no client is told", "doing", doing, "topic", topic, "partition", number, "err", err)
 		})

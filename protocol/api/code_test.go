@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -42,6 +44,8 @@ func TestCodeOfEveryKindOfError(t *testing.T) {
 		{&tier.BucketError{Op: "get", Kind: tier.ErrUnknown, Err: context.DeadlineExceeded}, kerr.RequestTimedOut},
 		{tier.ErrLost, kerr.KafkaStorageError},
 		{partition.ErrNotRemote, kerr.KafkaStorageError},
+		// What the disk does not give, it may give later.
+		{fmt.Errorf("read: %w", &fs.PathError{Op: "read", Err: syscall.EIO}), kerr.KafkaStorageError},
 		{&log.OutOfRangeError{}, kerr.OffsetOutOfRange},
 		{&log.OutOfOrderSequenceError{}, kerr.OutOfOrderSequenceNumber},
 		{&log.ProducerFencedError{}, kerr.InvalidProducerEpoch},
@@ -49,7 +53,7 @@ func TestCodeOfEveryKindOfError(t *testing.T) {
 		{log.ErrClosed, kerr.NotLeaderForPartition},
 		{log.ErrTooLarge, kerr.RecordListTooLarge},
 		// Producers try again, whichever client they use.
-		{log.ErrNoSpace, kerr.NotEnoughReplicas},
+		{fmt.Errorf("%w: %w", log.ErrNoSpace, &fs.PathError{Op: "write", Err: syscall.ENOSPC}), kerr.NotEnoughReplicas},
 		{partition.ErrLoading, kerr.NotEnoughReplicas},
 		{partition.ErrCrowded, kerr.NotEnoughReplicas},
 		{&delay.TooManyPendingError{}, kerr.NotEnoughReplicas},
@@ -76,14 +80,23 @@ func TestMessageTellsWhatTheCodeDoesNot(t *testing.T) {
 	}
 }
 
-func TestAnErrorWithoutACodeIsLogged(t *testing.T) {
-	w := newWorld(t)
-	wantCode(t, "known", w.api.explain(log.ErrNoSpace, "fetch", "orders", 3), kerr.NotEnoughReplicas)
-	if said := w.lines.String(); strings.Contains(said, "doing=fetch") {
-		t.Errorf("a known error is logged:\n%s", said)
-	}
-	wantCode(t, "unknown", w.api.explain(errors.New("surprise"), "fetch", "orders", 3), kerr.UnknownServerError)
-	if said := w.lines.String(); !strings.Contains(said, "doing=fetch") || !strings.Contains(said, "surprise") || !strings.Contains(said, "orders") {
-		t.Errorf("an unknown error is not logged:\n%s", said)
+func TestAnErrorThatNothingElseExplainsIsLogged(t *testing.T) {
+	for _, test := range []struct {
+		err    error
+		want   *kerr.Error
+		logged bool
+	}{
+		{log.ErrNoSpace, kerr.NotEnoughReplicas, false},
+		{errors.New("surprise"), kerr.UnknownServerError, true},
+		{&log.CorruptError{File: "surprise", Err: record.ErrCRC}, kerr.KafkaStorageError, true},
+		{&fs.PathError{Op: "read", Path: "surprise", Err: syscall.EIO}, kerr.KafkaStorageError, true},
+		{&log.OfflineError{Log: "surprise", Err: record.ErrCRC}, kerr.KafkaStorageError, false}, // when it went offline
+	} {
+		w := newWorld(t)
+		wantCode(t, test.err.Error(), w.api.explain(test.err, "fetch", "orders", 3), test.want)
+		said := w.lines.String()
+		if logged := strings.Contains(said, "doing=fetch") && strings.Contains(said, "surprise") && strings.Contains(said, "orders"); logged != test.logged {
+			t.Errorf("%v is logged: %v, expected %v:\n%s", test.err, logged, test.logged, said)
+		}
 	}
 }
