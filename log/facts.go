@@ -280,7 +280,7 @@ func (l *Log) moveFacts(change func(f *facts), gone []*segment.Segment) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.local, l.confirmed, l.below = f.localStart, f.deleteBound, f.visibleBelow
-	l.start, l.reported = max(l.start, f.start), max(l.reported, f.reportedStart) // AdvanceStart or DeleteRecords may have come in between
+	l.start, l.reported = f.start, f.reportedStart
 	l.epochs = epochsFrom(l.epochs, l.start)
 	if len(gone) > 0 {
 		l.segments = slices.DeleteFunc(slices.Clone(l.segments), func(s *segment.Segment) bool { return slices.Contains(gone, s) })

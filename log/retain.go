@@ -193,12 +193,14 @@ func (l *Log) DeleteRecords(offset int64) (reportedStart int64, err error) {
 }
 
 // AdvanceStart moves the log start and the reported start up, durably: for a tier, before it
-// removes remote segments. Neither goes back.
+// removes remote segments. Neither goes back, nor above what is local and visible; with an error
+// they have not moved.
 func (l *Log) AdvanceStart(start, reported int64) error {
-	l.mu.Lock()
-	l.start = max(l.start, min(start, l.local))
-	l.reported = max(l.reported, min(reported, l.visibleEndLocked()))
-	l.epochs = epochsFrom(l.epochs, l.start)
-	l.mu.Unlock()
-	return l.storeFacts(true)
+	l.cutMu.Lock()
+	defer l.cutMu.Unlock()
+	o := l.Offsets()
+	return l.moveFacts(func(f *facts) {
+		f.start = max(f.start, min(start, o.LocalStart))
+		f.reportedStart = max(f.reportedStart, min(reported, o.VisibleEnd))
+	}, nil)
 }

@@ -153,29 +153,36 @@ func TestDeleteRecords(t *testing.T) {
 
 // Nobody is shown a start that the disk does not know: neither while it is being written nor if it
 // could not be.
-func TestDeleteRecordsShowsNothingBeforeItIsDurable(t *testing.T) {
-	fsys := vfs.NewFault(vfs.NewMem())
-	s := openSet(t, fsys, "data")
-	defer s.Close()
-	l := openLog(t, s)
-	for range 3 {
-		appendValue(t, l, "a")
-	}
-	s.Sync()
-	full := fsys.Add(vfs.Rule{Ops: vfs.OpWrite, Name: "facts-*", Times: vfs.Forever, Err: syscall.ENOSPC})
-	if start, err := l.DeleteRecords(2); !errors.Is(err, ErrNoSpace) || start != 0 {
-		t.Errorf("on a full disk the start is %d: %v", start, err)
-	}
-	equal(t, l.Offsets().LogStart, int64(0))
-	fsys.End(full)
-	var shown []int64
-	look := fsys.Add(vfs.Rule{Ops: vfs.OpSync, Name: "facts-*", Times: vfs.Forever, Do: func() { shown = append(shown, l.Offsets().LogStart) }})
-	start, err := l.DeleteRecords(2)
-	fsys.End(look)
-	check(t, err)
-	equal(t, start, int64(2))
-	if len(shown) == 0 || slices.Max(shown) > 0 {
-		t.Errorf("while it was written the start was %d", shown)
+func TestStartsAreNotShownBeforeTheyAreDurable(t *testing.T) {
+	for name, move := range map[string]func(l *Log) error{
+		"delete records": func(l *Log) error { _, err := l.DeleteRecords(2); return err },
+		"advance":        func(l *Log) error { return l.AdvanceStart(0, 2) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			fsys := vfs.NewFault(vfs.NewMem())
+			s := openSet(t, fsys, "data")
+			defer s.Close()
+			l := openLog(t, s)
+			for range 3 {
+				appendValue(t, l, "a")
+			}
+			s.Sync()
+			full := fsys.Add(vfs.Rule{Ops: vfs.OpWrite, Name: "facts-*", Times: vfs.Forever, Err: syscall.ENOSPC})
+			if err := move(l); !errors.Is(err, ErrNoSpace) {
+				t.Errorf("on a full disk: %v", err)
+			}
+			equal(t, l.Offsets().LogStart, int64(0))
+			fsys.End(full)
+			var shown []int64
+			look := fsys.Add(vfs.Rule{Ops: vfs.OpSync, Name: "facts-*", Times: vfs.Forever, Do: func() { shown = append(shown, l.Offsets().LogStart) }})
+			err := move(l)
+			fsys.End(look)
+			check(t, err)
+			equal(t, l.Offsets().LogStart, int64(2))
+			if len(shown) == 0 || slices.Max(shown) > 0 {
+				t.Errorf("while it was written the start was %d", shown)
+			}
+		})
 	}
 }
 
