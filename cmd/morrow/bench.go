@@ -64,6 +64,7 @@ func (f *benchFlags) addTo(cmd *cobra.Command) {
 	fl.Float64Var(&f.load.RecordsPerSecond, "rate", 0, "most records to produce per second; 0 is as fast as possible")
 	fl.IntVar(&f.load.Connections, "connections", 1, "connections with --raw, clients without")
 	fl.IntVar(&f.load.InFlight, "in-flight", 5, "produce requests under way on a connection")
+	fl.DurationVar(&f.load.Linger, "linger", 0, "how long a client waits for more records to fill a batch; not with --raw")
 	fl.StringVar(&f.load.Congestion, "congestion", "", "TCP congestion control of what is sent with --raw (default: the system's)")
 
 	fl.DurationVar(&f.extent.Duration, "duration", 10*time.Second, "how long to measure; 0 has no limit")

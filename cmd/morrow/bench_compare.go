@@ -16,7 +16,7 @@ import (
 
 func newBenchCompare(output *string) *cobra.Command {
 	var match string
-	var c bench.Comparison
+	c := bench.Comparison{WarmBytes: 2 << 30}
 	cmd := &cobra.Command{
 		Use:   "compare NAME=HOST:PORT[,PID] NAME=HOST:PORT[,PID]...",
 		Short: "Put the same loads on several brokers, in turn",
@@ -50,6 +50,7 @@ created with one replica and deleted afterwards.`,
 	fl.StringVar(&match, "load", "", "only loads whose name matches this regular `expression`")
 	fl.IntVar(&c.Repetitions, "repetitions", 3, "how often everything is measured")
 	fl.DurationVar(&c.Step, "step", 3*time.Second, "how long each measurement takes")
+	fl.StringVar(&c.Dir, "dir", "", "`directory` on the brokers' disk: 2 GiB are written and removed there before each\nmeasurement, so that all brokers find disk and memory alike")
 	fl.Int64Var(&c.FillBytes, "fill-bytes", 1<<30, "bytes in the topic that is consumed")
 	return cmd
 }

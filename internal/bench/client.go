@@ -91,6 +91,7 @@ func (l *Load) producing() []kgo.Opt {
 		kgo.DefaultProduceTopic(l.Topic),
 		kgo.ProducerBatchMaxBytes(int32(max(l.BatchBytes, l.RecordBytes+1024))),
 		kgo.ProducerBatchCompression(l.compression()),
+		kgo.ProducerLinger(l.Linger),
 		kgo.MaxBufferedRecords(1<<18),
 		kgo.MaxBufferedBytes(2*(l.InFlight+1)*(l.BatchBytes+l.RecordBytes)), // more would only wait
 		kgo.RecordDeliveryTimeout(patience),

@@ -29,6 +29,11 @@ type Comparison struct {
 	FillBytes   int64          // size of the topic that is consumed
 	Match       *regexp.Regexp // only loads whose name matches; nil: all
 
+	// Dir is a directory on the brokers' disk, where WarmBytes are written and removed before each
+	// measurement once the disk is done with the one before; see [WarmPageCache]. Empty: nothing is.
+	Dir       string
+	WarmBytes int64
+
 	// Began is told what is measured next, and after how many of how many steps. It may be nil.
 	Began func(what string, step, steps int)
 }
@@ -115,9 +120,14 @@ var comparedLoads = []comparedLoad{
 		figures: []figure{rateGB, cpuPerGB},
 	},
 	{
-		name: "end to end, 5,000 records/s of 1 KiB, 8 partitions", partitions: 8, drive: EndToEnd,
+		name: "end to end, 5,000 records/s of 1 KiB, 8 partitions, page cache", partitions: 8, drive: EndToEnd,
 		change:  func(l *Load) { l.RecordsPerSecond = 5000 },
-		figures: []figure{median50, tail99, resident},
+		figures: []figure{median50, tail99, cpuPerMillion},
+	},
+	{
+		name: "end to end, 1,000 records/s of 1 KiB, 8 partitions, fsync before ack", partitions: 8, synced: true, drive: EndToEnd,
+		change:  func(l *Load) { l.RecordsPerSecond = 1000 },
+		figures: []figure{median50, tail99, cpuPerMillion, resident},
 	},
 }
 
@@ -176,11 +186,32 @@ func (c *Comparison) measure(ctx context.Context, p *Peer, l *comparedLoad) (r R
 			return r, err
 		}
 	}
-	r, err = Run(ctx, l.name, l.drive(load), Extent{Warmup: c.Step / 4, Duration: c.Step}, p.Server, NewMeter())
+	if err := c.settled(); err != nil {
+		return r, err
+	}
+	r, err = Run(ctx, l.name, l.drive(load), l.extent(c.Step), p.Server, NewMeter())
 	if err == nil && r.Errors > 0 {
 		err = fmt.Errorf("%d requests failed, the last with: %s", r.Errors, r.LastError)
 	}
 	return r, errors.Join(err, ctx.Err())
+}
+
+// settled gives every measurement the same disk and memory to begin with.
+func (c *Comparison) settled() error {
+	if c.Dir == "" {
+		return nil
+	}
+	return errors.Join(settle(c.Dir), WarmPageCache(c.Dir, c.WarmBytes))
+}
+
+// extent has all brokers write the same at most: whoever is faster does not meet the limits of the
+// page cache alone.
+func (l *comparedLoad) extent(step time.Duration) Extent {
+	e := Extent{Warmup: step / 4, Duration: step}
+	if !l.fill {
+		e.Bytes = scratchMax
+	}
+	return e
 }
 
 // awaitLeaders waits until the leaders of the topic serve it: some brokers name one in the metadata

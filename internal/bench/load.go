@@ -32,6 +32,10 @@ type Load struct {
 	// from when a record was to be sent, so that a server that stalls is charged for what waited.
 	RecordsPerSecond float64
 
+	// Linger is how long a client waits for more records before it sends a batch that is not full. The
+	// latencies that it measures include that.
+	Linger time.Duration
+
 	// Batches is how many RawProduce sends on each connection before it ends by itself; 0 means without end.
 	Batches int
 
@@ -62,6 +66,9 @@ func (l *Load) Check() error {
 	}
 	if l.RecordsPerSecond < 0 {
 		return fmt.Errorf("invalid rate %v: must not be negative", l.RecordsPerSecond)
+	}
+	if l.Linger < 0 {
+		return fmt.Errorf("invalid linger %v: must not be negative", l.Linger)
 	}
 	return nil
 }
