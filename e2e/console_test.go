@@ -97,6 +97,59 @@ func TestConsoleShowsAPendingRecordAndCancelsIt(t *testing.T) {
 	}
 }
 
+// TestConsoleCancelsWhatWasCounted selects some of what is pending, sees how many that are, and
+// cancels these and no others.
+func TestConsoleCancelsWhatWasCounted(t *testing.T) {
+	b := start(t)
+	ctx := deadline(t, time.Minute)
+	createTopic(t, b, "orders", 3, nil)
+	cl := client(t, b)
+	var records []*kgo.Record
+	for i := range 30 {
+		key, delay := "a/"+strconv.Itoa(i), "1h"
+		if i%3 == 0 {
+			key = "b/" + strconv.Itoa(i)
+		}
+		if i%2 == 0 {
+			delay = "5h"
+		}
+		records = append(records, &kgo.Record{Topic: "orders", Headers: []kgo.RecordHeader{{Key: "morrow-delay", Value: []byte(delay)}, {Key: "morrow-key", Value: []byte(key)}}})
+	}
+	if err := cl.ProduceSync(ctx, records...).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	const which = "?prefix=a%2F&until=2h" // ten of a/ are due in an hour, ten in five
+	pages := []struct {
+		path string
+		form url.Values
+		has  string
+	}{
+		{"/console/topics/orders" + which, nil, "a/1<"},
+		{"/console/topics/orders/cancel" + which, nil, "<button>Cancel 10 records</button>"},
+		{"/console/topics/orders/cancel", url.Values{"prefix": {"a/"}, "until": {"2h"}}, "10 records cancelled, durably."},
+		{"/console/topics/orders/cancel" + which, nil, "No pending record is like that."},
+		{"/console/topics/orders/cancel", nil, "<button>Cancel 20 records</button>"},
+		{"/console/topics/orders/cancel", url.Values{}, "expected a filter"},
+	}
+	for _, p := range pages {
+		if status, at, page := browse(ctx, t, b, p.path, p.form); status != http.StatusOK || !strings.Contains(page, p.has) {
+			t.Errorf("%s leads to %s, %d, without %q:\n%s", p.path, at, status, p.has, page)
+		}
+	}
+	var listed struct{ Records []apiEntry }
+	if err := api(ctx, b, http.MethodGet, "/orders", nil, &listed); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range listed.Records {
+		if strings.HasPrefix(r.Key, "a/") && r.Due < time.Now().Add(2*time.Hour).UnixMilli() {
+			t.Errorf("%+v is pending", r)
+		}
+	}
+	if len(listed.Records) != 20 {
+		t.Errorf("%d records are pending", len(listed.Records))
+	}
+}
+
 // TestConsoleShowsGroupsOfEveryProtocol looks at a group of each newer kind: who is in it, what it
 // has, and how far it is.
 func TestConsoleShowsGroupsOfEveryProtocol(t *testing.T) {

@@ -1,5 +1,5 @@
 // Package console serves pages for people with browsers: how the broker stands, its topics and what
-// is pending in them, its groups, and the tier. A pending record can be cancelled or moved.
+// is pending in them, its groups, and the tier. Pending records can be cancelled and moved.
 //
 // It computes nothing that an API computes: what is pending, in flight and in the tier it asks of
 // the packages behind /api/, and changes things only through them. The rest it asks of a [Broker].
@@ -42,6 +42,7 @@ type Schedules interface {
 	Sources(topic string, q url.Values) (schedules.Sources, error)
 	Show(ctx context.Context, name schedules.Name) (schedules.Record, error)
 	Cancel(ctx context.Context, name schedules.Name) (schedules.Cancelled, error)
+	CancelMany(ctx context.Context, topic string, c schedules.CancelMany) (schedules.CancelledMany, error)
 	Move(ctx context.Context, name schedules.Name, m schedules.Move) (schedules.Moved, error)
 }
 
@@ -81,6 +82,8 @@ func (c *Console) Routes() []rest.Route {
 	return []rest.Route{
 		{Method: http.MethodGet, Path: Root, Handler: c.overview},
 		{Method: http.MethodGet, Path: Root + "topics/{topic}", Handler: c.topic},
+		{Method: http.MethodGet, Path: Root + "topics/{topic}/cancel", Handler: c.together},
+		{Method: http.MethodPost, Path: Root + "topics/{topic}/cancel", Handler: c.cancelTogether},
 		{Method: http.MethodGet, Path: record, Handler: c.record},
 		{Method: http.MethodPost, Path: record + "/cancel", Handler: c.cancel},
 		{Method: http.MethodPost, Path: record + "/move", Handler: c.move},

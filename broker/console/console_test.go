@@ -38,13 +38,14 @@ func TestOnlyFormsChangeAnything(t *testing.T) {
 	for _, path := range []string{"cancel", "move?due=now"} {
 		w.get(t, "/console/topics/orders/records/0/5/"+path, http.StatusNotFound)
 	}
+	w.get(t, "/console/topics/orders/cancel?all=1", http.StatusOK) // counts
 	answer := httptest.NewRecorder()
 	w.handler.ServeHTTP(answer, httptest.NewRequest(http.MethodDelete, "/console/topics/orders", nil))
 	if answer.Code != http.StatusMethodNotAllowed || answer.Header().Get("Allow") != "GET, HEAD" {
 		t.Errorf("%d %v", answer.Code, answer.Header())
 	}
-	if w.cancels != nil || w.moves != nil {
-		t.Errorf("cancelled %v, moved %v", w.cancels, w.moves)
+	if w.cancels != nil || w.moves != nil || len(w.together) != 1 || !w.together[0].DryRun {
+		t.Errorf("cancelled %v and %v, moved %v", w.cancels, w.together, w.moves)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -87,10 +88,8 @@ func (l *Live) Group(ctx context.Context, id string) (*GroupDetail, error) {
 		d := &GroupDetail{Group: Group{ID: id, Protocol: g.Protocol, State: g.State, Members: g.Members, Lags: l.lags(id)[id]}, Positions: l.positions(id)}
 		var err error
 		switch g.Protocol {
-		case "consumer":
-			d.List, err = l.consumerMembers(ctx, id)
-		case "share":
-			d.List, err = l.shareMembers(ctx, id)
+		case "consumer", "share":
+			d.List, err = l.assignedMembers(ctx, id)
 		default:
 			d.List, err = l.classicMembers(ctx, id)
 		}
@@ -117,40 +116,17 @@ func (l *Live) positions(id string) []Position {
 	return all
 }
 
-func (l *Live) consumerMembers(ctx context.Context, id string) (list []Member, err error) {
-	req := kmsg.NewPtrConsumerGroupDescribeRequest()
-	req.Groups = []string{id}
-	for _, g := range l.Members.ConsumerGroupDescribe(ctx, req).Groups {
-		if err := refusal(g.ErrorCode, g.ErrorMessage); err != nil {
-			return nil, err
+// assignedMembers lists members whose partitions the coordinator assigns.
+func (l *Live) assignedMembers(ctx context.Context, id string) (list []Member, err error) {
+	members, err := l.Members.Members(ctx, id)
+	for _, m := range members {
+		shown := Member{ID: m.ID, Client: m.ClientID, Host: host(m.Host)}
+		for _, topic := range slices.Sorted(maps.Keys(m.Assigned)) {
+			shown.Assigned = append(shown.Assigned, assigned(topic, m.Assigned[topic]))
 		}
-		for _, m := range g.Members {
-			shown := Member{ID: m.MemberID, Client: m.ClientID, Host: host(m.ClientHost)}
-			for _, t := range m.Assignment.TopicPartitions {
-				shown.Assigned = append(shown.Assigned, assigned(t.Topic, t.Partitions))
-			}
-			list = append(list, shown)
-		}
+		list = append(list, shown)
 	}
-	return list, nil
-}
-
-func (l *Live) shareMembers(ctx context.Context, id string) (list []Member, err error) {
-	req := kmsg.NewPtrShareGroupDescribeRequest()
-	req.GroupIDs = []string{id}
-	for _, g := range l.Members.ShareGroupDescribe(ctx, req).Groups {
-		if err := refusal(g.ErrorCode, g.ErrorMessage); err != nil {
-			return nil, err
-		}
-		for _, m := range g.Members {
-			shown := Member{ID: m.MemberID, Client: m.ClientID, Host: host(m.ClientHost)}
-			for _, t := range m.Assignment.TopicPartitions {
-				shown.Assigned = append(shown.Assigned, assigned(t.Topic, t.Partitions))
-			}
-			list = append(list, shown)
-		}
-	}
-	return list, nil
+	return list, err
 }
 
 // classicMembers lists members whose assignments are between clients. Those of consumers can be read.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 
 	"github.com/morrowmq/morrow/broker/schedules"
@@ -42,35 +41,45 @@ func (c *Console) cancel(w http.ResponseWriter, r *http.Request) {
 	name := nameOf(r)
 	done, err := c.Schedules.Cancel(r.Context(), name)
 	if err != nil {
-		c.redirect(w, r, back(name), failed("cancelled", name, err))
+		c.redirect(w, r, back(name.Topic), failed("cancelled", name, err))
 		return
 	}
-	c.redirect(w, r, back(name), outcome{true, fmt.Sprintf("Ticket %d of partition %d is cancelled, durably, by the record at offset %d.", done.Ticket, done.Partition, done.Offset)})
+	c.redirect(w, r, back(name.Topic), outcome{true, fmt.Sprintf("Ticket %d of partition %d is cancelled, durably, by the record at offset %d.", done.Ticket, done.Partition, done.Offset)})
 }
 
 // move gives a record another due time, and shows the topic with what came of it.
 func (c *Console) move(w http.ResponseWriter, r *http.Request) {
 	name := nameOf(r)
+	form, ok := c.form(w, r)
+	if !ok {
+		return
+	}
+	due := form.Get("due")
+	at, err := when.ParseAt(due, c.Now())
+	if err != nil {
+		c.redirect(w, r, back(name.Topic), failed("moved", name, fmt.Errorf("due %s: it %w", quoted(due), err)))
+		return
+	}
+	done, err := c.Schedules.Move(r.Context(), name, schedules.Move{DueMs: &at})
+	if err != nil {
+		c.redirect(w, r, back(name.Topic), failed("moved", name, err))
+		return
+	}
+	c.redirect(w, r, back(name.Topic), outcome{true, fmt.Sprintf("Ticket %d of partition %d is moved to %s and waits as ticket %d.", done.OldTicket, done.Partition, when.RFC3339(done.DueMs), done.Ticket)})
+}
+
+// form reads the body of a form. If it cannot, it has answered.
+func (c *Console) form(w http.ResponseWriter, r *http.Request) (form url.Values, ok bool) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 	if err := r.ParseForm(); err != nil {
 		c.refuse(w, r, http.StatusBadRequest, "The form cannot be read: "+err.Error())
-		return
+		return nil, false
 	}
-	m, err := parseMove(r.PostForm.Get("due"))
-	if err != nil {
-		c.redirect(w, r, back(name), failed("moved", name, err))
-		return
-	}
-	done, err := c.Schedules.Move(r.Context(), name, m)
-	if err != nil {
-		c.redirect(w, r, back(name), failed("moved", name, err))
-		return
-	}
-	c.redirect(w, r, back(name), outcome{true, fmt.Sprintf("Ticket %d of partition %d is moved to %s and waits as ticket %d.", done.OldTicket, done.Partition, when.RFC3339(done.DueMs), done.Ticket)})
+	return r.PostForm, true
 }
 
 // back is where a form leads: to the topic, if that can be one.
-func back(name schedules.Name) string { return Root + "topics/" + name.Topic }
+func back(topic string) string { return Root + "topics/" + topic }
 
 // failed is the outcome of a change that failed. If the answer did not come in time, the change may
 // be made all the same.
@@ -80,23 +89,6 @@ func failed(what string, name schedules.Name, err error) outcome {
 		return outcome{false, "It is not known whether " + strings.ToLower(ticket[:1]) + ticket[1:] + " is " + what + ": " + err.Error()}
 	}
 	return outcome{false, ticket + " was not " + what + ": " + err.Error()}
-}
-
-// parseMove reads when a record is to be due: a time, or a span from now on.
-func parseMove(s string) (m schedules.Move, err error) {
-	s = strings.TrimSpace(s)
-	if s == "now" {
-		return schedules.Move{DelayMs: new(int64)}, nil
-	}
-	if d, err := when.ParseSpan(strings.TrimPrefix(s, "in ")); err == nil {
-		ms := d.Milliseconds()
-		return schedules.Move{DelayMs: &ms}, nil
-	}
-	ms, err := when.ParseTime(strings.Replace(s, " ", "T", 1))
-	if err != nil {
-		return m, fmt.Errorf("%s is no due time: expected now, a duration like 90s, 15m or 2d, an RFC 3339 time, or milliseconds since 1970", strconv.Quote(s))
-	}
-	return schedules.Move{DueMs: &ms}, nil
 }
 
 // Path is where the record is shown.

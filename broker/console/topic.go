@@ -41,8 +41,8 @@ type partitionRow struct {
 // pendingPart lists the next pending records.
 type pendingPart struct {
 	Records []schedules.Entry
-	// Prefix is what the form says.
-	Prefix string
+	// Selection is what the form says.
+	Selection selection
 	// First leads back to the first page, Next to the next; empty if that is this one, or there is none.
 	First, Next string
 	Err         string
@@ -108,14 +108,16 @@ func rowsOf(parts []Partition, stored []remote.Partition) []partitionRow {
 // pending lists what is due next, from the cursor of the request on.
 func (c *Console) pending(ctx context.Context, r *http.Request, topic string) (p pendingPart) {
 	asked := r.URL.Query()
-	p.Prefix = asked.Get("prefix")
-	q := url.Values{"limit": {strconv.Itoa(recordsOfPage)}}
-	for _, name := range []string{"prefix", "cursor"} {
-		if asked.Get(name) != "" {
-			q.Set(name, asked.Get(name))
-		}
+	p.Selection = selectionOf(asked)
+	which, err := p.Selection.filter(c.Now())
+	if err != nil {
+		p.Err = err.Error()
+		return p
 	}
-	if q.Has("cursor") {
+	q := which.Query()
+	q.Set("limit", strconv.Itoa(recordsOfPage))
+	if cursor := asked.Get("cursor"); cursor != "" {
+		q.Set("cursor", cursor)
 		p.First = with(r, "cursor", "")
 	}
 	found, err := c.Schedules.List(ctx, topic, q)

@@ -45,7 +45,7 @@ func TestTopicListsWhatIsPending(t *testing.T) {
 	has(t, page, "<time>2026-11-27 12:01:30</time> <span>in 1m30s</span>", `<a href="/console/topics/orders/records/2/17">17</a>`, "&lt;script&gt;alert(&#34;1&#34;)&lt;/script&gt;", "&#34;\\xff\\xfe&#34;", "being delivered",
 		`action="/console/topics/orders/records/2/17/cancel"`, `action="/console/topics/orders/records/2/17/move"`, `href="/console/topics/orders?cursor=a.0.1&amp;prefix=%3Cs"`, ">First</a>", `value="&lt;s"`,
 		"run 4", "the payload is &lt;missing&gt;")
-	lacks(t, page, "<script>alert", "is stopped.")
+	lacks(t, page, "<script>alert", "none of them stopped.")
 	if want := (url.Values{"limit": {"25"}, "prefix": {"<s"}, "cursor": {"x"}}); w.asked.Encode() != want.Encode() {
 		t.Errorf("asked for %v", w.asked)
 	}
@@ -132,22 +132,97 @@ func TestCancelSaysWhatBecameOfTheRecord(t *testing.T) {
 	lacks(t, w.get(t, "/console/topics/orders?outcome=You+won", http.StatusOK), "You won", `class="outcome`)
 }
 
+func TestTopicListsOnlyWhatIsSelected(t *testing.T) {
+	w := newWorld()
+	w.withTopic("orders")
+	page := w.get(t, "/console/topics/orders?prefix=k&from=now&until=2026-11-27+13:00&cursor=x", http.StatusOK)
+	has(t, page, `name="from" value="now"`, `name="until" value="2026-11-27 13:00"`, "No pending record on this page is like that.", `href="/console/topics/orders?cursor=&amp;from=now&amp;prefix=k&amp;until=2026-11-27&#43;13%3A00">First</a>`)
+	want := url.Values{"limit": {"25"}, "prefix": {"k"}, "cursor": {"x"}, "from": {"1795780800000"}, "until": {"1795784400000"}}
+	if w.asked.Encode() != want.Encode() {
+		t.Errorf("asked for %v", w.asked)
+	}
+	has(t, w.get(t, "/console/topics/orders?until=%3Csoon%3E", http.StatusOK), `<p class="failed">due until &#34;&lt;soon&gt;&#34;: it must be now, a duration`, "<h2>Partitions</h2>")
+}
+
+func TestRecordsAreCountedBeforeTheyAreCancelledTogether(t *testing.T) {
+	w := newWorld()
+	w.withTopic("orders")
+	w.many = schedules.CancelledMany{Matched: 1234, Done: true}
+	page := w.get(t, "/console/topics/orders/cancel?prefix=%3Ck%3E&until=1h", http.StatusOK)
+	has(t, page, "<dt>Pending</dt><dd>1,234</dd>", "<dd>&lt;k&gt;</dd>", "<time>2026-11-27 13:00:00</time>", "<button>Cancel 1,234 records</button>",
+		`<form class="find" method="post" action="/console/topics/orders/cancel">`, `name="prefix" value="&lt;k&gt;"`, `name="until" value="1795784400000"`)
+	lacks(t, page, `name="all"`, `name="from"`)
+	if len(w.together) != 1 || !w.together[0].DryRun || w.together[0].All || w.together[0].KeyPrefix != "<k>" || deref(w.together[0].UntilMs) != noon.UnixMilli()+3_600_000 {
+		t.Errorf("asked for %+v", w.together)
+	}
+	w.many.Done = false
+	has(t, w.get(t, "/console/topics/orders/cancel", http.StatusOK), "all that is pending in the topic", "1,234 or more", "Cancel the first 1,234 records", `name="all" value="1"`)
+	w.many = schedules.CancelledMany{Done: true}
+	page = w.get(t, "/console/topics/orders/cancel?from=now", http.StatusOK)
+	has(t, page, "No pending record is like that.", `<a href="/console/topics/orders">Back to the topic</a>`)
+	lacks(t, page, "<button>")
+	for _, asked := range w.together {
+		if !asked.DryRun {
+			t.Errorf("asked for %+v", asked)
+		}
+	}
+}
+
+// What cannot be counted is not cancelled: there is nothing to confirm.
+func TestWhatCannotBeCountedIsNotCancelled(t *testing.T) {
+	w := newWorld()
+	w.withTopic("orders")
+	w.err = rest.Refuse(http.StatusServiceUnavailable, "loading", "the schedule is still being read")
+	page := w.get(t, "/console/topics/orders/cancel", http.StatusOK)
+	has(t, page, `<p class="failed">They cannot be counted: the schedule is still being read</p>`)
+	lacks(t, page, "<button>")
+	w.err = rest.Refuse(http.StatusNotFound, "unknown_topic", "there is no topic <b>")
+	has(t, w.get(t, "/console/topics/nope/cancel", http.StatusNotFound), "These records cannot be cancelled: there is no topic &lt;b&gt;")
+	has(t, w.get(t, "/console/topics/orders/cancel?from=soon", http.StatusBadRequest), "It is not clear which records are meant. due from &#34;soon&#34;: it must be")
+}
+
+func TestCancellingTogetherSaysWhatBecameOfTheRecords(t *testing.T) {
+	w := newWorld()
+	w.withTopic("orders")
+	const path = "/console/topics/orders/cancel"
+	for want, done := range map[string]schedules.CancelledMany{
+		"1 record cancelled, durably.": {Matched: 1, Cancelled: 1, Done: true},
+		"1,000 records cancelled, durably. It was too late for 2: delivered, or cancelled by others. There are more of them.": {Matched: 1002, Cancelled: 1000, TooLate: 2},
+		"Nothing was cancelled: none of these records is pending any more.":                                                   {Done: true},
+	} {
+		w.many, w.together = done, nil
+		has(t, w.post(t, path, url.Values{"prefix": {"k"}, "from": {"1000"}}), `<p class="outcome done" role="status">`+want+`</p>`)
+		if len(w.together) != 1 || w.together[0].DryRun || w.together[0].All || w.together[0].KeyPrefix != "k" || deref(w.together[0].FromMs) != 1000 || w.together[0].Limit != maxTogether {
+			t.Errorf("asked for %+v", w.together)
+		}
+	}
+	w.together = nil
+	has(t, w.post(t, path, url.Values{"until": {"<soon>"}}), `<p class="outcome failed" role="status">Nothing was cancelled. due until &#34;&lt;soon&gt;&#34;: it must be`)
+	if w.together != nil {
+		t.Errorf("asked for %+v", w.together)
+	}
+	w.post(t, path, url.Values{"all": {"1"}})
+	if len(w.together) != 1 || !w.together[0].All {
+		t.Errorf("asked for %+v", w.together)
+	}
+	w.err = rest.Refuse(http.StatusServiceUnavailable, "no_space", "after 7 were cancelled: the <disk> is full")
+	has(t, w.post(t, path, url.Values{"all": {"1"}}), "It is not certain that all of them are cancelled: after 7 were cancelled: the &lt;disk&gt; is full")
+}
+
 func TestMoveSaysWhatBecameOfTheRecord(t *testing.T) {
 	w := newWorld()
 	w.withTopic("orders")
-	ms := func(n int64) *int64 { return &n }
-	for due, want := range map[string]schedules.Move{
-		"now": {DelayMs: ms(0)}, " 15m ": {DelayMs: ms(900_000)}, "in 2d": {DelayMs: ms(172_800_000)},
-		"2026-11-27T13:00:00Z": {DueMs: ms(noon.UnixMilli() + 3_600_000)}, "2026-11-27 13:00:00Z": {DueMs: ms(noon.UnixMilli() + 3_600_000)}, "1700000000000": {DueMs: ms(1_700_000_000_000)},
+	for due, want := range map[string]int64{
+		"now": noon.UnixMilli(), " 15m ": noon.UnixMilli() + 900_000, "2026-11-27 13:00:00": noon.UnixMilli() + 3_600_000, "1700000000000": 1_700_000_000_000,
 	} {
 		w.moves = nil
 		has(t, w.post(t, record17+"/move", url.Values{"due": {due}}), "Ticket 17 of partition 2 is moved to 2026-11-27T12:00:00.000Z and waits as ticket 41.")
-		if len(w.moves) != 1 || deref(w.moves[0].DueMs) != deref(want.DueMs) || deref(w.moves[0].DelayMs) != deref(want.DelayMs) {
+		if len(w.moves) != 1 || deref(w.moves[0].DueMs) != want || w.moves[0].DelayMs != nil {
 			t.Errorf("%q: moved %+v", due, w.moves)
 		}
 	}
 	w.moves = nil
-	has(t, w.post(t, record17+"/move", url.Values{"due": {"<soon>"}}), "was not moved: &#34;&lt;soon&gt;&#34; is no due time: expected now, a duration")
+	has(t, w.post(t, record17+"/move", url.Values{"due": {"<soon>"}}), "was not moved: due &#34;&lt;soon&gt;&#34;: it must be now, a duration")
 	if w.moves != nil {
 		t.Errorf("moved %v", w.moves)
 	}

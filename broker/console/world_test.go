@@ -40,6 +40,8 @@ type world struct {
 	asked    url.Values
 	cancels  []schedules.Name
 	moves    []schedules.Move
+	together []schedules.CancelMany
+	many     schedules.CancelledMany
 	tier     remote.Status
 	segments remote.Segments
 	tierErr  error
@@ -177,6 +179,11 @@ func (p pending) Show(_ context.Context, name schedules.Name) (schedules.Record,
 func (p pending) Cancel(_ context.Context, name schedules.Name) (schedules.Cancelled, error) {
 	p.w.cancels = append(p.w.cancels, name)
 	return schedules.Cancelled{Topic: name.Topic, Partition: 2, Ticket: 17, Offset: 40}, p.w.err
+}
+
+func (p pending) CancelMany(_ context.Context, _ string, c schedules.CancelMany) (schedules.CancelledMany, error) {
+	p.w.together = append(p.w.together, c)
+	return p.w.many, p.w.err
 }
 
 func (p pending) Move(_ context.Context, name schedules.Name, m schedules.Move) (schedules.Moved, error) {

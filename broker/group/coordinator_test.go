@@ -282,6 +282,14 @@ func TestGroupsAndOffsetsAreListedAndDescribed(t *testing.T) {
 			t.Errorf("describe others: %+v", resp.Groups[1:])
 		}
 
+		members, err := b.Members(ctx, consumer)
+		if err != nil || len(members) != 1 || members[0].ID != resp.Groups[0].Members[0].MemberID || len(members[0].Assigned["t"]) == 0 {
+			t.Errorf("members of the consumer group: %+v %v", members, err)
+		}
+		if members, err := b.Members(ctx, simple); err != nil || len(members) > 0 {
+			t.Errorf("members of the simple group: %+v %v", members, err)
+		}
+
 		del := kmsg.NewPtrDeleteGroupsRequest()
 		del.Groups = []string{consumer, simple, "x" + simple}
 		got = ""

@@ -1,7 +1,9 @@
 package group
 
 import (
+	"context"
 	"iter"
+	"slices"
 
 	"github.com/morrowmq/morrow/broker/coord"
 )
@@ -35,6 +37,31 @@ func (c *Coordinator) Groups() iter.Seq[Summary] {
 			out = append(out, Summary{g.id, d.GroupType, d.GroupState, g.size()})
 		}
 		return out
+	})
+}
+
+// Member is a member of a group whose partitions the coordinator assigns.
+type Member struct {
+	ID, ClientID, Host string
+	Assigned           map[string][]int32 // partitions by topic
+}
+
+// Members are those of a consumer group or a share group, by id. Other groups have none of the kind.
+func (c *Coordinator) Members(ctx context.Context, id string) ([]Member, error) {
+	return coord.Do(ctx, c.shards.Of(id), func(m *machine, _ *coord.Tx) (members []Member, err error) {
+		g := m.groups[id]
+		if g == nil || g.assigned() == nil {
+			return nil, nil
+		}
+		for _, member := range g.assigned().sorted() {
+			shown := Member{ID: member.id, ClientID: member.clientID, Host: member.host, Assigned: make(map[string][]int32)}
+			set := member.assigned.set()
+			for topic, name := range m.named(set) {
+				shown.Assigned[name] = slices.Clone(set[topic])
+			}
+			members = append(members, shown)
+		}
+		return members, nil
 	})
 }
 

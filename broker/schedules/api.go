@@ -43,7 +43,13 @@ func (a *API) Routes() []rest.Route {
 		kinds.Route(http.MethodGet, topic+"/sources", func(r *http.Request) (any, error) {
 			return a.Sources(r.PathValue("topic"), r.URL.Query())
 		}, "partition"),
-		kinds.Route(http.MethodPost, topic+"/cancel", a.cancelMany),
+		kinds.Route(http.MethodPost, topic+"/cancel", func(r *http.Request) (any, error) {
+			var c CancelMany
+			if err := rest.Decode(r, &c); err != nil {
+				return nil, err
+			}
+			return a.CancelMany(r.Context(), r.PathValue("topic"), c)
+		}),
 		kinds.Route(http.MethodGet, topic+"/{partition}/{ticket}", func(r *http.Request) (any, error) {
 			return a.Show(r.Context(), nameOf(r))
 		}),

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"math"
-	"net/http"
 	"slices"
 
 	"github.com/morrowmq/morrow/broker/partition"
@@ -21,26 +20,22 @@ const (
 	step = 1000
 )
 
-// cancelMany cancels what passes filters, step by step, those due first at the beginning. What it
-// counts as cancelled is committed when it answers.
-func (a *API) cancelMany(r *http.Request) (any, error) {
-	var c CancelMany
-	if err := rest.Decode(r, &c); err != nil {
-		return nil, err
-	}
+// CancelMany cancels what passes filters, step by step, those due first at the beginning. What it
+// counts as cancelled is committed when it answers. An error says how many were before it.
+func (a *API) CancelMany(ctx context.Context, topic string, c CancelMany) (answer CancelledMany, err error) {
 	f, limit, err := c.check()
 	if err != nil {
-		return nil, err
+		return answer, err
 	}
 	number := int32(-1)
 	if c.Partition != nil {
 		number = *c.Partition
 	}
-	parts, err := a.partitionsOf(r.PathValue("topic"), number)
+	parts, err := a.partitionsOf(topic, number)
 	if err != nil {
-		return nil, err
+		return answer, err
 	}
-	answer := CancelledMany{Topic: r.PathValue("topic"), DryRun: c.DryRun, Done: true}
+	answer = CancelledMany{Topic: topic, DryRun: c.DryRun, Done: true}
 	for _, p := range parts {
 		var at delay.Entry
 		for done := false; !done; {
@@ -49,9 +44,9 @@ func (a *API) cancelMany(r *http.Request) (any, error) {
 				answer.Done = false
 				return answer, nil
 			}
-			page, err := p.ListScheduled(r.Context(), at, f, left)
+			page, err := p.ListScheduled(ctx, at, f, left)
 			if err != nil {
-				return nil, answer.after(err)
+				return answer, answer.after(err)
 			}
 			found := page.Records
 			at, done = page.Next, page.Done
@@ -59,10 +54,10 @@ func (a *API) cancelMany(r *http.Request) (any, error) {
 			if c.DryRun {
 				continue
 			}
-			n, err := a.cancelThese(r.Context(), p, found)
+			n, err := a.cancelThese(ctx, p, found)
 			answer.Cancelled += n
 			if err != nil {
-				return nil, answer.after(err)
+				return answer, answer.after(err)
 			}
 			answer.TooLate += int64(len(found)) - n
 		}

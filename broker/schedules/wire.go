@@ -2,6 +2,8 @@ package schedules
 
 import (
 	"encoding/json"
+	"net/url"
+	"strconv"
 	"unicode/utf8"
 )
 
@@ -172,6 +174,38 @@ type Moved struct {
 	OldTicket int64  `json:"old_ticket"`
 	Ticket    int64  `json:"ticket"`
 	DueMs     int64  `json:"due_ms"`
+}
+
+// Filter selects pending records. The zero value selects all.
+type Filter struct {
+	Partition *int32
+	// KeyPrefix is what morrow-key begins with.
+	KeyPrefix string
+	// FromMs and UntilMs bound the due time: FromMs <= due < UntilMs.
+	FromMs, UntilMs *int64
+}
+
+// Query is the filter as parameters of a list.
+func (f Filter) Query() url.Values {
+	q := url.Values{}
+	if f.Partition != nil {
+		q.Set("partition", strconv.Itoa(int(*f.Partition)))
+	}
+	if f.KeyPrefix != "" {
+		q.Set("prefix", f.KeyPrefix)
+	}
+	if f.FromMs != nil {
+		q.Set("from", strconv.FormatInt(*f.FromMs, 10))
+	}
+	if f.UntilMs != nil {
+		q.Set("until", strconv.FormatInt(*f.UntilMs, 10))
+	}
+	return q
+}
+
+// Cancel asks for what the filter selects to be cancelled.
+func (f Filter) Cancel() CancelMany {
+	return CancelMany{Partition: f.Partition, KeyPrefix: f.KeyPrefix, FromMs: f.FromMs, UntilMs: f.UntilMs}
 }
 
 // CancelMany is the body of POST /api/v1/schedules/{topic}/cancel. At least one of the filters, or

@@ -55,11 +55,11 @@ func newScheduleList(c *scheduleClient) *cobra.Command {
 			if len(args) == 0 {
 				return c.listTopics(cmd)
 			}
-			q, err := f.query(time.Now())
+			which, err := f.parse(time.Now())
 			if err != nil {
 				return err
 			}
-			page, err := c.pages(cmd.Context(), args[0], q, limit)
+			page, err := c.pages(cmd.Context(), args[0], which.Query(), limit)
 			if err != nil {
 				return err
 			}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/url"
 	"strconv"
@@ -55,44 +54,32 @@ type scheduleFilter struct {
 func (f *scheduleFilter) addTo(cmd *cobra.Command) {
 	fl := cmd.Flags()
 	fl.Int32VarP(&f.partition, "partition", "p", anyPartition, "only this partition")
-	fl.StringVar(&f.from, "from", "", "only what is due at or after this: an RFC 3339 time, epoch milliseconds, or a duration from now")
-	fl.StringVar(&f.until, "until", "", "only what is due before this")
+	fl.StringVar(&f.from, "from", "", "only what is due at or after this `time`: now, a duration from now, an RFC 3339 time, or milliseconds since 1970")
+	fl.StringVar(&f.until, "until", "", "only what is due before this `time`")
 	fl.StringVar(&f.prefix, "prefix", "", "only records whose morrow-key begins with this")
 }
 
-func (f *scheduleFilter) query(now time.Time) (url.Values, error) {
-	q := url.Values{}
+// parse is the filter that the flags say.
+func (f *scheduleFilter) parse(now time.Time) (parsed schedules.Filter, err error) {
 	if f.partition != anyPartition {
-		q.Set("partition", strconv.Itoa(int(f.partition)))
+		parsed.Partition = &f.partition
 	}
-	if f.prefix != "" {
-		q.Set("prefix", f.prefix)
+	parsed.KeyPrefix = f.prefix
+	if parsed.FromMs, err = parseDue("from", f.from, now); err != nil {
+		return parsed, err
 	}
-	for _, t := range []struct{ name, value string }{{"from", f.from}, {"until", f.until}} {
-		ms, err := parseDue(t.value, now)
-		if err != nil {
-			return nil, fmt.Errorf("invalid value %q for --%s: %w", t.value, t.name, err)
-		}
-		if ms != nil {
-			q.Set(t.name, strconv.FormatInt(*ms, 10))
-		}
-	}
-	return q, nil
+	parsed.UntilMs, err = parseDue("until", f.until, now)
+	return parsed, err
 }
 
-// parseDue reads a time, or a duration from now; nil if s is empty.
-func parseDue(s string, now time.Time) (*int64, error) {
+// parseDue reads the value of a flag, nil if that is empty.
+func parseDue(flag, s string, now time.Time) (*int64, error) {
 	if s == "" {
 		return nil, nil
 	}
-	ms, err := when.ParseTime(s)
-	if err == nil {
-		return &ms, nil
-	}
-	d, err := when.ParseSpan(s)
+	ms, err := when.ParseAt(s, now)
 	if err != nil {
-		return nil, errors.New("must be an RFC 3339 time, epoch milliseconds or a duration like 90s or 2d")
+		return nil, fmt.Errorf("invalid value %q for --%s: %w", s, flag, err)
 	}
-	ms = now.Add(d).UnixMilli()
 	return &ms, nil
 }

@@ -42,13 +42,14 @@ cancelled by somebody else meanwhile is reported as too late.`,
 			if len(args) == 3 {
 				return c.cancelOne(cmd, args)
 			}
-			m, err := f.cancel(time.Now())
+			which, err := f.parse(time.Now())
 			if err != nil {
 				return err
 			}
-			if !all && m == (schedules.CancelMany{}) {
+			if !all && which == (schedules.Filter{}) {
 				return usageError(cmd, "say which: --partition, --from, --until, --prefix, or --all")
 			}
+			m := which.Cancel()
 			m.All, m.DryRun = all, dryRun
 			return c.cancelMany(cmd, args[0], m)
 		},
@@ -57,21 +58,6 @@ cancelled by somebody else meanwhile is reported as too late.`,
 	cmd.Flags().BoolVar(&all, "all", false, "cancel everything that is pending in the topic")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only count")
 	return cmd
-}
-
-// cancel is the filter as the body of a request.
-func (f *scheduleFilter) cancel(now time.Time) (m schedules.CancelMany, err error) {
-	if f.partition != anyPartition {
-		m.Partition = &f.partition
-	}
-	m.KeyPrefix = f.prefix
-	if m.FromMs, err = parseDue(f.from, now); err != nil {
-		return m, fmt.Errorf("invalid value %q for --from: %w", f.from, err)
-	}
-	if m.UntilMs, err = parseDue(f.until, now); err != nil {
-		return m, fmt.Errorf("invalid value %q for --until: %w", f.until, err)
-	}
-	return m, nil
 }
 
 func (c *scheduleClient) cancelOne(cmd *cobra.Command, args []string) error {
@@ -145,7 +131,7 @@ func newScheduleMove(c *scheduleClient) *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().StringVar(&due, "due", "", "the new due time: an RFC 3339 time or epoch milliseconds; a past one means now")
+	cmd.Flags().StringVar(&due, "due", "", "the new due `time`: now, a duration from now, an RFC 3339 time, or milliseconds since 1970; a past one means now")
 	cmd.Flags().StringVar(&delay, "delay", "", "how long from now: a duration like 90s or 2d, or milliseconds")
 	needOneFlag(cmd, "due", "delay")
 	return cmd
@@ -153,12 +139,8 @@ func newScheduleMove(c *scheduleClient) *cobra.Command {
 
 func parseMove(due, delay string) (m schedules.Move, err error) {
 	if due != "" {
-		ms, err := when.ParseTime(due)
-		if err != nil {
-			return m, fmt.Errorf("invalid value %q for --due: must be an RFC 3339 time or epoch milliseconds", due)
-		}
-		m.DueMs = &ms
-		return m, nil
+		m.DueMs, err = parseDue("due", due, time.Now())
+		return m, err
 	}
 	ms, err := strconv.ParseInt(delay, 10, 64)
 	if err != nil {

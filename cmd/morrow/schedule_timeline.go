@@ -26,10 +26,11 @@ func newScheduleTimeline(c *scheduleClient) *cobra.Command {
 		Args: wantArgs(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f := scheduleFilter{partition: partition, from: from, until: until}
-			q, err := f.query(time.Now())
+			which, err := f.parse(time.Now())
 			if err != nil {
 				return err
 			}
+			q := which.Query()
 			q.Set("buckets", strconv.Itoa(buckets))
 			t, err := c.timeline(cmd, args[0], q)
 			if err != nil {
@@ -40,8 +41,8 @@ func newScheduleTimeline(c *scheduleClient) *cobra.Command {
 	}
 	fl := cmd.Flags()
 	fl.Int32VarP(&partition, "partition", "p", anyPartition, "only this partition")
-	fl.StringVar(&from, "from", "", "where to begin: an RFC 3339 time, epoch milliseconds, or a duration from now (default: now)")
-	fl.StringVar(&until, "until", "", "where to end (default: behind the last record)")
+	fl.StringVar(&from, "from", "", "`time` to begin at: now, a duration from now, an RFC 3339 time, or milliseconds since 1970 (default: now)")
+	fl.StringVar(&until, "until", "", "`time` to end at (default: behind the last record)")
 	fl.IntVar(&buckets, "buckets", 24, "how many rows to draw at most; they begin at round times")
 	fl.IntVar(&width, "width", 50, "how wide the longest bar is")
 	return cmd

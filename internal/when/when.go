@@ -3,6 +3,7 @@
 package when
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -21,16 +22,37 @@ func RFC3339(ms int64) string {
 	return time.UnixMilli(ms).UTC().Format("2006-01-02T15:04:05.000Z")
 }
 
-// ParseTime reads an RFC 3339 time, or milliseconds since the epoch.
+// ParseTime reads an RFC 3339 time, or milliseconds since the epoch. As people write them, date and
+// time may have a space between them, and without a zone UTC is meant.
 func ParseTime(s string) (ms int64, err error) {
 	if ms, err := strconv.ParseInt(s, 10, 64); err == nil {
 		return ms, nil
 	}
-	t, err := time.Parse(time.RFC3339, s)
-	if err != nil {
-		return 0, err
+	s = strings.Replace(s, " ", "T", 1)
+	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04:05", "2006-01-02T15:04", time.DateOnly} {
+		if t, err := time.Parse(layout, s); err == nil {
+			return t.UnixMilli(), nil
+		}
 	}
-	return t.UnixMilli(), nil
+	return 0, errors.New("must be a time like " + example + ", or milliseconds since 1970")
+}
+
+// example is a time as it is written.
+const example = "2026-12-24T18:00:00Z"
+
+// ParseAt reads a time as ParseTime does, or one that is told from now: now, 15m, in 2d.
+func ParseAt(s string, now time.Time) (ms int64, err error) {
+	s = strings.TrimSpace(s)
+	if s == "now" {
+		return now.UnixMilli(), nil
+	}
+	if d, err := ParseSpan(strings.TrimPrefix(s, "in ")); err == nil {
+		return now.Add(d).UnixMilli(), nil
+	}
+	if ms, err = ParseTime(s); err != nil {
+		return 0, errors.New("must be now, a duration from now like 90s, 15m or 2d, a time like " + example + ", or milliseconds since 1970")
+	}
+	return ms, nil
 }
 
 // ParseSpan is time.ParseDuration that also knows whole days.

@@ -38,6 +38,24 @@ func TestTimesAreReadAsTheyAreWritten(t *testing.T) {
 	}
 }
 
+func TestTimesAreReadAsPeopleWriteThem(t *testing.T) {
+	now := time.UnixMilli(1795780800000) // 2026-11-27T12:00:00Z
+	for text, want := range map[string]int64{
+		"now": 0, " 15m ": 900_000, "in 2d": 172_800_000, "-1h": -3_600_000, "1795780801000": 1000,
+		"2026-11-27T13:00:00Z": 3_600_000, "2026-11-27T14:00:00+01:00": 3_600_000, "2026-11-27 13:00:00Z": 3_600_000,
+		"2026-11-27 12:00:01.5": 1500, "2026-11-27 13:00": 3_600_000, "2026-11-28": 43_200_000,
+	} {
+		if got, err := ParseAt(text, now); err != nil || got != now.UnixMilli()+want {
+			t.Errorf("%q is read as %d, %v", text, got-now.UnixMilli(), err)
+		}
+	}
+	for _, text := range []string{"", "soon", "in", "13:00", "2026-13-01", "2026-11-27T"} {
+		if got, err := ParseAt(text, now); err == nil {
+			t.Errorf("%q is read as %d", text, got)
+		}
+	}
+}
+
 func TestDueTimesAreToldFromNow(t *testing.T) {
 	now := time.UnixMilli(100_000)
 	for ms, want := range map[int64]string{100_000: "in 0s", 161_000: "in 1m1s", 98_500: "overdue by 1.5s"} {
