@@ -27,7 +27,7 @@ func card(entries []entry, all []judged) string {
 	b.WriteString(`# Clients
 
 Written by ` + "`make compat`" + `, which runs every suite below against one broker, each check in the client's own language, and then
-lets [the tests of others](#judges) judge it. ✓ passed, ✗ failed, – the client has no way to do it; a number is a reason below the table. A check that fails without
+lets [the tests of others](#judges) judge it. ✓ passed, ✗ failed, – the client has no way to do it; a number is a reason below the table. A check that fails twice without
 standing on its suite's allow list fails the run.
 
 `)

@@ -22,7 +22,8 @@
 // the flags of the broker that the other suites share.
 //
 // `make compat` starts the brokers, runs all suites against them and writes README.md, the report
-// card. The tests that do so have the build tag compat, because they need the network to install
-// clients; the rest of the package tests the machinery. With COMPAT_BOOTSTRAP set the suites run
+// card. A suite with a check that is wrong is run a second time, which counts for that check. The
+// tests that do so have the build tag compat, because they need the network to install clients; the
+// rest of the package tests the machinery. With COMPAT_BOOTSTRAP set the suites run
 // against that broker instead and no report card is written.
 package compat

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -104,6 +105,29 @@ func (r *report) passed() int {
 	return n
 }
 
+// wrong names the checks whose result the allow list does not permit.
+func (r *report) wrong(allowed []allowance) (names []string) {
+	for name, res := range r.results {
+		if judge(name, res, allowed) != "" {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// mend takes from a second run what was wrong or missing in the first.
+func (r *report) mend(second *report, allowed []allowance) {
+	if r.client == "" {
+		r.client, r.version = second.client, second.version
+	}
+	for name, res := range second.results {
+		if first, ok := r.results[name]; !ok || judge(name, first, allowed) != "" {
+			r.results[name] = res
+		}
+	}
+}
+
 // completeOutput is the output of a suite in which every check passes.
 func completeOutput() string {
 	var b strings.Builder
@@ -121,6 +145,25 @@ func TestReportOfACompleteSuite(t *testing.T) {
 	}
 	if rep.client != "c" || rep.version != "1.0" || len(rep.results) != len(checks) {
 		t.Errorf("report of %s %s with %d results", rep.client, rep.version, len(rep.results))
+	}
+}
+
+func TestSecondRunCountsWhereTheFirstWasWrong(t *testing.T) {
+	allowed := []allowance{{"admin/*", unsupported, "no admin client"}}
+	first := &report{results: map[string]result{
+		"consume/end": {pass, ""}, "consume/beginning": {fail, "timed out"}, "group/resume": {fail, "timed out"}, "admin/create-topic": {unsupported, ""},
+	}}
+	if got, want := first.wrong(allowed), []string{"consume/beginning", "group/resume"}; !slices.Equal(got, want) {
+		t.Errorf("wrong are %q, want %q", got, want)
+	}
+	first.mend(&report{client: "c", version: "1.0", results: map[string]result{
+		"consume/end": {fail, "timed out"}, "consume/beginning": {pass, ""}, "group/resume": {fail, "again"}, "admin/create-topic": {fail, "x"}, "txn/commit": {pass, ""},
+	}}, allowed)
+	want := map[string]result{
+		"consume/end": {pass, ""}, "consume/beginning": {pass, ""}, "group/resume": {fail, "again"}, "admin/create-topic": {unsupported, ""}, "txn/commit": {pass, ""},
+	}
+	if first.client != "c" || !maps.Equal(first.results, want) {
+		t.Errorf("%q: %v, want %v", first.client, first.results, want)
 	}
 }
 

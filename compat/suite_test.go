@@ -23,7 +23,7 @@ var suites = []string{
 
 // suiteTimeout bounds one suite. The checks have deadlines of their own; this is for a suite that
 // hangs for all that.
-const suiteTimeout = 8 * time.Minute
+const suiteTimeout = 12 * time.Minute
 
 // runSuite runs the script of a suite with the given environment and returns its standard output.
 // Its standard error is part of the error if the script fails.
