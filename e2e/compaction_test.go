@@ -153,7 +153,7 @@ func TestOffsetsTopicIsCompacted(t *testing.T) {
 	config := writeFile(t, "morrow.yaml", eager+"offsets.topic.num.partitions: 1\noffsets.topic.segment.bytes: 20000\n")
 	b := start(t, "--config", config)
 	createTopic(t, b, "orders", 1, nil)
-	ctx := deadline(t, time.Minute)
+	ctx := deadline(t, 3*time.Minute)
 	adm := kadm.NewClient(client(t, b))
 	const commits = 2000
 	for n := range commits {

@@ -226,7 +226,7 @@ func TestGarbageOnThePortGetsOneClearLine(t *testing.T) {
 // ask asks for the versions served.
 func ask(t *testing.T, conn net.Conn) ([]byte, error) {
 	t.Helper()
-	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(patience * 20 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := conn.Write(kmsg.NewRequestFormatter().AppendRequest(nil, kmsg.NewPtrApiVersionsRequest(), 1)); err != nil {

@@ -50,7 +50,7 @@ func TestConsoleShowsAPendingRecordAndCancelsIt(t *testing.T) {
 	ctx := deadline(t, time.Minute)
 	createTopic(t, b, "orders", 1, map[string]string{"retention.ms": "7200000"})
 	cl := client(t, b, kgo.ClientID("reader"), kgo.ConsumerGroup("readers"), kgo.ConsumeTopics("orders"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
-	pending := &kgo.Record{Topic: "orders", Value: []byte("<later>"), Headers: []kgo.RecordHeader{{Key: "morrow-delay", Value: []byte("2h")}, {Key: "morrow-key", Value: []byte("order/7")}}}
+	pending := &kgo.Record{Topic: "orders", Value: []byte("<later>"), Headers: []kgo.RecordHeader{{Key: "morrow-delay", Value: []byte("150m")}, {Key: "morrow-key", Value: []byte("order/7")}}}
 	if err := cl.ProduceSync(ctx, pending, &kgo.Record{Topic: "orders", Value: []byte("at once")}).FirstErr(); err != nil {
 		t.Fatal(err)
 	}
@@ -71,7 +71,7 @@ func TestConsoleShowsAPendingRecordAndCancelsIt(t *testing.T) {
 		return page
 	}
 	record := "/console/topics/orders/records/0/" + strconv.FormatInt(pending.Offset, 10)
-	expect("/", nil, "<h1>Overview</h1>", `href="/console/topics/orders"`, "in 2h00m")
+	expect("/", nil, "<h1>Overview</h1>", `href="/console/topics/orders"`, "in 2h")
 	expect("/console/topics/orders", nil, `href="`+record+`"`, "order/7", "<code>retention.ms</code>", "<code>7200000</code>")
 	expect(record, nil, "&lt;later&gt;", `action="`+record+`/cancel"`)
 	expect("/console/groups", nil, ">readers</a>", "<td>Stable</td>")

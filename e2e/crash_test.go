@@ -95,7 +95,7 @@ func (w *writer) run(ctx context.Context) {
 			time.Sleep(time.Millisecond) // many small batches: more to lose than a few large ones
 		}
 	}
-	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience*30*time.Second)
 	defer cancel()
 	if err := w.cl.Flush(flush); err != nil {
 		w.mu.Lock()

@@ -23,28 +23,28 @@ func TestAnswersToCancelsThatRaceDeliveriesMatchWhatConsumersSee(t *testing.T) {
 	const records, workers = 12_000, 24
 	const length = 9 * time.Second
 	b := start(t)
-	createTopic(t, b, "race", 2, nil)
 	cl := client(t, b, kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	ctx := deadline(t, 2*time.Minute)
-	l := newLedger()
-	l.consume(t, b, "race")
-
 	type target struct {
 		id     string
 		record *kgo.Record
 		due    time.Time
 	}
+	var l *ledger
+	var topic string
 	targets := make([]target, records)
-	begin := time.Now().Add(3 * time.Second)
-	for i := range targets {
-		due := begin.Add(length * time.Duration(i) / records)
-		id := fmt.Sprintf("r%05d", i)
-		targets[i] = target{id, l.record("race", id, int32(i%2), due.UnixMilli()), due}
-		cl.Produce(ctx, targets[i].record, l.produced(id, due.UnixMilli()))
-	}
-	if err := cl.Flush(ctx); err != nil {
-		t.Fatal(err)
-	}
+	ahead(t, 3*time.Second, func(begin time.Time) error {
+		topic, l = fmt.Sprint("race-", begin.UnixMilli()), newLedger()
+		createTopic(t, b, topic, 2, nil)
+		for i := range targets {
+			due := begin.Add(length * time.Duration(i) / records)
+			id := fmt.Sprintf("r%05d", i)
+			targets[i] = target{id, l.record(topic, id, int32(i%2), due.UnixMilli()), due}
+			cl.Produce(ctx, targets[i].record, l.produced(id, due.UnixMilli()))
+		}
+		return cl.Flush(ctx)
+	})
+	l.consume(t, b, topic)
 	var next, won, lost atomic.Int64
 	var group sync.WaitGroup
 	for w := range workers {
@@ -62,7 +62,7 @@ func TestAnswersToCancelsThatRaceDeliveriesMatchWhatConsumersSee(t *testing.T) {
 				cancel := func() error { return cancelRecord(ctx, own, target.record) }
 				if i%4 == 0 {
 					cancel = func() error {
-						return api(ctx, b, http.MethodDelete, fmt.Sprintf("/race/%d/%d", target.record.Partition, target.record.Offset), nil, nil)
+						return api(ctx, b, http.MethodDelete, fmt.Sprintf("/%s/%d/%d", topic, target.record.Partition, target.record.Offset), nil, nil)
 					}
 				}
 				began := time.Now()
@@ -81,7 +81,7 @@ func TestAnswersToCancelsThatRaceDeliveriesMatchWhatConsumersSee(t *testing.T) {
 		})
 	}
 	group.Wait()
-	l.await(t, b, "race")
+	l.await(t, b, topic)
 	l.verify(t)
 	t.Logf("%d cancelled in time, %d too late", won.Load(), lost.Load())
 	if won.Load() < 30 || lost.Load() < 30 {

@@ -34,7 +34,7 @@ func TestMillionPendingRecordsTakeNoMemory(t *testing.T) {
 	}
 	limit := before + 8 + (budget+2*records)/(1<<20) // 2 B beyond the horizon, and some for buffers
 	_, after := footprint(ctx, t, b)
-	for end := time.Now().Add(30 * time.Second); after > limit && time.Now().Before(end); _, after = footprint(ctx, t, b) {
+	for end := time.Now().Add(patience * 30 * time.Second); after > limit && time.Now().Before(end); _, after = footprint(ctx, t, b) {
 		time.Sleep(time.Second) // spills and merges have buffers of their own
 	}
 	t.Logf("%.1f MiB of heap before, %.1f MiB with %d pending, %d of them in %d runs", before, after, s.Pending, s.Spilled, s.Runs)

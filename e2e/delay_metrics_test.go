@@ -158,7 +158,7 @@ func awaitGauge(ctx context.Context, t *testing.T, b *testnet.Broker, topic stri
 	t.Helper()
 	line := fmt.Sprintf("morrow_schedule_pending_records{topic=%q} %d", topic, want)
 	var series []string
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(patience * 20 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if series = seriesOf(ctx, t, b, topic); slices.Contains(series, line) {
 			return nil
 		}
@@ -170,7 +170,7 @@ func awaitGauge(ctx context.Context, t *testing.T, b *testnet.Broker, topic stri
 func awaitNoSeries(ctx context.Context, t *testing.T, b *testnet.Broker, topic string) {
 	t.Helper()
 	var series []string
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(patience * 20 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if series = seriesOf(ctx, t, b, topic); len(series) == 0 {
 			return
 		}

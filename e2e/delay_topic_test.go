@@ -18,7 +18,7 @@ func TestScheduleTopicsAreReadAndNotWritten(t *testing.T) {
 	b := start(t, "--config", writeFile(t, "morrow.yaml", "delay.spill.distance.bytes: 1048576\ndelay.replay.bytes: 1048576\n"))
 	createTopic(t, b, "orders", 1, nil)
 	ctx := deadline(t, time.Minute)
-	cl := client(t, b, kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.RecordDeliveryTimeout(5*time.Second))
+	cl := client(t, b, kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.RecordDeliveryTimeout(time.Minute))
 	for i := range records {
 		delay := kgo.RecordHeader{Key: "morrow-delay", Value: fmt.Appendf(nil, "%dm", 100-i)}
 		r := &kgo.Record{Topic: "orders", Key: fmt.Appendf(nil, "k%d", i), Value: fmt.Appendf(nil, "v%d", i), Headers: []kgo.RecordHeader{delay}}

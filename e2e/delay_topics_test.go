@@ -52,7 +52,7 @@ func TestTopicsWithPendingRecordsLeaveNothing(t *testing.T) {
 	cycle(*delayTopics/2, *delayTopics)
 	most := heap + 2 + float64(*delayTopics)/1000
 	after, heapAfter := footprint(ctx, t, b)
-	for end := time.Now().Add(30 * time.Second); heapAfter > most && time.Now().Before(end); after, heapAfter = footprint(ctx, t, b) {
+	for end := time.Now().Add(patience * 30 * time.Second); heapAfter > most && time.Now().Before(end); after, heapAfter = footprint(ctx, t, b) {
 		time.Sleep(time.Second) // buffers are in use and in pools for a while
 	}
 	t.Logf("%d series and %.1f MiB of heap before, %d and %.1f MiB after %d topics, which took %v", series, heap, after, heapAfter, *delayTopics, time.Since(began))

@@ -120,14 +120,14 @@ func (h *historian) record(during func()) *history.History {
 	watch.Go(func() { h.ask(watching, "group", "of-t0", "of-t1") })
 
 	during()
-	for end := time.Now().Add(time.Minute); !h.rec.Enough() && time.Now().Before(end); {
+	for end := time.Now().Add(patience * time.Minute); !h.rec.Enough() && time.Now().Before(end); {
 		time.Sleep(50 * time.Millisecond)
 	}
 	stopWorking()
-	stuck := time.AfterFunc(2*time.Minute, cancel)
+	stuck := time.AfterFunc(patience*2*time.Minute, cancel)
 	work.Wait()
 	if !stuck.Stop() {
-		t.Error("the producers got no answers within two minutes of the last disturbance")
+		t.Error("the producers got no answers within minutes of the last disturbance")
 	}
 	awaitQuiet(t, h.b)
 	quiet := deadline(t, 2*time.Minute)

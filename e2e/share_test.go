@@ -235,7 +235,7 @@ func TestShareGroupLosesNothingUnderKill9(t *testing.T) {
 		b.Kill9()
 		b.Restart()
 	}
-	for end := time.Now().Add(2 * time.Minute); !done() && time.Now().Before(end); {
+	for end := time.Now().Add(patience * 2 * time.Minute); !done() && time.Now().Before(end); {
 		time.Sleep(100 * time.Millisecond)
 	}
 	stop()
@@ -251,7 +251,7 @@ func awaitShareLag(t *testing.T, b *testnet.Broker, group, topic string, partiti
 	t.Helper()
 	cl := client(t, b)
 	lag := int64(-1)
-	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(patience * 30 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		req := kmsg.NewPtrDescribeShareGroupOffsetsRequest()
 		rg := kmsg.NewDescribeShareGroupOffsetsRequestGroup()
 		rg.GroupID = group

@@ -154,10 +154,26 @@ func (s *soak) settle() {
 // troubles are metrics that are zero when all is well.
 var troubles = regexp.MustCompile("^morrow_(schedule_failing_partitions|tier_failing_partitions|tier_stopped_partitions|tier_damaged_segments|log_failures_total|request_panics_total)")
 
-// verifyMetrics holds metrics against what is there: of topics that are gone nothing is.
+// verifyMetrics holds metrics against what is there: of topics that are gone nothing is. What was
+// put right a moment ago may not be in them yet.
 func (s *soak) verifyMetrics() {
 	s.t.Helper()
+	for end := time.Now().Add(patience * time.Minute); ; time.Sleep(200 * time.Millisecond) {
+		problems := s.metricProblems()
+		if len(problems) == 0 {
+			return
+		}
+		if time.Now().After(end) {
+			s.t.Errorf("in the metrics: %s", strings.Join(problems, "\n"))
+			return
+		}
+	}
+}
+
+func (s *soak) metricProblems() (problems []string) {
+	s.t.Helper()
 	ctx := deadline(s.t, time.Minute)
+	wrong := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
 	for _, topic := range append([]string{compactedTopic}, tieredTopics...) {
 		listed := len(s.pending(topic))
 		series := seriesOf(ctx, s.t, s.b, topic)
@@ -166,17 +182,17 @@ func (s *soak) verifyMetrics() {
 			"morrow_schedule_stopped_sources": 0,
 		} {
 			if line := fmt.Sprintf("%s{topic=%q} %d", name, topic, want); !slices.Contains(series, line) {
-				s.t.Errorf("no series %s among %q", line, slices.DeleteFunc(slices.Clone(series), func(l string) bool { return !strings.HasPrefix(l, name) }))
+				wrong("no series %s among %q", line, slices.DeleteFunc(slices.Clone(series), func(l string) bool { return !strings.HasPrefix(l, name) }))
 			}
 		}
 	}
 	for n := range 3 {
 		if left := seriesOf(ctx, s.t, s.b, fmt.Sprintf("churn-%d", n)); len(left) > 0 {
-			s.t.Errorf("a deleted topic has series %q", left)
+			wrong("a deleted topic has series %q", left)
 		}
 	}
 	if runs := summary(ctx, s.b, farTopic).Runs; runs == 0 {
-		s.t.Error("nothing that is far was moved to a run: the test is void")
+		wrong("nothing that is far was moved to a run: the test is void")
 	}
 	remote := 0
 	for _, line := range scrape(ctx, s.t, s.b) {
@@ -186,14 +202,15 @@ func (s *soak) verifyMetrics() {
 		}
 		switch {
 		case strings.HasPrefix(name, "morrow_") && strings.HasPrefix(value, "-"):
-			s.t.Errorf("negative: %s", line)
+			wrong("negative: %s", line)
 		case troubles.MatchString(name) && value != "0":
-			s.t.Errorf("not well: %s", line)
+			wrong("not well: %s", line)
 		}
 	}
 	if remote < 20 {
-		s.t.Errorf("%d segments are in the tier: the test is void", remote)
+		wrong("%d segments are in the tier: the test is void", remote)
 	}
+	return problems
 }
 
 // verifyDisk looks for files of topics that are gone, and for too many of those that are there.

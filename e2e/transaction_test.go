@@ -19,7 +19,7 @@ import (
 // transactional is a client of a transactional id that produces to a topic.
 func transactional(t *testing.T, b *testnet.Broker, id, topic string, opts ...kgo.Opt) *kgo.Client {
 	t.Helper()
-	return client(t, b, append([]kgo.Opt{kgo.TransactionalID(id), kgo.DefaultProduceTopic(topic), kgo.TransactionTimeout(30 * time.Second)}, opts...)...)
+	return client(t, b, append([]kgo.Opt{kgo.TransactionalID(id), kgo.DefaultProduceTopic(topic), kgo.TransactionTimeout(5 * time.Minute)}, opts...)...)
 }
 
 // produceIn produces values in a transaction of their own.
@@ -164,7 +164,7 @@ func TestExactlyOnceThroughKill9(t *testing.T) {
 func copyInTransactions(ctx context.Context, t *testing.T, b *testnet.Broker, id string, done *atomic.Int64) {
 	s, err := kgo.NewGroupTransactSession(kgo.SeedBrokers(b.Addr()), kgo.TransactionalID(id), kgo.ConsumerGroup("copiers"), kgo.ConsumeTopics("in"),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
-		kgo.DefaultProduceTopic("out"), kgo.FetchMaxWait(100*time.Millisecond), kgo.SessionTimeout(6*time.Second), kgo.TransactionTimeout(20*time.Second))
+		kgo.DefaultProduceTopic("out"), kgo.FetchMaxWait(100*time.Millisecond), kgo.SessionTimeout(6*time.Second), kgo.TransactionTimeout(time.Minute))
 	if err != nil {
 		t.Error(err)
 		return

@@ -26,10 +26,10 @@ import (
 const (
 	// readyTimeout bounds the time from exec to a 200 from /readyz. It is generous because a start
 	// may replay a log, and because tests share two cores with whatever else runs.
-	readyTimeout = 60 * time.Second
+	readyTimeout = 3 * time.Minute
 
 	// stopTimeout bounds a graceful shutdown, after which the broker is killed and the test failed.
-	stopTimeout = 30 * time.Second
+	stopTimeout = 90 * time.Second
 
 	// startAttempts is how many pairs of ports Start tries. Between choosing a free port and the
 	// broker's bind another process may take it.
