@@ -24,7 +24,7 @@ import (
 var plantedBug = os.Getenv("PLANTED_BUG")
 
 // plantedEvery is how often a bug shows.
-const plantedEvery = 50
+const plantedEvery = 20
 
 var plantedAppends atomic.Int64
 
