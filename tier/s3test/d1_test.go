@@ -200,9 +200,10 @@ func TestD1DelayLongerThanLocalRetention(t *testing.T) {
 		t.Error("nothing waits for the store: the test is void")
 	}
 	for _, p := range []*promised{orders, short} {
-		if n, ok := i.metric("morrow_schedule_stopped_sources", `topic="`+p.topic+`"`); p.waiting() > 0 && (!ok || n == 0) {
-			t.Errorf("%s: %d wait for the store, and no metric says so", p.topic, p.waiting())
-		}
+		i.await("a metric says that "+p.topic+" waits for the store", 20*time.Second, func() bool {
+			n, _ := i.metric("morrow_schedule_stopped_sources", `topic="`+p.topic+`"`)
+			return n > 0 || p.waiting() == 0
+		})
 	}
 	i.proxy.Heal()
 	healed := time.Now()
@@ -212,9 +213,10 @@ func TestD1DelayLongerThanLocalRetention(t *testing.T) {
 	if lost.waiting() == 0 {
 		t.Error("the lost run was delivered: the test is void")
 	}
-	if n, ok := i.metric("morrow_schedule_stopped_sources", `topic="`+lost.topic+`"`); !ok || n == 0 {
-		t.Error("the lost run is not told by a metric")
-	}
+	i.await("a metric tells the lost run", 20*time.Second, func() bool {
+		n, _ := i.metric("morrow_schedule_stopped_sources", `topic="`+lost.topic+`"`)
+		return n > 0
+	})
 	back()
 	lost.delivered(time.Minute)
 }

@@ -22,7 +22,10 @@ const (
 
 // newD2Multipart is a D2 whose topics fill a segment before its time is up, on a slow machine too.
 func newD2Multipart(t *testing.T, cases []d2Case) *d2 {
-	return newD2(installParts(t, partSize), cases, d2LargeRecords, "segment.bytes", d2Large, "segment.ms", "45000")
+	t.Helper()
+	d := newD2(installParts(t, partSize), cases, d2LargeRecords, "segment.bytes", d2Large, "segment.ms", "3600000")
+	d.closeLater = true
+	return d
 }
 
 func putPart(number int) request {

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
+
 	"github.com/morrowmq/morrow/tier"
 	"github.com/morrowmq/morrow/tier/proxytest"
 )
@@ -76,6 +78,9 @@ type d2 struct {
 	cases   []d2Case
 	configs []string // of the topics, beside those that all have
 	records int      // produced to each topic
+	// closeLater has segments closed by their age only when everything was produced, however long
+	// that takes.
+	closeLater bool
 	// portions are how many records have been produced in all when everything is waited for to be
 	// in the bucket.
 	portions []int
@@ -143,6 +148,9 @@ func (d *d2) run() {
 			producers.Go(func() { d.produceFrom(topicOf(n), from, end) })
 		}
 		producers.Wait()
+		if d.closeLater {
+			d.closeSegments()
+		}
 		for n, c := range d.cases {
 			d.await(fmt.Sprintf("all %d of %s are in the bucket", end, c), 4*time.Minute, func() bool {
 				m := d.manifest(topicOf(n))
@@ -161,6 +169,21 @@ func (d *d2) run() {
 		d.readAll(topicOf(n), d.records)
 	}
 	stop()
+}
+
+// closeSegments has the segments of all topics closed as soon as they are idle. The broker may be
+// killed meanwhile.
+func (d *d2) closeSegments() {
+	d.Helper()
+	for n := range d.cases {
+		d.await("the segments of "+topicOf(n)+" may be closed", time.Minute, func() bool {
+			ctx, cancel := context.WithTimeout(d.Context(), 10*time.Second)
+			defer cancel()
+			age := "1000"
+			done, err := d.admin.AlterTopicConfigs(ctx, []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "segment.ms", Value: &age}}, topicOf(n))
+			return err == nil && done[0].Err == nil
+		})
+	}
 }
 
 // topicIn is the topic whose object a request is about, "" if it is of none.
@@ -218,6 +241,10 @@ func (d *d2) sample() (stop func()) {
 			start := d.localStart(topic) // first, since the bucket only gets more
 			if start > 0 {
 				m := d.manifest(topic)
+				for try := 0; m == nil && try < 5; try++ { // it is being replaced, or this machine is busy
+					time.Sleep(200 * time.Millisecond)
+					m = d.manifest(topic)
+				}
 				if m == nil && c.fault == proxytest.Truncate && c.request.name == putManifest.name {
 					continue // the store has just spoilt it, and is given the local copy
 				}

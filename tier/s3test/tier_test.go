@@ -294,7 +294,7 @@ func TestSecretIsPutRight(t *testing.T) {
 		t.Fatalf("with the wrong secret: %v", err)
 	}
 	write(secretKey)
-	for deadline := time.Now().Add(20 * time.Second); ; {
+	for deadline := time.Now().Add(patience * 20 * time.Second); ; {
 		err := tier.Probe(t.Context(), b, "c/", nil)
 		if err == nil {
 			return

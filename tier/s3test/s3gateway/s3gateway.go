@@ -50,7 +50,7 @@ func freePort() (string, error) {
 }
 
 func waitHealthy(url string, failed <-chan error) error {
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
 		select {
 		case err := <-failed:
 			return fmt.Errorf("the gateway ended: %w", err)
@@ -64,5 +64,5 @@ func waitHealthy(url string, failed <-chan error) error {
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	return fmt.Errorf("the gateway is not healthy after 20 s")
+	return fmt.Errorf("the gateway is not healthy after a minute")
 }
