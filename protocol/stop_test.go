@@ -84,7 +84,7 @@ func TestLongPollCanEndWhenTheServerStops(t *testing.T) {
 // A client that keeps sending gets all the answers to what was accepted, and
 // not a reset that makes its system forget them.
 func TestStoppingServerLosesNoAnswerToAClientThatGoesOn(t *testing.T) {
-	started := make(chan struct{}, 1000)
+	started := make(chan struct{}, 1<<20) // more than there will be
 	b := startTCP(t, Config{MaxInFlight: 8}, routeFor(kmsg.Produce, func(ctx context.Context, r *Request) Reply {
 		started <- struct{}{}
 		return sleeping(time.Millisecond)(ctx, r)

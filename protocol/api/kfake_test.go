@@ -348,7 +348,7 @@ func (s *side) prepare(t *testing.T) {
 
 // codes sends a request, until what it concerns is loaded, and names the error codes in the answer.
 func (s *side) codes(t *testing.T, b bad) string {
-	for range 1000 {
+	for range 6000 { // a minute
 		req := b.req(s)
 		req.SetVersion(b.version)
 		s.send(req)
