@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 func newRoot(stdout, stderr io.Writer) *cobra.Command {
@@ -57,7 +58,21 @@ func flagError(cmd *cobra.Command, err error) error {
 		}
 		text = strings.TrimSuffix(text, number.Error()) + want
 	}
+	if missing, ok := errors.AsType[*pflag.NotExistError](err); ok {
+		text += otherAddress(cmd, missing.GetSpecifiedName())
+	}
 	return fmt.Errorf("%s: see %s --help", text, cmd.CommandPath())
+}
+
+// otherAddress tells who names an address by a flag that other commands have how this one is told it.
+func otherAddress(cmd *cobra.Command, flag string) string {
+	switch has := func(name string) bool { return cmd.Flag(name) != nil }; {
+	case (flag == "b" || flag == "bootstrap") && has("http"):
+		return " (this command asks the HTTP address: --http)"
+	case flag == "http" && has("bootstrap"):
+		return " (this command asks Kafka's listener: --bootstrap)"
+	}
+	return ""
 }
 
 // checkHelp has the help command refuse what is no command, where cobra shows the help of the last that is one.
