@@ -75,6 +75,10 @@ bench: build ## Run the Go benchmarks and compare the broker with the bare machi
 bench-kafka: build ## Compare the broker with Apache Kafka on this machine. ARGS= goes to `morrow bench compare`
 	internal/bench/kafka/run $(ARGS)
 
+.PHONY: bench-kafka-tools
+bench-kafka-tools: build ## Measure the broker and Apache Kafka with Kafka's own tools, as often as ARGS=2 says
+	internal/bench/kafka/tools $(ARGS)
+
 .PHONY: crash
 crash: ## Kill a loaded broker ROUNDS=1000 times, and one with delayed records as often, and look for every acknowledged record
 	$(GO) test ./e2e -count=1 -timeout 0 -v -run RandomKill9 -args -rounds $(ROUNDS) -delay.rounds $(ROUNDS)
