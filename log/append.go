@@ -65,7 +65,7 @@ func (l *Log) CheckProducer(id int64, epoch int16, firstSequence, lastSequence i
 }
 
 func (l *Log) duplicateLocked(r producer.Range) Appended {
-	a := Appended{BaseOffset: r.Base, EndOffset: r.End(), LogStart: l.reported, AppendTime: -1, ReceiveTime: l.received, Duplicate: true}
+	a := Appended{BaseOffset: r.Base, EndOffset: r.End(), LogStart: l.reportedStart, AppendTime: -1, ReceiveTime: l.received, Duplicate: true}
 	if l.config.Load().TimestampType == LogAppendTime {
 		a.AppendTime = r.Timestamp
 	}
@@ -179,7 +179,7 @@ func (l *Log) admitProducers(groups []Group) (Appended, error) {
 			return Appended{}, err
 		}
 	}
-	return Appended{BaseOffset: l.end, LogStart: l.reported, AppendTime: -1}, nil
+	return Appended{BaseOffset: l.end, LogStart: l.reportedStart, AppendTime: -1}, nil
 }
 
 // check makes sure that recovery will find the group as it is meant.

@@ -36,7 +36,7 @@ func TestCheckAgreesWithRecovery(t *testing.T) {
 			must(t, err)
 			for _, p := range problems {
 				if !p.Cache || !lost {
-					t.Fatalf("log of offsets [%d, %d), durable up to %d: %v, checked %+v", l.local, l.end, l.durableEnd, p, c)
+					t.Fatalf("log of offsets [%d, %d), durable up to %d: %v, checked %+v", l.localStart, l.end, l.durableEnd, p, c)
 				}
 			}
 		}

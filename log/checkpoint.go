@@ -81,7 +81,7 @@ func (l *Log) storeCheckpoints() error {
 	}
 	pending := slices.Clone(l.recovery.pending[:n])
 	l.recovery.pending = slices.Delete(l.recovery.pending, 0, n)
-	local := l.local
+	local := l.localStart
 	l.mu.Unlock()
 	for _, c := range pending {
 		if c.segment.End <= local {
@@ -189,14 +189,14 @@ func (l *Log) tidySnapshots() error {
 // that one tells. If it is damaged, the producers are found out from what remains, newer snapshots
 // and the batches; what that does not tell is lost, which is said, once.
 func (l *Log) checkStartSnapshot() error {
-	name := l.snapshotName(l.local)
-	_, err := l.readSnapshot(l.local)
+	name := l.snapshotName(l.localStart)
+	_, err := l.readSnapshot(l.localStart)
 	if !errors.Is(err, producer.ErrSnapshot) {
 		return err
 	}
 	l.set.metrics.damagedSnapshots.Inc()
-	l.set.logger.Error("producer snapshot is damaged: a retry of a batch below the local start may be stored twice", "log", l.name, "file", name, "localStart", l.local, "err", err)
-	return l.removeSnapshot(l.local)
+	l.set.logger.Error("producer snapshot is damaged: a retry of a batch below the local start may be stored twice", "log", l.name, "file", name, "localStart", l.localStart, "err", err)
+	return l.removeSnapshot(l.localStart)
 }
 
 // readSnapshot reads the snapshot of an offset; nil if there is none. The error wraps
@@ -232,7 +232,7 @@ func (l *Log) loadSnapshot(offset int64) (*producer.State, error) {
 		return nil, err
 	}
 	l.mu.Lock()
-	local := l.local
+	local := l.localStart
 	l.mu.Unlock()
 	for _, o := range slices.Backward(offsets) {
 		if o > offset {

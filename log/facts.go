@@ -279,8 +279,8 @@ func (l *Log) moveFacts(change func(f *facts), gone []*segment.Segment) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.local, l.confirmed, l.below = f.localStart, f.deleteBound, f.visibleBelow
-	l.start, l.reported = f.start, f.reportedStart
+	l.localStart, l.deleteBound, l.visibleBelow = f.localStart, f.deleteBound, f.visibleBelow
+	l.start, l.reportedStart = f.start, f.reportedStart
 	l.epochs = epochsFrom(l.epochs, l.start)
 	if len(gone) > 0 {
 		l.segments = slices.DeleteFunc(slices.Clone(l.segments), func(s *segment.Segment) bool { return slices.Contains(gone, s) })
@@ -329,8 +329,8 @@ func (f *facts) passed(gone []*segment.Segment) {
 // factsLocked are the facts as they are now. What is not durable yet is left out.
 func (l *Log) factsLocked() facts {
 	return facts{
-		lineage: l.lineage, start: l.start, reportedStart: l.reported, localStart: l.local,
-		highWatermark: min(l.hw, l.durableEnd), synced: l.durableEnd, deleteBound: l.confirmed,
-		visibleBelow: l.below, epochs: l.epochs, holes: l.holesLocked(),
+		lineage: l.lineage, start: l.start, reportedStart: l.reportedStart, localStart: l.localStart,
+		highWatermark: min(l.hw, l.durableEnd), synced: l.durableEnd, deleteBound: l.deleteBound,
+		visibleBelow: l.visibleBelow, epochs: l.epochs, holes: l.holesLocked(),
 	}
 }

@@ -43,8 +43,8 @@ func (f *facts) knowsHole(start, end int64) bool {
 
 // holeAt is the hole behind the i-th of some segments that the tier may fill: its end, 0 if there
 // is none. What is missing above the delete bound was dropped, or compacted away.
-func holeAt(segments []*segment.Segment, i int, confirmed int64) (end int64) {
-	if i+1 < len(segments) && segments[i].End() < min(segments[i+1].Base(), confirmed) {
+func holeAt(segments []*segment.Segment, i int, deleteBound int64) (end int64) {
+	if i+1 < len(segments) && segments[i].End() < min(segments[i+1].Base(), deleteBound) {
 		return segments[i+1].Base()
 	}
 	return 0

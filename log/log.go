@@ -120,17 +120,18 @@ type Log struct {
 	syncedEnd  int64              // acknowledged as durable; ahead of durableEnd only if Config.loose
 	durableEnd int64              // on stable storage
 	hw         int64
-	start      int64
-	reported   int64 // reported log start
-	local      int64 // local start
-	confirmed  int64 // delete bound
-	below      int64 // end of the last visible batch below the local start; 0 if there is none
-	swapping   hole  // that a swap is about to leave; none if it is empty
-	lineage    uint64
-	epochs     []segment.Epoch // replaced, never changed in place
-	visible    visibility
-	received   int64 // receive time of the last hidden batch, ms
-	producers  *producer.State
+	// See facts.
+	start         int64
+	reportedStart int64
+	localStart    int64
+	deleteBound   int64
+	visibleBelow  int64
+	swapping      hole // that a swap is about to leave; none if it is empty
+	lineage       uint64
+	epochs        []segment.Epoch // replaced, never changed in place
+	visible       visibility
+	received      int64 // receive time of the last hidden batch, ms
+	producers     *producer.State
 	// verifications are under way, by producer: see Verify. One for each epoch that is claimed: a
 	// zombie's is not that of its successor.
 	verifications map[int64][]*Verification
@@ -232,7 +233,7 @@ func (l *Log) Offsets() Offsets {
 
 func (l *Log) offsetsLocked() Offsets {
 	o := Offsets{
-		LogStart: l.reported, RealStart: l.start, LocalStart: l.local, DeleteBound: l.confirmed,
+		LogStart: l.reportedStart, RealStart: l.start, LocalStart: l.localStart, DeleteBound: l.deleteBound,
 		HighWatermark: l.hw, VisibleEnd: l.visibleEndLocked(),
 		SyncedEnd: l.syncedEnd, LogEnd: l.end,
 	}

@@ -23,7 +23,7 @@ func (l *Log) Outlook(now time.Time, f Floor) Outlook {
 	defer l.mu.Unlock()
 	cfg, active := l.config.Load(), l.activeLocked().Info()
 	return Outlook{
-		LocalStart: l.segments[l.planRetentionLocked(now, f).local].Base(),
+		LocalStart: l.segments[l.planRetentionLocked(now, f).gone].Base(),
 		Active:     active, MaxBytes: cfg.SegmentBytes, Until: l.idleUntilLocked(cfg, &active),
 	}
 }

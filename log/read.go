@@ -119,7 +119,7 @@ func (l *Log) read(r ReadRequest) (*Read, error) {
 }
 
 // slice collects ranges from one segment after the other, up to a hole that the tier fills.
-func (l *Log) slice(read *Read, segments []*segment.Segment, q segment.Query, confirmed int64) error {
+func (l *Log) slice(read *Read, segments []*segment.Segment, q segment.Query, deleteBound int64) error {
 	for i := segmentOf(segments, q.Offset); i < len(segments); i++ {
 		s := segments[i]
 		if s.Base() >= q.End {
@@ -146,7 +146,7 @@ func (l *Log) slice(read *Read, segments []*segment.Segment, q segment.Query, co
 		if full {
 			return nil
 		}
-		if end := holeAt(segments, i, confirmed); end > 0 && s.End() < q.End {
+		if end := holeAt(segments, i, deleteBound); end > 0 && s.End() < q.End {
 			if read.Size == 0 {
 				return &TieredError{Offset: max(q.Offset, s.End()), LocalStart: end}
 			}
@@ -180,7 +180,7 @@ func (l *Log) Scan(from, to int64, fn func(record.Batch) error) error {
 	l.mu.Unlock()
 	err := l.lookUp(func() error {
 		l.mu.Lock()
-		segments, local, confirmed := l.segments, l.local, l.confirmed
+		segments, local, deleteBound := l.segments, l.localStart, l.deleteBound
 		l.mu.Unlock()
 		if from < local && from < to {
 			return &TieredError{Offset: from, LocalStart: local}
@@ -188,7 +188,7 @@ func (l *Log) Scan(from, to int64, fn func(record.Batch) error) error {
 		for from < to {
 			first := segmentOf(segments, from)
 			last := first
-			for last+1 < len(segments) && holeAt(segments, last, confirmed) == 0 {
+			for last+1 < len(segments) && holeAt(segments, last, deleteBound) == 0 {
 				last++
 			}
 			end := to
@@ -206,7 +206,7 @@ func (l *Log) Scan(from, to int64, fn func(record.Batch) error) error {
 				return err
 			}
 			if from = max(from, end); from < to {
-				return &TieredError{Offset: from, LocalStart: holeAt(segments, last, confirmed)}
+				return &TieredError{Offset: from, LocalStart: holeAt(segments, last, deleteBound)}
 			}
 		}
 		return nil
@@ -220,12 +220,12 @@ func (l *Log) orTiered(err error, offset int64) error {
 		return err
 	}
 	l.mu.Lock()
-	segments, local, confirmed := l.segments, l.local, l.confirmed
+	segments, local, deleteBound := l.segments, l.localStart, l.deleteBound
 	l.mu.Unlock()
 	if offset < local {
 		return &TieredError{Offset: offset, LocalStart: local}
 	}
-	if i := segmentOf(segments, offset); offset >= segments[i].End() && holeAt(segments, i, confirmed) > 0 {
+	if i := segmentOf(segments, offset); offset >= segments[i].End() && holeAt(segments, i, deleteBound) > 0 {
 		return &TieredError{Offset: offset, LocalStart: segments[i+1].Base()}
 	}
 	return err
@@ -265,7 +265,7 @@ func (l *Log) BatchAt(offset int64, buf []byte) (record.Batch, error) {
 
 func (l *Log) batchAt(offset int64, buf []byte) (record.Batch, error) {
 	l.mu.Lock()
-	segments, start, local, end, confirmed := l.segments, l.start, l.local, l.end, l.confirmed
+	segments, start, local, end, deleteBound := l.segments, l.start, l.localStart, l.end, l.deleteBound
 	l.mu.Unlock()
 	switch {
 	case offset < start || offset >= end:
@@ -274,7 +274,7 @@ func (l *Log) batchAt(offset int64, buf []byte) (record.Batch, error) {
 		return nil, &TieredError{Offset: offset, LocalStart: local}
 	}
 	i := segmentOf(segments, offset)
-	if hole := holeAt(segments, i, confirmed); hole > 0 && offset >= segments[i].End() {
+	if hole := holeAt(segments, i, deleteBound); hole > 0 && offset >= segments[i].End() {
 		return nil, &TieredError{Offset: offset, LocalStart: hole}
 	}
 	b, err := segments[i].BatchAt(offset, buf)

@@ -61,7 +61,7 @@ func (l *Log) recover() error {
 	if err := l.tidySnapshots(); err != nil {
 		return err
 	}
-	if l.visible, err = loadVisible(l.segments, l.below, l.hw); err != nil || l.stored.agree {
+	if l.visible, err = loadVisible(l.segments, l.visibleBelow, l.hw); err != nil || l.stored.agree {
 		return err
 	}
 	return l.storeFacts(true) // twice again
@@ -210,8 +210,8 @@ func (l *Log) adopt(f facts) {
 	l.end = l.activeLocked().End()
 	l.syncedEnd, l.durableEnd = l.end, l.end
 	l.hw = f.highWatermark
-	l.start, l.reported, l.local = f.start, f.reportedStart, l.segments[0].Base()
-	l.confirmed, l.below, l.lineage = f.deleteBound, f.visibleBelow, f.lineage
+	l.start, l.reportedStart, l.localStart = f.start, f.reportedStart, l.segments[0].Base()
+	l.deleteBound, l.visibleBelow, l.lineage = f.deleteBound, f.visibleBelow, f.lineage
 	l.epochs = epochsTo(f.epochs, l.end+1)
 	for _, s := range l.segments {
 		for _, e := range s.Epochs() {

@@ -54,21 +54,21 @@ func (l *Log) Retain(now time.Time, f Floor) (removed int, err error) {
 func (l *Log) expire(now time.Time, f Floor) (gone []*segment.Segment, err error) {
 	p := l.planRetention(now, f)
 	l.mu.Lock()
-	segments, confirmed := l.segments, max(l.confirmed, deleteBoundOf(f))
-	moved := p.local > 0 || confirmed != l.confirmed
+	segments, deleteBound := l.segments, max(l.deleteBound, deleteBoundOf(f))
+	moved := p.gone > 0 || deleteBound != l.deleteBound
 	l.mu.Unlock()
 	if !moved {
 		return nil, nil
 	}
-	if p.local > 0 {
-		if err := l.keepProducers(segments, p.local); err != nil {
+	if p.gone > 0 {
+		if err := l.keepProducers(segments, p.gone); err != nil {
 			return nil, err
 		}
 	}
-	gone = segments[:p.local]
+	gone = segments[:p.gone]
 	return gone, l.moveFacts(func(f *facts) {
-		f.deleteBound = confirmed
-		f.localStart = segments[p.local].Base()
+		f.deleteBound = deleteBound
+		f.localStart = segments[p.gone].Base()
 		f.passed(gone)
 		f.start = max(f.start, p.start)
 		f.reportedStart = max(f.reportedStart, p.reported)
@@ -99,7 +99,7 @@ func deleteBoundOf(f Floor) int64 {
 
 // plan is what retention decided.
 type plan struct {
-	local     int   // so many segments go, from the first one on
+	gone      int   // so many segments go, from the first one on
 	start     int64 // new log start
 	reported  int64 // new reported log start
 	rollFirst bool  // the active segment has expired too
@@ -113,7 +113,7 @@ func (l *Log) planRetention(now time.Time, f Floor) plan {
 }
 
 func (l *Log) planRetentionLocked(now time.Time, f Floor) plan {
-	in := retention{cfg: l.config.Load(), now: now.UnixMilli(), floor: f, hw: l.hw, reported: l.reported, start: l.start}
+	in := retention{cfg: l.config.Load(), now: now.UnixMilli(), floor: f, hw: l.hw, reported: l.reportedStart, start: l.start}
 	_, in.stable = l.lastStableLocked(Offsets{HighWatermark: l.hw})
 	for _, s := range l.segments {
 		in.segments = append(in.segments, s.Info())
@@ -155,7 +155,7 @@ func (r *retention) plan() plan {
 			p.rollFirst = true
 			return p
 		}
-		p.local++
+		p.gone++
 		size -= s.Size
 		if drop {
 			p.start = r.segments[i+1].Base // there may be a hole before it

@@ -89,7 +89,7 @@ func TestPlanOfRetention(t *testing.T) {
 			r := &retention{cfg: &cfg, now: now.UnixMilli(), floor: Floor{Gate: forever}, hw: 50, stable: 50, segments: hourly(5)}
 			c.edit(r)
 			p := r.plan()
-			got := fmt.Sprint(p.local, " ", p.start, " ", p.reported)
+			got := fmt.Sprint(p.gone, " ", p.start, " ", p.reported)
 			if p.rollFirst {
 				got = "roll"
 			}

@@ -155,5 +155,5 @@ func (l *Log) Compacted(from, to int64) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	i := segmentOf(l.segments, from)
-	return from >= l.local && from >= l.segments[i].End() && i+1 < len(l.segments) && to <= l.segments[i+1].Base()
+	return from >= l.localStart && from >= l.segments[i].End() && i+1 < len(l.segments) && to <= l.segments[i+1].Base()
 }

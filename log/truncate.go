@@ -18,7 +18,7 @@ func (l *Log) TruncateTo(offset int64) error {
 		return err
 	}
 	l.mu.Lock()
-	segments, end, local := l.segments, l.end, l.local
+	segments, end, local := l.segments, l.end, l.localStart
 	l.mu.Unlock()
 	if offset >= end {
 		return nil
@@ -65,11 +65,11 @@ func (l *Log) cut(segments []*segment.Segment, i int, pos, end int64) error {
 	l.end = end
 	l.syncedEnd, l.durableEnd = end, end // newLineage has synced the segments
 	l.hw = min(l.hw, end)
-	l.reported = min(l.reported, end)
+	l.reportedStart = min(l.reportedStart, end)
 	l.epochs = epochsTo(l.epochs, end)
 	l.segments = slices.Clip(segments[:i+1])
 	l.removals++
-	below := l.below
+	below := l.visibleBelow
 	l.recovery = recovery{at: end, latest: l.recovery.latest, synced: min(l.recovery.synced, end)}
 	l.mu.Unlock()
 	if err := l.storeFacts(true); err != nil {

@@ -50,7 +50,7 @@ func (v *visibility) advance(hw int64) bool {
 }
 
 // visibleEndLocked is what clients are told the log ends at.
-func (l *Log) visibleEndLocked() int64 { return max(l.reported, l.visible.end) }
+func (l *Log) visibleEndLocked() int64 { return max(l.reportedStart, l.visible.end) }
 
 // lastStableLocked is the last stable offset as reported and as it is. The real one is the first
 // offset of the earliest undecided transaction, or the high watermark; the reported one is the end
@@ -60,7 +60,7 @@ func (l *Log) lastStableLocked(o Offsets) (reported, lastStable int64) {
 	if !ok || first >= o.HighWatermark {
 		return o.VisibleEnd, o.HighWatermark
 	}
-	return min(max(l.reported, visible), o.VisibleEnd), first
+	return min(max(l.reportedStart, visible), o.VisibleEnd), first
 }
 
 // AdvanceHighWatermark moves the high watermark up to end, where a group ends, or to the log end if that is
