@@ -15,6 +15,10 @@ type Floor struct {
 	// Tiered says that old segments are in the tier, and local retention applies to those below Confirmed.
 	Tiered    bool
 	Confirmed int64
+	// Remote is the latest record or receive time, ms, of what lies in the tier below the local
+	// start: before that has expired, nothing behind it does because of its age. math.MaxInt64: it
+	// is not known.
+	Remote int64
 }
 
 // Retain removes the segments that retention, DeleteRecords or, in a tiered log, local retention
@@ -113,7 +117,7 @@ func (l *Log) planRetention(now time.Time, f Floor) plan {
 }
 
 func (l *Log) planRetentionLocked(now time.Time, f Floor) plan {
-	in := retention{cfg: l.config.Load(), now: now.UnixMilli(), floor: f, hw: l.hw, reported: l.reportedStart, start: l.start}
+	in := retention{cfg: l.config.Load(), now: now.UnixMilli(), floor: f, hw: l.hw, start: l.start, reported: l.reportedStart, deleteBound: l.deleteBound}
 	_, in.stable = l.lastStableLocked(Offsets{HighWatermark: l.hw})
 	for _, s := range l.segments {
 		in.segments = append(in.segments, s.Info())
@@ -123,16 +127,20 @@ func (l *Log) planRetentionLocked(now time.Time, f Floor) plan {
 
 // retention is what the decision is made of.
 type retention struct {
-	cfg        *Config
-	now        int64 // ms
-	floor      Floor
-	hw, stable int64
-	start      int64
-	reported   int64
-	segments   []segment.Info
+	cfg         *Config
+	now         int64 // ms
+	floor       Floor
+	hw, stable  int64
+	start       int64
+	reported    int64
+	deleteBound int64
+	segments    []segment.Info
 }
 
 // plan decides which segments go. It is a pure function.
+//
+// Invariant: a segment expires after all before it, for the log start moves over those. Timestamps
+// need not ascend: old records may be imported behind young ones that are in the tier only.
 func (r *retention) plan() plan {
 	p := plan{start: r.start, reported: r.reported}
 	size := int64(0)
@@ -140,13 +148,14 @@ func (r *retention) plan() plan {
 		size += s.Size
 	}
 	localMs, localBytes := r.cfg.local()
+	first := r.start >= min(r.segments[0].Base, r.deleteBound) || r.old(r.floor.Remote) // nothing before has to stay
 	for i := range r.segments {
 		s := &r.segments[i]
 		active := i == len(r.segments)-1
 		if active && s.Size == 0 || !r.decided(s) {
 			return p
 		}
-		drop := s.End <= r.floor.Gate && (s.Size == 0 || s.End <= r.reported || r.cfg.Delete && (s.OlderThan(r.cfg.RetentionMs, r.now) || over(size, s.Size, r.cfg.RetentionBytes)))
+		drop := s.End <= r.floor.Gate && r.expired(s, first, size)
 		evict := !active && r.floor.Tiered && s.End <= r.floor.Confirmed && (s.OlderThan(localMs, r.now) || over(size, s.Size, localBytes))
 		if !drop && !evict {
 			return p
@@ -157,12 +166,29 @@ func (r *retention) plan() plan {
 		}
 		p.gone++
 		size -= s.Size
-		if drop {
+		if first = drop; drop {
 			p.start = r.segments[i+1].Base // there may be a hole before it
 			p.reported = max(p.reported, s.LastVisible)
 		}
 	}
 	return p
+}
+
+// expired reports whether nobody is to read a segment any more, of a log of size bytes from there
+// on. If it is too large, or was deleted, so is what lies before; its age says nothing about that.
+func (r *retention) expired(s *segment.Info, first bool, size int64) bool {
+	switch {
+	case s.End <= r.reported, r.cfg.Delete && over(size, s.Size, r.cfg.RetentionBytes):
+		return true
+	case !first:
+		return false
+	}
+	return s.Size == 0 || r.cfg.Delete && s.OlderThan(r.cfg.RetentionMs, r.now)
+}
+
+// old reports whether records of a time, ms, have expired by their age.
+func (r *retention) old(time int64) bool {
+	return r.cfg.Delete && r.cfg.RetentionMs >= 0 && r.now-time > r.cfg.RetentionMs
 }
 
 // decided reports whether nothing in a segment is still undecided: it is committed, and it holds no

@@ -82,6 +82,26 @@ func TestPlanOfRetention(t *testing.T) {
 		{"tiered: the active segment is not evicted", func(r *retention) {
 			r.floor, r.cfg.LocalRetentionMs, r.now = Floor{Gate: forever, Tiered: true, Confirmed: 100}, 0, r.now+1
 		}, "4 0 0"},
+		{"tiered: old records behind younger ones, which are evicted, have not expired", func(r *retention) {
+			r.floor, r.cfg.LocalRetentionBytes, r.cfg.RetentionMs = Floor{Gate: forever, Tiered: true, Confirmed: 10}, 0, hours(2)
+			r.segments[0].MaxTimestamp = now.UnixMilli()
+		}, "1 0 0"},
+		{"tiered: old records behind what is in the tier only have not expired", func(r *retention) {
+			r.floor, r.cfg.RetentionMs = Floor{Gate: forever, Tiered: true, Confirmed: 10, Remote: now.UnixMilli()}, hours(2)
+			r.segments, r.deleteBound = r.segments[1:], 10
+		}, "0 0 0"},
+		{"tiered: what is in the tier has expired too, though nobody has removed it", func(r *retention) {
+			r.floor, r.cfg.RetentionMs = Floor{Gate: forever, Tiered: true, Confirmed: 10, Remote: now.UnixMilli() - hours(5)}, hours(2)
+			r.segments, r.deleteBound = r.segments[1:], 10
+		}, "1 20 19"},
+		{"tiered: what is deleted or too large takes with it what is in the tier", func(r *retention) {
+			r.floor, r.cfg.RetentionBytes = Floor{Gate: forever, Tiered: true, Confirmed: 10, Remote: forever}, 250
+			r.segments, r.deleteBound, r.reported = r.segments[1:], 10, 25
+		}, "1 20 25"},
+		{"what compaction has taken out at the start holds nothing up", func(r *retention) {
+			r.cfg.RetentionMs = hours(2)
+			r.segments, r.deleteBound, r.floor.Remote = r.segments[1:], -1, forever
+		}, "1 20 19"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			cfg := DefaultConfig()
@@ -227,6 +247,32 @@ func TestEviction(t *testing.T) {
 	o := l.Offsets()
 	equal(t, []int64{o.LogStart, o.RealStart, o.LocalStart}, []int64{1, 1, 2})
 	check(t, s.Close())
+}
+
+// Somebody imports old records behind young ones that are in the tier only. They have expired by
+// their age, but nothing has before them.
+func TestOldRecordsBehindTieredOnesDoNotMoveTheLogStart(t *testing.T) {
+	s := openSet(t, vfs.NewMem(), "data")
+	defer s.Close()
+	l := openLog(t, s, func(c *Config) { c.LocalRetentionBytes, c.RetentionMs = 0, time.Hour.Milliseconds() })
+	tiered := func(confirmed int64) int {
+		s.Sync()
+		removed, err := l.Retain(now, Floor{Gate: forever, Tiered: true, Confirmed: confirmed, Remote: now.UnixMilli()})
+		check(t, err)
+		return removed
+	}
+	appendValue(t, l, "young")
+	check(t, l.Roll())
+	equal(t, tiered(1), 1)
+	_, err := l.Append(1, now, plain(batch(now.Add(-2*time.Hour).UnixMilli(), 0, "old")))
+	check(t, err)
+	check(t, l.Roll())
+	equal(t, tiered(1), 0)
+	equal(t, l.Offsets().LogStart, int64(0))
+	// Once what is remote has expired, so has what follows it.
+	check(t, l.AdvanceStart(1, 1))
+	equal(t, tiered(1), 1)
+	equal(t, l.Offsets().LogStart, int64(2))
 }
 
 // What Retain will do, and what closes the active segment, is told as it then comes.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -112,6 +113,27 @@ func (p *Partition) Confirmed() int64 { return p.view.Load().confirmed }
 // Wanted is the end of what retention would have removed from the tier, the last time it looked,
 // had the gate let it.
 func (p *Partition) Wanted() int64 { return p.wanted.Load() }
+
+// RetentionTime is the latest record or receive time, ms, of what is remote below an offset, or a
+// later one; NoTimestamp if that is nothing, math.MaxInt64 if it is not known. It asks no store.
+func (p *Partition) RetentionTime(below int64) int64 {
+	m := p.view.Load().manifest
+	if m == nil {
+		return math.MaxInt64
+	}
+	latest := NoTimestamp
+	for i := range m.Pages {
+		if s := &m.Pages[i].Span; s.Base < below {
+			latest = max(latest, s.RetentionTime)
+		}
+	}
+	for i := range m.Tail {
+		if s := &m.Tail[i].Span; s.Base < below {
+			latest = max(latest, s.RetentionTime)
+		}
+	}
+	return latest
+}
 
 // Err returns why the partition's last step failed, nil if it did not.
 func (p *Partition) Err() error { return p.view.Load().err }

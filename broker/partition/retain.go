@@ -95,9 +95,13 @@ func (p *Partition) evictRuns(now time.Time) (removed int, err error) {
 // confirmed them, and those of records that are pending in memory stay here, where they are
 // delivered from.
 func (p *Partition) floor() log.Floor {
-	f := log.Floor{Gate: p.gate()}
-	if p.remote.Load() != nil && p.Topic().Config.RemoteStorageEnable {
-		f.Tiered, f.Confirmed = true, min(p.confirmed(), f.Gate)
+	f := log.Floor{Gate: p.gate(), Remote: math.MaxInt64}
+	remote := p.remote.Load()
+	if remote != nil {
+		f.Remote = remote.RetentionTime(p.log.Offsets().LocalStart)
+	}
+	if remote != nil && p.Topic().Config.RemoteStorageEnable {
+		f.Tiered, f.Confirmed = true, min(remote.Confirmed(), f.Gate)
 	}
 	return f
 }

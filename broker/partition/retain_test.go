@@ -206,6 +206,46 @@ func TestUploadOfASegmentWhoseIndexIsDamaged(t *testing.T) {
 	})
 }
 
+// Old records are imported behind young ones that lie in the tier only. They expire by their age,
+// but not before those in front of them, which readers may still ask for.
+func TestOldRecordsDoNotExpireBeforeYoungOnesInTheTier(t *testing.T) {
+	tiered(t, func(t *testing.T, w *world) {
+		w.create("cold", 1, "remote.storage.enable", "true", "local.retention.ms", "1", "retention.ms", "86400000")
+		w.start()
+		w.awaitLoaded("cold")
+		p := w.partition("cold")
+		w.rolled(p, plain("young"))
+		sleepMinutes(30)
+		if _, err := p.Append(context.Background(), batch(w.clock().Add(-48*time.Hour), plain("old")), nil, w.clock()); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.log.Roll(); err != nil {
+			t.Fatal(err)
+		}
+		sleepMinutes(60)
+		o := p.log.Offsets()
+		if o.LocalStart == 0 {
+			t.Fatal("nothing was evicted: the test is void")
+		}
+		if o.LogStart != 0 {
+			t.Errorf("the log starts at %d", o.LogStart)
+		}
+		r, err := p.ReadRemote(t.Context(), ReadRequest{Offset: 0, MaxBytes: 1, MinOne: true, LeaderEpoch: -1, LastFetchedEpoch: -1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := w.values(r)
+		r.Release()
+		if !slices.Equal(got, []string{"0:young"}) {
+			t.Errorf("read %v", got)
+		}
+		sleepMinutes(24 * 60)
+		if o := p.log.Offsets(); o.LogStart != 2 {
+			t.Errorf("a day later the log starts at %d", o.LogStart)
+		}
+	})
+}
+
 func TestTieredPartitionIsReadHereAndThere(t *testing.T) {
 	living(t, func(t *testing.T, w *world) {
 		w.bucket = tiertest.NewBucket()
