@@ -13,6 +13,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/morrowmq/morrow/broker/alarms"
 	"github.com/morrowmq/morrow/broker/console"
 	"github.com/morrowmq/morrow/broker/inflight"
 	"github.com/morrowmq/morrow/broker/remote"
@@ -70,14 +71,17 @@ func (b *broker) routes() []rest.Route {
 func (b *broker) apis() []rest.Route {
 	pending, stored := schedules.New(b.store, b.partitions, b.cfg.Now), remote.New(b.tier, b.cfg.Now)
 	held := inflight.New(b.store.Image, b.shares.Statuses, b.coordinates)
+	wrong := alarms.New(alarms.Config{
+		Image: b.store.Image, Partitions: b.partitions, Shares: b.shares.Statuses, Tier: stored.Status, ClockStep: b.dispatcher.ClockStep, Now: b.cfg.Now,
+	})
 	pages := console.New(console.Config{
 		Broker: &console.Live{
 			Build: b.cfg.Version, Started: b.started, Ready: b.readiness, Image: b.store.Image, Partitions: b.partitions, Members: b.groups,
-			Shares: b.shares, ClockStep: b.dispatcher.ClockStep, Now: b.cfg.Now,
+			Shares: b.shares, Now: b.cfg.Now,
 		},
-		Schedules: pending, Tier: stored, Shares: held, Now: b.cfg.Now, Logger: b.logger,
+		Schedules: pending, Tier: stored, Shares: held, Alarms: wrong, Now: b.cfg.Now, Logger: b.logger,
 	})
-	return slices.Concat(pending.Routes(), stored.Routes(), held.Routes(), pages.Routes())
+	return slices.Concat(pending.Routes(), stored.Routes(), held.Routes(), wrong.Routes(), pages.Routes())
 }
 
 // index leads browsers to the console, and tells others what there is.
@@ -87,7 +91,7 @@ func index(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, console.Root, http.StatusFound)
 		return
 	}
-	fmt.Fprintln(w, "Morrow. See /console/, /metrics, /livez, /readyz, /api/v1/schedules, /api/v1/shares/{group}, /api/v1/tier, /debug/pprof/")
+	fmt.Fprintln(w, "Morrow. See /console/, /metrics, /livez, /readyz, /api/v1/alarms, /api/v1/schedules, /api/v1/shares/{group}, /api/v1/tier, /debug/pprof/")
 }
 
 // coordinates reports whether this broker is the coordinator of a share group.

@@ -26,7 +26,7 @@ type collector struct {
 	untended, crowded                                             *prometheus.Desc
 	committed, lag                                                *prometheus.Desc
 	share                                                         shareDescs
-	dirtyRatio, uncleanable, sinceCleaned                         *prometheus.Desc
+	dirtyRatio, uncleanable, uncleaned, sinceCleaned              *prometheus.Desc
 }
 
 func newCollector(b *broker, handlers *api.API) *collector {
@@ -62,6 +62,7 @@ func newCollector(b *broker, handlers *api.API) *collector {
 		lag:          desc("group_lag_records", "Offsets between a group's commit and the end a consumer can read; records waiting for their due time are no lag.", "group", "topic", "partition"),
 		dirtyRatio:   desc("log_dirty_ratio", "Share of a compacted topic's bytes that can be cleaned and are not: the highest of its partitions.", "topic"),
 		uncleanable:  desc("log_uncleanable_partitions", "Partitions of a compacted topic that are not cleaned any more, because their logs cannot be read.", "topic"),
+		uncleaned:    desc("log_compaction_failing_partitions", "Partitions of a compacted topic that could not be cleaned when that was last tried, for want of space or because their segments changed; it is tried again.", "topic"),
 		sinceCleaned: desc("log_last_cleaned_seconds", "Time since a compacted topic was cleaned: the longest of its partitions that ever were. Absent if none was.", "topic"),
 		cancelled:    desc("schedule_cancelled_records_total", "Delayed records cancelled or replaced since the broker started.", "topic"),
 	}
@@ -130,6 +131,7 @@ func (c *collector) collectTopic(to scrape, name string, t *topicTotals) {
 	if t.compacted {
 		to.gauge(c.dirtyRatio, t.dirtyRatio, name)
 		to.gauge(c.uncleanable, float64(t.uncleanable), name)
+		to.gauge(c.uncleaned, float64(t.uncleaned), name)
 	}
 	if !t.cleaned.IsZero() {
 		to.gauge(c.sinceCleaned, max(0, c.b.cfg.Now().Sub(t.cleaned).Seconds()), name)
@@ -182,6 +184,7 @@ type topicTotals struct {
 	compacted   bool
 	dirtyRatio  float64
 	uncleanable int
+	uncleaned   int
 	cleaned     time.Time // the earliest of those that were
 }
 
@@ -229,6 +232,9 @@ func (t *topicTotals) addCompaction(p *partition.Partition) {
 	t.dirtyRatio = max(t.dirtyRatio, c.DirtyRatio)
 	if c.Uncleanable != nil {
 		t.uncleanable++
+	}
+	if c.Failures > 0 {
+		t.uncleaned++
 	}
 	if !c.CleanedAt.IsZero() && (t.cleaned.IsZero() || c.CleanedAt.Before(t.cleaned)) {
 		t.cleaned = c.CleanedAt

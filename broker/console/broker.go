@@ -31,16 +31,6 @@ type Standing struct {
 	NotReady error
 	// Disk is the file system of the data directory, zero if it cannot be asked.
 	DiskFree, DiskTotal int64
-	// Alarms are what a person should look at.
-	Alarms []Alarm
-}
-
-// Alarm is something that a person should look at.
-type Alarm struct {
-	Subject string
-	Text    string
-	// Link leads to where more is said; it may be empty.
-	Link string
 }
 
 // Topic is a topic at a glance.

@@ -25,6 +25,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/morrowmq/morrow/broker/alarms"
 	"github.com/morrowmq/morrow/broker/inflight"
 	"github.com/morrowmq/morrow/broker/remote"
 	"github.com/morrowmq/morrow/broker/rest"
@@ -57,12 +58,18 @@ type Shares interface {
 	List(group string) ([]inflight.Partition, error)
 }
 
+// Alarms are what a person should look at: [alarms.API].
+type Alarms interface {
+	List() []alarms.Alarm
+}
+
 // Config is what a Console shows. All fields are needed.
 type Config struct {
 	Broker    Broker
 	Schedules Schedules
 	Tier      Tier
 	Shares    Shares
+	Alarms    Alarms
 	Now       func() time.Time
 	Logger    *slog.Logger
 }

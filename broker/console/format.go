@@ -18,7 +18,7 @@ var functions = template.FuncMap{
 	"count": count[int64], "countInt": count[int], "size": size[int64], "text": text, "bytes": shown,
 	"time": clock, "due": when.Due, "span": span,
 	"size32": size[int32], "offset": offset,
-	"plural": plural, "topicPath": topicPath, "recordPath": recordPath, "groupPath": groupPath, "segmentsPath": segmentsPath,
+	"plural": plural, "topicPath": topicPath, "recordPath": recordPath, "groupPath": groupPath, "linkOf": linkOf, "segmentsPath": segmentsPath,
 }
 
 // span writes a number of milliseconds.

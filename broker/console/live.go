@@ -2,7 +2,6 @@ package console
 
 import (
 	"cmp"
-	"maps"
 	"slices"
 	"time"
 
@@ -11,7 +10,6 @@ import (
 	"github.com/morrowmq/morrow/broker/share"
 	"github.com/morrowmq/morrow/cluster"
 	"github.com/morrowmq/morrow/cluster/config"
-	"github.com/morrowmq/morrow/internal/when"
 )
 
 // Live is the broker of this process. All fields are needed.
@@ -23,9 +21,7 @@ type Live struct {
 	Partitions *partition.Table
 	Members    *group.Coordinator
 	Shares     *share.Coordinator
-	// ClockStep is by how much the wall clock last jumped, and when; zero if it never did.
-	ClockStep func() (at time.Time, by time.Duration)
-	Now       func() time.Time
+	Now        func() time.Time
 }
 
 // Version implements Broker.
@@ -38,43 +34,7 @@ func (l *Live) Standing() Standing {
 	if u, err := l.Partitions.Usage(); err == nil {
 		s.DiskFree, s.DiskTotal = u.Free, u.Total
 	}
-	offline := l.Partitions.Offline()
-	for _, name := range slices.Sorted(maps.Keys(offline)) {
-		s.Alarms = append(s.Alarms, Alarm{Subject: name, Text: "offline: " + offline[name].Error()})
-	}
-	at, by := l.ClockStep()
-	s.Alarms = append(s.Alarms, clockAlarm(at, by, l.Now())...)
-	s.Alarms = append(s.Alarms, l.setbacks()...)
-	for _, st := range l.Shares.Statuses("") {
-		if t, ok := img.TopicByID(st.Topic); ok && st.Stuck != nil {
-			s.Alarms = append(s.Alarms, Alarm{t.Name, "group " + text(st.Group) + " cannot write to its dead-letter topic: " + st.Stuck.Error(), groupPath(st.Group)})
-		}
-	}
 	return s
-}
-
-// clockMemory is how long a step of the clock is worth a look.
-const clockMemory = 24 * time.Hour
-
-func clockAlarm(at time.Time, by time.Duration, now time.Time) []Alarm {
-	if by == 0 || now.Sub(at) > clockMemory {
-		return nil
-	}
-	return []Alarm{{Subject: "clock", Text: "the wall clock jumped by " + by.Round(time.Millisecond).String() + " at " + when.RFC3339(at.UnixMilli()) + "; delayed records are due by the new time"}}
-}
-
-// setbacks tells of the partitions whose work in the background fails.
-func (l *Live) setbacks() []Alarm {
-	var all []Alarm
-	for p := range l.Partitions.All {
-		spills, merges := p.Setbacks()
-		for what, n := range map[string]int64{"spill": spills, "merge or deletion of runs": merges} {
-			if n > 0 {
-				all = append(all, Alarm{p.String(), "the last " + what + " failed, " + plural(n, "time") + " in a row; it is tried again, and the broker's log says why", topicPath(p.Topic().Name)})
-			}
-		}
-	}
-	return all
 }
 
 // Topics implements Broker.

@@ -1,9 +1,6 @@
 package console
 
-import (
-	"testing"
-	"time"
-)
+import "testing"
 
 func TestPartitionsOfAMemberAreNamedUpToAPoint(t *testing.T) {
 	if got := assigned("orders", []int32{3, 0, 1}); got != "orders 0, 1, 3" {
@@ -27,19 +24,5 @@ func TestRefusalsAreToldInTheirOwnWords(t *testing.T) {
 	}
 	if err := refusal(0, &message); err != nil {
 		t.Error(err)
-	}
-}
-
-func TestStepOfTheClockIsAnAlarmForADay(t *testing.T) {
-	at := noon.Add(-clockMemory)
-	got := clockAlarm(at, -1500*time.Millisecond, noon)
-	if len(got) != 1 || got[0].Text != "the wall clock jumped by -1.5s at 2026-11-26T12:00:00.000Z; delayed records are due by the new time" {
-		t.Errorf("%+v", got)
-	}
-	if got := clockAlarm(at, time.Second, noon.Add(1)); got != nil {
-		t.Errorf("after a day: %+v", got)
-	}
-	if got := clockAlarm(time.Time{}, 0, noon); got != nil {
-		t.Errorf("without a step: %+v", got)
 	}
 }

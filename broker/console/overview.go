@@ -1,11 +1,10 @@
 package console
 
 import (
-	"cmp"
 	"net/http"
-	"slices"
 	"strings"
 
+	"github.com/morrowmq/morrow/broker/alarms"
 	"github.com/morrowmq/morrow/broker/remote"
 	"github.com/morrowmq/morrow/broker/schedules"
 )
@@ -14,7 +13,7 @@ import (
 type overview struct {
 	Standing
 	Uptime int64 // ms
-	Alarms window[Alarm]
+	Alarms window[alarms.Alarm]
 	Topics window[topicRow]
 	// Find and Internal are what the form above the topics says.
 	Find     string
@@ -61,7 +60,7 @@ func (c *Console) overview(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		body.TierErr, body.TierOff = err.Error(), remote.Classify(err).Status == http.StatusNotFound
 	}
-	body.Alarms = part(r, "alarms", alarms(standing, sums, store, err == nil))
+	body.Alarms = part(r, "alarms", c.Alarms.List())
 	stored := sumTier(store.Partitions)
 	var rows []topicRow
 	for _, t := range c.Broker.Topics() {
@@ -97,30 +96,16 @@ func sumTier(partitions []remote.Partition) map[string]*tiered {
 	return sums
 }
 
-// alarms are those of the broker, of the schedules, and of the tier if it is in use, by subject.
-func alarms(standing Standing, topics []schedules.Topic, store remote.Status, inUse bool) []Alarm {
-	all := slices.Clone(standing.Alarms)
-	for _, t := range topics {
-		if t.StoppedSources > 0 {
-			all = append(all, Alarm{t.Topic, "nothing is delivered at the moment from " + plural(int64(t.StoppedSources), "source") + " of delayed records", topicPath(t.Topic)})
-		}
+// linkOf says where more is said of an alarm; it may be nowhere.
+func linkOf(a alarms.Alarm) string {
+	switch {
+	case a.Group != "":
+		return groupPath(a.Group)
+	case a.Topic != "":
+		return topicPath(a.Topic)
+	case strings.HasPrefix(a.Name, "tier_"):
+		return Root + "tier"
+	default:
+		return ""
 	}
-	if inUse {
-		all = append(all, tierAlarms(store)...)
-	}
-	slices.SortFunc(all, func(x, y Alarm) int { return cmp.Or(cmp.Compare(x.Subject, y.Subject), cmp.Compare(x.Text, y.Text)) })
-	return all
-}
-
-func tierAlarms(store remote.Status) (all []Alarm) {
-	for _, a := range store.Alarms {
-		all = append(all, Alarm{a.Subject, strings.ReplaceAll(a.Name, "_", " ") + ": " + a.Text, Root + "tier"})
-	}
-	if len(store.Alarms) == 0 && !store.Usable {
-		all = append(all, Alarm{store.Bucket, "the store is not in use: " + store.Error, Root + "tier"})
-	}
-	if troubled := len(store.Alarms) > 0 || !store.Usable; troubled && store.DiskFullInMs != nil { // something waits for a store that works, too
-		all = append(all, Alarm{"disk", "full in " + span(*store.DiskFullInMs) + " if the store stays away", Root + "tier"})
-	}
-	return all
 }

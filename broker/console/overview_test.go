@@ -3,9 +3,9 @@ package console
 import (
 	"errors"
 	"net/http"
-	"strings"
 	"testing"
 
+	"github.com/morrowmq/morrow/broker/alarms"
 	"github.com/morrowmq/morrow/broker/remote"
 	"github.com/morrowmq/morrow/broker/rest"
 )
@@ -42,30 +42,14 @@ func TestOverviewTellsWhatIsWrong(t *testing.T) {
 	w.withTopic("orders")
 	w.sums[0].StoppedSources = 2
 	w.standing.NotReady = errors.New("the broker is starting or stopping")
-	w.standing.Alarms = []Alarm{{Subject: "orders-0", Text: "offline: <disk> on fire"}}
-	left := int64(7_200_000)
-	w.tier.DiskFullInMs = &left
-	w.tier.Alarms = []remote.Alarm{{Name: "partition_stopped", Subject: "orders-1", Text: "the manifest was rolled back"}}
-	page := w.get(t, "/console/", http.StatusOK)
-	has(t, page, "not ready: the broker is starting or stopping", "offline: &lt;disk&gt; on fire", "nothing is delivered at the moment from 2 sources of delayed records",
-		"partition stopped: the manifest was rolled back", "full in 2h00m if the store stays away", "2 stopped")
-	lacks(t, page, "None.")
-
-	w.tier.Alarms = nil
-	lacks(t, w.get(t, "/console/", http.StatusOK), "if the store stays away")
-
-	w.tier = remote.Status{Bucket: "s3://b", Error: "access denied"}
-	has(t, w.get(t, "/console/", http.StatusOK), "the store is not in use: access denied")
-}
-
-func TestAlarmsStandInTheSameOrderOnEveryPage(t *testing.T) {
-	w := newWorld()
-	w.tierErr = errors.New("away")
-	w.standing.Alarms = []Alarm{{Subject: "b", Text: "two"}, {Subject: "b", Text: "one"}, {Subject: "a", Text: "three"}}
-	page := w.get(t, "/console/", http.StatusOK)
-	if a, b, c := strings.Index(page, "three"), strings.Index(page, "one"), strings.Index(page, "two"); a < 0 || a > b || b > c {
-		t.Errorf("at %d, %d, %d in %s", a, b, c, page)
+	w.wrong = []alarms.Alarm{
+		{Subject: "disk", Text: "<disk> on fire"}, {Subject: "orders-0", Text: "a", Topic: "orders"},
+		{Subject: "jobs-0", Text: "b", Topic: "jobs", Group: "<g>"}, {Name: "tier_damage", Subject: "orders-1", Text: "c"},
 	}
+	page := w.get(t, "/console/", http.StatusOK)
+	has(t, page, "not ready: the broker is starting or stopping", `"subject">disk</th><td class="wide">&lt;disk&gt; on fire</td>`, "2 stopped",
+		`<a href="/console/topics/orders">orders-0</a>`, `<a href="/console/group?id=%3Cg%3E">jobs-0</a>`, `<a href="/console/tier">orders-1</a>`)
+	lacks(t, page, "None.")
 }
 
 // A tier that cannot be asked leaves the rest of the page as it is.

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/morrowmq/morrow/broker/alarms"
 	"github.com/morrowmq/morrow/broker/inflight"
 	"github.com/morrowmq/morrow/broker/remote"
 	"github.com/morrowmq/morrow/broker/rest"
@@ -46,6 +47,7 @@ type world struct {
 	segments remote.Segments
 	tierErr  error
 	inFlight []inflight.Partition
+	wrong    []alarms.Alarm
 
 	*Console
 	handler http.Handler
@@ -53,7 +55,7 @@ type world struct {
 
 func newWorld() *world {
 	w := &world{topics: map[string]*TopicDetail{}, groups: map[string]*GroupDetail{}, standing: Standing{Node: 1, Cluster: "abc", Started: noon.Add(-time.Hour)}, tier: remote.Status{Usable: true, Bucket: "file:///b"}}
-	w.Console = New(Config{Broker: broker{w}, Schedules: pending{w}, Tier: store{w}, Shares: held{w}, Now: func() time.Time { return noon }, Logger: slog.New(slog.DiscardHandler)})
+	w.Console = New(Config{Broker: broker{w}, Schedules: pending{w}, Tier: store{w}, Shares: held{w}, Alarms: alarmed{w}, Now: func() time.Time { return noon }, Logger: slog.New(slog.DiscardHandler)})
 	w.handler = rest.Handler(w.Routes())
 	return w
 }
@@ -202,3 +204,7 @@ func (s store) Segments(context.Context, string, string) (remote.Segments, error
 type held struct{ w *world }
 
 func (h held) List(string) ([]inflight.Partition, error) { return h.w.inFlight, nil }
+
+type alarmed struct{ w *world }
+
+func (a alarmed) List() []alarms.Alarm { return a.w.wrong }

@@ -18,10 +18,10 @@ import (
 
 // compaction is how a partition stands with the cleaner.
 type compaction struct {
-	running atomic.Bool
-	again   atomic.Int64          // not to be cleaned before then, ms
-	failure atomic.Pointer[error] // why it is not cleaned any more
-	told    atomic.Bool           // that the tier is in the way
+	running  atomic.Bool
+	setbacks setbacks              // what failed and is tried again; due is for whoever has seen that it is not running
+	failure  atomic.Pointer[error] // why it is not cleaned any more
+	told     atomic.Bool           // that the tier is in the way
 }
 
 // compact cleans compacted partitions, the dirtiest first and log.cleaner.threads of them at the
@@ -95,7 +95,7 @@ func (p *Partition) compactable(now time.Time) bool {
 	if !p.Topic().Config.Compact || p.log.Failure() != nil || p.cleaner.failure.Load() != nil {
 		return false
 	}
-	return !p.cleaner.running.Load() && now.UnixMilli() >= p.cleaner.again.Load() && !p.inTier()
+	return !p.cleaner.running.Load() && !p.cleaner.setbacks.wait(now) && !p.inTier()
 }
 
 // inTier reports whether a part of the log lies in the tier, from the time before its topic was
@@ -110,6 +110,9 @@ func (p *Partition) inTier() bool {
 	return in
 }
 
+// slowestCleaning is how long what could not be cleaned is left alone, at most.
+const slowestCleaning = 5 * time.Minute
+
 // clean compacts the partition's log. If it fails for something that will not go away, the
 // partition is not cleaned any more until a restart, as in Kafka (KIP-346): what cannot be read
 // today must not be dropped tomorrow, and nothing is lost but space, of which a metric warns.
@@ -122,12 +125,15 @@ func (p *Partition) clean(ctx context.Context, limits *config.Resolved, limiter 
 	})
 	switch {
 	case err == nil:
+		p.cleaner.setbacks.over()
 		p.logger.Info("log cleaned", "partition", p.String(), "from", done.From, "to", done.To, "keys", done.Keys,
 			"read", done.Read, "written", done.Written, "reclaimed", done.Before-done.After, "took", done.Took)
 	case ctx.Err() != nil, p.log.Failure() != nil:
 	case errors.Is(err, log.ErrBusy), errors.Is(err, log.ErrNoSpace):
-		p.cleaner.again.Store(p.now().UnixMilli() + max(limits.Int("log.cleaner.backoff.ms"), time.Second.Milliseconds()))
-		p.logger.Warn("log could not be cleaned, will try again", "partition", p.String(), "err", err)
+		first := max(time.Duration(limits.Int("log.cleaner.backoff.ms"))*time.Millisecond, time.Second)
+		if wait, tell := p.cleaner.setbacks.failed(p.now(), first, max(first, slowestCleaning)); tell {
+			p.logger.Warn("log could not be cleaned, will try again", "partition", p.String(), "failures", p.cleaner.setbacks.count.Load(), "in", wait, "err", err)
+		}
 	default:
 		p.cleaner.failure.Store(&err)
 		p.logger.Error("partition is not cleaned any more, because its log cannot be read; others are", "partition", p.String(), "err", err)
@@ -139,6 +145,7 @@ type Compaction struct {
 	DirtyRatio  float64   // share of the bytes that could be cleaned and were not
 	CleanedAt   time.Time // zero if it never was
 	Uncleanable error     // why it is not cleaned any more; nil if it is
+	Failures    int64     // how often in a row that has failed, and will be tried again
 }
 
 // Compaction tells how the partition stands with the cleaner; ok is false if its topic is not compacted.
@@ -148,6 +155,7 @@ func (p *Partition) Compaction() (c Compaction, ok bool) {
 	}
 	c.DirtyRatio = p.log.CompactionPlan(p.now(), p.gate()).Ratio()
 	_, c.CleanedAt = p.log.Cleaned()
+	c.Failures = p.cleaner.setbacks.count.Load()
 	if err := p.cleaner.failure.Load(); err != nil {
 		c.Uncleanable = *err
 	}

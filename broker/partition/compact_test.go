@@ -309,3 +309,50 @@ func TestUnreadablePartitionIsNotCleanedAnyMore(t *testing.T) {
 		t.Errorf("the other one stands at %+v", c)
 	}
 }
+
+// TestCompactionThatFailsIsTriedLessAndLess fills the disk so that nothing can be cleaned, for want
+// of the room that would free some.
+func TestCompactionThatFailsIsTriedLessAndLess(t *testing.T) {
+	w := newWorld(t)
+	now := epoch
+	w.clock = func() time.Time { return now }
+	w.reserve = 1 << 20
+	w.open()
+	w.create("orders", 1, "cleanup.policy", "compact")
+	w.load()
+	p := w.partition("orders")
+	for _, key := range []string{"a", "a", "b"} {
+		w.rolled(p, keyed(key, strings.Repeat("x", 1<<19)))
+	}
+	w.commit()
+	usage, err := w.fsys.Usage("/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.mem.SetCapacity(usage.Total - usage.Free + w.reserve/2)
+	w.logs.Keep(now)
+	limits := w.store.Image().BrokerConfig()
+	for n, wait := range []time.Duration{15 * time.Second, 30 * time.Second, time.Minute, 2 * time.Minute, 4 * time.Minute, 5 * time.Minute, 5 * time.Minute} {
+		if next := w.table.dirtiest(limits); next != p {
+			t.Fatalf("next is %v at try %d", next, n+1)
+		}
+		p.clean(context.Background(), limits, pace.NewLimiter(0))
+		if c, _ := p.Compaction(); c.Failures != int64(n+1) || c.Uncleanable != nil {
+			t.Fatalf("after try %d it stands at %+v", n+1, c)
+		}
+		now = now.Add(wait - time.Millisecond)
+		if next := w.table.dirtiest(limits); next != nil {
+			t.Fatalf("%v is tried again early, after %d tries", next, n+1)
+		}
+		now = now.Add(time.Millisecond)
+	}
+	if n := strings.Count(w.lines.buf.String(), "log could not be cleaned"); n != 3 {
+		t.Errorf("it was told %d times of 7", n)
+	}
+	w.mem.SetCapacity(0)
+	w.logs.Keep(now)
+	w.clean(p)
+	if c, _ := p.Compaction(); c.Failures != 0 || c.DirtyRatio != 0 {
+		t.Errorf("cleaned, it stands at %+v", c)
+	}
+}

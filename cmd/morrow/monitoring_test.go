@@ -17,6 +17,7 @@ import (
 // help and one type.
 func TestMonitoringIsAboutMetricsThatExist(t *testing.T) {
 	b, _, _ := tieredBroker(t)
+	b.morrow(t, "topic", "create", "states", "-p", "1", "--set", "cleanup.policy=compact")
 	resp, err := http.Get("http://" + b.http + "/metrics")
 	if err != nil {
 		t.Fatal(err)

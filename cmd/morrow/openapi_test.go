@@ -40,6 +40,8 @@ func TestAnswersAreAsDocumented(t *testing.T) {
 		{"metrics", "", "", "", 200},
 		{"livez", "", "", "", 200},
 		{"readyz", "", "", "", 200},
+		{"alarms", "", "", "", 200},
+		{"alarms", "", "topic=jobs", "", 400},
 		{"profiles", "", "", "", 200},
 		{"cmdline", "", "", "", 200},
 		{"profile", "", "seconds=1", "", 200},

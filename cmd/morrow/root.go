@@ -19,6 +19,7 @@ func newRoot(stdout, stderr io.Writer) *cobra.Command {
 		newGroup(),
 		newTransaction(),
 		newSchedule(),
+		newAlarms(),
 		newTier(),
 		newConfig(),
 		newLog(),

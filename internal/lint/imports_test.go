@@ -55,8 +55,9 @@ var importMap = []edges{
 	{"broker/schedules", []string{"broker/partition", "broker/rest", "cluster", "delay", "log", "log/record"}},
 	{"broker/inflight", []string{"broker/rest", "broker/share", "cluster"}},
 	{"broker/remote", []string{"broker/rest", "tier"}},
+	{"broker/alarms", []string{"broker/partition", "broker/remote", "broker/rest", "broker/share", "cluster", "internal/when"}},
 	{"broker/console", []string{
-		"broker/inflight", "broker/remote", "broker/rest", "broker/schedules", // it shows what the APIs answer
+		"broker/alarms", "broker/inflight", "broker/remote", "broker/rest", "broker/schedules", // it shows what the APIs answer
 		"broker/group", "broker/partition", "broker/share", "cluster", "cluster/config", "internal/when",
 	}},
 	{"broker/offsetcopy", []string{"broker/group", "cluster", "tier"}},
@@ -67,7 +68,7 @@ var importMap = []edges{
 		"cluster", "cluster/config", "delay", "log", "log/record", "tier",
 	}},
 	{"broker", []string{
-		"broker/coord", "broker/group", "broker/share", "broker/txn", "broker/partition", "broker/console", "broker/deadletter", "broker/inflight", "broker/offsetcopy", "broker/rest", "broker/remote", "broker/restore", "broker/schedules",
+		"broker/coord", "broker/group", "broker/share", "broker/txn", "broker/partition", "broker/alarms", "broker/console", "broker/deadletter", "broker/inflight", "broker/offsetcopy", "broker/rest", "broker/remote", "broker/restore", "broker/schedules",
 		"protocol", "protocol/api",
 		"cluster", "cluster/config", "cluster/local", "delay", "tier",
 		"log", "internal/vfs",
@@ -75,7 +76,7 @@ var importMap = []edges{
 
 	{"internal/bench", []string{"log/record", "internal/vfs"}},
 	{"cmd/morrow", []string{
-		"broker", "broker/inflight", "broker/rest", "broker/remote", "broker/restore", "broker/salvage", "broker/schedules", "cluster/config", "tier", "log", "log/segment", "log/record", "internal/vfs", "internal/when",
+		"broker", "broker/alarms", "broker/inflight", "broker/rest", "broker/remote", "broker/restore", "broker/salvage", "broker/schedules", "cluster/config", "tier", "log", "log/segment", "log/record", "internal/vfs", "internal/when",
 		"internal/bench",
 	}},
 	{"e2e/history", nil},

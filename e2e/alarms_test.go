@@ -1,0 +1,83 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/morrowmq/morrow/internal/testnet"
+)
+
+// alarm is an alarm as the API tells it.
+type alarm struct{ Name, Subject, Text, Topic string }
+
+// alarms asks a broker what is wrong.
+func alarms(ctx context.Context, t *testing.T, b *testnet.Broker) []alarm {
+	t.Helper()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+b.HTTP()+"/api/v1/alarms", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var answer struct{ Alarms []alarm }
+	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("%s: %v", resp.Status, err)
+	}
+	return answer.Alarms
+}
+
+// TestPartitionThatIsNotCompactedAnyMoreIsAnAlarm changes bytes of a compacted topic: the cleaner
+// cannot read them, and whoever looks at alarms, at metrics or at the console sees it.
+func TestPartitionThatIsNotCompactedAnyMoreIsAnAlarm(t *testing.T) {
+	b := start(t, "--config", writeFile(t, "morrow.yaml", eager))
+	ctx := deadline(t, time.Minute)
+	createTopic(t, b, "states", 1, map[string]string{"cleanup.policy": "compact", "segment.bytes": "16384", "min.compaction.lag.ms": "3600000", "max.compaction.lag.ms": "7200000"})
+	cl := client(t, b, kgo.DefaultProduceTopic("states"), kgo.ProducerBatchCompression(kgo.NoCompression()))
+	for i := range 50 {
+		if err := cl.ProduceSync(ctx, &kgo.Record{Key: []byte("a"), Value: fmt.Appendf(nil, "value %d %s", i, strings.Repeat("x", 1000))}).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := alarms(ctx, t, b); len(got) > 0 {
+		t.Errorf("all is well, and there are alarms: %+v", got)
+	}
+	b.Stop()
+	spoil(t, b, "value 3 ", 0)
+	b.Restart()
+	if err := alterTopic(ctx, kadm.NewClient(cl), "states", "min.compaction.lag.ms", "0"); err != nil {
+		t.Fatal(err)
+	}
+	stopped := func(a alarm) bool { return a.Name == "compaction_stopped" }
+	var got []alarm
+	for !slices.ContainsFunc(got, stopped) {
+		if ctx.Err() != nil {
+			t.Fatalf("there is no alarm; the log:\n%s", b.Logs())
+		}
+		time.Sleep(20 * time.Millisecond)
+		got = alarms(ctx, t, b)
+	}
+	if a := got[slices.IndexFunc(got, stopped)]; a.Subject != "states-0" || a.Topic != "states" || !strings.Contains(a.Text, "not compacted any more") {
+		t.Errorf("alarms: %+v", got)
+	}
+	if !slices.ContainsFunc(got, func(a alarm) bool { return a.Name == "source_stopped" }) {
+		t.Errorf("the schedule cannot be read either, and the alarms are %+v", got)
+	}
+	if series := scrape(ctx, t, b); !slices.Contains(series, `morrow_log_uncleanable_partitions{topic="states"} 1`) {
+		t.Errorf("the metrics do not tell of it")
+	}
+	if _, _, page := browse(ctx, t, b, "/console/", nil); !strings.Contains(page, "not compacted any more") || !strings.Contains(page, `<a href="/console/topics/states">states-0</a>`) {
+		t.Errorf("the console does not tell of it:\n%s", page)
+	}
+}
