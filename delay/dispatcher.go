@@ -221,6 +221,7 @@ type Line struct {
 func (d *Dispatcher) Attach(name string, s *Schedule, t Target) *Line {
 	l := &Line{d: d, schedule: s, target: t, log: d.c.Logger.With("partition", name), index: -1, shelf: shelf{cache: &d.cache}}
 	s.forgetReaders()
+	s.beginCounting()
 	s.onEarlier(l.wake)
 	d.mu.Lock()
 	defer d.mu.Unlock()

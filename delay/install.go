@@ -97,7 +97,6 @@ func (s *Schedule) overlay(r *run) {
 		s.runs.mark(ticket)
 	}
 	r.pending = r.live - int64(len(above))
-	r.pendingBytes = r.bytes / max(1, r.count) * r.pending
 }
 
 // finishedAbove returns the tickets of a range that were finished at or above the high watermark.

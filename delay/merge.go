@@ -65,7 +65,7 @@ func (k *Keeper) Merge(ctx context.Context, logStart int64, turn Turn) (merged b
 			return false, fmt.Errorf("merge run %d: %w", r.from, err)
 		}
 	}
-	w.ordered = func(yield func(key, value []byte) error) error { return k.mergeRecords(ctx, old, yield) }
+	w.ordered = func(yield func(key, value []byte) error) error { return k.mergeRecords(ctx, w, old, yield) }
 	return true, k.finish(ctx, w, change{old: old}, logStart)
 }
 
@@ -150,8 +150,9 @@ func (s *Schedule) live(r *run, entries []Entry, looked bool) (live []Entry) {
 	return live
 }
 
-// mergeRecords yields what is live in runs, in order over all of them, as a sorter does.
-func (k *Keeper) mergeRecords(ctx context.Context, old []*run, yield func(key, value []byte) error) error {
+// mergeRecords yields what is live in runs, in order over all of them, as a sorter does. In the end it
+// tells the writer how many bytes that had in the partition's log, which is not what is read.
+func (k *Keeper) mergeRecords(ctx context.Context, w *runWriter, old []*run, yield func(key, value []byte) error) error {
 	readers := make([]*liveReader, len(old))
 	for i, r := range old {
 		readers[i] = &liveReader{reader: newReader(r, k.c.Journal, k.schedule.cursorOf(r)), schedule: k.schedule}
@@ -168,10 +169,14 @@ func (k *Keeper) mergeRecords(ctx context.Context, old []*run, yield func(key, v
 			}
 		}
 		if first == nil {
+			for _, d := range readers {
+				w.info.bytes += d.run.share(d.merged)
+			}
 			return nil
 		}
 		it := first.live[0]
 		first.live = first.live[1:]
+		first.merged++
 		key = sortable(key[:0], it.Entry)
 		value = appendSortable(value[:0], it.payload)
 		if err := yield(key, value); err != nil {
@@ -185,6 +190,8 @@ type liveReader struct {
 	*reader
 	schedule *Schedule
 	live     []runItem
+	// merged is how many records were taken out of live.
+	merged int64
 }
 
 // advance makes sure that something is in live unless the run is at its end.

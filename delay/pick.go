@@ -21,9 +21,7 @@ const (
 )
 
 // size is about how many bytes the run would have if it was written again.
-func (r *run) size() int64 {
-	return int64(float64(r.bytes) * float64(r.live) / float64(max(1, r.count)))
-}
+func (r *run) size() int64 { return r.share(r.live) }
 
 // class sorts runs by size: one class holds sizes that differ by less than a factor of eight.
 func (r *run) class() int { return bits.Len64(uint64(r.size())) / 3 }

@@ -19,7 +19,8 @@ type runInfo struct {
 	trailer int64
 	// low and high delimit the tickets that may be in it.
 	low, high int64
-	// count and bytes are what was written; first and last its first and last records.
+	// count is how many records were written, and bytes how many they had in the partition's log; first
+	// and last its first and last records.
 	count, bytes int64
 	first, last  Entry
 	// data finds batches of records, tickets and keys those of the tables. All ascend.
@@ -78,8 +79,8 @@ type run struct {
 	fresh []Entry
 	// live is how many are not finished.
 	live int64
-	// pending is live without those finished above the high watermark, pendingBytes their share of bytes.
-	pending, pendingBytes int64
+	// pending is live without those finished above the high watermark.
+	pending int64
 	// next is a lower bound of when the first one is due that is neither finished nor in flight,
 	// for waking up in time. It is that of [lastEntry] while the run cannot be read: the line knows
 	// when to try again.
@@ -91,7 +92,7 @@ type run struct {
 func newRun(info runInfo) *run {
 	return &run{
 		runInfo: info, cursor: firstEntry, exceptions: newIndex(), live: info.count,
-		pending: info.count, pendingBytes: info.bytes, next: info.first.Due - horizon.Milliseconds(), due: info.first.Due,
+		pending: info.count, next: info.first.Due - horizon.Milliseconds(), due: info.first.Due,
 	}
 }
 
@@ -142,15 +143,9 @@ func (r *run) nextDue() int64 {
 	return max(r.due, r.cursor.Due)
 }
 
-// take counts one record, of average size, out of what is pending.
-func (r *run) take() {
-	r.pendingBytes -= r.pendingBytes / max(1, r.pending)
-	r.pending--
-}
-
-func (r *run) untake() {
-	r.pending++
-	r.pendingBytes += r.bytes / max(1, r.count)
+// share is how many bytes so many records of the run have, if they are of average size.
+func (r *run) share(n int64) int64 {
+	return int64(math.Round(float64(r.bytes) * float64(n) / float64(max(1, r.count))))
 }
 
 // rank estimates how many records of the run are due at or before now, to within a batch.
@@ -211,7 +206,7 @@ func (rs *runs) finish(e Entry) (ok bool) {
 		return false
 	}
 	rs.mark(e.Ticket)
-	rs.of(e.Ticket).take()
+	rs.of(e.Ticket).pending--
 	return true
 }
 
@@ -225,7 +220,7 @@ func (rs *runs) mark(ticket int64) {
 func (rs *runs) unfinish(e Entry) {
 	delete(rs.above, e.Ticket)
 	r := rs.of(e.Ticket)
-	r.untake()
+	r.pending++
 	r.due = min(r.due, e.Due)
 }
 

@@ -9,7 +9,7 @@ func TestNothingIsOverdueBeforeTheFirstPendingRecordOfARunIsDue(t *testing.T) {
 		first: Entry{Due: 100, Ticket: 0}, last: Entry{Due: 1000, Ticket: count - 1},
 	})
 	r.finish(Entry{Due: 100, Ticket: 0})
-	r.take()
+	r.pending--
 	r.next = 800 // as its reader has seen
 	for _, c := range []struct{ now, atLeast, atMost int64 }{{500, 0, 0}, {799, 0, 0}, {800, 1, 5}, {1000, 5, 5}} {
 		if got := r.overdue(c.now); got < c.atLeast || got > c.atMost {

@@ -319,9 +319,9 @@ func (w *runWriter) add(e Entry, value []byte) error {
 	}
 	w.info.last = e
 	w.info.count++
-	w.info.bytes += int64(len(raw))
 	position := int32(w.builder.Count())
 	if stored {
+		w.info.bytes += int64(len(raw))
 		w.builder.AddEdited(&w.view, position, w.now, isDelayHeaderButKey, w.stamper.of(e, w.view.CreateTime())...)
 	} else {
 		w.builder.AddEdited(&w.view, position, w.now, keepAll)
@@ -400,7 +400,6 @@ func loadRun(ctx context.Context, j Journal, p *runProgress) (*run, error) {
 	}
 	r := newRun(info)
 	r.cursor, r.live, r.pending = p.cursor, p.live, p.live
-	r.pendingBytes = r.bytes / max(1, r.count) * r.pending
 	for _, x := range p.exceptions {
 		if r.cursor.less(x) && !r.exceptions.contains(x) {
 			r.exceptions.insert(x)

@@ -14,7 +14,8 @@ type Stats struct {
 	// Runs is how many runs there are, Spilled how many of the pending records are in them.
 	Runs    int
 	Spilled int64
-	// Delivered, Cancelled and Replaced count since the schedule was made.
+	// Delivered, Cancelled and Replaced count since a line was attached: what came before, a start reads
+	// of the log again.
 	Delivered, Cancelled, Replaced int64
 }
 
@@ -56,6 +57,13 @@ func (t *tally) counter(kind opKind) *int64 {
 	}
 }
 
+// beginCounting forgets what was delivered, cancelled and replaced so far.
+func (s *Schedule) beginCounting() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.delivered, s.cancelled, s.replaced = 0, 0, 0
+}
+
 // Stats describes the schedule at time now. Its cost does not depend on how much is pending.
 func (s *Schedule) Stats(now int64) Stats {
 	s.mu.Lock()
@@ -71,7 +79,7 @@ func (s *Schedule) Stats(now int64) Stats {
 		st.Runs++
 		st.Spilled += r.pending
 		st.Pending += r.pending
-		st.Bytes += r.pendingBytes
+		st.Bytes += r.share(r.pending)
 		st.Overdue += r.overdue(now)
 		st.NextDue = min(st.NextDue, r.nextDue())
 	}
