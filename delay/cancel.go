@@ -190,11 +190,9 @@ func (p *Plan) cancelTicket(ctx context.Context, s *Schedule, src Source, it *it
 	if err == nil && !spilled {
 		e, err = find(ctx, src, ticket)
 	}
-	switch {
-	case errors.Is(err, ErrGone):
-		p.miss(it, fmt.Sprintf("offset %d is no longer in the log", ticket))
-	case errors.Is(err, errNotDelayed):
-		p.miss(it, fmt.Sprintf("the record at offset %d is not a delayed one", ticket))
+	switch why := noTicket(ticket, err); {
+	case why != "":
+		p.miss(it, why)
 	case err != nil:
 		return fmt.Errorf("looking up ticket %d: %w", ticket, err)
 	case s.undecided(ticket):

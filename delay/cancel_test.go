@@ -76,6 +76,21 @@ func checkRefused(t *testing.T, err error, index int32, want string) {
 	}
 }
 
+func TestCancelOfARecordThatItsOwnBatchEnded(t *testing.T) {
+	p := newPartition(testRules(t, nil))
+	p.mustSend(t, with("a", HeaderDelay, "1h", HeaderKey, "k"), with("b", HeaderDelay, "1h", HeaderKey, "k"))
+	p.mustSend(t, with("late", HeaderCancel, "0", HeaderCancelStrict, "false"))
+	for _, ticket := range []int64{0, 2} {
+		_, err := p.send(cancelOf(ticket))
+		want := fmt.Sprintf("the record at offset %d was cancelled or replaced in its own batch, or is a cancel that came too late", ticket)
+		checkRefused(t, err, 0, want)
+		if _, err = p.schedule.Find(t.Context(), p, ticket); !errors.Is(err, ErrNotPending) || !strings.Contains(err.Error(), want) {
+			t.Errorf("find: %v", err)
+		}
+	}
+	p.checkPending(t, 1)
+}
+
 func TestCancelByTicket(t *testing.T) {
 	p := newPartition(testRules(t, nil))
 	p.mustSend(t, with("a", HeaderDelay, "1h"), with("b", HeaderDelay, "2h"), with("plain"))

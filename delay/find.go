@@ -36,11 +36,9 @@ func (s *Schedule) Find(ctx context.Context, src Source, ticket int64) (Found, e
 	if err == nil && !spilled {
 		f, err = read(ctx, src, ticket)
 	}
-	switch {
-	case errors.Is(err, ErrGone):
-		return Found{}, fmt.Errorf("%w: offset %d is no longer in the log", ErrNotPending, ticket)
-	case errors.Is(err, errNotDelayed):
-		return Found{}, fmt.Errorf("%w: the record at offset %d is not a delayed one", ErrNotPending, ticket)
+	switch why := noTicket(ticket, err); {
+	case why != "":
+		return Found{}, fmt.Errorf("%w: %s", ErrNotPending, why)
 	case err != nil:
 		return Found{}, err
 	case s.undecided(ticket):

@@ -26,7 +26,25 @@ type Source interface {
 	OffsetForTimestamp(ctx context.Context, ms int64) (offset int64, ok bool, err error)
 }
 
-var errNotDelayed = errors.New("not a delayed record")
+var (
+	errNotDelayed = errors.New("not a delayed record")
+	// errNothing is said of a hidden record that means nothing any more.
+	errNothing = errors.New("neither a delayed record nor a cancel")
+)
+
+// noTicket says in words why the record at an offset cannot be a pending one, by what reading it from
+// the log has met; "" if that says nothing about it.
+func noTicket(ticket int64, err error) string {
+	switch {
+	case errors.Is(err, ErrGone):
+		return fmt.Sprintf("offset %d is no longer in the log", ticket)
+	case errors.Is(err, errNotDelayed):
+		return fmt.Sprintf("the record at offset %d is not a delayed one", ticket)
+	case errors.Is(err, errNothing):
+		return fmt.Sprintf("the record at offset %d was cancelled or replaced in its own batch, or is a cancel that came too late", ticket)
+	}
+	return ""
+}
 
 // find reads from the log when a ticket is due.
 func find(ctx context.Context, src Source, ticket int64) (e Entry, err error) {
@@ -37,7 +55,7 @@ func find(ctx context.Context, src Source, ticket int64) (e Entry, err error) {
 }
 
 // readTicket calls visit with the delayed record at an offset of the log, whether it is pending or
-// not. The error is the source's, or errNotDelayed.
+// not. The error is the source's, errNotDelayed or errNothing.
 func readTicket(ctx context.Context, src Source, ticket int64, visit func(b record.Batch, v *record.View, r stored)) error {
 	b, err := src.BatchAt(ctx, ticket, nil)
 	if err != nil {
@@ -54,8 +72,11 @@ func readTicket(ctx context.Context, src Source, ticket int64, visit func(b reco
 		if err != nil {
 			return err
 		}
-		if !r.scheduled {
+		switch {
+		case r.ends && !r.scheduled:
 			return errNotDelayed
+		case !r.scheduled:
+			return errNothing
 		}
 		visit(b, v, r)
 		return errEnough
