@@ -58,6 +58,7 @@ type API struct {
 	sessions      *fetchSessions
 	shareSessions *shareSessions
 	unexplained   rate.Sometimes // log lines about errors that have no code of their own
+	refused       rate.Sometimes // log lines about records that were not accepted
 }
 
 // New makes the handlers. It starts nothing.
@@ -74,6 +75,7 @@ func New(d Deps) *API {
 		now:          d.Now,
 		logger:       d.Logger,
 		unexplained:  rate.Sometimes{First: 10, Interval: time.Second},
+		refused:      rate.Sometimes{Interval: time.Second},
 	}
 	a.sessions = newFetchSessions(func() int { return a.intConfig("max.incremental.fetch.session.cache.slots") }, d.Now)
 	a.shareSessions = newShareSessions(func() int { return a.intConfig("group.share.max.share.sessions") }, a.leaveShares)

@@ -30,6 +30,7 @@ type producing struct {
 	api      *API
 	req      *kmsg.ProduceRequest // its records are not touched after the append
 	listener string
+	clientID string
 	deadline time.Time // zero: none
 	outcomes []produced
 }
@@ -42,7 +43,7 @@ type produced struct {
 
 func (a *API) produce(ctx context.Context, r *protocol.Request) protocol.Reply {
 	req := r.Message.(*kmsg.ProduceRequest)
-	p := &producing{api: a, req: req, listener: r.Conn.Listener}
+	p := &producing{api: a, req: req, listener: r.Conn.Listener, clientID: r.ClientID}
 	if req.TimeoutMillis > 0 {
 		p.deadline = r.Received.Add(time.Duration(req.TimeoutMillis) * time.Millisecond)
 	}
@@ -84,7 +85,22 @@ func (p *producing) appendPartition(ctx context.Context, t *kmsg.ProduceRequestT
 	if v.err != nil {
 		return partition.Pending{}, v.err
 	}
-	return part.Append(ctx, b, v.guard, now)
+	pending, err := part.Append(ctx, b, v.guard, now)
+	if err != nil {
+		p.noteRefused(part, err)
+	}
+	return pending, err
+}
+
+// noteRefused logs why records were refused for what they are, which librdkafka, franz-go and others do
+// not show their users.
+func (p *producing) noteRefused(part *partition.Partition, err error) {
+	if c := code(err); c != kerr.InvalidRecord.Code && c != kerr.InvalidTimestamp.Code {
+		return
+	}
+	p.api.refused.Do(func() {
+		p.api.logger.Info("records refused", "partition", part, "client", p.clientID, "err", message(err))
+	})
 }
 
 // find returns a partition of the request and the batch for it.

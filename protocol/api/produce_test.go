@@ -177,6 +177,36 @@ func TestProduceRefusals(t *testing.T) {
 	}
 }
 
+// TestBrokerLogsWhyRecordsWereRefused, since not every client shows it to its user; but no client can
+// fill the log that way.
+func TestBrokerLogsWhyRecordsWereRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.create("orders", 1)
+		c := w.connect()
+		c.id = "till-7"
+		refused := func(acks int16, times, want int) {
+			t.Helper()
+			for range times {
+				req := producingTo("orders", batch(rec{}, delayed("a", "soon")))
+				req.Acks = acks
+				ask[*kmsg.ProduceResponse](c, 9, req)
+			}
+			said := w.lines.String()
+			if n := strings.Count(said, `msg="records refused" partition=orders-0 client=till-7 err="invalid batch: record 1: header morrow-delay is \"soon\"`); n != want {
+				t.Errorf("%d lines, want %d:\n%s", n, want, said)
+			}
+		}
+		refused(-1, 20, 1)
+		time.Sleep(time.Second)
+		refused(1, 20, 2)
+		ask[*kmsg.ProduceResponse](c, 9, producingTo("nowhere", batch(values("a")...)))
+		if said := w.lines.String(); strings.Contains(said, "nowhere") {
+			t.Errorf("it is logged that a topic does not exist:\n%s", said)
+		}
+	})
+}
+
 func TestProduceRefusesOnePartitionAndStoresTheOther(t *testing.T) {
 	w := newWorld(t)
 	w.create("orders", 2)
