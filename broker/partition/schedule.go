@@ -12,7 +12,7 @@ import (
 )
 
 // ErrNoSchedule means that the topic never delays: it is internal.
-var ErrNoSchedule = errors.New("the topic has no delayed records")
+var ErrNoSchedule = errors.New("the topic belongs to the broker; nothing is delayed in it")
 
 // loadedSchedule is the partition's schedule, which knows of everything that was written, once it
 // is loaded; the error is ErrNoSchedule or ErrLoading.

@@ -53,6 +53,11 @@ func newScheduleList(c *scheduleClient) *cobra.Command {
 				return fmt.Errorf("invalid value %d for --limit: must not be negative", limit)
 			}
 			if len(args) == 0 {
+				for _, flag := range []string{"partition", "from", "until", "prefix", "limit"} {
+					if cmd.Flags().Changed(flag) {
+						return usageError(cmd, fmt.Sprintf("--%s needs a topic", flag))
+					}
+				}
 				return c.listTopics(cmd)
 			}
 			which, err := f.parse(time.Now())
@@ -85,7 +90,7 @@ func (c *scheduleClient) listTopics(cmd *cobra.Command) error {
 				next = when.Due(*t.NextDueMs, now)
 			}
 			if t.Lateness.Count > 0 {
-				late = fmt.Sprintf("%d ms", t.Lateness.P99Ms)
+				late = when.Span(time.Duration(t.Lateness.P99Ms) * time.Millisecond)
 			}
 			if t.Loading > 0 {
 				loading = fmt.Sprintf("%d of %d partitions", t.Loading, t.Partitions)
@@ -154,14 +159,20 @@ func quoted(b *schedules.Bytes) string {
 }
 
 func newScheduleSources(c *scheduleClient) *cobra.Command {
-	return &cobra.Command{
-		Use:     "sources TOPIC",
-		Short:   "Show where the pending records of a topic lie, and why none is delivered from there, if so",
-		Example: "  morrow schedule sources orders",
-		Args:    wantArgs(1, 1),
+	partition := int32(anyPartition)
+	cmd := &cobra.Command{
+		Use:   "sources TOPIC",
+		Short: "Show where the pending records of a topic lie, and why none is delivered from there, if so",
+		Example: `  morrow schedule sources orders
+  morrow schedule sources orders -p 3`,
+		Args: wantArgs(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			var which schedules.Filter
+			if partition != anyPartition {
+				which.Partition = &partition
+			}
 			var s schedules.Sources
-			if err := c.get(cmd.Context(), &s, nil, args[0], "sources"); err != nil {
+			if err := c.get(cmd.Context(), &s, which.Query(), args[0], "sources"); err != nil {
 				return err
 			}
 			now := time.Now()
@@ -180,4 +191,6 @@ func newScheduleSources(c *scheduleClient) *cobra.Command {
 			})
 		},
 	}
+	cmd.Flags().Int32VarP(&partition, "partition", "p", anyPartition, "only this partition")
+	return cmd
 }

@@ -38,6 +38,7 @@ func TestScheduleCommandsAskTheAPI(t *testing.T) {
 		{"timeline orders --buckets 3 --until 1970-01-01T00:00:01Z", "GET /api/v1/schedules/orders/timeline?buckets=3&until=1000"},
 		{"show orders 0 7", "GET /api/v1/schedules/orders/0/7"},
 		{"sources orders", "GET /api/v1/schedules/orders/sources"},
+		{"sources orders -p 3", "GET /api/v1/schedules/orders/sources?partition=3"},
 		{"cancel orders 0 7", "DELETE /api/v1/schedules/orders/0/7"},
 		{"move orders 0 7 --delay 2d", `POST /api/v1/schedules/orders/0/7/move {"delay_ms":172800000}`},
 		{"move orders 0 7 --due 1000", `POST /api/v1/schedules/orders/0/7/move {"due_ms":1000}`},
@@ -64,6 +65,21 @@ func TestCancellingOneRecordTakesNoFlagsForMany(t *testing.T) {
 	for _, flag := range []string{"--dry-run", "--all", "--prefix=k", "--until=1h", "--from=1h", "-p=1"} {
 		asked, _, stderr := scheduleAgainst(t, map[string]any{"done": true}, http.StatusOK, "cancel", "orders", "0", "7", flag)
 		if asked != "" || !strings.Contains(stderr, "does not go with a ticket") {
+			t.Errorf("with %s it asked %q and printed %q", flag, asked, stderr)
+		}
+	}
+}
+
+func TestLatenessIsToldInUnitsThatFit(t *testing.T) {
+	topics := schedules.Topics{Topics: []schedules.Topic{{Topic: "orders", Lateness: schedules.Lateness{Count: 1, P99Ms: 600_000}}}}
+	if _, stdout, _ := scheduleAgainst(t, topics, http.StatusOK, "list"); !strings.Contains(stdout, "10m0s") {
+		t.Errorf("printed %q", stdout)
+	}
+}
+
+func TestSumOfAllTopicsTakesNoFilters(t *testing.T) {
+	for _, flag := range []string{"-p=1", "--from=1h", "--until=1h", "--prefix=k", "-n=5"} {
+		if asked, _, stderr := scheduleAgainst(t, nil, http.StatusOK, "list", flag); asked != "" || !strings.Contains(stderr, "needs a topic") {
 			t.Errorf("with %s it asked %q and printed %q", flag, asked, stderr)
 		}
 	}
