@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -359,7 +360,8 @@ func (w *world) removeCaches() {
 		for _, name := range names {
 			for _, suffix := range []string{".index", ".timeindex", ".txnindex", ".summary"} {
 				if strings.HasSuffix(name, suffix) {
-					if err := w.fsys.Remove("/logs/" + dir + "/" + name); err != nil {
+					// The broker is running, and may have removed it meanwhile.
+					if err := w.fsys.Remove("/logs/" + dir + "/" + name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 						w.Fatal(err)
 					}
 				}
