@@ -92,7 +92,11 @@ func TestDelayedRecordIsDeliveredWhenDueAndNotBefore(t *testing.T) {
 	})
 }
 
-// schedule produces a record of value name for each delay, in one batch.
+// bubbleCodecs are those whose coders may be pooled in a synctest bubble: zstd's have channels, which
+// must not leave it.
+var bubbleCodecs = []record.Codec{record.None, record.Gzip, record.Snappy, record.LZ4}
+
+// scheduleAll produces a record of value name for each delay, in one batch.
 func (p *partition) scheduleAll(t *testing.T, codec record.Codec, delays ...time.Duration) (base int64) {
 	t.Helper()
 	var rs []record.Record
@@ -141,7 +145,7 @@ func TestBurstIsDeliveredOnceInOrderWithFewReads(t *testing.T) {
 				delays[j] = time.Hour + time.Duration(rng.IntN(1000))*time.Millisecond
 				want = append(want, Entry{Due: time.Now().Add(delays[j]).UnixMilli(), Ticket: int64(i*size + j)})
 			}
-			p.scheduleAll(t, record.Codec(i%5), delays...)
+			p.scheduleAll(t, bubbleCodecs[i%len(bubbleCodecs)], delays...)
 		}
 		// The broker was down when they fell due.
 		time.Sleep(2 * time.Hour)

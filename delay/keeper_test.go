@@ -88,7 +88,7 @@ func TestSpilledRecordsAreDeliveredInOrderWithTheOthers(t *testing.T) {
 					delays[i] = time.Hour + time.Duration(rng.IntN(100_000))*time.Millisecond
 					want = append(want, Entry{Due: time.Now().Add(delays[i]).UnixMilli(), Ticket: p.end + int64(i)})
 				}
-				p.scheduleAll(t, record.Codec(rng.IntN(5)), delays...)
+				p.scheduleAll(t, bubbleCodecs[rng.IntN(len(bubbleCodecs))], delays...)
 			}
 		}
 		schedule(30)
