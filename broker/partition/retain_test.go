@@ -210,19 +210,19 @@ func TestUploadOfASegmentWhoseIndexIsDamaged(t *testing.T) {
 // but not before those in front of them, which readers may still ask for.
 func TestOldRecordsDoNotExpireBeforeYoungOnesInTheTier(t *testing.T) {
 	tiered(t, func(t *testing.T, w *world) {
-		w.create("cold", 1, "remote.storage.enable", "true", "local.retention.ms", "1", "retention.ms", "86400000")
+		w.create("cold", 1, "remote.storage.enable", "true", "local.retention.ms", "1", "retention.ms", "7200000")
 		w.start()
 		w.awaitLoaded("cold")
 		p := w.partition("cold")
 		w.rolled(p, plain("young"))
-		sleepMinutes(30)
-		if _, err := p.Append(context.Background(), batch(w.clock().Add(-48*time.Hour), plain("old")), nil, w.clock()); err != nil {
+		sleepMinutes(10)
+		if _, err := p.Append(context.Background(), batch(w.clock().Add(-5*time.Hour), plain("old")), nil, w.clock()); err != nil {
 			t.Fatal(err)
 		}
 		if err := p.log.Roll(); err != nil {
 			t.Fatal(err)
 		}
-		sleepMinutes(60)
+		sleepMinutes(20)
 		o := p.log.Offsets()
 		if o.LocalStart == 0 {
 			t.Fatal("nothing was evicted: the test is void")
@@ -239,9 +239,9 @@ func TestOldRecordsDoNotExpireBeforeYoungOnesInTheTier(t *testing.T) {
 		if !slices.Equal(got, []string{"0:young"}) {
 			t.Errorf("read %v", got)
 		}
-		sleepMinutes(24 * 60)
+		sleepMinutes(120)
 		if o := p.log.Offsets(); o.LogStart != 2 {
-			t.Errorf("a day later the log starts at %d", o.LogStart)
+			t.Errorf("two hours later the log starts at %d", o.LogStart)
 		}
 	})
 }
