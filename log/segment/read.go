@@ -178,8 +178,8 @@ func (s *Segment) LastVisible(below int64) (end int64, err error) {
 		if err != nil {
 			return err
 		}
-		// A batch of the span is at most spanGap bytes of hidden ones away, but batches may be large.
-		for back := int64(2 * spanGap); end == 0; back *= 4 {
+		// A batch of the span is at most minSpanGap bytes of hidden ones away, but batches may be large.
+		for back := int64(2 * minSpanGap); end == 0; back *= 4 {
 			from, err := s.floorPos(stop - back)
 			if err != nil {
 				return err
@@ -202,22 +202,4 @@ func (s *Segment) LastVisible(below int64) (end int64, err error) {
 		return nil
 	})
 	return end, err
-}
-
-// spanBelow returns the last span that begins below offset.
-func (s *Segment) spanBelow(offset int64) (Span, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	lo, hi := 0, len(s.spans)
-	for lo < hi {
-		if mid := (lo + hi) / 2; s.spans[mid].Start >= offset {
-			hi = mid
-		} else {
-			lo = mid + 1
-		}
-	}
-	if lo == 0 {
-		return Span{}, false
-	}
-	return s.spans[lo-1], true
 }

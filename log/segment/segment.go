@@ -28,7 +28,7 @@ type Segment struct {
 	txns    table // aborted transactions
 	decided int64 // aborted transactions whose markers lie below are in txns
 	spans   []Span
-	spanGap int64 // bytes of hidden batches that end a span; 0: spanGap
+	spanGap int64 // bytes of hidden batches that end a span; 0: minSpanGap
 	epochs  []Epoch
 
 	sealed bool     // no more appends

@@ -82,7 +82,7 @@ func (m *model) draw(t *rapid.T, s *Segment) {
 		case 0, 1:
 			a = record.Hidden
 		case 2:
-			a, size = record.Hidden, spanGap
+			a, size = record.Hidden, minSpanGap
 		}
 		if i < pieces-1 {
 			a |= record.Continued
@@ -288,7 +288,7 @@ func TestSpansStayFew(t *testing.T) {
 	pos, offset := int64(0), int64(0)
 	for i := range int64(20 * maxSpans) {
 		s.addSpanLocked(Span{Start: offset, End: offset + 1, Pos: pos, EndPos: pos + 100, Pure: true})
-		offset, pos = offset+2, pos+100+spanGap*(1+i*i%101)
+		offset, pos = offset+2, pos+100+minSpanGap*(1+i*i%101)
 	}
 	if len(s.spans) > maxSpans || len(s.spans) < maxSpans/4 {
 		t.Fatalf("%d spans", len(s.spans))
@@ -312,7 +312,7 @@ func TestSideFileBytes(t *testing.T) {
 	s, err := Create(o, 100, 0)
 	ok(t, err)
 	_, err = s.Append([]record.Batch{
-		valued(100, 16, 0, 2, 20), valued(102, 32, 0, 1, 10), valued(103, 48, record.Hidden, 1, spanGap), valued(104, 24, 0, 1, 10),
+		valued(100, 16, 0, 2, 20), valued(102, 32, 0, 1, 10), valued(103, 48, record.Hidden, 1, minSpanGap), valued(104, 24, 0, 1, 10),
 	}, 64)
 	ok(t, err)
 	s.AddAborted(AbortedTxn{ProducerID: 7, FirstOffset: 102, LastOffset: 104, LastStable: 105})

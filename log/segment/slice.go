@@ -43,24 +43,6 @@ type slice struct {
 	next  int64 // offset after the last batch taken
 }
 
-// span returns the first span that ends above offset.
-func (s *Segment) span(offset int64) (Span, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	lo, hi := 0, len(s.spans)
-	for lo < hi {
-		if mid := (lo + hi) / 2; s.spans[mid].End > offset {
-			hi = mid
-		} else {
-			lo = mid + 1
-		}
-	}
-	if lo == len(s.spans) {
-		return Span{}, false
-	}
-	return s.spans[lo], true
-}
-
 func (q *slice) run() (full bool, err error) {
 	for q.next < q.q.End {
 		p, ok := q.s.span(q.next)

@@ -1,6 +1,9 @@
 package segment
 
-import "slices"
+import (
+	"slices"
+	"sort"
+)
 
 // Span is a run of a segment in which visible batches lie. What lies between two spans is hidden
 // and need not be read by a fetch.
@@ -10,9 +13,9 @@ type Span struct {
 	Pure        bool  // no hidden batch lies inside
 }
 
-// spanGap is how many bytes of hidden batches end a span, at first. Shorter runs of them stay inside,
-// and are stepped over batch by batch.
-const spanGap = 64 << 10
+// minSpanGap is how many bytes of hidden batches end a span, at first. Shorter runs of them stay
+// inside, and are stepped over batch by batch.
+const minSpanGap = 64 << 10
 
 // maxSpans is how many spans a segment has at most: when there are more, those with the smallest
 // gaps become one.
@@ -20,7 +23,7 @@ const maxSpans = 4096
 
 // addSpanLocked adds a visible batch at the end.
 func (s *Segment) addSpanLocked(b Span) {
-	gap := max(s.spanGap, spanGap)
+	gap := max(s.spanGap, minSpanGap)
 	if n := len(s.spans); n > 0 && b.Pos-s.spans[n-1].EndPos < gap {
 		s.spans[n-1] = s.spans[n-1].join(b)
 		return
@@ -49,4 +52,26 @@ func joinSpans(spans []Span, gap int64) []Span {
 // join is p and the later q as one.
 func (p Span) join(q Span) Span {
 	return Span{Start: p.Start, End: q.End, Pos: p.Pos, EndPos: q.EndPos, Pure: p.Pure && q.Pure && p.EndPos == q.Pos}
+}
+
+// span returns the first span that ends above offset.
+func (s *Segment) span(offset int64) (Span, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := sort.Search(len(s.spans), func(i int) bool { return s.spans[i].End > offset })
+	if i == len(s.spans) {
+		return Span{}, false
+	}
+	return s.spans[i], true
+}
+
+// spanBelow returns the last span that begins below offset.
+func (s *Segment) spanBelow(offset int64) (Span, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := sort.Search(len(s.spans), func(i int) bool { return s.spans[i].Start >= offset })
+	if i == 0 {
+		return Span{}, false
+	}
+	return s.spans[i-1], true
 }
