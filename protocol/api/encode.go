@@ -78,17 +78,22 @@ func (e *encoder) endpointTags(brokers []cluster.Broker, listener string) {
 		return
 	}
 	field := encoder{version: e.version, flexible: true}
-	field.length(len(brokers))
-	for _, b := range brokers {
-		host, port, _ := endpoint(b, listener)
-		field.int32(b.ID)
-		field.string(host)
-		field.int32(port)
-		field.nullableString(optional(b.Rack))
-		field.noTags()
-	}
+	field.endpoints(brokers, listener)
 	e.uvarint(1)
 	e.uvarint(0)
 	e.uvarint(uint32(len(field.dst)))
 	e.dst = append(e.dst, field.dst...)
+}
+
+// endpoints lists where brokers are reached.
+func (e *encoder) endpoints(brokers []cluster.Broker, listener string) {
+	e.length(len(brokers))
+	for _, b := range brokers {
+		host, port, _ := endpoint(b, listener)
+		e.int32(b.ID)
+		e.string(host)
+		e.int32(port)
+		e.nullableString(optional(b.Rack))
+		e.noTags()
+	}
 }

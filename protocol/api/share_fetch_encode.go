@@ -20,7 +20,7 @@ type sharedPart struct {
 // encode writes the response body by hand, as that of Fetch: the records are ranges of files. It
 // also lists the error codes in the answer. All partitions of a new session are told, later ones if
 // there is something to tell.
-func (f *shareFetching) encode() (_ *protocol.Body, codes []int16) {
+func (f *shareFetching) encode() (*protocol.Body, []int16) {
 	parts := f.told()
 	e := fetchEncoder{
 		encoder: encoder{version: f.req.Version, flexible: true, dst: make([]byte, 0, 64+96*len(parts))},
@@ -31,38 +31,43 @@ func (f *shareFetching) encode() (_ *protocol.Body, codes []int16) {
 	e.int16(0)
 	e.nullableString(nil)
 	e.int32(f.api.lockMillis(f.session.group))
-	e.length(countShared(parts))
-	for len(parts) > 0 {
-		n := 1
-		for n < len(parts) && parts[n].key.id == parts[0].key.id {
-			n++
-		}
-		e.dst = append(e.dst, parts[0].key.id[:]...)
-		e.length(n)
-		for i := range parts[:n] {
-			p := &parts[i]
-			for _, c := range []int16{p.code, p.ackCode} {
-				if c != 0 {
-					codes = append(codes, c)
-				}
-			}
-			e.shared(p)
+	topics := byTopic(parts)
+	e.length(len(topics))
+	for _, topic := range topics {
+		e.dst = append(e.dst, topic[0].key.id[:]...)
+		e.length(len(topic))
+		for i := range topic {
+			e.shared(&topic[i])
 		}
 		e.noTags()
-		parts = parts[n:]
 	}
-	e.length(len(e.leaders.brokers))
-	for _, b := range e.leaders.brokers {
-		host, port, _ := endpoint(b, f.conn.Listener)
-		e.int32(b.ID)
-		e.string(host)
-		e.int32(port)
-		e.nullableString(optional(b.Rack))
-		e.noTags()
-	}
+	e.endpoints(e.leaders.brokers, f.conn.Listener)
 	e.noTags()
 	e.flush()
-	return e.body, codes
+	return e.body, codesOf(parts)
+}
+
+// byTopic divides partitions where the topic changes.
+func byTopic(parts []sharedPart) (topics [][]sharedPart) {
+	for from, i := 0, 1; i <= len(parts); i++ {
+		if i == len(parts) || parts[i].key.id != parts[from].key.id {
+			topics = append(topics, parts[from:i])
+			from = i
+		}
+	}
+	return topics
+}
+
+// codesOf lists the codes that an answer has, for the metrics.
+func codesOf(parts []sharedPart) (codes []int16) {
+	for i := range parts {
+		for _, c := range []int16{parts[i].code, parts[i].ackCode} {
+			if c != 0 {
+				codes = append(codes, c)
+			}
+		}
+	}
+	return codes
 }
 
 // told lists the partitions that the answer has something to say about, topic by topic.
@@ -102,15 +107,6 @@ func (f *shareFetching) told() []sharedPart {
 		parts = append(parts, *byKey[k])
 	}
 	return parts
-}
-
-func countShared(parts []sharedPart) (n int) {
-	for i := range parts {
-		if i == 0 || parts[i].key.id != parts[i-1].key.id {
-			n++
-		}
-	}
-	return n
 }
 
 // taken are the bytes of the batches of which something was acquired, neighbours as one range.
