@@ -304,18 +304,24 @@ func (s *machine) deleteSome(tx *coord.Tx, req *kmsg.OffsetDeleteRequest) ([]kms
 				rp.ErrorCode = kerr.UnknownTopicOrPartition.Code
 			case subscribed:
 				rp.ErrorCode = kerr.GroupSubscribedToTopic.Code
-			default:
-				if to := g.offsets[t.Topic]; to != nil {
-					if _, ok := to.parts[p.Partition]; ok {
-						keys = append(keys, offsetKey{g.id, t.Topic, p.Partition})
-					}
-				}
+			case g.hasOffset(t.Topic, p.Partition):
+				keys = append(keys, offsetKey{g.id, t.Topic, p.Partition})
 			}
 			rt.Partitions = append(rt.Partitions, rp)
 		}
 		topics = append(topics, rt)
 	}
 	return topics, s.deleteOffsets(tx, keys)
+}
+
+// hasOffset reports whether the group has committed a position.
+func (g *group) hasOffset(topic string, partition int32) bool {
+	t := g.offsets[topic]
+	if t == nil {
+		return false
+	}
+	_, ok := t.parts[partition]
+	return ok
 }
 
 func stringOf(s *string) string {
