@@ -63,24 +63,33 @@ func (q *queue) signal() {
 // take waits for a partition that is due and gives it to the caller, who returns it with done.
 func (q *queue) take(ctx context.Context, now func() time.Time) (*Partition, error) {
 	for {
-		q.mu.Lock()
-		wait := time.Duration(-1)
-		if len(q.items) > 0 {
-			if wait = q.items[0].slot.due.Sub(now()); wait <= 0 {
-				p := heap.Pop(&q.items).(*Partition)
-				p.slot.queued, p.slot.running, p.slot.again = false, true, false
-				if len(q.items) > 0 {
-					q.signal() // for the next worker
-				}
-				q.mu.Unlock()
-				return p, nil
-			}
+		p, wait := q.pop(now())
+		if p != nil {
+			return p, nil
 		}
-		q.mu.Unlock()
 		if err := q.sleep(ctx, wait); err != nil {
 			return nil, err
 		}
 	}
+}
+
+// pop is the partition that is due next, nil if none is: then the first will be after wait, which is
+// negative if there is none at all.
+func (q *queue) pop(now time.Time) (p *Partition, wait time.Duration) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.items) == 0 {
+		return nil, -1
+	}
+	if wait = q.items[0].slot.due.Sub(now); wait > 0 {
+		return nil, wait
+	}
+	p = heap.Pop(&q.items).(*Partition)
+	p.slot.queued, p.slot.running, p.slot.again = false, true, false
+	if len(q.items) > 0 {
+		q.signal() // for the next worker
+	}
+	return p, 0
 }
 
 // sleep waits for a signal, or for wait if it is not negative.
