@@ -162,13 +162,9 @@ func (s *Salvage) path(name string) string { return vfs.Join(s.o.Dir, name) }
 // confirmed is the end of what is damaged and confirmed in the tier, where a segment begins.
 func (s *Salvage) confirmed(w *salvageWalk) (end int64) {
 	for _, g := range w.gaps {
-		for _, p := range w.parts {
-			if p.base >= g.loss.To {
-				if p.base <= s.o.Confirmed {
-					end = max(end, p.base)
-				}
-				break
-			}
+		i := slices.IndexFunc(w.parts, func(p *part) bool { return p.base >= g.loss.To })
+		if i >= 0 && w.parts[i].base <= s.o.Confirmed {
+			end = max(end, w.parts[i].base)
 		}
 	}
 	return end
