@@ -43,8 +43,9 @@ type configRow struct {
 func newConfigGet(c *client) *cobra.Command {
 	var all bool
 	cmd := &cobra.Command{
-		Use:   "get {topic NAME | group NAME | broker [ID]} [KEY...]",
-		Short: "Show configs with their sources",
+		Use:     "get {topic NAME | group NAME | broker [ID]} [KEY...]",
+		Aliases: []string{"describe"},
+		Short:   "Show configs with their sources",
 		Long: `Show configs with their sources: all that differ from the default, or the given ones.
 Without an ID, "broker" is the broker that answers.
 

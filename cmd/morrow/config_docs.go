@@ -25,8 +25,9 @@ type configDoc struct {
 
 func newConfigDocs(c *client) *cobra.Command {
 	return &cobra.Command{
-		Use:   "docs [CONFIG...]",
-		Short: "Explain all configs, or the given ones",
+		Use:     "docs [CONFIG...]",
+		Aliases: []string{"explain"},
+		Short:   "Explain all configs, or the given ones",
 		Long: `Explain all configs, or the given ones: what they mean, their type and default, what a
 value must be, and whether they change at run time. All of them together are docs/CONFIG.md.
 No broker is asked.

@@ -36,6 +36,9 @@ Times are shown in UTC, and in milliseconds since 1970 by -o json.`
   echo hello | kcat -P -b 127.0.0.1:9092 -t orders -H morrow-delay=10s
   kcat -C -b 127.0.0.1:9092 -t orders             "hello" arrives ten seconds later
   morrow topic describe orders                    see what is in it`
+	root.Version = buildVersion().String()
+	root.Flags().BoolP("version", "v", false, "show the version") // cobra looks at it
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.SilenceUsage, root.SilenceErrors = true, true
 	root.SetFlagErrorFunc(flagError)
 	// What has subcommands does nothing itself: its help need not say how.

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"net"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -104,6 +105,22 @@ func TestUnknownCommands(t *testing.T) {
 		if code != 1 || stderr != test.want+"\n" || stdout != "" {
 			t.Errorf("morrow %s: exit code %d: %s%s\nwant %s", test.args, code, stdout, stderr, test.want)
 		}
+	}
+}
+
+func TestVersionIsOneLineHoweverItIsAskedFor(t *testing.T) {
+	_, want, _ := execute(t, "version")
+	if !strings.HasPrefix(want, "morrow ") || strings.Count(want, "\n") != 1 || !strings.HasSuffix(want, runtime.GOOS+"/"+runtime.GOARCH+"\n") {
+		t.Errorf("morrow version: %q", want)
+	}
+	for _, flag := range []string{"--version", "-v"} {
+		if code, stdout, stderr := execute(t, flag); code != 0 || stdout != want || stderr != "" {
+			t.Errorf("morrow %s: exit code %d: %s%s, want %s", flag, code, stdout, stderr, want)
+		}
+	}
+	v := versionInfo{Version: "v1.2.3", Revision: "0123456789abcdef", Modified: true, Go: "go1.26", Platform: "linux/amd64"}
+	if got := v.String(); got != "morrow v1.2.3 0123456789ab modified go1.26 linux/amd64" {
+		t.Error(got)
 	}
 }
 

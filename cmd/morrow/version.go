@@ -5,6 +5,7 @@ import (
 	"io"
 	"runtime"
 	"runtime/debug"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -18,6 +19,18 @@ type versionInfo struct {
 	Modified bool   `json:"modified,omitempty"`
 	Go       string `json:"go"`
 	Platform string `json:"platform"`
+}
+
+// String is the version in one line.
+func (v versionInfo) String() string {
+	parts := []string{"morrow", v.Version}
+	if v.Revision != "" {
+		parts = append(parts, v.Revision[:min(12, len(v.Revision))])
+	}
+	if v.Modified {
+		parts = append(parts, "modified")
+	}
+	return strings.Join(append(parts, v.Go, v.Platform), " ")
 }
 
 func buildVersion() versionInfo {
@@ -56,7 +69,7 @@ With -o json: {version, revision, modified, go, platform}.`,
 			}
 			v := buildVersion()
 			return printAs(cmd.OutOrStdout(), output, v, func(w io.Writer) {
-				fmt.Fprintf(w, "morrow %s %s %s\n", v.Version, v.Go, v.Platform)
+				fmt.Fprintln(w, v)
 			})
 		},
 	}
