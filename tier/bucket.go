@@ -105,10 +105,14 @@ type BucketError struct {
 }
 
 func (e *BucketError) Error() string {
-	if e.Err == nil {
-		return fmt.Sprintf("%s %s: %v", e.Op, e.Key, e.Kind)
+	what := e.Op
+	if e.Key != "" { // else the whole bucket is listed
+		what += " " + e.Key
 	}
-	return fmt.Sprintf("%s %s: %v: %v", e.Op, e.Key, e.Kind, e.Err)
+	if e.Err == nil {
+		return fmt.Sprintf("%s: %v", what, e.Kind)
+	}
+	return fmt.Sprintf("%s: %v: %v", what, e.Kind, e.Err)
 }
 
 // Unwrap lets errors.Is find both the kind and the cause.

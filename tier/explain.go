@@ -97,7 +97,7 @@ func (p *Partition) explainClosed(closed []LocalSegment) []SegmentState {
 	for _, seg := range closed {
 		why := "kept: waiting for its upload"
 		if err := p.Err(); err != nil {
-			why += ", which fails: " + err.Error()
+			why += ", which fails: " + Advice(err)
 		} else if !p.config().Copy {
 			why = "kept: copying is switched off for this topic"
 		}

@@ -1,15 +1,13 @@
 package tier
 
 import (
-	"errors"
-	"slices"
 	"sort"
-	"strings"
 	"sync"
 	"time"
 )
 
-// Lag is what is not yet confirmed in the bucket.
+// Lag is what is not yet confirmed in the bucket, and is to be: the zero Lag where copying is
+// switched off.
 type Lag struct {
 	Segments int       // closed ones
 	Bytes    int64     // of them
@@ -22,6 +20,9 @@ type Lag struct {
 // Lag measures the partition.
 func (p *Partition) Lag() (Lag, error) {
 	var l Lag
+	if !p.config().Copy {
+		return l, nil
+	}
 	end, from := NoOffset, p.copiedEnd()
 	err := p.eachClosed(from, func(s LocalSegment) {
 		if l.Segments == 0 {
@@ -127,79 +128,6 @@ func (w *waiting) since(end int64, now time.Time) time.Time {
 		return w.seen[i].at
 	}
 	return now
-}
-
-// Alarm is something a person should look at.
-type Alarm struct {
-	Name    string // for machines: store_refused, store_failing, partition_stopped, damage
-	Subject string // the bucket or the partition
-	Text    string
-}
-
-// Alarms returns what is wrong now, in a stable order.
-func (t *Tier) Alarms() []Alarm {
-	a := t.admitted.Load()
-	if !a.ok {
-		if errors.Is(a.err, ErrNotAdmitted) {
-			return nil // just started
-		}
-		return []Alarm{{Name: "store_refused", Subject: t.bucket.String(), Text: "nothing is uploaded: " + Advice(a.err)}}
-	}
-	var alarms []Alarm
-	for _, p := range t.all() {
-		if err := p.Err(); err != nil {
-			name := "store_failing"
-			if stopped(err) {
-				name = "partition_stopped"
-			}
-			alarms = append(alarms, Alarm{Name: name, Subject: p.id.String(), Text: Advice(err)})
-		}
-		if s := p.scrubbed.Load(); s != nil && len(s.result.Damaged) > s.result.Repaired {
-			alarms = append(alarms, Alarm{Name: "damage", Subject: p.id.String(), Text: s.result.Damaged[0].Err.Error()})
-		}
-	}
-	slices.SortFunc(alarms, func(x, y Alarm) int {
-		return strings.Compare(x.Name+" "+x.Subject, y.Name+" "+y.Subject)
-	})
-	return alarms
-}
-
-// stopped reports whether an error is one that does not pass by itself, though the store works.
-func stopped(err error) bool { return stopKind(err) != nil }
-
-// stopKind is in which way an error is one that does not pass by itself; nil: it may.
-func stopKind(err error) error {
-	for _, stop := range []error{ErrGap, ErrFenced, ErrDiverged, ErrRolledBack, ErrConflict, ErrCorrupt, ErrLost} {
-		if errors.Is(err, stop) {
-			return stop
-		}
-	}
-	return nil
-}
-
-// Advice is an error, on one line, with what a person can do about it.
-func Advice(err error) string {
-	text := strings.ReplaceAll(err.Error(), "\n", "; ") // joined errors
-	for _, a := range []struct {
-		kind error
-		help string
-	}{
-		{errCopied, "stop the one that is not to go on. If this one is to go on, stop it too, remove remote/claim in its data directory, and start it five minutes after the other was last seen; a copy that is to go on without the bucket is started with remote.log.storage.system.enable=false"},
-		{ErrUnfit, "choose another store, or switch its checksum or conditional-write support on"},
-		{ErrDenied, "check the credentials, their expiry, the bucket policy and this machine's clock; new credentials in a file or a role are found within half a minute, those in the environment after a restart"},
-		{ErrConfig, "check bucket, region, endpoint and TLS certificates; what is put right in the store is found within half a minute, tier.url and certificates after a restart"},
-		{ErrFull, "make room in the store or raise its quota"},
-		{ErrThrottled, "the store is overloaded, or limits requests; if that lasts, lower remote.log.manager.copy.max.bytes.per.second or ask for more"},
-		{ErrRolledBack, "somebody replaced or removed the manifest, or tier.url names another place than before; put it back, or tier.url, before anything else"},
-		{ErrDiverged, "two brokers have run on copies of one data directory, or this one is an older copy; nothing more of the partition is uploaded or removed here. Stop this broker if another is to go on"},
-		{ErrGap, "local data was removed before it was uploaded; deleting records up to what is left lets uploads go on behind the gap"},
-		{ErrConflict, "somebody else writes under this cluster id"},
-	} {
-		if errors.Is(err, a.kind) {
-			return text + " (" + a.help + ")"
-		}
-	}
-	return text
 }
 
 const (

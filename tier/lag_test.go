@@ -149,3 +149,16 @@ func BenchmarkLag(b *testing.B) {
 		})
 	}
 }
+
+// TestWhatIsNotToBeCopiedDoesNotWait: a topic whose copying is switched off raises no alarm about it.
+func TestWhatIsNotToBeCopiedDoesNotWait(t *testing.T) {
+	now := time.UnixMilli(1_000_000)
+	p := newLongPartition(t, &longLog{segments: 3}, &now)
+	if lag, err := p.Lag(); err != nil || lag.Segments != 3 || lag.AtRisk.IsZero() {
+		t.Errorf("while it is copied: %+v, %v", lag, err)
+	}
+	p.config = func() Config { return Config{} }
+	if lag, err := p.Lag(); err != nil || lag != (Lag{}) {
+		t.Errorf("switched off: %+v, %v", lag, err)
+	}
+}

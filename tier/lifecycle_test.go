@@ -487,7 +487,7 @@ func TestUploadRateIsLimited(t *testing.T) {
 func TestErrorsAreSortedIntoWaitingAndAlarm(t *testing.T) {
 	for kind, word := range map[error]string{
 		tier.ErrThrottled: "limits requests", tier.ErrDenied: "check the credentials", tier.ErrConfig: "check bucket, region",
-		tier.ErrFull: "make room", tier.ErrUnknown: "outcome unknown",
+		tier.ErrFull: "make room", tier.ErrUnknown: "see whether the store runs",
 	} {
 		inWorld(t, func(w *world) {
 			w.log.fill(1)

@@ -20,6 +20,9 @@ type patient struct {
 // requestIdle is how long a store may leave a request alone.
 const requestIdle = 60 * time.Second
 
+// Patient is b with a watchdog, as a Tier has it: a store that stalls does not hold its caller for ever.
+func Patient(b Bucket) Bucket { return patient{underlying(b), requestIdle} }
+
 var errIdle = errors.New("no progress")
 
 // Put implements [Bucket]. Progress is every read of the body.

@@ -166,7 +166,10 @@ func (p *probe) tellsChecksum(ctx context.Context) error {
 
 func (p *probe) returnsBytes(ctx context.Context) error {
 	r, _, err := p.bucket.Get(ctx, p.key, 100, 200)
-	if err != nil {
+	switch {
+	case errors.Is(err, errOtherRange):
+		return unfit("%v", err)
+	case err != nil:
 		return err
 	}
 	defer r.Close()

@@ -716,6 +716,17 @@ func TestExplainSaysWhatHappensNext(t *testing.T) {
 	})
 }
 
+// TestExplainSaysWhatHelps: what waits for a store that fails says why, on one line.
+func TestExplainSaysWhatHelps(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.bucket.Add(tiertest.Rule{Key: ".segment", Fault: tiertest.Refuse, Err: tier.ErrUnknown, Times: tiertest.Forever})
+		w.log.fill(1)
+		w.start()
+		w.wait(time.Minute)
+		w.wantWhy("see whether the store runs")
+	})
+}
+
 // wantWhy looks for one text in each line of what is explained.
 func (w *world) wantWhy(want ...string) {
 	w.t.Helper()
@@ -727,7 +738,7 @@ func (w *world) wantWhy(want ...string) {
 		w.t.Fatalf("%d lines, want %d: %+v", len(lines), len(want), lines)
 	}
 	for i, l := range lines {
-		if !strings.Contains(l.Why, want[i]) {
+		if !strings.Contains(l.Why, want[i]) || strings.Contains(l.Why, "\n") {
 			w.t.Errorf("[%d, %d): %q lacks %q", l.Base, l.End, l.Why, want[i])
 		}
 	}

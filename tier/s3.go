@@ -285,6 +285,9 @@ func (b *S3Bucket) Head(ctx context.Context, key string) (Object, error) {
 	return o, nil
 }
 
+// errOtherRange: the store answers with another range than it was asked for.
+var errOtherRange = fmt.Errorf("another range: %w", io.ErrUnexpectedEOF)
+
 // Get implements [Bucket].
 func (b *S3Bucket) Get(ctx context.Context, key string, off, n int64) (io.ReadCloser, Object, error) {
 	in := &s3.GetObjectInput{Bucket: &b.bucket, Key: b.key(key)}
@@ -305,7 +308,7 @@ func (b *S3Bucket) Get(ctx context.Context, key string, off, n int64) (io.ReadCl
 	if n > 0 && length != n {
 		out.Body.Close()
 		return nil, Object{}, &BucketError{Op: "get", Key: key, Kind: ErrUnknown,
-			Err: fmt.Errorf("%w: %d bytes instead of %d", io.ErrUnexpectedEOF, length, n)}
+			Err: fmt.Errorf("%w: %d bytes instead of %d", errOtherRange, length, n)}
 	}
 	o := Object{Key: key, ETag: aws.ToString(out.ETag), Modified: aws.ToTime(out.LastModified)}
 	if in.Range == nil {

@@ -173,7 +173,7 @@ type partitionKey struct {
 func Open(o Options) (*Tier, error) {
 	o = o.withDefaults()
 	t := &Tier{
-		bucket: patient{o.Bucket, requestIdle}, cluster: o.Cluster, alone: o.Instance == "", name: o.Name, fs: o.FS, dir: o.Dir, logger: o.Logger, now: o.Now,
+		bucket: Patient(o.Bucket), cluster: o.Cluster, alone: o.Instance == "", name: o.Name, fs: o.FS, dir: o.Dir, logger: o.Logger, now: o.Now,
 		workers: 2 * o.Uploads, prepareTTL: o.PrepareTTL,
 		sweepEvery: o.SweepEvery, sweepGrace: o.SweepGrace, scrubEvery: o.ScrubEvery, scrubRate: o.ScrubRate,
 		uploads: semaphore.NewWeighted(int64(o.Uploads)), fetches: semaphore.NewWeighted(int64(o.Fetches)),

@@ -34,6 +34,9 @@ describes it; the others print the columns of their tables, and more.`
   morrow tier verify --deep --url file:///var/lib/morrow/tier
   morrow tier sweep                                        what nobody names; --delete deletes it, --log shows what was deleted
   morrow tier restore --config morrow.yaml                 after the loss of a disk`
+	for _, sub := range cmd.Commands() {
+		sub.RunE = advised(sub.RunE)
+	}
 	c.addHTTPFlag(cmd)
 	cmd.PersistentFlags().StringVar(&c.url, "url", "", "`address` of the bucket, as in tier.url (default: the directory data/tier)")
 	addOutputFlag(cmd, &c.output)
@@ -68,7 +71,22 @@ func openExisting(ctx context.Context, url, hint string) (tier.Bucket, error) {
 			return nil, fmt.Errorf("there is no directory %s%s", dir, hint)
 		}
 	}
-	return tier.OpenBucket(ctx, url, vfs.OS{})
+	b, err := tier.OpenBucket(ctx, url, vfs.OS{})
+	if err != nil {
+		return nil, err
+	}
+	return tier.Patient(b), nil
+}
+
+// advised says with what a store has refused what can be done about it, as a broker's alarms do.
+func advised(run func(*cobra.Command, []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		err := run(cmd, args)
+		if store := (*tier.BucketError)(nil); errors.As(err, &store) || errors.Is(err, tier.ErrUnfit) {
+			return errors.New(tier.Advice(err))
+		}
+		return err
+	}
 }
 
 // inventory opens the bucket and lists the topics that are in it and not deleted.

@@ -53,7 +53,7 @@ func newTierProbe(c *tierClient) *cobra.Command {
 				}
 			})
 			if perr != nil {
-				return errors.New(tier.Advice(perr))
+				return perr
 			}
 			return err
 		},

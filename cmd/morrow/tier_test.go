@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -267,5 +269,31 @@ func TestTierRestore(t *testing.T) {
 	again.stop(t)
 	if code, _, stderr := execute(t, append(args, "--take-over")...); code != 1 || !strings.Contains(stderr, "is not empty") {
 		t.Errorf("restored over a data directory: exit code %d: %s", code, stderr)
+	}
+}
+
+// TestTierSaysWhatHelps: what a store answers to a command that asks it is told with what can be
+// done about it, as in the alarms of a broker.
+func TestTierSaysWhatHelps(t *testing.T) {
+	t.Setenv("AWS_ACCESS_KEY_ID", "k")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "s")
+	store := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusBadRequest)
+		fmt.Fprint(w, "<Error><Code>ExpiredToken</Code><Message>Too late.</Message></Error>")
+	}))
+	defer store.Close()
+	url := "s3://b/p?endpoint=" + store.URL
+	for _, args := range [][]string{
+		{"ls", "--url", url},
+		{"show", "orders", "--url", url},
+		{"verify", "--url", url},
+		{"sweep", "--url", url, "--cluster", "c"},
+		{"probe", url},
+		{"restore", "--data-dir", filepath.Join(t.TempDir(), "new"), "--set", "tier.url=" + url},
+	} {
+		code, _, stderr := execute(t, append([]string{"tier"}, args...)...)
+		if code != 1 || !strings.Contains(stderr, "access denied by the store: ExpiredToken: Too late. (HTTP 400) (check the credentials, their expiry") || strings.Contains(stderr, "list :") {
+			t.Errorf("%v: exit code %d: %s", args, code, stderr)
+		}
 	}
 }
