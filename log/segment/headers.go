@@ -35,5 +35,5 @@ func (s *Segment) badBatch(pos int64, err error) error {
 	if batches.Damaged(err) {
 		return &CorruptError{File: s.Name(), Pos: pos, Err: err}
 	}
-	return fmt.Errorf("read %s at position %d: %w", s.Name(), pos, err)
+	return fmt.Errorf("read batch at position %d: %w", pos, err) // of a file that err names
 }
