@@ -191,7 +191,7 @@ func (s *sender) sendFile(f *os.File, pos, n int64) error {
 		s.sent += sent
 		pos, n = pos+sent, n-sent
 		if err != nil {
-			return err
+			return fmt.Errorf("send %s at position %d: %w", f.Name(), pos, err)
 		}
 	}
 	return nil
