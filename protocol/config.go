@@ -68,8 +68,8 @@ type Config struct {
 	// (KIP-1242). It is asked as Features is; nil means that it does not matter.
 	Identity func() Identity
 
-	// Logger receives one line for every connection closed for cause. Default:
-	// discard.
+	// Logger receives a line for every connection closed for cause, unless there are
+	// many. Default: discard.
 	Logger *slog.Logger
 	// Registerer receives the server's metrics; nil registers nothing.
 	Registerer prometheus.Registerer

@@ -6,13 +6,37 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"golang.org/x/time/rate"
 )
 
+// endLines bounds the warnings about connections: a client that speaks something
+// else tries again for ever, and a scanner tries a thousand things.
+type endLines struct {
+	limiter *rate.Limiter
+	omitted atomic.Int64 // since the last that was written
+}
+
+func newEndLines() endLines {
+	return endLines{limiter: rate.NewLimiter(rate.Every(10*time.Second), 10)}
+}
+
+// write reports whether a warning is to be written, and how many before it were not.
+func (l *endLines) write() (omitted int64, ok bool) {
+	if !l.limiter.Allow() {
+		l.omitted.Add(1)
+		return 0, false
+	}
+	return l.omitted.Swap(0), true
+}
+
 // logEnd counts why a connection ended and writes the one line about it. What
-// is part of ordinary life is logged for debugging only.
+// is part of ordinary life is logged for debugging only; of warnings there are
+// not more than [endLines] lets through.
 func (s *Server) logEnd(conn *Conn, err error) {
 	level, label, reason := slog.LevelWarn, "error", "a request failed"
 	var about []slog.Attr
@@ -41,7 +65,17 @@ func (s *Server) logEnd(conn *Conn, err error) {
 	attrs := []slog.Attr{
 		slog.String("peer", conn.remote.String()), slog.String("listener", conn.Listener), slog.String("reason", reason),
 	}
-	s.cfg.Logger.LogAttrs(context.Background(), level, "connection closed", append(append(attrs, about...), slog.Any("err", err))...)
+	attrs = append(append(attrs, about...), slog.Any("err", err))
+	if level == slog.LevelWarn {
+		omitted, ok := s.ends.write()
+		if !ok {
+			return
+		}
+		if omitted > 0 {
+			attrs = append(attrs, slog.Int64("omitted", omitted)) // lines like this
+		}
+	}
+	s.cfg.Logger.LogAttrs(context.Background(), level, "connection closed", attrs...)
 }
 
 // requestAttrs name a request; what is not known of it is left out.

@@ -74,6 +74,33 @@ func TestBadFrameClosesItsConnectionWithOneLine(t *testing.T) {
 	}
 }
 
+// A client that speaks something else, and tries again and again, does not fill the log.
+func TestManyBadConnectionsAreFewLines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, Config{}, routeFor(kmsg.Heartbeat, empty))
+		bad := func(times int) {
+			for range times {
+				c := b.connect()
+				go func() { _, _ = c.Write([]byte("GET / HTTP/1.1\r\n\r\n")) }()
+				c.wantClosed()
+			}
+			synctest.Wait()
+		}
+		bad(100)
+		if n := len(b.log.lines()); n != 10 {
+			t.Errorf("%d lines of 100", n)
+		}
+		time.Sleep(10 * time.Second)
+		bad(1)
+		if lines := b.log.lines(); len(lines) != 11 || !strings.Contains(lines[10], "looks like HTTP") || !strings.Contains(lines[10], "omitted=90") {
+			t.Errorf("%d lines: %s", len(lines), lines[len(lines)-1])
+		}
+		if n := b.metric("morrow_connections_closed_total", "size"); n != 101 {
+			t.Errorf("%v connections are counted", n)
+		}
+	})
+}
+
 // What a frame claims to contain is not allocated for.
 func TestLyingFrameAllocatesNoMoreThanItself(t *testing.T) {
 	const size = 4 << 20

@@ -29,6 +29,7 @@ type Server struct {
 	pace    *rate.Limiter       // Config.MaxConnectionRate
 	numbers atomic.Uint64       // of connections
 	full    rate.Sometimes      // for log lines about refused connections
+	ends    endLines
 
 	mu    sync.Mutex
 	perIP map[string]int // open connections by address; guarded by mu
@@ -58,6 +59,7 @@ func NewServer(cfg Config, routes []Route) (*Server, error) {
 		conns:   semaphore.NewWeighted(int64(cfg.MaxConnections)),
 		pace:    rate.NewLimiter(rate.Limit(cfg.MaxConnectionRate), cfg.MaxConnectionRate),
 		full:    rate.Sometimes{First: 1, Interval: 10 * time.Second},
+		ends:    newEndLines(),
 		perIP:   make(map[string]int),
 	}
 	s.memory = newMemory(cfg.QueuedMaxBytes, s.metrics.inFlight)
