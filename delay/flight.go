@@ -2,7 +2,6 @@ package delay
 
 import (
 	"errors"
-	"math"
 	"slices"
 	"sort"
 )
@@ -93,12 +92,7 @@ func (s *Schedule) take(now int64, maxCount, maxBytes int, readers []*reader, ve
 	case near:
 		f.Entries = s.near.popDue(nil, now, maxCount, maxBytes)
 	}
-	s.earliest = math.MaxInt64
-	if s.open.releasing() {
-		s.earliest = math.MinInt64
-	} else if e, ok := s.near.min(); ok {
-		s.earliest = e.Due
-	}
+	s.findEarliest()
 	more = more || near && s.earliest <= now
 	if len(f.Entries) == 0 {
 		return nil, more, nil

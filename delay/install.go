@@ -132,10 +132,7 @@ func (s *Schedule) forgetBelow(ticket int64) {
 		}
 	}
 	s.names.forgetBelow(ticket)
-	s.earliest = math.MaxInt64
-	if e, ok := s.near.min(); ok {
-		s.earliest = e.Due
-	}
+	s.findEarliest()
 }
 
 // settledFloor is at or below every ticket that is pending by the proofs below the high watermark

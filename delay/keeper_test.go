@@ -311,6 +311,28 @@ func TestTransactionsThatAreNotOverAreNotSpilled(t *testing.T) {
 	}
 }
 
+// TestTransactionThatIsCommittedWhileASpillEndsIsDueAtOnce, though nothing else is left in memory.
+func TestTransactionThatIsCommittedWhileASpillEndsIsDueAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newSpilling(t)
+		p.mustSend(t, with("a", HeaderDelay, "9h"))
+		if _, err := p.produceIn(7, with("b", HeaderDelay, "1m")); err != nil {
+			t.Fatal(err)
+		}
+		p.journal.before = func() error { // the run is being written: all that goes into it was looked at
+			p.journal.before = nil
+			return p.decide(7, true)
+		}
+		p.spill(t, p.end)
+		defer dispatching(t, DispatcherConfig{}).Attach("orders-0", p.schedule, p).Detach()
+		time.Sleep(time.Minute + 10*time.Millisecond)
+		synctest.Wait()
+		if got := ticketsOf(t, p.visible()); fmt.Sprint(got) != "[1]" {
+			t.Errorf("delivered are %v, want [1]", got)
+		}
+	})
+}
+
 func TestTicketsAndKeysAreFoundInLargeRuns(t *testing.T) {
 	p := newSpilling(t)
 	const n = 30_000

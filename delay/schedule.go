@@ -105,6 +105,16 @@ func (s *Schedule) NextDue() int64 {
 
 func (s *Schedule) nextDue() int64 { return min(s.earliest, s.runs.next()) }
 
+// findEarliest looks for what is due first in near.
+func (s *Schedule) findEarliest() {
+	s.earliest = math.MaxInt64
+	if s.open.releasing() {
+		s.earliest = math.MinInt64
+	} else if e, ok := s.near.min(); ok {
+		s.earliest = e.Due
+	}
+}
+
 // nextDues is NextDue for the near index and for the runs.
 func (s *Schedule) nextDues() (near, runs int64) {
 	s.mu.Lock()
