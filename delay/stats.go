@@ -119,7 +119,7 @@ func (s *Schedule) moveMark(now int64) {
 	s.overdue = int64(s.near.countBetween(math.MinInt64, now))
 	for _, f := range s.flights {
 		for i, e := range f.Entries {
-			if !f.gone[i] && e.Due <= now {
+			if !f.gone[i] && e.Ticket >= s.floor && e.Due <= now {
 				s.overdue++
 			}
 		}

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/morrowmq/morrow/log/record"
 )
 
 // TestBytesOfWhatIsPendingDoNotDependOnWhereItLies: in a run a record has the headers of its delivery,
@@ -62,5 +64,27 @@ func TestCountersBeginAnewWithAStart(t *testing.T) {
 		p.mustSend(t, with("f", HeaderDelay, "1s"))
 		time.Sleep(time.Minute)
 		check(Stats{Delivered: 1})
+	})
+}
+
+// TestOverdueIsCountedAnewWhileARunIsBeingDelivered, because the clock went back: what is in the run
+// is not counted with what is in memory.
+func TestOverdueIsCountedAnewWhileARunIsBeingDelivered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newSpilling(t)
+		p.scheduleAll(t, record.None, time.Minute, 9*time.Hour)
+		p.spill(t, p.end)
+		p.deliver = func() error {
+			now := time.Now()
+			p.schedule.Stats(now.Add(time.Hour).UnixMilli())
+			p.schedule.Stats(now.UnixMilli())
+			return nil
+		}
+		defer dispatching(t, DispatcherConfig{}).Attach("orders-0", p.schedule, p).Detach()
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if st := p.schedule.Stats(time.Now().UnixMilli()); st.Pending != 1 || st.Overdue != 0 {
+			t.Errorf("%d are pending and %d overdue, want 1 and none", st.Pending, st.Overdue)
+		}
 	})
 }
