@@ -68,6 +68,19 @@ func (r *resolution) empty() bool { return len(r.targets)+len(r.absent)+r.missed
 // the log, or the schedule's runs, only for cancels by ticket and for keys. Errors are the
 // source's: nothing is known then, and the producer should retry.
 func (p *Plan) Prepare(ctx context.Context, s *Schedule, src Source) error {
+	for {
+		err := p.resolve(ctx, s, src)
+		switch {
+		case err == nil:
+			return p.build()
+		case s.installed() == p.version:
+			return err
+		} // else a run that was asked may be no more
+	}
+}
+
+// resolve finds what the batch's cancels and keys refer to.
+func (p *Plan) resolve(ctx context.Context, s *Schedule, src Source) error {
 	p.resolution.reset()
 	p.version = s.installed()
 	items := p.splitter.items
@@ -87,7 +100,7 @@ func (p *Plan) Prepare(ctx context.Context, s *Schedule, src Source) error {
 			return err
 		}
 	}
-	return p.build()
+	return nil
 }
 
 // replace resolves a delayed record with a key.

@@ -28,7 +28,15 @@ type Found struct {
 // Find reads a pending record. Errors: one that wraps [ErrNotPending] and says how the schedule
 // ended, as far as that can be found with little effort; else the source's, after which nothing is
 // known.
-func (s *Schedule) Find(ctx context.Context, src Source, ticket int64) (Found, error) {
+func (s *Schedule) Find(ctx context.Context, src Source, ticket int64) (f Found, err error) {
+	err = s.steadily(func() error {
+		f, err = s.find(ctx, src, ticket)
+		return err
+	})
+	return f, err
+}
+
+func (s *Schedule) find(ctx context.Context, src Source, ticket int64) (Found, error) {
 	if ticket < 0 || ticket >= s.End() {
 		return Found{}, fmt.Errorf("%w: no delayed record was stored at offset %d yet", ErrNotPending, ticket)
 	}

@@ -45,7 +45,15 @@ type Page struct {
 // List returns the pending records at or after a position that pass the filter, up to limit.
 // Records that come and go between two pages may or may not be seen. It reads the runs; errors are
 // the journal's.
-func (s *Schedule) List(ctx context.Context, position Entry, f Filter, limit int) (Page, error) {
+func (s *Schedule) List(ctx context.Context, position Entry, f Filter, limit int) (p Page, err error) {
+	err = s.steadily(func() error {
+		p, err = s.list(ctx, position, f, limit)
+		return err
+	})
+	return p, err
+}
+
+func (s *Schedule) list(ctx context.Context, position Entry, f Filter, limit int) (Page, error) {
 	if position.Due < f.From {
 		position = Entry{Due: f.From, Ticket: math.MinInt64}
 	}

@@ -74,6 +74,17 @@ func (s *Schedule) keyInRun(ctx context.Context, r *run, name string) (e Entry, 
 	return e, ok, err
 }
 
+// steadily calls look again if runs have changed meanwhile: what it has found may be of two states,
+// or missing because it has moved; and it may have failed because a run is no more.
+func (s *Schedule) steadily(look func() error) error {
+	for {
+		version := s.installed()
+		if err := look(); s.installed() == version {
+			return err
+		}
+	}
+}
+
 // installed tells runs before and after a change apart.
 func (s *Schedule) installed() int {
 	s.mu.Lock()
