@@ -123,6 +123,15 @@ func (f *fetching) lookupPart(fp *fetchPart) {
 	}
 }
 
+// lookupGone says why a partition cannot be read any more: its topic was deleted meanwhile. One that
+// has its name again is another, which the client has yet to find.
+func (f *fetching) lookupGone(fp *fetchPart) {
+	gone := fp.err
+	if f.lookupPart(fp); fp.err == nil {
+		fp.partition, fp.err = nil, gone
+	}
+}
+
 func (f *fetching) subscribe() {
 	f.wake = make(chan struct{}, 1)
 	for i := range f.turn.parts {
@@ -156,7 +165,7 @@ func (f *fetching) read(ctx context.Context) (enough bool) {
 		fp.release()
 		fp.read, fp.err = fp.partition.Read(fp.request(f.req, f.maxBytes-total, total == 0))
 		if errors.Is(fp.err, log.ErrClosed) {
-			f.lookupPart(fp) // deleted meanwhile: say so
+			f.lookupGone(fp)
 		}
 		switch {
 		case inTier(fp.err):

@@ -333,6 +333,36 @@ func TestFetchEndsWhenItsTopicIsDeleted(t *testing.T) {
 	})
 }
 
+// A client of a version without topic ids waits for a topic that is deleted, and is there again under
+// its name when the fetch finds out.
+func TestFetchEndsWhenItsTopicIsCreatedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		ctx := context.Background()
+		topic := w.create("orders", 1)
+		req := w.fetchOf(time.Hour, place{"orders", 0, 0})
+		req.SetVersion(12)
+		f, err := w.api.beginFetch(req, new(protocol.Conn))
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.lookup()
+		if f.read(ctx) {
+			t.Error("an empty topic is enough")
+		}
+		if _, err := w.api.apply(ctx, cluster.DeleteTopics{IDs: []cluster.TopicID{topic.ID}}); err != nil {
+			t.Fatal(err)
+		}
+		w.create("orders", 1)
+		synctest.Wait() // the log of the first is closed
+		if !f.read(ctx) {
+			t.Error("it waits for a topic that is gone")
+		}
+		wantCode(t, "answer", f.partitionCode(&f.turn.parts[0]), kerr.NotLeaderForPartition)
+		f.release()
+	})
+}
+
 func TestFetchAnswersAStoppingServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
