@@ -266,6 +266,38 @@ func TestMarkersAreWrittenUntilTheyAre(t *testing.T) {
 	})
 }
 
+// TestMarkersAreNotRepeatedWhileOthersCannotBeWritten is a transaction with a partition that is
+// offline, and then one whose coordinator cannot note that it is complete.
+func TestMarkersAreNotRepeatedWhileOthersCannotBeWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t)
+		defer func() { r.stop() }()
+		p := r.producer("t")
+		r.cluster.set("a/1", errors.New("disk on fire"))
+		r.add("t", p, version2, 0, 1, 2)
+		r.want("end", r.end("t", p, 5, true).ErrorCode, nil)
+		time.Sleep(time.Minute)
+		if got, want := r.cluster.written(), "commit 1000/1 in a/0, commit 1000/1 in a/2"; got != want {
+			t.Errorf("markers after a minute are %s, expected %s", got, want)
+		}
+		refuse := func(err error) {
+			synctest.Wait()
+			for _, j := range r.journals {
+				j.Refuse = err
+			}
+			r.cluster.set("a/1", nil)
+		}
+		refuse(errors.New("disk full"))
+		time.Sleep(time.Minute)
+		refuse(nil)
+		time.Sleep(maxRetry)
+		synctest.Wait()
+		if got, want := r.cluster.written(), "commit 1000/1 in a/0, commit 1000/1 in a/1, commit 1000/1 in a/2"; got != want || r.state("t") != "CompleteCommit" {
+			t.Errorf("markers are %s in state %s, expected %s", got, r.state("t"), want)
+		}
+	})
+}
+
 // TestMarkersAreWrittenOnceTheGroupsAreLoaded is a broker that has just started, and a transaction
 // with offsets of a group.
 func TestMarkersAreWrittenOnceTheGroupsAreLoaded(t *testing.T) {

@@ -43,13 +43,31 @@ type queue struct {
 	// is done twice at the same time could write a marker of a transaction that is over. Guarded by
 	// mu.
 	taken map[job]bool
-	// failures counts the tries of jobs that failed, of those that are to be tried again. Guarded by mu.
-	failures map[job]int
-	wake     chan struct{} // 1-buffered: there is a job that is due earlier than others
+	// tries are those of jobs that failed and are to be tried again. Guarded by mu.
+	tries map[job]tries
+	wake  chan struct{} // 1-buffered: there is a job that is due earlier than others
+}
+
+// tries is what the tries of a job have come to.
+type tries struct {
+	failures int
+	written  written
+}
+
+// written is the partitions that have a marker. It is not changed in place.
+type written struct {
+	marker     Marker
+	all        bool // of the transaction, or those
+	partitions map[Partition]bool
+}
+
+// has reports whether a partition has that marker.
+func (w written) has(m Marker, p Partition) bool {
+	return w.marker == m && (w.all || w.partitions[p])
 }
 
 func newQueue() *queue {
-	return &queue{taken: map[job]bool{}, failures: map[job]int{}, wake: make(chan struct{}, 1)}
+	return &queue{taken: map[job]bool{}, tries: map[job]tries{}, wake: make(chan struct{}, 1)}
 }
 
 // put makes a job due.
@@ -85,22 +103,31 @@ func (q *queue) done(j job, now time.Time) {
 	q.mu.Lock()
 	again := q.taken[j]
 	delete(q.taken, j)
-	delete(q.failures, j)
+	delete(q.tries, j)
 	q.mu.Unlock()
 	if again {
 		q.put(j, now)
 	}
 }
 
-// failed gives a job back that was taken and is to be tried again, and returns when.
-func (q *queue) failed(j job, now time.Time) time.Duration {
+// failed gives a job back that was taken and is to be tried again, and returns when. w is which
+// partitions have its marker by now.
+func (q *queue) failed(j job, w written, now time.Time) time.Duration {
 	q.mu.Lock()
 	delete(q.taken, j)
-	q.failures[j]++
-	wait := retryAfter(q.failures[j])
+	t := tries{q.tries[j].failures + 1, w}
+	q.tries[j] = t
 	q.mu.Unlock()
+	wait := retryAfter(t.failures)
 	q.put(j, now.Add(wait))
 	return wait
+}
+
+// written returns which partitions have the marker of a job since its earlier tries.
+func (q *queue) written(j job) written {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.tries[j].written
 }
 
 // writeMarkers completes decided transactions until ctx ends.
@@ -143,10 +170,11 @@ func (c *Coordinator) finish(ctx context.Context, j job) {
 		d, ok := m.decision(j.id)
 		return found{d, ok}, nil
 	})
+	have := c.decided.written(j)
 	if err == nil && d.ok {
-		if err := c.writeAll(ctx, d.decision); err != nil {
+		if have, err = c.writeAll(ctx, d.decision, have); err != nil {
 			// Whatever it is: groups that are loading say the same as a shard of this coordinator that is gone.
-			c.tryAgain(ctx, j, err)
+			c.tryAgain(ctx, j, have, err)
 			return
 		}
 		_, err = coord.Do(ctx, shard, func(m *machine, tx *coord.Tx) (struct{}, error) {
@@ -158,35 +186,48 @@ func (c *Coordinator) finish(ctx context.Context, j job) {
 		c.decided.done(j, c.now())
 		return
 	}
-	c.tryAgain(ctx, j, err)
+	c.tryAgain(ctx, j, have, err)
 }
 
 // tryAgain has a transaction completed later, unless ctx has ended.
-func (c *Coordinator) tryAgain(ctx context.Context, j job, err error) {
+func (c *Coordinator) tryAgain(ctx context.Context, j job, have written, err error) {
 	if ctx.Err() != nil {
 		c.decided.done(j, c.now())
 		return
 	}
-	wait := c.decided.failed(j, c.now())
+	wait := c.decided.failed(j, have, c.now())
 	c.log.Warn("transaction is decided but not complete, will try again", "transactional_id", j.id, "wait", wait, "err", err)
 }
 
-// writeAll writes a marker into every partition of a transaction that there still is.
-func (c *Coordinator) writeAll(ctx context.Context, d decision) error {
-	g, ctx := errgroup.WithContext(ctx)
+// writeAll writes a marker into every partition of a transaction that there still is and that does
+// not have it: one that cannot be written, for days perhaps, adds nothing to the others. It returns
+// which have it now.
+func (c *Coordinator) writeAll(ctx context.Context, d decision, had written) (written, error) {
+	errs := make([]error, len(d.partitions))
+	var g errgroup.Group // without a context of its own: what is on its way to the disk is waited for
 	g.SetLimit(maxMarkers)
-	for _, p := range d.partitions {
-		if n, id, ok := c.cluster.Partitions(p.Topic); !ok || id != p.TopicID || p.Number >= n {
-			continue // deleted, and what was written with it
+	for i, p := range d.partitions {
+		if n, id, ok := c.cluster.Partitions(p.Topic); !ok || id != p.TopicID || p.Number >= n || had.has(d.marker, p) {
+			continue // deleted, and what was written with it; or done
 		}
 		g.Go(func() error {
-			err := c.cluster.WriteMarker(ctx, p, d.marker)
-			if errors.Is(err, ErrFenced) {
-				c.log.Warn("transaction was ended by others in a partition", "topic", p.Topic, "partition", p.Number, "err", err)
-				return nil
+			errs[i] = c.cluster.WriteMarker(ctx, p, d.marker)
+			if errors.Is(errs[i], ErrFenced) {
+				c.log.Warn("transaction was ended by others in a partition", "topic", p.Topic, "partition", p.Number, "err", errs[i])
+				errs[i] = nil
 			}
-			return err
+			return errs[i]
 		})
 	}
-	return g.Wait()
+	err := g.Wait()
+	if err == nil {
+		return written{marker: d.marker, all: true}, nil
+	}
+	have := written{marker: d.marker, partitions: make(map[Partition]bool, len(d.partitions))}
+	for i, p := range d.partitions {
+		if errs[i] == nil {
+			have.partitions[p] = true
+		}
+	}
+	return have, err
 }

@@ -43,7 +43,7 @@ func TestRetriesOfAJobBecomeRarerUntilItIsDone(t *testing.T) {
 	q.put(j, now)
 	for _, want := range []time.Duration{minRetry, 2 * minRetry, 4 * minRetry, 8 * minRetry} {
 		take()
-		if wait := q.failed(j, now); wait != want {
+		if wait := q.failed(j, written{}, now); wait != want {
 			t.Fatalf("waits %s, want %s", wait, want)
 		}
 		if _, ok, next := q.take(now); ok || !next.Equal(now.Add(want)) {
@@ -53,10 +53,10 @@ func TestRetriesOfAJobBecomeRarerUntilItIsDone(t *testing.T) {
 	}
 	for range 100 {
 		take()
-		now = now.Add(q.failed(j, now))
+		now = now.Add(q.failed(j, written{}, now))
 	}
 	take()
-	if wait := q.failed(j, now); wait != maxRetry {
+	if wait := q.failed(j, written{}, now); wait != maxRetry {
 		t.Errorf("waits %s after many tries, want %s", wait, maxRetry)
 	}
 	now = now.Add(maxRetry)
@@ -64,7 +64,7 @@ func TestRetriesOfAJobBecomeRarerUntilItIsDone(t *testing.T) {
 	q.done(j, now)
 	q.put(j, now)
 	take()
-	if wait := q.failed(j, now); wait != minRetry {
+	if wait := q.failed(j, written{}, now); wait != minRetry {
 		t.Errorf("waits %s for the next transaction of the id, want %s", wait, minRetry)
 	}
 }
