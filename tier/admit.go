@@ -98,7 +98,8 @@ func (t *Tier) admitOnce(ctx context.Context, probed *bool) (me Owner, err error
 		}
 		*probed = true
 	}
-	return ClaimOwner(ctx, t.bucket, t.cluster, t.installation, t.name, t.now().UnixMilli(), false)
+	c := Claimant{Bucket: t.bucket, Cluster: t.cluster, Installation: t.installation, Name: t.name}
+	return c.Claim(ctx, t.now().UnixMilli(), false)
 }
 
 // wakeAll lets every partition look whether there is something to do.

@@ -37,7 +37,8 @@ func (c *claimer) crash(rnd *rand.Rand) { c.live, c.disk = nil, c.disk.Crash(rnd
 
 // claim is one attempt, which the store hurts or not.
 func (c *claimer) claim() error {
-	_, err := tier.ClaimOwner(c.t.Context(), c.bucket, cluster, c.live, c.name, time.Now().UnixMilli(), false)
+	me := tier.Claimant{Bucket: c.bucket, Cluster: cluster, Installation: c.live, Name: c.name}
+	_, err := me.Claim(c.t.Context(), time.Now().UnixMilli(), false)
 	return err
 }
 

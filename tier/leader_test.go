@@ -365,7 +365,8 @@ func TestCopyOfALivingBrokerIsRefused(t *testing.T) {
 
 // claimAs makes another installation the owner.
 func claimAs(w *world, id string, seen int64, takeOver bool) error {
-	_, err := tier.ClaimOwner(w.calm(), w.bucket, cluster, &tier.Installation{ID: id}, id, seen, takeOver)
+	other := tier.Claimant{Bucket: w.bucket, Cluster: cluster, Installation: &tier.Installation{ID: id}, Name: id}
+	_, err := other.Claim(w.calm(), seen, takeOver)
 	return err
 }
 

@@ -74,23 +74,31 @@ func ReadOwner(ctx context.Context, b Bucket, cluster string) (Owner, string, er
 	return o, obj.ETag, nil
 }
 
-// ClaimOwner makes an installation the owner, under a name for people, or renews that, and returns
-// when the store has confirmed the marker. seen is the time, ms since the epoch; 0: the owner goes,
-// and the next need not wait. *OwnedError: somebody else is the owner, and has been seen lately;
-// takeOver does not mind. A damaged marker, of which a store has kept half, say, does not tell
-// whose it is: unless it is what we have just stored, it is ErrCorrupt until nobody has written it
-// for OwnerTTL, and then it is replaced.
-func ClaimOwner(ctx context.Context, b Bucket, cluster string, in *Installation, name string, seen int64, takeOver bool) (Owner, error) {
-	me := Owner{Instance: in.ID, Name: name, Seen: seen}
+// Claimant is an installation that owns a cluster id in a bucket, or wants to.
+type Claimant struct {
+	Bucket       Bucket
+	Cluster      string
+	Installation *Installation
+	Name         string // for people
+}
+
+// Claim makes the claimant the owner, or renews that, and returns when the store has confirmed the
+// marker. seen is the time, ms since the epoch; 0: the owner goes, and the next need not wait.
+// *OwnedError: somebody else is the owner, and has been seen lately; takeOver does not mind. A
+// damaged marker, of which a store has kept half, say, does not tell whose it is: unless it is what
+// we have just stored, it is ErrCorrupt until nobody has written it for OwnerTTL, and then it is
+// replaced.
+func (c *Claimant) Claim(ctx context.Context, seen int64, takeOver bool) (Owner, error) {
+	me := Owner{Instance: c.Installation.ID, Name: c.Name, Seen: seen}
 	sent := "" // the ETag of what an earlier try has stored
 	for try := 0; ; try++ {
-		now, etag, err := ReadOwner(ctx, b, cluster)
+		now, etag, err := ReadOwner(ctx, c.Bucket, c.Cluster)
 		o := PutOptions{IfMatch: etag}
 		switch {
 		case errors.Is(err, ErrNotFound):
 			o = PutOptions{IfNoneMatch: true}
 		case errors.Is(err, ErrCorrupt):
-			marker, herr := b.Head(ctx, ownerKey(cluster))
+			marker, herr := c.Bucket.Head(ctx, ownerKey(c.Cluster))
 			if herr != nil {
 				return me, herr
 			}
@@ -103,42 +111,42 @@ func ClaimOwner(ctx context.Context, b Bucket, cluster string, in *Installation,
 		case try > 0 && now == me:
 			return me, nil // renewed by an earlier try
 		case !takeOver:
-			if err := in.judge(b.String(), now, me); err != nil {
+			if err := c.Installation.judge(c.Bucket.String(), now, me); err != nil {
 				return me, err
 			}
 		}
-		if me.Claim, err = in.intend(now.Claim); err != nil {
+		if me.Claim, err = c.Installation.intend(now.Claim); err != nil {
 			return me, err
 		}
-		if sent, err = putOwner(ctx, b, cluster, me, o); err == nil || refused(err) || try == 3 {
+		if sent, err = c.put(ctx, me, o); err == nil || refused(err) || try == 3 {
 			return me, err
 		}
 		// Changed meanwhile, damaged, or not known: look again.
 	}
 }
 
-// putOwner stores the marker and has it confirmed. It returns the ETag of what it has stored, also
-// if that is not confirmed.
-func putOwner(ctx context.Context, b Bucket, cluster string, me Owner, o PutOptions) (etag string, err error) {
+// put stores the marker and has it confirmed. It returns the ETag of what it has stored, also if
+// that is not confirmed.
+func (c *Claimant) put(ctx context.Context, me Owner, o PutOptions) (etag string, err error) {
 	data, err := json.Marshal(me)
 	if err != nil {
 		return "", err
 	}
-	body := BytesBody(b.Checksum(), data)
-	put, err := b.Put(ctx, ownerKey(cluster), body, o)
+	body := BytesBody(c.Bucket.Checksum(), data)
+	put, err := c.Bucket.Put(ctx, ownerKey(c.Cluster), body, o)
 	if err != nil {
 		return "", err
 	}
-	_, err = confirm(ctx, b, ownerKey(cluster), body)
+	_, err = confirm(ctx, c.Bucket, ownerKey(c.Cluster), body)
 	return put.ETag, err
 }
 
-// WhileOwner runs do while it keeps the cluster id claimed, under a name for people. If somebody
-// else takes it over, do's context ends and the *OwnedError is returned. If do ends well the
-// cluster id is free, unless the store does not hear of it.
-func WhileOwner(ctx context.Context, b Bucket, cluster string, in *Installation, name string, takeOver bool, do func(context.Context) error) error {
+// While runs do while it keeps the cluster id claimed. If somebody else takes it over, do's context
+// ends and the *OwnedError is returned. If do ends well the cluster id is free, unless the store
+// does not hear of it.
+func (c *Claimant) While(ctx context.Context, takeOver bool, do func(context.Context) error) error {
 	claim := func(ctx context.Context, takeOver bool) error {
-		_, err := ClaimOwner(ctx, b, cluster, in, name, time.Now().UnixMilli(), takeOver)
+		_, err := c.Claim(ctx, time.Now().UnixMilli(), takeOver)
 		return err
 	}
 	if err := claim(ctx, takeOver); err != nil {
@@ -166,7 +174,7 @@ func WhileOwner(ctx context.Context, b Bucket, cluster string, in *Installation,
 	cancel(nil)
 	<-done
 	if err == nil {
-		_, _ = ClaimOwner(ctx, b, cluster, in, name, 0, false) // whoever comes next waits otherwise
+		_, _ = c.Claim(ctx, 0, false) // whoever comes next waits otherwise
 	}
 	return err
 }

@@ -36,7 +36,7 @@ type Restored struct {
 // Restore claims the manifest of a partition whose local log was lost, and says how the log goes
 // on. The offsets that may have been given out and are not in the bucket are recorded as dropped,
 // so that none is used twice. It can be repeated: then it leaves another gap. The caller owns the
-// cluster id (WhileOwner) and nobody leads the partition.
+// cluster id ([Claimant.While]) and nobody leads the partition.
 func Restore(ctx context.Context, b Bucket, cluster string, topic TopicID, partition int32, o RestoreOptions) (Restored, error) {
 	c := catalog{bucket: b, dir: partitionDir(cluster, topic, partition)}
 	m, err := c.load(ctx)

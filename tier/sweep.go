@@ -83,7 +83,8 @@ func SweepOffline(ctx context.Context, b Bucket, cluster, name string, o SweepOp
 	if o.DryRun {
 		return sweepOffline(b, cluster, name, o).run(ctx)
 	}
-	err = WhileOwner(ctx, b, cluster, &Installation{ID: NewToken().String()}, name, false, func(ctx context.Context) (err error) {
+	c := Claimant{Bucket: b, Cluster: cluster, Installation: &Installation{ID: NewToken().String()}, Name: name}
+	err = c.While(ctx, false, func(ctx context.Context) (err error) {
 		s, err = sweepOffline(b, cluster, name, o).run(ctx)
 		return err
 	})

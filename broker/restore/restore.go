@@ -120,7 +120,8 @@ func (r *restorer) run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("data directory: %w", err)
 	}
-	return tier.WhileOwner(ctx, r.cfg.Bucket, r.plan.Cluster, installation, r.cfg.Name, r.cfg.TakeOver, func(ctx context.Context) error {
+	c := tier.Claimant{Bucket: r.cfg.Bucket, Cluster: r.plan.Cluster, Installation: installation, Name: r.cfg.Name}
+	return c.While(ctx, r.cfg.TakeOver, func(ctx context.Context) error {
 		if err := r.claimGroups(ctx, installation.ID); err != nil {
 			return err
 		}

@@ -248,7 +248,8 @@ func TestHalfRestoredDirectoryIsRefused(t *testing.T) {
 // While another broker gives signs of life, nothing is touched. (Scenario 56)
 func TestRestoreIsRefusedWhileAnotherBrokerOwnsTheBucket(t *testing.T) {
 	b, dir := ordersLost(t), t.TempDir()
-	_, err := tier.ClaimOwner(t.Context(), b, "c1", &tier.Installation{ID: "other"}, "broker 9", time.Now().UnixMilli(), true)
+	other := tier.Claimant{Bucket: b, Cluster: "c1", Installation: &tier.Installation{ID: "other"}, Name: "broker 9"}
+	_, err := other.Claim(t.Context(), time.Now().UnixMilli(), true)
 	check(t, err)
 	plan, err := MakePlan(t.Context(), b, "", nil)
 	check(t, err)
