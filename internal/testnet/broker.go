@@ -31,8 +31,9 @@ const (
 	// stopTimeout bounds a graceful shutdown, after which the broker is killed and the test failed.
 	stopTimeout = 90 * time.Second
 
-	// startAttempts is how many pairs of ports Start tries. Between choosing a free port and the
-	// broker's bind another process may take it.
+	// startAttempts is how many pairs of ports Start tries, and how often Restart tries its own.
+	// Between choosing a free port and the broker's bind another process may take it, and while the
+	// broker is down an outgoing connection, where such have ports as low.
 	startAttempts = 5
 )
 
@@ -70,10 +71,16 @@ func Start(tb testing.TB, bin string, args ...string) *Broker {
 		if err == nil {
 			return b
 		}
-		if attempt == startAttempts || !strings.Contains(b.log.String(), "address already in use") {
+		if attempt == startAttempts || !b.inUse() {
 			tb.Fatalf("testnet: %v", err)
 		}
 	}
+}
+
+// inUse reports whether the life that has just ended found one of its addresses taken.
+func (b *Broker) inUse() bool {
+	said := b.log.String()
+	return strings.Contains(said[max(0, len(said)-1024):], "address already in use")
 }
 
 // Addr is the host:port of the Kafka listener. It stays the same across Restart.
@@ -123,8 +130,15 @@ func (b *Broker) Stop() {
 func (b *Broker) Restart(args ...string) {
 	b.tb.Helper()
 	b.Stop()
-	if err := b.start(args...); err != nil {
-		b.tb.Fatalf("testnet: restart: %v", err)
+	for attempt := 1; ; attempt++ {
+		err := b.start(args...)
+		if err == nil {
+			return
+		}
+		if attempt == startAttempts || !b.inUse() {
+			b.tb.Fatalf("testnet: restart: %v", err)
+		}
+		time.Sleep(time.Second)
 	}
 }
 

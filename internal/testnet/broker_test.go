@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // TestMain lets the test binary stand in for the broker: started as `testnet.test serve …` it is one.
@@ -146,5 +147,25 @@ func TestConnectionsOfABrokerThatIsKilledAreReset(t *testing.T) {
 	defer c.Close()
 	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("read: %v", err)
+	}
+}
+
+// TestRestartWaitsForItsAddress: while the broker is down somebody else has it for a moment.
+func TestRestartWaitsForItsAddress(t *testing.T) {
+	b := Start(t, os.Args[0])
+	b.Kill9()
+	l, err := net.Listen("tcp", b.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		for !b.inUse() {
+			time.Sleep(time.Millisecond)
+		}
+		l.Close()
+	}()
+	b.Restart()
+	if !strings.Contains(b.Logs(), "address already in use") {
+		t.Error("the address was not taken: the test is void")
 	}
 }
