@@ -33,6 +33,11 @@ func (c transactionCluster) Partitions(name string) (n int32, id [16]byte, ok bo
 	return groupTopics{c.b.store}.Partitions(name)
 }
 
+// Writable implements txn.Cluster.
+func (transactionCluster) Writable(name string) bool {
+	return name == cluster.OffsetsTopic || !cluster.IsReserved(name)
+}
+
 // OffsetsPartition implements txn.Cluster.
 func (c transactionCluster) OffsetsPartition(group string) (txn.Partition, error) {
 	_, id, ok := c.Partitions(cluster.OffsetsTopic)

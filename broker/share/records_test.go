@@ -94,6 +94,9 @@ func TestUnknownRecords(t *testing.T) {
 	if err := newWorld().machine.Replay(later); err != nil {
 		t.Errorf("a kind of a later version: %v", err)
 	}
+	if err := newWorld().machine.Replay(coord.Record{Producer: &coord.Producer{ID: 7}, End: coord.Abort}); err != nil {
+		t.Errorf("a marker: %v", err)
+	}
 }
 
 func FuzzReplay(f *testing.F) {

@@ -81,6 +81,11 @@ type Cluster interface {
 	// Partitions returns the number of partitions and the id of a topic.
 	Partitions(name string) (n int32, id [16]byte, ok bool)
 
+	// Writable reports whether a transaction may hold partitions of a topic. It may not hold those that
+	// the broker keeps something of its own in, but for the offsets of groups: its marker would be
+	// found among that.
+	Writable(name string) bool
+
 	// OffsetsPartition returns the partition that keeps the offsets of a group.
 	OffsetsPartition(group string) (Partition, error)
 

@@ -46,6 +46,8 @@ func (f *fakeCluster) Partitions(name string) (int32, [16]byte, bool) {
 	return n, id, ok
 }
 
+func (f *fakeCluster) Writable(name string) bool { return name != "journal" }
+
 func (f *fakeCluster) OffsetsPartition(group string) (Partition, error) {
 	if group == "lost" {
 		return Partition{}, errors.New("no topic")
@@ -111,7 +113,7 @@ type running struct {
 }
 
 func start(t *testing.T) *running {
-	c := &fakeCluster{topics: map[string]int32{"a": 4, "b": 4, "offsets": 50}, ids: map[string][16]byte{}, refuse: map[string]error{}}
+	c := &fakeCluster{topics: map[string]int32{"a": 4, "b": 4, "offsets": 50, "journal": 2}, ids: map[string][16]byte{}, refuse: map[string]error{}}
 	r := &running{t: t, cluster: c, journals: []*coordtest.Journal{{}, {}}}
 	r.run()
 	return r
@@ -355,6 +357,9 @@ func TestWhatCannotHaveAMarkerNeedsNone(t *testing.T) {
 		if err := r.Add(t.Context(), claimOf("t", p), []Partition{{"b", topicID("b"), 0}}, version2); err != nil {
 			t.Fatal(err)
 		}
+		if err := r.Add(t.Context(), claimOf("t", p), []Partition{{"journal", topicID("journal"), 0}}, version2); err != nil {
+			t.Fatal(err) // it may be in the journal, however it came there
+		}
 		r.cluster.set("a/0", fmt.Errorf("%w: by an admin", ErrFenced))
 		r.cluster.mu.Lock()
 		r.cluster.ids["b"] = [16]byte{9} // deleted, and made again
@@ -585,7 +590,7 @@ func TestWriteTxnMarkers(t *testing.T) {
 		req := kmsg.NewPtrWriteTxnMarkersRequest()
 		m := kmsg.NewWriteTxnMarkersRequestMarker()
 		m.ProducerID, m.ProducerEpoch = 7, 3
-		m.Topics = []kmsg.WriteTxnMarkersRequestMarkerTopic{{Topic: "a", Partitions: []int32{0, 1, 2, 3, 4}}, {Topic: "x", Partitions: []int32{0}}}
+		m.Topics = []kmsg.WriteTxnMarkersRequestMarkerTopic{{Topic: "a", Partitions: []int32{0, 1, 2, 3, 4}}, {Topic: "x", Partitions: []int32{0}}, {Topic: "journal", Partitions: []int32{0}}}
 		req.Version, req.Markers = 2, append(req.Markers, m)
 		var got []string
 		for _, rt := range r.WriteTxnMarkers(t.Context(), req).Markers[0].Topics {
@@ -593,7 +598,7 @@ func TestWriteTxnMarkers(t *testing.T) {
 				got = append(got, fmt.Sprintf("%s/%d %s", rt.Topic, rp.Partition, codeName(rp.ErrorCode)))
 			}
 		}
-		want := "a/0 ok, a/1 INVALID_PRODUCER_EPOCH, a/2 NOT_LEADER_FOR_PARTITION, a/3 COORDINATOR_LOAD_IN_PROGRESS, a/4 UNKNOWN_TOPIC_OR_PARTITION, x/0 UNKNOWN_TOPIC_OR_PARTITION"
+		want := "a/0 ok, a/1 INVALID_PRODUCER_EPOCH, a/2 NOT_LEADER_FOR_PARTITION, a/3 COORDINATOR_LOAD_IN_PROGRESS, a/4 UNKNOWN_TOPIC_OR_PARTITION, x/0 UNKNOWN_TOPIC_OR_PARTITION, journal/0 INVALID_TOPIC_EXCEPTION"
 		if strings.Join(got, ", ") != want || r.cluster.written() != "abort 7/3 in a/0" {
 			t.Errorf("got %s, markers are %s", got, r.cluster.written())
 		}

@@ -207,8 +207,8 @@ func (c *Coordinator) writeAll(ctx context.Context, d decision, had written) (wr
 	var g errgroup.Group // without a context of its own: what is on its way to the disk is waited for
 	g.SetLimit(maxMarkers)
 	for i, p := range d.partitions {
-		if n, id, ok := c.cluster.Partitions(p.Topic); !ok || id != p.TopicID || p.Number >= n || had.has(d.marker, p) {
-			continue // deleted, and what was written with it; or done
+		if now, err := c.partition(p.Topic, p.Number); err != nil || now != p || had.has(d.marker, p) {
+			continue // deleted, and what was written with it; or not to be written to; or done
 		}
 		g.Go(func() error {
 			errs[i] = c.cluster.WriteMarker(ctx, p, d.marker)

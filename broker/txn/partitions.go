@@ -148,18 +148,17 @@ func (c *Coordinator) AddPartitionsToTxn(ctx context.Context, req *kmsg.AddParti
 	return resp
 }
 
-// addTransaction adds the partitions of one transaction: all, or none if any does not exist. If it
-// is to verify them only, each has an answer of its own, but for those beside one that does not
-// exist.
+// addTransaction adds the partitions of one transaction: all, or none if any is refused. If it is to
+// verify them only, each has an answer of its own, but for those beside one that is refused.
 func (c *Coordinator) addTransaction(ctx context.Context, req *kmsg.AddPartitionsToTxnRequestTransaction) kmsg.AddPartitionsToTxnResponseTransaction {
 	claim := Claim{req.TransactionalID, req.ProducerID, req.ProducerEpoch}
-	partitions, missing := c.resolve(req.Topics)
+	partitions, refused := c.resolve(req.Topics)
 	var outside []Partition
 	var err error
 	switch {
 	case req.TransactionalID == "":
 		err = kerr.InvalidRequest
-	case len(missing) > 0:
+	case len(refused) > 0:
 		err = kerr.OperationNotAttempted
 	case req.VerifyOnly:
 		outside, err = c.outside(ctx, claim, partitions)
@@ -175,8 +174,8 @@ func (c *Coordinator) addTransaction(ctx context.Context, req *kmsg.AddPartition
 			rp := kmsg.NewAddPartitionsToTxnResponseTransactionTopicPartition()
 			rp.Partition, rp.ErrorCode = n, codeOf(err)
 			switch {
-			case missing[Partition{Topic: t.Topic, Number: n}]:
-				rp.ErrorCode = kerr.UnknownTopicOrPartition.Code
+			case refused[Partition{Topic: t.Topic, Number: n}] != nil:
+				rp.ErrorCode = refused[Partition{Topic: t.Topic, Number: n}].Code
 			case slices.ContainsFunc(outside, func(p Partition) bool { return p.Topic == t.Topic && p.Number == n }):
 				rp.ErrorCode = kerr.TransactionAbortable.Code
 			}
@@ -187,22 +186,34 @@ func (c *Coordinator) addTransaction(ctx context.Context, req *kmsg.AddPartition
 	return resp
 }
 
-// resolve looks up partitions, and tells which there are not.
-func (c *Coordinator) resolve(topics []kmsg.AddPartitionsToTxnRequestTransactionTopic) (found []Partition, missing map[Partition]bool) {
+// resolve looks up partitions, and tells which no transaction can hold.
+func (c *Coordinator) resolve(topics []kmsg.AddPartitionsToTxnRequestTransactionTopic) (found []Partition, refused map[Partition]*kerr.Error) {
 	for _, t := range topics {
-		count, id, ok := c.cluster.Partitions(t.Topic)
 		for _, n := range t.Partitions {
-			if ok && n >= 0 && n < count {
-				found = append(found, Partition{t.Topic, id, n})
+			p, err := c.partition(t.Topic, n)
+			if err == nil {
+				found = append(found, p)
 				continue
 			}
-			if missing == nil {
-				missing = make(map[Partition]bool)
+			if refused == nil {
+				refused = make(map[Partition]*kerr.Error)
 			}
-			missing[Partition{Topic: t.Topic, Number: n}] = true
+			refused[Partition{Topic: t.Topic, Number: n}] = err
 		}
 	}
-	return found, missing
+	return found, refused
+}
+
+// partition looks up a partition that a transaction can hold.
+func (c *Coordinator) partition(topic string, n int32) (Partition, *kerr.Error) {
+	count, id, ok := c.cluster.Partitions(topic)
+	switch {
+	case !ok || n < 0 || n >= count:
+		return Partition{}, kerr.UnknownTopicOrPartition
+	case !c.cluster.Writable(topic):
+		return Partition{}, kerr.InvalidTopicException
+	}
+	return Partition{topic, id, n}, nil
 }
 
 // AddOffsetsToTxn serves key 25, versions 0 to 4: it adds the partition that keeps the offsets of a group.

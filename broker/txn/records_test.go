@@ -87,4 +87,7 @@ func TestRecordsThatCannotBeRead(t *testing.T) {
 	if err := newWorld().machine.Replay(coord.Record{Key: []byte{0, 9, 1}, Value: []byte{1}}); err != nil {
 		t.Errorf("a key of a later version stops the shard: %v", err)
 	}
+	if err := newWorld().machine.Replay(coord.Record{Producer: &coord.Producer{ID: 7}, End: coord.Abort}); err != nil {
+		t.Errorf("a marker stops the shard: %v", err)
+	}
 }

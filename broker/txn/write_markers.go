@@ -45,11 +45,11 @@ func (c *Coordinator) WriteTxnMarkers(ctx context.Context, req *kmsg.WriteTxnMar
 }
 
 func (c *Coordinator) writeMarker(ctx context.Context, topic string, n int32, m Marker) error {
-	count, id, ok := c.cluster.Partitions(topic)
-	if !ok || n < 0 || n >= count {
-		return kerr.UnknownTopicOrPartition
+	p, refused := c.partition(topic, n)
+	if refused != nil {
+		return refused
 	}
-	return c.cluster.WriteMarker(ctx, Partition{topic, id, n}, m)
+	return c.cluster.WriteMarker(ctx, p, m)
 }
 
 // markerCode is the code of a marker that was not written: whoever sent it tries again.
@@ -61,6 +61,8 @@ func markerCode(err error) int16 {
 		return kerr.InvalidProducerEpoch.Code
 	case errors.Is(err, kerr.UnknownTopicOrPartition):
 		return kerr.UnknownTopicOrPartition.Code
+	case errors.Is(err, kerr.InvalidTopicException):
+		return kerr.InvalidTopicException.Code
 	case errors.Is(err, coord.ErrLoading):
 		return kerr.CoordinatorLoadInProgress.Code
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/morrowmq/morrow/cluster"
 	"github.com/morrowmq/morrow/log/record"
 )
 
@@ -198,5 +199,30 @@ func TestDescribeProducersAndEndWhatHangs(t *testing.T) {
 	wantCode(t, "marker", ask[*kmsg.WriteTxnMarkersResponse](c.client, 1, req).Markers[0].Topics[0].Partitions[0].ErrorCode, nil)
 	if end, aborted := c.stable("orders"); end != 2 || aborted != 1 {
 		t.Errorf("the end is %d, %d aborted", end, aborted)
+	}
+}
+
+// TestTransactionsHoldNothingOfTheBrokersOwn names topics in which coordinators and schedules keep
+// what they know: a marker there would be found when that is loaded.
+func TestTransactionsHoldNothingOfTheBrokersOwn(t *testing.T) {
+	w := newWorld(t)
+	w.create("orders", 1)
+	c := w.open(t)
+	for _, topic := range []string{cluster.TransactionsTopic, cluster.SchedulePrefix + "orders"} {
+		for _, version := range []int16{11, 12} {
+			wantCode(t, "write to "+topic, c.write(version, topic, "a"), kerr.InvalidTopicException)
+		}
+		wantCode(t, "add "+topic, c.add(topic), kerr.InvalidTopicException)
+		req := kmsg.NewPtrWriteTxnMarkersRequest()
+		m := kmsg.NewWriteTxnMarkersRequestMarker()
+		m.ProducerID, m.ProducerEpoch, m.CoordinatorEpoch = c.id, c.epoch, -1
+		m.Topics = []kmsg.WriteTxnMarkersRequestMarkerTopic{{Topic: topic, Partitions: []int32{0}}}
+		req.Markers = append(req.Markers, m)
+		wantCode(t, "marker in "+topic, ask[*kmsg.WriteTxnMarkersResponse](c.client, 1, req).Markers[0].Topics[0].Partitions[0].ErrorCode, kerr.InvalidTopicException)
+	}
+	describe := kmsg.NewPtrDescribeTransactionsRequest()
+	describe.TransactionalIDs = []string{shopID}
+	if d := ask[*kmsg.DescribeTransactionsResponse](c.client, 0, describe).TransactionStates[0]; d.State != "Empty" || len(d.Topics) > 0 {
+		t.Errorf("the transaction is %s with %v", d.State, d.Topics)
 	}
 }

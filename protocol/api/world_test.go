@@ -357,6 +357,10 @@ type transactionCluster struct {
 	w *world
 }
 
+func (transactionCluster) Writable(name string) bool {
+	return name == cluster.OffsetsTopic || !cluster.IsReserved(name)
+}
+
 func (c transactionCluster) OffsetsPartition(group string) (txn.Partition, error) {
 	_, id, ok := c.Partitions(cluster.OffsetsTopic)
 	if !ok {
