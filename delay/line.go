@@ -177,6 +177,7 @@ func (l *Line) deliver(ctx context.Context, w *workspace, window int) (more bool
 	}
 	switch {
 	case ctx.Err() != nil:
+	case missing != nil && l.schedule.installed() != version: // it may lie in a run by now
 	case missing != nil:
 		l.fail(&l.near, missing)
 	case near:
@@ -212,7 +213,7 @@ func (l *Line) read(ctx context.Context, now time.Time, window int) (version int
 		switch {
 		case err == nil:
 			l.resumed(&d.stop)
-		case ctx.Err() == nil:
+		case ctx.Err() == nil && l.schedule.installed() == version: // else the run may be no more
 			l.fail(&d.stop, err)
 		}
 	}

@@ -1,12 +1,15 @@
 package delay
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strconv"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/morrowmq/morrow/log/record"
@@ -96,4 +99,48 @@ func TestFindMeetsASpill(t *testing.T) {
 	if f, err := p.schedule.Find(t.Context(), p, ticket); err != nil || f.Ticket != ticket || f.Run < 0 {
 		t.Errorf("found %+v, %v", f, err)
 	}
+}
+
+// TestDeliveryThatMeetsTheEndOfARunIsNoFailure: what it was about to read is elsewhere, and is
+// delivered from there.
+func TestDeliveryThatMeetsTheEndOfARunIsNoFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, merged := newMerging(t)
+		var log bytes.Buffer
+		d := dispatching(t, DispatcherConfig{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		defer d.Attach("orders-0", p.schedule, p).Detach()
+		time.Sleep(time.Hour + 10*time.Millisecond)
+		synctest.Wait()
+		if got := fmt.Sprint(ticketsOf(t, p.visible())); got != "[1 3 5]" || !*merged {
+			t.Errorf("delivered %s, merged %t", got, *merged)
+		}
+		if log.Len() > 0 {
+			t.Errorf("the log says %s", &log)
+		}
+	})
+}
+
+// TestDeliveryThatMeetsASpillIsNoFailure likewise, if retention follows at once.
+func TestDeliveryThatMeetsASpillIsNoFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newSpilling(t)
+		p.scheduleAll(t, record.None, time.Hour)
+		var log bytes.Buffer
+		d := dispatching(t, DispatcherConfig{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		defer d.Attach("orders-0", p.schedule, p).Detach()
+		time.Sleep(time.Hour - time.Millisecond)
+		synctest.Wait()
+		p.looking = sync.OnceFunc(func() {
+			p.spill(t, p.end)
+			p.batches, p.start = nil, p.end
+		})
+		time.Sleep(10 * time.Millisecond)
+		synctest.Wait()
+		if got := fmt.Sprint(ticketsOf(t, p.visible())); got != "[0]" {
+			t.Errorf("delivered %s, want [0]", got)
+		}
+		if log.Len() > 0 {
+			t.Errorf("the log says %s", &log)
+		}
+	})
 }
