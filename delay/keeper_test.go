@@ -569,6 +569,42 @@ func TestProgressIsFoundAgain(t *testing.T) {
 	}
 }
 
+// TestStartWaitsForTheProgressThatItBelieves: a broker was killed before progress was durable, and the
+// next one finds it. That one may let the log delete the proofs only when a power loss leaves the
+// progress where it is.
+func TestStartWaitsForTheProgressThatItBelieves(t *testing.T) {
+	p := newSpilling(t)
+	p.mustSend(t, with("a", HeaderDelay, "1h"), with("b", HeaderDelay, "2h"))
+	p.spill(t, p.end)
+	p.mustSend(t, cancelOf(0))
+	calls := 0
+	p.journal.before = func() error {
+		if calls++; calls == 2 {
+			return errInjected // the progress is written; the broker does not live to see it durable
+		}
+		return nil
+	}
+	if err := p.keeper.Progress(t.Context(), 0); !errors.Is(err, errInjected) || p.journal.committed == p.journal.end {
+		t.Fatalf("%v, %d of %d are durable: the test is void", err, p.journal.committed, p.journal.end)
+	}
+	p.journal.before = func() error { return errInjected }
+	if _, _, err := OpenKeeper(t.Context(), KeeperConfig{Journal: p.journal, FS: p.fs, Dir: "spill"}, Range{0, p.end}); !errors.Is(err, errInjected) {
+		t.Errorf("a start does not wait for the journal: %v", err)
+	}
+	p.journal.before = nil
+	p.restart(t)
+	gate := p.schedule.Gate()
+	p.batches = slices.DeleteFunc(p.batches, func(b record.Batch) bool { return b.EndOffset() <= gate })
+	if len(p.batches) > 0 {
+		t.Fatalf("the gate is at %d: the test is void", gate)
+	}
+	p.journal.truncate(p.journal.committed) // the power is lost
+	p.restart(t)
+	if all := p.all(t); len(all) != 1 || all[0].Ticket != 1 {
+		t.Errorf("pending after the power was lost: %+v", all)
+	}
+}
+
 // TestLogThatEndsBelowWhatItsJournalKnowsIsDamaged: a record that was given an offset below the
 // floor would never be pending, and a proof below what is folded in would be taken for known.
 func TestLogThatEndsBelowWhatItsJournalKnowsIsDamaged(t *testing.T) {

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/morrowmq/morrow/internal/vfs"
 	"github.com/morrowmq/morrow/log/record"
@@ -212,5 +214,45 @@ func TestMergeKnowsWhatIsFinishedMeanwhile(t *testing.T) {
 		_, err := p.send(with("", HeaderCancel, "key", HeaderKey, "a0"))
 		checkRefused(t, err, 0, "nothing is pending under the key")
 		p.restart(t)
+	}
+}
+
+// TestMergeReadsEachRunFromItsOwnCursor: one of two runs has been delivered from for hours, the other
+// could not be read. A merge that looked for what is left of one behind the cursor of the other would
+// lose what is overdue there.
+func TestMergeReadsEachRunFromItsOwnCursor(t *testing.T) {
+	for stopped := range 2 {
+		synctest.Test(t, func(t *testing.T) {
+			p := newSpilling(t)
+			for range 2 {
+				p.scheduleAll(t, record.None, time.Hour, 2*time.Hour, 4*time.Hour)
+				p.spill(t, p.end)
+			}
+			p.keeper.pick = func(list []*run) []*run { return list }
+			lost := p.schedule.runs.list[stopped]
+			p.journal.unread = func(offset int64) error {
+				if lost.from <= offset && offset < lost.to {
+					return errInjected
+				}
+				return nil
+			}
+			line := dispatching(t, DispatcherConfig{}).Attach("orders-0", p.schedule, p)
+			time.Sleep(3 * time.Hour)
+			line.Detach()
+			if n := len(p.visible()); n != 2 {
+				t.Fatalf("%d were delivered: the test is void", n)
+			}
+			p.journal.unread = nil
+			if merged, err := p.keeper.Merge(t.Context(), 0, atOnce); !merged || err != nil {
+				t.Fatal(merged, err)
+			}
+			line = dispatching(t, DispatcherConfig{}).Attach("orders-0", p.schedule, p)
+			defer line.Detach()
+			time.Sleep(2 * time.Hour)
+			synctest.Wait()
+			if got := ticketsOf(t, p.visible()); len(got) != 6 || p.schedule.Stats(0).Pending != 0 {
+				t.Errorf("with run %d stopped %v were delivered, %+v", stopped, got, p.schedule.Stats(0))
+			}
+		})
 	}
 }
