@@ -16,8 +16,8 @@ const (
 	crowdInterval = 250 * time.Millisecond
 	// nearBytes is about what a pending record costs in the near index.
 	nearBytes = 24
-	// reliefBytes is the most of pending records that is moved to one run for the sake of memory or
-	// of a start. What lies in it is freed at its end, and others may be waiting.
+	// reliefBytes is the most of pending records that is moved to one run. What lies in it is freed at
+	// its end, and others may be waiting.
 	reliefBytes = 512 << 20
 	// recallPatience is how long who has the turn has to give it back when memory is needed, before
 	// another partition is relieved: it may be stuck.
@@ -77,6 +77,11 @@ func (p *Partition) near() int64 {
 		return 0
 	}
 	return s.Pending - s.Spilled
+}
+
+// pieceRecords is how many pending records are moved to one run at most.
+func pieceRecords(limits *config.Resolved) int64 {
+	return limits.Int("delay.index.memory") / nearBytes / 2
 }
 
 // wantRelief makes tend relieve at once.
@@ -157,8 +162,7 @@ func (p *Partition) relieve(ctx context.Context, limits *config.Resolved, far in
 		return false, nil
 	}
 	defer p.turn.end()
-	half := limits.Int("delay.index.memory") / nearBytes / 2
-	below := p.schedule.Oldest(half, reliefBytes)
+	below := p.schedule.Oldest(pieceRecords(limits), reliefBytes)
 	if !memory {
 		below = min(below, far)
 	}

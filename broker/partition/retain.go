@@ -95,13 +95,23 @@ func (p *Partition) evictRuns(now time.Time) (removed int, err error) {
 // confirmed them, and those of records that are pending in memory stay here, where they are
 // delivered from.
 func (p *Partition) floor() log.Floor {
-	f := log.Floor{Gate: p.gate(), Remote: math.MaxInt64}
+	f := p.wishes()
+	f.Gate = p.gate()
+	if f.Tiered {
+		f.Confirmed = min(f.Confirmed, f.Gate)
+	}
+	return f
+}
+
+// wishes is floor without regard to what is pending.
+func (p *Partition) wishes() log.Floor {
+	f := log.Floor{Gate: math.MaxInt64, Remote: math.MaxInt64}
 	remote := p.remote.Load()
 	if remote != nil {
 		f.Remote = remote.RetentionTime(p.log.Offsets().LocalStart)
 	}
 	if remote != nil && p.Topic().Config.RemoteStorageEnable {
-		f.Tiered, f.Confirmed = true, min(remote.Confirmed(), f.Gate)
+		f.Tiered, f.Confirmed = true, remote.Confirmed()
 	}
 	return f
 }

@@ -119,7 +119,7 @@ func TestRetentionKeepsWhatIsPending(t *testing.T) {
 	w.commit()
 	now = now.Add(time.Hour)
 	for range 2 {
-		if err := p.tend(t.Context()); err != nil {
+		if err := p.tend(t.Context(), math.MaxInt64); err != nil {
 			t.Fatal(err)
 		}
 		w.commit()
@@ -303,6 +303,63 @@ func TestTieredPartitionIsReadHereAndThere(t *testing.T) {
 		}
 		if _, err := p.Read(ReadRequest{Offset: 0, MaxBytes: 1000, LeaderEpoch: -1, LastFetchedEpoch: -1}); err == nil {
 			t.Error("read locally what is not local")
+		}
+	})
+}
+
+// TestNothingIsSpilledForARetentionThatDoesNotApply: local retention is that of topics which have a
+// tier, and what it says of others removes nothing.
+func TestNothingIsSpilledForARetentionThatDoesNotApply(t *testing.T) {
+	for _, c := range []struct {
+		name, retention string
+		want            int64
+	}{{"in a week", "604800000", 0}, {"in ten minutes", "600000", 10}} {
+		t.Run(c.name, func(t *testing.T) {
+			living(t, func(t *testing.T, w *world) {
+				w.create("orders", 1, "remote.storage.enable", "true", "local.retention.ms", "60000", "retention.ms", c.retention, "segment.ms", "60000")
+				w.start()
+				w.awaitLoaded("orders")
+				l := w.ledger("orders")
+				l.schedule(10, 12*time.Hour)
+				l.run(time.Hour)
+				p := w.partition("orders")
+				if st := w.stats(p); st.Spilled != c.want || p.log.Offsets().RealStart > 0 != (c.want > 0) {
+					t.Errorf("%+v, the log begins at %d", st, p.log.Offsets().RealStart)
+				}
+			})
+		})
+	}
+}
+
+// TestRetentionOfManyPendingRecordsIsManyRuns: no run takes more than others can wait for, however
+// much retention wants at once.
+func TestRetentionOfManyPendingRecordsIsManyRuns(t *testing.T) {
+	living(t, func(t *testing.T, w *world) {
+		const batches, size = 40, 1000 // a little less than relief would move
+		w.store = newMemStore("delay.index.memory", "1048576")
+		w.open()
+		w.create("orders", 1, "retention.ms", "600000", "segment.ms", "60000")
+		w.start()
+		w.awaitLoaded("orders")
+		p := w.partition("orders")
+		rs := make([]rec, size)
+		for i := range rs {
+			rs[i] = delayed("later", "1h")
+		}
+		for range batches {
+			w.append(p, rs...)
+		}
+		sleepMinutes(9)
+		if st := w.stats(p); st.Runs != 0 {
+			t.Fatalf("%+v: the test is void", st)
+		}
+		sleepMinutes(20)
+		if st, o := w.stats(p), p.log.Offsets(); st.Spilled != batches*size || st.Runs < 2 || o.RealStart < batches*size {
+			t.Errorf("%+v, the log begins at %d", st, o.RealStart)
+		}
+		sleepMinutes(60)
+		if st := w.stats(p); st.Delivered != batches*size || st.Pending != 0 {
+			t.Errorf("after they were due: %+v", st)
 		}
 	})
 }

@@ -9,7 +9,6 @@ import (
 
 	"github.com/morrowmq/morrow/delay"
 	"github.com/morrowmq/morrow/log"
-	"github.com/morrowmq/morrow/log/segment"
 )
 
 const (
@@ -46,6 +45,7 @@ func (t *Table) tend(ctx context.Context) error {
 }
 
 func (t *Table) tendAll(ctx context.Context) {
+	piece := pieceRecords(t.cfg.Store.Image().BrokerConfig())
 	for p := range t.All {
 		if ctx.Err() != nil {
 			return
@@ -54,7 +54,7 @@ func (t *Table) tendAll(ctx context.Context) {
 		if !p.loaded.Load() {
 			continue
 		}
-		err := p.tend(ctx)
+		err := p.tend(ctx, piece)
 		if ctx.Err() == nil {
 			p.untended.note(p, "spill", err, tendInterval, tendInterval)
 		}
@@ -62,16 +62,17 @@ func (t *Table) tendAll(ctx context.Context) {
 }
 
 // tend does for one schedule what retention and the tier wait for: spill and progress. Both wait
-// while what is finished is deleted (errBusy).
-func (p *Partition) tend(ctx context.Context) error {
+// while what is finished is deleted (errBusy). Of more records than piece some are left to the next
+// time: other partitions wait meanwhile.
+func (p *Partition) tend(ctx context.Context, piece int64) error {
 	p.prefetch()
 	if !p.turn.take(ctx, false) {
 		return errBusy
 	}
 	defer p.turn.end()
 	o, segments := p.log.Offsets(), p.log.Segments()
-	expired := max(p.expired(o, segments), min(p.wanted(), o.HighWatermark), p.cleanable(segments))
-	if err := p.spill(ctx, expired); err != nil {
+	expired := max(p.expired(), min(p.wanted(), o.HighWatermark), p.cleanable(segments))
+	if err := p.spill(ctx, min(expired, p.schedule.Oldest(piece, reliefBytes))); err != nil {
 		return err
 	}
 	journal := p.scheduleLog()
@@ -197,30 +198,12 @@ func (p *Partition) caughtUp() {
 	p.schedule.CaughtUp(p.log.Offsets().LogEnd)
 }
 
-// expired is the end of the closed segments that retention, local retention or DeleteRecords want to remove.
-func (p *Partition) expired(o log.Offsets, segments []segment.Info) int64 {
-	c := p.Topic().Config
-	if !c.Delete {
-		return o.LogStart
-	}
-	age, size := c.RetentionMs, c.RetentionBytes
-	if c.RemoteStorageEnable {
-		age, size = c.LocalRetentionMs, c.LocalRetentionBytes
-	}
-	total := int64(0)
-	for _, s := range segments {
-		total += s.Size
-	}
-	end, now := o.RealStart, p.now().UnixMilli()
-	for _, s := range segments {
-		old := s.OlderThan(age, now)
-		large := size >= 0 && total-s.Size >= size
-		if !s.Sealed || !old && !large && s.End > o.LogStart {
-			break
-		}
-		end, total = s.End, total-s.Size
-	}
-	return end
+// expired is where the log would begin after retention, if nothing was pending and all was in the
+// tier.
+func (p *Partition) expired() int64 {
+	f := p.wishes()
+	f.Gate, f.Confirmed = math.MaxInt64, math.MaxInt64
+	return p.log.Outlook(p.now(), f).LocalStart
 }
 
 // openKeeper reads what the schedule log knows.
