@@ -41,6 +41,7 @@ func (w *mergeWork) fold(r *run) {
 }
 
 // Turn calls write when nobody else uses the keeper, and returns its error, or why it was not called.
+// A merge calls it once before it reads anything, to write nothing.
 type Turn func(write func() error) error
 
 // atOnce is the turn of whoever has the keeper already.
@@ -57,6 +58,9 @@ func (k *Keeper) Merge(ctx context.Context, logStart int64, turn Turn) (merged b
 	defer s.endMerge()
 	if len(old) == 0 {
 		return false, nil
+	}
+	if err := turn(func() error { return nil }); err != nil {
+		return false, fmt.Errorf("merge %d runs: %w", len(old), err)
 	}
 	w := newRunWriter(ctx, k, "merge", turn, old[0].low, old[len(old)-1].high)
 	defer func() { err = errors.Join(err, w.close()) }()

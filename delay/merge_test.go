@@ -2,6 +2,7 @@ package delay
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -63,7 +64,7 @@ func TestMergeLetsSpillsGoOn(t *testing.T) {
 	var writes int
 	var others []Range
 	merged, err := p.keeper.Merge(t.Context(), 0, func(write func() error) error {
-		if writes++; writes > 1 {
+		if writes++; writes > 2 { // the first writes nothing, the second begins the run
 			from := p.journal.end
 			p.mustSend(t, with("c", HeaderDelay, "3h"))
 			if err := p.keeper.Spill(t.Context(), p, p.end, 0); err != nil {
@@ -214,6 +215,27 @@ func TestMergeKnowsWhatIsFinishedMeanwhile(t *testing.T) {
 		_, err := p.send(with("", HeaderCancel, "key", HeaderKey, "a0"))
 		checkRefused(t, err, 0, "nothing is pending under the key")
 		p.restart(t)
+	}
+}
+
+// TestMergeThatMayNotWriteReadsNothing: it may have to wait for long, and is tried often.
+func TestMergeThatMayNotWriteReadsNothing(t *testing.T) {
+	p := newSpilling(t)
+	for range 2 {
+		p.mustSend(t, with("a", HeaderDelay, "1h"))
+		p.spill(t, p.end)
+	}
+	reads := p.journal.reads.Load()
+	turn := func(func() error) error { return errInjected }
+	if merged, err := p.keeper.Merge(t.Context(), 0, turn); merged || err != nil {
+		t.Errorf("with nothing to merge: %v, %v", merged, err)
+	}
+	p.keeper.pick = func(list []*run) []*run { return list }
+	if merged, err := p.keeper.Merge(t.Context(), 0, turn); merged || !errors.Is(err, errInjected) {
+		t.Errorf("merged %v, %v", merged, err)
+	}
+	if n := p.journal.reads.Load() - reads; n > 0 {
+		t.Errorf("it has read %d batches", n)
 	}
 }
 

@@ -473,6 +473,14 @@ func TestMergesLeaveTheReserveOfTheDiskAlone(t *testing.T) {
 		if merged, err := p.tidy(t.Context()); merged || !errors.Is(err, log.ErrNoSpace) {
 			t.Errorf("on a full disk: merged %v, %v", merged, err)
 		}
+		const waits, works = "looking after a schedule waits until the disk has more room", "looking after a schedule works again"
+		sleepMinutes(30)
+		if said := w.lines.String(); strings.Count(said, waits) != 1 || strings.Contains(said, works) {
+			t.Errorf("in half an hour on a full disk it is said:\n%s", said)
+		}
+		if _, merges := p.Setbacks(); merges == 0 {
+			t.Error("no metric shows that runs are not merged")
+		}
 		if s := w.stats(p); s.Runs != before.Runs || s.Pending != before.Pending {
 			t.Errorf("%d runs and %d pending, before %d and %d", s.Runs, s.Pending, before.Runs, before.Pending)
 		}
@@ -483,6 +491,10 @@ func TestMergesLeaveTheReserveOfTheDiskAlone(t *testing.T) {
 		}
 		if s := w.stats(p); s.Runs >= before.Runs || s.Pending != before.Pending {
 			t.Errorf("%d runs and %d pending, before %d and %d", s.Runs, s.Pending, before.Runs, before.Pending)
+		}
+		sleepMinutes(2)
+		if _, merges := p.Setbacks(); merges > 0 || strings.Count(w.lines.String(), works) != 1 {
+			t.Errorf("with room again %d setbacks, and it is said:\n%s", merges, w.lines.String())
 		}
 	})
 }

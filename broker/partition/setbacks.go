@@ -4,6 +4,8 @@ import (
 	"errors"
 	"sync/atomic"
 	"time"
+
+	"github.com/morrowmq/morrow/log"
 )
 
 // setbacks counts how often in a row something has failed that is done again and again. It says
@@ -12,6 +14,7 @@ import (
 type setbacks struct {
 	count atomic.Int64
 	due   time.Time // for whoever tries
+	full  bool      // somebody was told that it waits for the disk
 }
 
 // failed notes a failure. The next try is due after first, and twice as long after each failure
@@ -25,7 +28,7 @@ func (s *setbacks) failed(now time.Time, first, most time.Duration) (wait time.D
 
 // over notes a success, and returns how many failures it ends.
 func (s *setbacks) over() int64 {
-	s.due = time.Time{}
+	s.due, s.full = time.Time{}, false
 	return s.count.Swap(0)
 }
 
@@ -40,6 +43,12 @@ var errBusy = errors.New("busy")
 func (s *setbacks) note(p *Partition, task string, err error, first, most time.Duration) {
 	switch {
 	case errors.Is(err, errBusy), p.dropped():
+	case errors.Is(err, log.ErrNoSpace):
+		// Whether there is room again is seen without effort.
+		if s.failed(p.now(), first, first); !s.full {
+			s.full = true
+			p.logger.Warn("looking after a schedule waits until the disk has more room", "partition", p.String(), "task", task, "err", err)
+		}
 	case err != nil:
 		if wait, tell := s.failed(p.now(), first, most); tell {
 			p.logger.Warn("looking after a schedule failed, will try again", "partition", p.String(), "task", task, "failures", s.count.Load(), "in", wait, "err", err)
