@@ -88,6 +88,16 @@ func TestConnectionsThatDoNothingCostLittleAndStopNobody(t *testing.T) {
 	}
 }
 
+// awaitLine waits until the broker's log holds a text; what it has written may still be on its way.
+func awaitLine(t *testing.T, b *testnet.Broker, text string) {
+	t.Helper()
+	for ctx := deadline(t, 20*time.Second); !strings.Contains(b.Logs(), text); time.Sleep(10 * time.Millisecond) {
+		if ctx.Err() != nil {
+			t.Fatalf("no line of the log has %q", text)
+		}
+	}
+}
+
 // askAndDoNotRead pipelines fetches of everything.
 func askAndDoNotRead(t *testing.T, conn net.Conn) {
 	t.Helper()
@@ -129,9 +139,7 @@ func TestConnectionsBeyondTheLimitsAreRefusedAndLogged(t *testing.T) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	if !strings.Contains(b.Logs(), "max.connections.per.ip") {
-		t.Error("no log line says so")
-	}
+	awaitLine(t, b, "max.connections.per.ip")
 }
 
 // TestConnectionsBeyondTheMaximumWaitForOthersToLeave opens more connections than the broker keeps.
@@ -151,12 +159,7 @@ func TestConnectionsBeyondTheMaximumWaitForOthersToLeave(t *testing.T) {
 		_, err := ask(t, waits)
 		served <- err
 	}()
-	for ctx := deadline(t, 20*time.Second); !strings.Contains(b.Logs(), "config=max.connections limit=3"); {
-		if ctx.Err() != nil {
-			t.Fatal("no log line says that connections wait")
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+	awaitLine(t, b, "config=max.connections limit=3")
 	select {
 	case err := <-served:
 		t.Fatalf("a connection beyond the limit was served: %v", err)
@@ -187,9 +190,7 @@ func TestConnectionsThatComeTooFastAreServedLater(t *testing.T) {
 	if took := time.Since(began); took < (most-perSecond)*time.Second/perSecond-100*time.Millisecond {
 		t.Errorf("%d connections were served in %s", most, took)
 	}
-	if !strings.Contains(b.Logs(), "config=max.connection.creation.rate limit=20") {
-		t.Error("no log line says that connections wait")
-	}
+	awaitLine(t, b, "config=max.connection.creation.rate limit=20")
 	const name = `morrow_connections_throttled_seconds_total{reason="max.connection.creation.rate"} `
 	lines := scrape(deadline(t, 20*time.Second), t, b)
 	i := slices.IndexFunc(lines, func(line string) bool { return strings.HasPrefix(line, name) })

@@ -75,7 +75,11 @@ func TestRestartKeepsDirectoryAndAddresses(t *testing.T) {
 	if b.PID() == pid {
 		t.Error("Restart did not start a new process")
 	}
-	if got, want := b.Logs(), "life 1 env=\"\"\nlife 2 env=\"\"\n"; got != want {
+	const want = "life 1 env=\"\"\nlife 2 env=\"\"\n"
+	for end := time.Now().Add(time.Minute); len(b.Logs()) < len(want) && time.Now().Before(end); { // it may still be on its way
+		time.Sleep(time.Millisecond)
+	}
+	if got := b.Logs(); got != want {
 		t.Errorf("log of both lives = %q, want %q", got, want)
 	}
 	if lives, err := os.ReadFile(filepath.Join(b.DataDir(), "lives")); err != nil || len(lives) != 2 {
