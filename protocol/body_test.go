@@ -155,9 +155,10 @@ func TestShortFileClosesTheConnection(t *testing.T) {
 
 func TestBodyIsReleasedWhenThePeerIsGone(t *testing.T) {
 	file, _ := randomFile(t, 4<<20)
-	released := make(chan bool, 2)
+	begun, released := make(chan bool, 2), make(chan bool, 2)
 	inReply, peerGone := make(chan bool), make(chan bool)
 	b := startTCP(t, Config{}, routeFor(kmsg.Fetch, func(context.Context, *Request) Reply {
+		begun <- true
 		return func(context.Context) (Answer, error) {
 			inReply <- true
 			<-peerGone
@@ -170,6 +171,8 @@ func TestBodyIsReleasedWhenThePeerIsGone(t *testing.T) {
 	c := b.connect()
 	c.send(fetch())
 	c.send(fetch())
+	<-begun
+	<-begun // else nobody would read it once the first answer finds the peer gone
 	<-inReply
 	c.Close()
 	peerGone <- true
