@@ -24,7 +24,7 @@ func (m *machine) find(c Claim) (*transaction, error) {
 	switch {
 	case t == nil || t.producerID != c.ProducerID:
 		return nil, kerr.InvalidProducerIDMapping
-	case t.epoch != c.Epoch:
+	case t.epoch != c.Epoch, t.epoch > lastEpoch: // nobody may write in the epoch that only fences
 		return nil, kerr.ProducerFenced
 	case t.state.decided():
 		return nil, kerr.ConcurrentTransactions
