@@ -29,12 +29,27 @@ func (c *Coordinator) joinGroup(ctx context.Context, client Client, req *kmsg.Jo
 		return nil, kerr.InvalidGroupID
 	case session < cfg.MinSessionTimeout || session > cfg.MaxSessionTimeout:
 		return nil, kerr.InvalidSessionTimeout
+	case protocolBytes(req.Protocols) > maxProtocolBytes:
+		return nil, kerr.MessageTooLarge
 	}
 	own := *req
 	own.Protocols = ownProtocols(req.Protocols)
 	return coord.Call(ctx, c.shards.Of(req.Group), func(m *machine, tx *coord.Tx, reply *joinReply) {
 		m.joinGroup(tx, client, &own, reply)
 	})
+}
+
+// maxProtocolBytes bounds what a member says about itself. By default a record of the group has less
+// room, and a request has more: what could never be journaled would lie in memory until
+// its member times out, and reading it takes many times its size.
+const maxProtocolBytes = 8 << 20
+
+func protocolBytes(protocols []kmsg.JoinGroupRequestProtocol) int {
+	size := 0
+	for i := range protocols {
+		size += len(protocols[i].Name) + len(protocols[i].Metadata)
+	}
+	return size
 }
 
 // ownProtocols copies what a member's state keeps of its request.

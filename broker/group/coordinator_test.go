@@ -355,6 +355,8 @@ func TestRequestsAreRefusedBeforeTheyReachAShard(t *testing.T) {
 		ctx := t.Context()
 		join := joinRequest("g", "")
 		join.SessionTimeoutMillis = 5999
+		large := joinRequest("g", "")
+		large.Protocols = []kmsg.JoinGroupRequestProtocol{{Name: "range", Metadata: make([]byte, maxProtocolBytes/2)}, {Name: "roundrobin", Metadata: make([]byte, maxProtocolBytes/2)}}
 		sync := kmsg.NewPtrSyncGroupRequest()
 		sync.Version, sync.Group = 5, "g"
 		leave := kmsg.NewPtrLeaveGroupRequest()
@@ -368,6 +370,7 @@ func TestRequestsAreRefusedBeforeTheyReachAShard(t *testing.T) {
 		for what, got := range map[string][2]int16{
 			"session too short":  {b.JoinGroup(ctx, Client{}, join).ErrorCode, kerr.InvalidSessionTimeout.Code},
 			"join no group":      {b.JoinGroup(ctx, Client{}, joinRequest("", "")).ErrorCode, kerr.InvalidGroupID.Code},
+			"join with too much": {b.JoinGroup(ctx, Client{}, large).ErrorCode, kerr.MessageTooLarge.Code},
 			"sync no protocol":   {b.SyncGroup(ctx, sync).ErrorCode, kerr.InconsistentGroupProtocol.Code},
 			"sync no group":      {b.SyncGroup(ctx, kmsg.NewPtrSyncGroupRequest()).ErrorCode, kerr.InvalidGroupID.Code},
 			"heartbeat no group": {b.Heartbeat(ctx, kmsg.NewPtrHeartbeatRequest()).ErrorCode, kerr.InvalidGroupID.Code},
