@@ -16,14 +16,12 @@ func (s *machine) leaveGroup(tx *coord.Tx, groupID string, leaving []kmsg.LeaveG
 	case g == nil || g.classic == nil:
 		return outcomes(leaving, func(kmsg.LeaveGroupRequestMember) error { return kerr.UnknownMemberID }), nil
 	}
-	c, gone := g.classic, false
-	out := outcomes(leaving, func(l kmsg.LeaveGroupRequestMember) error {
-		err := s.leaveClassic(tx, c, l)
-		gone = gone || err == nil
-		return err
-	})
-	if gone {
+	c, before := g.classic, len(g.classic.members)
+	out := outcomes(leaving, func(l kmsg.LeaveGroupRequestMember) error { return s.leaveClassic(tx, c, l) })
+	if len(c.members) < before {
 		s.membersLeft(tx, c, "members left")
+	} else {
+		s.maybeCompleteJoin(tx, c) // one that never joined may have been waited for
 	}
 	return out, nil
 }
