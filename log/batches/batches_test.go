@@ -157,7 +157,7 @@ func TestReadOfOneBatch(t *testing.T) {
 		record.ErrTorn: bytes.NewReader(file[:end-1]),
 		errDisk:        broken{bytes.NewReader(file), at},
 	} {
-		if _, err := Read(r, at, end, nil); !errors.Is(err, want) || Damaged(err) != (want != errDisk) {
+		if _, err := Read(r, at, end, nil); !errors.Is(err, want) || Damaged(err) == errors.Is(want, errDisk) {
 			t.Errorf("%v instead of %v", err, want)
 		}
 	}
