@@ -125,19 +125,24 @@ func TestDeliveryThatMeetsASpillIsNoFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newSpilling(t)
 		p.scheduleAll(t, record.None, time.Hour)
+		due, spilled := time.Now().Add(time.Hour), false
+		p.looking = func() {
+			if spilled || time.Now().Before(due) { // before, it is only read ahead
+				return
+			}
+			spilled = true
+			p.spill(t, p.end)
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.batches, p.start = nil, p.end
+		}
 		var log bytes.Buffer
 		d := dispatching(t, DispatcherConfig{Logger: slog.New(slog.NewTextHandler(&log, nil))})
 		defer d.Attach("orders-0", p.schedule, p).Detach()
-		time.Sleep(time.Hour - time.Millisecond)
+		time.Sleep(time.Hour + 10*time.Millisecond)
 		synctest.Wait()
-		p.looking = sync.OnceFunc(func() {
-			p.spill(t, p.end)
-			p.batches, p.start = nil, p.end
-		})
-		time.Sleep(10 * time.Millisecond)
-		synctest.Wait()
-		if got := fmt.Sprint(ticketsOf(t, p.visible())); got != "[0]" {
-			t.Errorf("delivered %s, want [0]", got)
+		if got := fmt.Sprint(ticketsOf(t, p.visible())); got != "[0]" || !spilled {
+			t.Errorf("delivered %s, want [0], spilled %t", got, spilled)
 		}
 		if log.Len() > 0 {
 			t.Errorf("the log says %s", &log)
