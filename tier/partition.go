@@ -115,9 +115,13 @@ func (p *Partition) Confirmed() int64 { return p.view.Load().confirmed }
 func (p *Partition) Wanted() int64 { return p.wanted.Load() }
 
 // RetentionTime is the latest record or receive time, ms, of what is remote below an offset, or a
-// later one; NoTimestamp if that is nothing, math.MaxInt64 if it is not known. It asks no store.
+// later one; NoTimestamp if that is nothing, math.MaxInt64 if it is not known. It asks no store: while
+// that is away, local data must go on expiring.
 func (p *Partition) RetentionTime(below int64) int64 {
 	m := p.view.Load().manifest
+	if m == nil {
+		m = p.catalog.copy.read() // which names all that is remote, and perhaps what was to be
+	}
 	if m == nil {
 		return math.MaxInt64
 	}

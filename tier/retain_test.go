@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -310,6 +311,39 @@ func TestTierDownPastTotalRetention(t *testing.T) {
 			w.t.Fatalf("remote [%d, %d)", start, end)
 		}
 		w.noOrphans()
+	})
+}
+
+// TestRetentionTimeIsKnownWhileTheStoreIsAway, also after a restart: what is local expires by it.
+func TestRetentionTimeIsKnownWhileTheStoreIsAway(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.start()
+		first := time.Now().UnixMilli()
+		w.log.timed(time.Now(), false)
+		w.p.Notify()
+		w.settle()
+		second := time.Now().UnixMilli()
+		w.log.timed(time.Now(), false)
+		w.p.Notify()
+		w.settle()
+		times := func(when string) {
+			got := []int64{w.p.RetentionTime(0), w.p.RetentionTime(10), w.p.RetentionTime(11), w.p.RetentionTime(math.MaxInt64)}
+			if want := []int64{tier.NoTimestamp, first, second, second}; !slices.Equal(got, want) {
+				w.t.Errorf("%s: %d, expected %d", when, got, want)
+			}
+		}
+		times("at first")
+		w.stop()
+		w.bucket.Add(tiertest.Rule{Fault: tiertest.Refuse, Times: tiertest.Forever})
+		w.start()
+		w.settle()
+		times("after a restart")
+		w.stop()
+		w.disk = vfs.NewMem()
+		w.start()
+		if got := w.p.RetentionTime(11); got != math.MaxInt64 {
+			w.t.Errorf("of a manifest that nobody has read: %d", got)
+		}
 	})
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/morrowmq/morrow/delay"
 	"github.com/morrowmq/morrow/log"
 	"github.com/morrowmq/morrow/log/segment"
+	"github.com/morrowmq/morrow/tier"
 )
 
 // retain applies retention to all partitions, every log.retention.check.interval.ms.
@@ -105,7 +106,7 @@ func (p *Partition) floor() log.Floor {
 
 // wishes is floor without regard to what is pending.
 func (p *Partition) wishes() log.Floor {
-	f := log.Floor{Gate: math.MaxInt64, Remote: math.MaxInt64}
+	f := log.Floor{Gate: math.MaxInt64, Remote: tier.NoTimestamp} // without a tier nobody can read what is there
 	remote := p.remote.Load()
 	if remote != nil {
 		f.Remote = remote.RetentionTime(p.log.Offsets().LocalStart)
