@@ -31,7 +31,7 @@ func (a *API) alterConfigs(_ context.Context, r *protocol.Request) protocol.Repl
 			changes[i].resource = configResource{want.ResourceType, want.ResourceName}
 			changes[i].edit, changes[i].err = replacement(want.Configs)
 		}
-		a.alter(ctx, changes, req.ValidateOnly)
+		a.alter(ctx, r, changes, req.ValidateOnly)
 		resp := req.ResponseKind().(*kmsg.AlterConfigsResponse)
 		for _, c := range changes {
 			rr := kmsg.NewAlterConfigsResponseResource()
@@ -52,7 +52,7 @@ func (a *API) incrementalAlterConfigs(_ context.Context, r *protocol.Request) pr
 			changes[i].resource = configResource{want.ResourceType, want.ResourceName}
 			changes[i].edit, changes[i].err = steps(want.Configs)
 		}
-		a.alter(ctx, changes, req.ValidateOnly)
+		a.alter(ctx, r, changes, req.ValidateOnly)
 		resp := req.ResponseKind().(*kmsg.IncrementalAlterConfigsResponse)
 		for _, c := range changes {
 			rr := kmsg.NewIncrementalAlterConfigsResponseResource()
@@ -122,11 +122,12 @@ type configChange struct {
 }
 
 // alter makes the changes of a request, each by itself, but for those that are in error already.
-func (a *API) alter(ctx context.Context, changes []configChange, validateOnly bool) {
+func (a *API) alter(ctx context.Context, r *protocol.Request, changes []configChange, validateOnly bool) {
 	named := make(map[configResource]int, len(changes))
 	for i := range changes {
 		named[changes[i].resource]++
 	}
+	var altered changed
 	for i := range changes {
 		c := &changes[i]
 		switch {
@@ -136,6 +137,10 @@ func (a *API) alter(ctx context.Context, changes []configChange, validateOnly bo
 		default:
 			c.err = a.alterOne(ctx, c, validateOnly)
 		}
+		altered.note(c.String(), c.err)
+	}
+	if len(altered) > 0 && !validateOnly {
+		a.logger.Info("configs altered", altered.by(r)...)
 	}
 }
 

@@ -28,8 +28,14 @@ func (a *API) createPartitions(_ context.Context, r *protocol.Request) protocol.
 			_, err = a.apply(ctx, cmd)
 		}
 		resp := req.ResponseKind().(*kmsg.CreatePartitionsResponse)
+		var grown changed
 		for i, t := range wanted {
-			resp.Topics = append(resp.Topics, grownTopic(t.Topic, cluster.ItemError(err, i)))
+			refused := cluster.ItemError(err, i)
+			grown.note(t.Topic, refused)
+			resp.Topics = append(resp.Topics, grownTopic(t.Topic, refused))
+		}
+		if len(grown) > 0 && !req.ValidateOnly {
+			a.logger.Info("topics have more partitions", grown.by(r)...)
 		}
 		for _, name := range repeated {
 			resp.Topics = append(resp.Topics, grownTopic(name, errRepeatedTopic))

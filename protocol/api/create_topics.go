@@ -41,8 +41,13 @@ func (a *API) createTopics(_ context.Context, r *protocol.Request) protocol.Repl
 		if err == nil {
 			img, err = a.apply(ctx, cmd)
 		}
+		var created changed
 		for j, i := range asked {
 			errs[i] = cluster.ItemError(err, j)
+			created.note(wanted[i].Topic, errs[i])
+		}
+		if len(created) > 0 && !req.ValidateOnly {
+			a.logger.Info("topics created", created.by(r)...)
 		}
 		for i, t := range wanted {
 			resp.Topics = append(resp.Topics, createdTopic(img, t.Topic, errs[i]))
@@ -169,6 +174,9 @@ func (a *API) createDefault(ctx context.Context, name string) error {
 	_, err := a.apply(ctx, cluster.CreateTopics{Topics: []cluster.NewTopic{t}})
 	if errors.Is(err, cluster.TopicExists) {
 		return nil
+	}
+	if err == nil {
+		a.logger.Info("topic created in passing", "topic", name)
 	}
 	return cluster.ItemError(err, 0)
 }

@@ -24,8 +24,14 @@ func (a *API) deleteTopics(_ context.Context, r *protocol.Request) protocol.Repl
 		d := a.deletion(req)
 		if len(d.cmd.IDs) > 0 {
 			_, err := a.apply(ctx, d.cmd)
+			var deleted changed
 			for j, rt := range d.asked {
-				rt.ErrorCode, rt.ErrorMessage = refusal(cluster.ItemError(err, j))
+				refused := cluster.ItemError(err, j)
+				deleted.note(*rt.Topic, refused)
+				rt.ErrorCode, rt.ErrorMessage = refusal(refused)
+			}
+			if len(deleted) > 0 {
+				a.logger.Info("topics deleted", deleted.by(r)...)
 			}
 		}
 		resp := req.ResponseKind().(*kmsg.DeleteTopicsResponse)
