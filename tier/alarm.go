@@ -107,7 +107,7 @@ func Advice(err error) string {
 		{ErrFull, "make room in the store or raise its quota"},
 		{ErrThrottled, "the store is overloaded, or limits requests; if that lasts, lower remote.log.manager.copy.max.bytes.per.second or ask for more"},
 		{ErrRolledBack, "somebody replaced or removed the manifest, or tier.url names another place than before; put it back, or tier.url, before anything else"},
-		{ErrDiverged, "two brokers have run on copies of one data directory, or this one is an older copy; nothing more of the partition is uploaded or removed here. Stop this broker if another is to go on"},
+		{ErrDiverged, "two brokers have run on copies of one data directory, or this one is an older copy; nothing more of the partition is uploaded or removed here. Stop this broker if another is to go on; if this one is, morrow tier resume says what would be given up"},
 		{ErrGap, "local data was removed before it was uploaded; deleting records up to what is left lets uploads go on behind the gap"},
 		{ErrConflict, "somebody else writes under this cluster id"},
 		{ErrUnknown, "see whether the store runs, and whether this machine reaches it; a broker tries again until it answers"},

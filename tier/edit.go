@@ -133,6 +133,31 @@ func (c *catalog) cutFrontPage(ctx context.Context, m *Manifest, start, now int6
 	return nil
 }
 
+// cutBack removes what lies at or above end, which must be where an entry ends, or the start. It
+// makes no garbage: whoever else believes in what is removed must find it until a sweep does.
+func (c *catalog) cutBack(ctx context.Context, m *Manifest, end int64) (err error) {
+	n := 0
+	for n < len(m.Pages) && m.Pages[n].End <= end {
+		n++
+	}
+	last := m.Tail
+	if n < len(m.Pages) {
+		if last, err = c.page(ctx, &m.Pages[n]); err != nil {
+			return err
+		}
+	}
+	k := 0
+	for k < len(last) && last[k].End <= end {
+		k++
+	}
+	if k < len(last) && last[k].Base < end {
+		return fmt.Errorf("%w: cut at %d, within [%d, %d)", ErrGap, end, last[k].Base, last[k].End)
+	}
+	m.Pages, m.Tail, m.End = m.Pages[:n], slices.Clone(last[:k]), end
+	m.Epochs = slices.DeleteFunc(m.Epochs, func(x EpochStart) bool { return x.Start >= end })
+	return nil
+}
+
 // pruneEpochs forgets leader epochs that ended at or below Start.
 func (m *Manifest) pruneEpochs() {
 	n := 0

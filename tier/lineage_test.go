@@ -24,6 +24,7 @@ type twins struct {
 	said   []string
 
 	confirmed, refused int // looks at a broker that has something confirmed, and at one that is kept from it
+	resumed            int // brokers that went on from their log
 }
 
 // copyOf is a broker with a copy of the disk and the log of another one.
@@ -121,7 +122,7 @@ func (tw *twins) step() {
 	i := tw.rnd.IntN(len(tw.copies))
 	w := tw.copies[i]
 	say := func(what string) { tw.said = append(tw.said, fmt.Sprintf("%d %s", i, what)) }
-	switch n := tw.rnd.IntN(12); {
+	switch n := tw.rnd.IntN(13); {
 	case n < 5 && w.end != nil:
 		say("writes")
 		tw.write(w)
@@ -131,7 +132,18 @@ func (tw *twins) step() {
 	case n < 8:
 		say("stops")
 		w.stop()
-	case n < 9 && len(tw.copies) < 3:
+	case n < 10 && w.end != nil && errors.Is(w.p.Err(), tier.ErrDiverged):
+		say("goes on alone")
+		for _, c := range tw.copies {
+			if c != w {
+				c.stop()
+			}
+		}
+		if _, err := w.p.Resume(w.calm(), true); err == nil {
+			tw.resumed++
+			tw.copies = []*world{w}
+		}
+	case n < 10 && len(tw.copies) < 3:
 		say("is copied")
 		tw.copies = append(tw.copies, tw.copyOf(w))
 	default:
@@ -146,9 +158,10 @@ func (tw *twins) step() {
 }
 
 // TestCopiesOfABrokerReplaceNothing: whatever brokers with copies of one data directory do, one
-// after the other or at once, none takes for confirmed what another has uploaded in its place.
+// after the other or at once, until one of them goes on from its log alone, none takes for
+// confirmed what another has uploaded in its place.
 func TestCopiesOfABrokerReplaceNothing(t *testing.T) {
-	confirmed, refused := 0, 0
+	confirmed, refused, resumed := 0, 0, 0
 	for seed := range uint64(100) {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t)
@@ -163,11 +176,11 @@ func TestCopiesOfABrokerReplaceNothing(t *testing.T) {
 			for _, c := range tw.copies {
 				c.stop()
 			}
-			confirmed, refused = confirmed+tw.confirmed, refused+tw.refused
+			confirmed, refused, resumed = confirmed+tw.confirmed, refused+tw.refused, resumed+tw.resumed
 		})
 	}
-	if confirmed < 100 || refused < 100 {
-		t.Errorf("%d looks at something confirmed, %d at a broker that was refused: the test is void", confirmed, refused)
+	if confirmed < 100 || refused < 100 || resumed < 20 {
+		t.Errorf("%d looks at something confirmed, %d at a broker that was refused, %d that went on: the test is void", confirmed, refused, resumed)
 	}
 }
 

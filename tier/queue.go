@@ -47,6 +47,14 @@ func (q *queue) add(p *Partition, now time.Time) {
 	}
 }
 
+// retry makes a partition due at once, though a failure has put it off: what failed was put right.
+func (q *queue) retry(p *Partition, now time.Time) {
+	q.mu.Lock()
+	p.slot.backOff = false
+	q.mu.Unlock()
+	q.add(p, now)
+}
+
 func (q *queue) pushLocked(p *Partition, due time.Time) {
 	p.slot.queued, p.slot.due = true, due
 	heap.Push(&q.items, p)

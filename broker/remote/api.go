@@ -33,6 +33,11 @@ var kinds = rest.Kinds{
 	{Is: tier.ErrDenied, Status: http.StatusServiceUnavailable, Code: "store_denies"},
 	{Is: tier.ErrConfig, Status: http.StatusServiceUnavailable, Code: "store_misconfigured"},
 	{Is: tier.ErrUnfit, Status: http.StatusServiceUnavailable, Code: "store_unfit"},
+	{Is: tier.ErrNotDiverged, Status: http.StatusConflict, Code: "not_diverged"},
+	{Is: tier.ErrOnlyRemote, Status: http.StatusConflict, Code: "only_remote"},
+	{Is: tier.ErrDiverged, Status: http.StatusConflict, Code: "diverged"},
+	{Is: tier.ErrFenced, Status: http.StatusConflict, Code: "fenced"},
+	{Is: tier.ErrRolledBack, Status: http.StatusConflict, Code: "rolled_back"},
 	{Is: tier.ErrNotAdmitted, Status: http.StatusServiceUnavailable, Code: "store_not_probed"},
 }
 
@@ -59,6 +64,7 @@ func (a *API) Routes() []rest.Route {
 			return a.Segments(r.Context(), r.PathValue("topic"), r.URL.Query().Get("partition"))
 		}, "partition"),
 		kinds.Route(http.MethodPost, path+"/{topic}/{partition}/verify", on(a.verify)),
+		kinds.Route(http.MethodPost, path+"/{topic}/{partition}/resume", on(a.resume)),
 		kinds.Route(http.MethodPost, path+"/sweep", on(a.sweep)),
 		kinds.Route(http.MethodGet, path+"/sweeps", on(a.sweepLog), "last"),
 	}
@@ -202,6 +208,29 @@ func (a *API) verify(r *http.Request) (any, error) {
 	out := Verified{Topic: id.Name, Partition: id.Partition, Objects: v.Objects, Bytes: v.Bytes, Repaired: v.Repaired, Damaged: []Damage{}}
 	for _, d := range v.Damaged {
 		out.Damaged = append(out.Damaged, Damage{Key: d.Key, Base: d.Entry.Base, End: d.Entry.End, Error: d.Err.Error(), Repaired: d.Repaired})
+	}
+	return out, nil
+}
+
+// resume has a partition that has stopped, since the bucket has other records, go on from its log.
+func (a *API) resume(r *http.Request) (any, error) {
+	var q ResumeRequest
+	if err := rest.Decode(r, &q); err != nil {
+		return nil, err
+	}
+	found, err := a.find(r.PathValue("topic"), r.PathValue("partition"))
+	if err != nil {
+		return nil, err
+	}
+	p := found[0]
+	g, err := p.Resume(r.Context(), q.AcceptLoss)
+	if err != nil {
+		return nil, err
+	}
+	out := Resumed{Topic: p.ID().Name, Partition: p.ID().Partition, From: g.From, To: g.To, Bytes: g.Bytes, Segments: []GivenUp{}, Resumed: q.AcceptLoss}
+	for i := range g.Segments {
+		e := &g.Segments[i]
+		out.Segments = append(out.Segments, GivenUp{Base: e.Base, End: e.End, Bytes: e.Bytes, Key: p.Key(e)})
 	}
 	return out, nil
 }

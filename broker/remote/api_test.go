@@ -279,3 +279,14 @@ func TestWithoutATierEverythingIsRefused(t *testing.T) {
 		}
 	}
 }
+
+// TestResumeIsRefusedWhereNothingHasStopped: what it does is tested where it is done.
+func TestResumeIsRefusedWhereNothingHasStopped(t *testing.T) {
+	inWorld(t, func(w *world) {
+		if got := w.ask("POST", "/orders/2/resume", `{"accept_loss":true}`, 409, nil); !strings.Contains(got, `"not_diverged"`) {
+			w.Error(got)
+		}
+		w.ask("POST", "/orders/2/resume", `{"accept":true}`, 400, nil)
+		w.ask("POST", "/orders/9/resume", ``, 404, nil)
+	})
+}

@@ -113,6 +113,31 @@ type Verified struct {
 	Damaged   []Damage `json:"damaged"`
 }
 
+// ResumeRequest asks what somebody else has put into the bucket in the place of a partition's
+// records, or, with AcceptLoss, to give it up.
+type ResumeRequest struct {
+	AcceptLoss bool `json:"accept_loss,omitempty"`
+}
+
+// Resumed is what the bucket has of somebody else from an offset on, and whether it was given up for the log.
+type Resumed struct {
+	Topic     string    `json:"topic"`
+	Partition int32     `json:"partition"`
+	From      int64     `json:"from"`
+	To        int64     `json:"to"`
+	Bytes     int64     `json:"bytes"`
+	Segments  []GivenUp `json:"segments"`
+	Resumed   bool      `json:"resumed"`
+}
+
+// GivenUp is a segment of somebody else.
+type GivenUp struct {
+	Base  int64  `json:"base"`
+	End   int64  `json:"end"`
+	Bytes int64  `json:"bytes"`
+	Key   string `json:"key"`
+}
+
 // Damage is an object that is missing or not what was stored.
 type Damage struct {
 	Key      string `json:"key"`

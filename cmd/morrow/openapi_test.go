@@ -104,6 +104,8 @@ func TestAnswersAreAsDocumented(t *testing.T) {
 		{"tierSegments", "orders", "partition=x", "", 400},
 		{"tierVerify", "orders 0", "", `{"deep":true}`, 200},
 		{"tierVerify", "orders 7", "", "", 404},
+		{"tierResume", "orders 0", "", `{"accept_loss":true}`, 409},
+		{"tierResume", "orders 7", "", "", 404},
 		{"tierSweep", "", "", "", 200},
 		{"tierSweep", "", "", `{"delete":true}`, 200},
 		{"tierSweep", "", "", `{"grace_ms":-1}`, 400},

@@ -18,15 +18,15 @@ import (
 func newTier() *cobra.Command {
 	c := tierClient{apiClient: apiClient{base: "api/v1/tier"}}
 	cmd := newFamily("tier", "See and look after what is tiered to object storage",
-		newTierStatus(&c), newTierExplain(&c), newTierProbe(&c), newTierList(&c), newTierShow(&c), newTierVerify(&c), newTierSweep(&c), newTierRestore(&c))
+		newTierStatus(&c), newTierExplain(&c), newTierProbe(&c), newTierList(&c), newTierShow(&c), newTierVerify(&c), newTierResume(&c), newTierSweep(&c), newTierRestore(&c))
 	cmd.Long = `See and look after what is tiered to object storage.
 
-status, explain and sweep ask the broker's HTTP address. The others talk to the bucket
+status, explain, resume and sweep ask the broker's HTTP address. The others talk to the bucket
 itself and need no broker; ls, show and verify change nothing in it, and probe removes the
 objects that it tries the store with.
 
-With -o json, status, explain and sweep print what the HTTP API answers, as docs/openapi.yaml
-describes it; the others print the columns of their tables, and more.`
+With -o json, status, explain, resume and sweep print what the HTTP API answers, as
+docs/openapi.yaml describes it; the others print the columns of their tables, and more.`
 	cmd.Example = `  morrow tier status                                       how far everything is confirmed
   morrow tier explain orders                               why each segment is kept or gone
   morrow tier probe s3://bucket/prefix?region=eu-central-1
