@@ -204,13 +204,22 @@ func over(size, segment, bound int64) bool {
 
 // DeleteRecords moves the reported log start up to offset, or with -1 to the visible end, durably,
 // and returns it; with an error it has not moved. Bytes go in a later Retain, when the gate allows.
+//
+// What lies below is durable before: a log that a power loss has left shorter than its start would
+// hide what is appended next.
 func (l *Log) DeleteRecords(offset int64) (reportedStart int64, err error) {
-	l.cutMu.Lock() // the offset may not be cut off meanwhile
-	defer l.cutMu.Unlock()
 	o := l.Offsets()
 	if offset == -1 {
 		offset = o.VisibleEnd
 	}
+	if offset >= 0 && offset <= o.VisibleEnd {
+		if err := l.Flush(offset); err != nil {
+			return o.LogStart, err
+		}
+	}
+	l.cutMu.Lock() // the offset may not be cut off meanwhile
+	defer l.cutMu.Unlock()
+	o = l.Offsets()
 	if offset < 0 || offset > o.VisibleEnd {
 		return o.LogStart, &OutOfRangeError{Offset: offset, Start: o.LogStart, End: o.VisibleEnd}
 	}

@@ -171,6 +171,31 @@ func TestDeleteRecords(t *testing.T) {
 	equal(t, b.Hidden(), true)
 }
 
+// flush.messages lets acknowledgements run ahead of the disk. Records that are deleted before they
+// are durable must not leave a start above the log, below which later ones would be hidden.
+func TestDeletedRecordsOfALooseLogHideNothingAfterAPowerLoss(t *testing.T) {
+	fsys := vfs.NewMem()
+	s := openSet(t, fsys, "data")
+	loose := func(c *Config) { c.FlushMessages = 1000 }
+	l := openLog(t, s, loose)
+	for range 5 {
+		appendValue(t, l, "a")
+	}
+	s.Sync()
+	equal(t, l.Offsets().HighWatermark, int64(5))
+	start, err := l.DeleteRecords(-1)
+	check(t, err)
+	equal(t, start, int64(5))
+
+	s = openSet(t, fsys.Crash(nil), "data")
+	defer s.Close()
+	l = openLog(t, s, loose)
+	a := appendValue(t, l, "b")
+	s.Sync()
+	o := l.Offsets()
+	equal(t, values(t, l, ReadRequest{Offset: o.LogStart, MaxBytes: 100}), []string{fmt.Sprintf("%d:b", a.BaseOffset)})
+}
+
 // Nobody is shown a start that the disk does not know: neither while it is being written nor if it
 // could not be.
 func TestStartsAreNotShownBeforeTheyAreDurable(t *testing.T) {
