@@ -141,6 +141,9 @@ type retention struct {
 //
 // Invariant: a segment expires after all before it, for the log start moves over those. Timestamps
 // need not ascend: old records may be imported behind young ones that are in the tier only.
+//
+// Invariant: a segment is evicted once the tier goes on where the next one begins. A hole between
+// the two is recorded there with what follows it, and this log knows of it until then.
 func (r *retention) plan() plan {
 	p := plan{start: r.start, reported: r.reported}
 	size := int64(0)
@@ -156,7 +159,7 @@ func (r *retention) plan() plan {
 			return p
 		}
 		drop := s.End <= r.floor.Gate && r.expired(s, first, size)
-		evict := !active && r.floor.Tiered && s.End <= r.floor.Confirmed && (s.OlderThan(localMs, r.now) || over(size, s.Size, localBytes))
+		evict := !active && r.floor.Tiered && r.segments[i+1].Base <= r.floor.Confirmed && (s.OlderThan(localMs, r.now) || over(size, s.Size, localBytes))
 		if !drop && !evict {
 			return p
 		}

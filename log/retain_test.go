@@ -70,6 +70,14 @@ func TestPlanOfRetention(t *testing.T) {
 		{"tiered: not what is not confirmed", func(r *retention) {
 			r.floor, r.cfg.LocalRetentionMs = Floor{Gate: forever, Tiered: true, Confirmed: 15}, 0
 		}, "1 0 0"},
+		{"tiered: not what a hole follows that the tier does not know of", func(r *retention) {
+			r.floor, r.cfg.LocalRetentionMs = Floor{Gate: forever, Tiered: true, Confirmed: 10}, 0
+			r.segments[1].Base = 15
+		}, "0 0 0"},
+		{"tiered: what a hole follows that the tier knows of", func(r *retention) {
+			r.floor, r.cfg.LocalRetentionMs = Floor{Gate: forever, Tiered: true, Confirmed: 20}, 0
+			r.segments[1].Base = 15
+		}, "2 0 0"},
 		{"tiered: nothing is known to be confirmed", func(r *retention) {
 			r.floor, r.cfg.LocalRetentionMs = Floor{Gate: forever, Tiered: true, Confirmed: -1}, 0
 		}, "0 0 0"},
