@@ -48,7 +48,7 @@ type Span struct {
 	Segments      int   // drops not counted
 	Bytes         int64 // of segment objects
 	MaxTimestamp  int64 // of visible batches; NoTimestamp if none
-	RetentionTime int64 // latest timestamp, or receive time where hidden
+	RetentionTime int64 // latest timestamp, or receive time where hidden; where there is none, of the upload
 	// Base of the first and end of the last visible batch; NoOffset if there is none.
 	VisibleBase, VisibleEnd int64
 	AbortedFirst            int64 // lowest First of the aborted transactions whose marker is here; NoOffset if none

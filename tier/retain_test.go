@@ -69,6 +69,26 @@ func TestRetentionByTime(t *testing.T) {
 	})
 }
 
+// TestRecordsWithoutTimestampsExpireByTheirUpload: as a producer may send them. They are not older
+// than everything.
+func TestRecordsWithoutTimestampsExpireByTheirUpload(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.log.add(batch{records: 1, timestamps: []int64{-1}})
+		w.log.timed(time.Now(), false)
+		w.configure(tier.Config{Copy: true, RetentionMs: 3600_000, RetentionBytes: -1})
+		w.start()
+		w.settle()
+		w.confirmedAll()
+		w.expectStart(0)
+		if at := w.p.RetentionTime(1); at < time.Now().Add(-time.Hour).UnixMilli() || at > time.Now().UnixMilli() {
+			w.t.Errorf("it counts from %d", at)
+		}
+		time.Sleep(time.Hour)
+		w.settle()
+		w.expectStart(11)
+	})
+}
+
 // What a restore must know of the topic reaches the bucket although nothing is written.
 func TestTopicThatChangesWhileNothingIsWritten(t *testing.T) {
 	inWorld(t, func(w *world) {

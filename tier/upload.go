@@ -239,6 +239,9 @@ func (p *Partition) seal(ctx context.Context, u *upload, id ObjectID) error {
 	size := u.segment.Size - pos
 	u.sealed, err = sealSegment(ctx, politeReader{ctx, io.NewSectionReader(f, pos, size), p.tier.courtesy}, ix, id, size, snapshot, p.tier.bucket.Checksum())
 	u.sealed.pos = pos
+	if e := &u.sealed.entry; e.RetentionTime == NoTimestamp {
+		e.RetentionTime = p.tier.now().UnixMilli() // what says nothing of its age is no older than that
+	}
 	return err
 }
 
