@@ -58,13 +58,12 @@ func (p *Partition) discardable(ctx context.Context, o LocalOffsets) (Span, erro
 	return p.catalog.expiry(ctx, m, horizon{all: true, gate: min(o.Gate, o.LocalStart)})
 }
 
-// withdraw makes the local delete bound unknown until the next settle: nothing more is evicted.
+// withdraw makes the local delete bound unknown until the next settle: nothing more is evicted, after
+// a restart neither.
 func (p *Partition) withdraw() error {
-	b := bound{Epoch: p.epoch, Version: p.catalog.current.Version, End: NoOffset}
-	if err := p.state.settle(nil, b); err != nil {
-		return err
-	}
 	p.withdrawn = true
 	p.publish(func(v *view) { v.confirmed = NoOffset })
-	return nil
+	b := p.state.bound
+	b.End = NoOffset
+	return p.state.settle(nil, b)
 }

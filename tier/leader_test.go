@@ -251,6 +251,42 @@ func TestManifestThatGoesBackIsRefused(t *testing.T) {
 	}
 }
 
+// TestRollBackIsRememberedWhileTheBucketIsDown: the bucket has lost what this broker had confirmed.
+// Neither a restart nor an outage makes anybody believe in that again.
+func TestRollBackIsRememberedWhileTheBucketIsDown(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.log.fill(3)
+		w.start()
+		w.settle()
+		now := w.object(dir + "manifest")
+		w.stop()
+		if err := w.bucket.Delete(w.calm(), dir+"manifest"); err != nil {
+			w.t.Fatal(err)
+		}
+		w.start()
+		w.log.fill(1)
+		w.p.Notify()
+		time.Sleep(time.Minute)
+		if !errors.Is(w.p.Err(), tier.ErrRolledBack) || w.p.Confirmed() != tier.NoOffset {
+			w.t.Fatalf("%v, confirmed %d: the test is void", w.p.Err(), w.p.Confirmed())
+		}
+		w.stop()
+		w.bucket.Add(tiertest.Rule{Times: tiertest.Forever, Fault: tiertest.Refuse})
+		w.start()
+		time.Sleep(time.Minute)
+		if got := w.p.Confirmed(); got != tier.NoOffset {
+			w.t.Errorf("after a restart %d is believed to be confirmed", got)
+		}
+		if got, err := tier.RecordedBound(w.disk, "/tier", orders); err != nil || got != tier.NoOffset {
+			w.t.Errorf("recorded is %d, %v", got, err)
+		}
+		w.bucket.Heal()
+		w.replaceObject(dir+"manifest", now)
+		w.settle()
+		w.confirmedAll()
+	})
+}
+
 // object is what the bucket has under a key.
 func (w *world) object(key string) []byte {
 	w.t.Helper()

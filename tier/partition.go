@@ -207,7 +207,8 @@ func (p *Partition) ready(ctx context.Context) (err error) {
 		}
 		for _, lost := range []error{ErrFenced, ErrDiverged, ErrRolledBack, ErrCorrupt} {
 			if errors.Is(err, lost) { // what was confirmed may be confirmed no more
-				p.publish(func(v *view) { v.confirmed = NoOffset })
+				err = errors.Join(err, p.withdraw())
+				break
 			}
 		}
 	}()
