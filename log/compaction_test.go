@@ -478,3 +478,45 @@ func TestCompactionGetsPastADeliveryThatStays(t *testing.T) {
 	equal(t, scanned(t, l), want)
 	check(t, s.Close())
 }
+
+// TestProducersBelowAHoleAreRemembered: the records of a producer go with their segment, behind
+// which compaction has left a hole. What it may send again is still known to be a duplicate.
+func TestProducersBelowAHoleAreRemembered(t *testing.T) {
+	fsys := vfs.NewMem()
+	edit := func(c *Config) { c.SegmentBytes = 300 }
+	s := openSet(t, fsys, "data")
+	l := compactable(t, s, edit)
+	sent := keyed(0, "a=1")
+	var w record.Builder
+	w.ResetLike(sent)
+	w.SetProducer(5, 0, 0)
+	w.Add(0, now.UnixMilli(), []byte("a"), []byte("1"))
+	sent, err := w.Finish()
+	check(t, err)
+	fill(t, s, l, slices.Clone(sent), keyed(0, "b=1"))
+	check(t, l.Roll())
+	fill(t, s, l, keyed(0, "b="+strings.Repeat("x", 180)))
+	check(t, l.Roll())
+	fill(t, s, l, keyed(0, "c=1"))
+	fsys = fsys.Crash(nil) // no snapshot of a segment's end is written yet
+
+	s = openSet(t, fsys, "data")
+	l = compactable(t, s, edit)
+	clean(t, l, 0, forever)
+	if i := l.Segments(); i[0].End != 1 || i[1].Base != 2 {
+		t.Fatalf("segments %+v: the test is void", i)
+	}
+	_, err = l.DeleteRecords(2)
+	check(t, err)
+	_, err = l.Retain(now, Floor{Gate: forever})
+	check(t, err)
+	equal(t, l.Offsets().LocalStart, int64(2))
+	for range 2 {
+		a, err := l.Append(1, now, plain(slices.Clone(sent)))
+		check(t, err)
+		equal(t, a.Duplicate, true)
+		s = openSet(t, fsys.Crash(nil), "data")
+		l = compactable(t, s, edit)
+	}
+	check(t, s.Close())
+}

@@ -261,6 +261,7 @@ func (l *Log) replay(segments []*segment.Segment, snapshot, end, now int64, visi
 		}
 		return err
 	})
+	state.Skip(end) // there may be a hole before it
 	return state, err
 }
 
