@@ -113,6 +113,10 @@ func (p *Partition) inTier() bool {
 // slowestCleaning is how long what could not be cleaned is left alone, at most.
 const slowestCleaning = 5 * time.Minute
 
+// errNotCompacted ends a cleaning whose topic is not compacted any more. It may go to the tier from
+// then on: see inTier.
+var errNotCompacted = errors.New("the topic is not compacted any more")
+
 // clean compacts the partition's log. If it fails for something that will not go away, the
 // partition is not cleaned any more until a restart, as in Kafka (KIP-346): what cannot be read
 // today must not be dropped tomorrow, and nothing is lost but space, of which a metric warns.
@@ -121,14 +125,19 @@ func (p *Partition) clean(ctx context.Context, limits *config.Resolved, limiter 
 	done, err := p.log.Compact(ctx, p.now(), log.Compaction{
 		Gate:     p.gate(),
 		MapBytes: limits.Int("log.cleaner.dedupe.buffer.size") / limits.Int("log.cleaner.threads"),
-		Pace:     func(ctx context.Context, bytes int) error { return pace.Wait(ctx, limiter, bytes) },
+		Pace: func(ctx context.Context, bytes int) error {
+			if !p.Topic().Config.Compact {
+				return errNotCompacted
+			}
+			return pace.Wait(ctx, limiter, bytes)
+		},
 	})
 	switch {
 	case err == nil:
 		p.cleaner.setbacks.over()
 		p.logger.Info("log cleaned", "partition", p.String(), "from", done.From, "to", done.To, "keys", done.Keys,
 			"read", done.Read, "written", done.Written, "reclaimed", done.Before-done.After, "took", done.Took)
-	case ctx.Err() != nil, p.log.Failure() != nil:
+	case ctx.Err() != nil, p.log.Failure() != nil, errors.Is(err, errNotCompacted):
 	case errors.Is(err, log.ErrBusy), errors.Is(err, log.ErrNoSpace):
 		first := max(time.Duration(limits.Int("log.cleaner.backoff.ms"))*time.Millisecond, time.Second)
 		if wait, tell := p.cleaner.setbacks.failed(p.now(), first, max(first, slowestCleaning)); tell {

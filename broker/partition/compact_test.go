@@ -275,6 +275,32 @@ func TestTopicIsDeletedWhileItIsCleaned(t *testing.T) {
 	})
 }
 
+// TestCleaningEndsWithThePolicy: what is cleaned on while the topic goes to the tier would lose a
+// tombstone here and keep there what that has deleted.
+func TestCleaningEndsWithThePolicy(t *testing.T) {
+	living(t, func(t *testing.T, w *world) {
+		w.create("state", 1, "cleanup.policy", "compact")
+		w.load()
+		p := w.partition("state")
+		for range 10 {
+			w.append(p, keyed("a", strings.Repeat("x", 1<<20-1000)))
+		}
+		w.rolled(p, keyed("end", "1"))
+		w.commit()
+		done := w.slowly(p)
+		time.Sleep(5 * time.Second)
+		w.store.must(cluster.SetTopicConfig{Topic: "state", Edit: cluster.ConfigEdit{Replace: config.Values{"cleanup.policy": "delete"}}})
+		w.follow()
+		<-done
+		if n := len(w.content(p)); n != 11 {
+			t.Errorf("%d of 11 records are left", n)
+		}
+		if err := p.cleaner.failure.Load(); err != nil || strings.Contains(w.lines.buf.String(), "ERROR") {
+			t.Errorf("it was taken for an error: %s", w.lines.buf.String())
+		}
+	})
+}
+
 func TestUnreadablePartitionIsNotCleanedAnyMore(t *testing.T) {
 	w := newWorld(t)
 	w.create("orders", 2, "cleanup.policy", "compact")
