@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -51,7 +52,10 @@ type Partition struct {
 	withdrawn bool             // the bound is unknown until the next settle
 	absent    time.Time        // when it was seen last that there is no manifest, and none was wanted
 
-	view     atomic.Pointer[view]
+	view atomic.Pointer[view]
+	// kept returns the local copy of the manifest as it was at first, nil if there was none: it is
+	// not written before view has a manifest.
+	kept     func() *Manifest
 	stats    stats
 	streams  streams
 	fetches  *semaphore.Weighted
@@ -96,6 +100,7 @@ func newPartition(t *Tier, id PartitionID, source Source, epoch int32, config fu
 			copy: localCopy{t.fs, statePath(t.dir, id, ".manifest")},
 		},
 	}
+	p.kept = sync.OnceValue(p.catalog.copy.read)
 	v := view{confirmed: NoOffset}
 	if st.bound.Epoch == epoch {
 		v.confirmed = st.bound.End // nobody else can have led in between
@@ -120,7 +125,7 @@ func (p *Partition) Wanted() int64 { return p.wanted.Load() }
 func (p *Partition) RetentionTime(below int64) int64 {
 	m := p.view.Load().manifest
 	if m == nil {
-		m = p.catalog.copy.read() // which names all that is remote, and perhaps what was to be
+		m = p.kept() // which names all that is remote, and perhaps what was to be
 	}
 	if m == nil {
 		return math.MaxInt64
