@@ -66,7 +66,7 @@ var topicLogDefs = []Def{
 	{Name: "message.timestamp.after.max.ms", Type: Long, Default: "3600000", Synonyms: same("log.message.timestamp.after.max.ms"), Valid: atLeast(0),
 		Doc: "How far, in milliseconds, a producer's timestamp may lie after the broker's clock. Ignored with LogAppendTime."},
 	{Name: "min.insync.replicas", Type: Int, Default: "1", Synonyms: same("min.insync.replicas"), Valid: atLeast(1),
-		Doc: "Replicas that must be in sync for a produce with acks=all to be accepted."},
+		Doc: "Replicas that must be in sync for a produce with acks=all to be accepted; more than the partition has count as that many, as in Kafka."},
 	{Name: "preallocate", Type: Boolean, Default: "false", Synonyms: same("log.preallocate"),
 		Doc: "Whether the file of a new segment is given its full size when it is created."},
 	{Name: "segment.bytes", Type: Int, Default: "1073741824", Synonyms: same("log.segment.bytes"), Valid: atLeast(minSegmentBytes),

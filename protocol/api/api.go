@@ -59,7 +59,6 @@ type API struct {
 	shareSessions *shareSessions
 	unexplained   rate.Sometimes // log lines about errors that have no code of their own
 	refused       rate.Sometimes // log lines about records that were not accepted
-	tooFew        rate.Sometimes // and about those for which there are too few replicas
 }
 
 // New makes the handlers. It starts nothing.
@@ -77,7 +76,6 @@ func New(d Deps) *API {
 		logger:       d.Logger,
 		unexplained:  rate.Sometimes{First: 10, Interval: time.Second},
 		refused:      rate.Sometimes{Interval: time.Second},
-		tooFew:       rate.Sometimes{Interval: time.Minute},
 	}
 	a.sessions = newFetchSessions(func() int { return a.intConfig("max.incremental.fetch.session.cache.slots") }, d.Now)
 	a.shareSessions = newShareSessions(func() int { return a.intConfig("group.share.max.share.sessions") }, a.leaveShares)

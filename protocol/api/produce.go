@@ -85,36 +85,11 @@ func (p *producing) appendPartition(ctx context.Context, t *kmsg.ProduceRequestT
 	if v.err != nil {
 		return partition.Pending{}, v.err
 	}
-	if err := p.inSync(part); err != nil {
-		return partition.Pending{}, err
-	}
 	pending, err := part.Append(ctx, b, v.guard, now)
 	if err != nil {
 		p.noteRefused(part, err)
 	}
 	return pending, err
-}
-
-// inSync refuses what wants more replicas than there are, if all of them are to acknowledge it. As in
-// Kafka, a client tries again for as long as it likes.
-func (p *producing) inSync(part *partition.Partition) error {
-	topic := part.Topic()
-	least := topic.Config.MinInsyncReplicas
-	if p.req.Acks != -1 || least <= 1 {
-		return nil
-	}
-	have := 0
-	if t, ok := p.api.store.Image().TopicByID(topic.ID); ok {
-		have = len(t.Partitions[part.Number()].ISR)
-	}
-	if have >= least {
-		return nil
-	}
-	err := coded(kerr.NotEnoughReplicas, "min.insync.replicas of topic %s is %d, and %d of the partition's replicas are in sync", topic.Name, least, have)
-	p.api.tooFew.Do(func() {
-		p.api.logger.Warn("records refused, producers try again", "partition", part, "client", p.clientID, "err", message(err))
-	})
-	return err
 }
 
 // noteRefused logs why records were refused for what they are, which librdkafka, franz-go and others do

@@ -3,7 +3,6 @@ package api
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -205,39 +204,6 @@ func TestBrokerLogsWhyRecordsWereRefused(t *testing.T) {
 		if said := w.lines.String(); strings.Contains(said, "nowhere") {
 			t.Errorf("it is logged that a topic does not exist:\n%s", said)
 		}
-	})
-}
-
-// A topic may ask for more replicas than there are. Then only who does not wait for all of them can
-// write to it, as in Kafka, until that is changed.
-func TestProduceNeedsAsManyReplicasAsTheTopicAsksFor(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		w.create("orders", 1, "min.insync.replicas", "2")
-		c := w.connect()
-		produce := func(acks int16, want *kerr.Error) {
-			t.Helper()
-			req := producingTo("orders", batch(values("a")...))
-			req.Acks = acks
-			p := ask[*kmsg.ProduceResponse](c, 9, req).Topics[0].Partitions[0]
-			wantCode(t, fmt.Sprintf("acks %d", acks), p.ErrorCode, want)
-			if want != nil && (p.ErrorMessage == nil || *p.ErrorMessage != "min.insync.replicas of topic orders is 2, and 1 of the partition's replicas are in sync") {
-				t.Errorf("acks %d: it says %+v", acks, p)
-			}
-		}
-		produce(-1, kerr.NotEnoughReplicas)
-		produce(-1, kerr.NotEnoughReplicas)
-		produce(1, nil)
-		if end := w.log("orders", 0).Offsets().LogEnd; end != 1 {
-			t.Errorf("the log ends at %d", end)
-		}
-		if said := w.lines.String(); strings.Count(said, "records refused, producers try again") != 1 {
-			t.Errorf("it is not said once:\n%s", said)
-		}
-		if r := c.alter(kmsg.ConfigResourceTypeTopic, "orders", set("min.insync.replicas", "1")); r.ErrorCode != 0 {
-			t.Fatalf("alter: %+v", r)
-		}
-		produce(-1, nil)
 	})
 }
 
