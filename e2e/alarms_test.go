@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -22,18 +21,9 @@ type alarm struct{ Name, Subject, Text, Topic string }
 // alarms asks a broker what is wrong.
 func alarms(ctx context.Context, t *testing.T, b *testnet.Broker) []alarm {
 	t.Helper()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+b.HTTP()+"/api/v1/alarms", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
 	var answer struct{ Alarms []alarm }
-	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil || resp.StatusCode != http.StatusOK {
-		t.Fatalf("%s: %v", resp.Status, err)
+	if err := json.Unmarshal(get(ctx, t, b, "/api/v1/alarms"), &answer); err != nil {
+		t.Fatal(err)
 	}
 	return answer.Alarms
 }

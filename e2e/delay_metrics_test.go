@@ -192,10 +192,10 @@ func seriesOf(ctx context.Context, t *testing.T, b *testnet.Broker, topic string
 	return series
 }
 
-// scrape reads all series.
-func scrape(ctx context.Context, t *testing.T, b *testnet.Broker) []string {
+// get asks a broker's HTTP address.
+func get(ctx context.Context, t *testing.T, b *testnet.Broker, path string) []byte {
 	t.Helper()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+b.HTTP()+"/metrics", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+b.HTTP()+path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -204,12 +204,18 @@ func scrape(ctx context.Context, t *testing.T, b *testnet.Broker) []string {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	data, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
+	body, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("%s: %s: %v", path, resp.Status, err)
 	}
+	return body
+}
+
+// scrape reads all series.
+func scrape(ctx context.Context, t *testing.T, b *testnet.Broker) []string {
+	t.Helper()
 	var lines []string
-	for line := range strings.Lines(string(data)) {
+	for line := range strings.Lines(string(get(ctx, t, b, "/metrics"))) {
 		if !strings.HasPrefix(line, "#") {
 			lines = append(lines, strings.TrimSpace(line))
 		}

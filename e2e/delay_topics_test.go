@@ -4,7 +4,6 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"net/http"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -113,17 +112,7 @@ func fleeting(ctx context.Context, adm *kadm.Client, cl *kgo.Client, topic strin
 // collect has the broker's garbage collected.
 func collect(ctx context.Context, t *testing.T, b *testnet.Broker) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+b.HTTP()+"/debug/pprof/heap?gc=1", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := resp.Body.Close(); err != nil {
-		t.Fatal(err)
-	}
+	get(ctx, t, b, "/debug/pprof/heap?gc=1")
 }
 
 // footprint counts the series, and the live heap in MiB, once no series of a fleeting topic is left.

@@ -231,6 +231,22 @@ func (w *world) slowly(p *Partition) (done chan struct{}) {
 	return done
 }
 
+// underCleaning is a partition of the topic state of which half was read to be cleaned, of eleven
+// records.
+func (w *world) underCleaning() (p *Partition, done chan struct{}) {
+	w.create("state", 1, "cleanup.policy", "compact")
+	w.load()
+	p = w.partition("state")
+	for range 10 {
+		w.append(p, keyed("a", strings.Repeat("x", 1<<20-1000)))
+	}
+	w.rolled(p, keyed("end", "1"))
+	w.commit()
+	done = w.slowly(p)
+	time.Sleep(5 * time.Second)
+	return p, done
+}
+
 func TestCleanerKeepsToItsRate(t *testing.T) {
 	living(t, func(t *testing.T, w *world) {
 		w.create("state", 1, "cleanup.policy", "compact")
@@ -252,16 +268,7 @@ func TestCleanerKeepsToItsRate(t *testing.T) {
 
 func TestTopicIsDeletedWhileItIsCleaned(t *testing.T) {
 	living(t, func(t *testing.T, w *world) {
-		w.create("state", 1, "cleanup.policy", "compact")
-		w.load()
-		p := w.partition("state")
-		for range 10 {
-			w.append(p, keyed("a", strings.Repeat("x", 1<<20-1000)))
-		}
-		w.rolled(p, keyed("end", "1"))
-		w.commit()
-		done := w.slowly(p)
-		time.Sleep(5 * time.Second)
+		_, done := w.underCleaning()
 		w.store.must(cluster.DeleteTopics{IDs: []cluster.TopicID{w.topic("state").ID}})
 		w.follow()
 		w.table.clean(t.Context())
@@ -279,16 +286,7 @@ func TestTopicIsDeletedWhileItIsCleaned(t *testing.T) {
 // tombstone here and keep there what that has deleted.
 func TestCleaningEndsWithThePolicy(t *testing.T) {
 	living(t, func(t *testing.T, w *world) {
-		w.create("state", 1, "cleanup.policy", "compact")
-		w.load()
-		p := w.partition("state")
-		for range 10 {
-			w.append(p, keyed("a", strings.Repeat("x", 1<<20-1000)))
-		}
-		w.rolled(p, keyed("end", "1"))
-		w.commit()
-		done := w.slowly(p)
-		time.Sleep(5 * time.Second)
+		p, done := w.underCleaning()
 		w.store.must(cluster.SetTopicConfig{Topic: "state", Edit: cluster.ConfigEdit{Replace: config.Values{"cleanup.policy": "delete"}}})
 		w.follow()
 		<-done
