@@ -172,10 +172,7 @@ func (s *machine) deleteGroup(tx *coord.Tx, id string) error {
 	case !g.empty():
 		return kerr.NonEmptyGroup
 	}
-	var keys []offsetKey
-	for name, t := range g.offsets {
-		keys = appendKeys(keys, id, name, t)
-	}
+	keys := g.offsetKeys()
 	if err := s.deleteOffsets(tx, keys); err != nil {
 		return err
 	}

@@ -73,7 +73,7 @@ func (s *machine) expiredOffsets(g *group, now time.Time) []offsetKey {
 	base, mayExpire := g.expiryBase()
 	for name, t := range g.offsets {
 		if !s.alive(name, t) {
-			keys = appendKeys(keys, g.id, name, t)
+			keys = g.settledKeys(keys, name, t)
 			continue
 		}
 		if !mayExpire || s.subscribed(g, name) {

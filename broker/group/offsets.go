@@ -132,12 +132,13 @@ func (s *machine) alive(name string, t *topicOffsets) bool {
 	return ok && (t.id == id || t.id == [16]byte{})
 }
 
-// deleteTopicOffsets writes tombstones for every offset in a topic that is gone.
+// deleteTopicOffsets writes tombstones for every offset in a topic that is gone, but for those of
+// partitions in which a transaction commits: see [group.settledKeys].
 func (s *machine) deleteTopicOffsets(tx *coord.Tx, id [16]byte, name string) error {
 	var keys []offsetKey
 	for _, g := range s.groups {
 		if t := g.offsets[name]; t != nil && (t.id == id || t.id == [16]byte{}) {
-			keys = appendKeys(keys, g.id, name, t)
+			keys = g.settledKeys(keys, name, t)
 		}
 	}
 	return s.deleteOffsets(tx, keys)
@@ -157,9 +158,32 @@ func (s *machine) deleteOffsets(tx *coord.Tx, keys []offsetKey) error {
 	return nil
 }
 
-func appendKeys(keys []offsetKey, group, topic string, t *topicOffsets) []offsetKey {
+// offsetKeys are those of all offsets of the group, pending ones included.
+func (g *group) offsetKeys() []offsetKey {
+	var keys []offsetKey
+	for name, t := range g.offsets {
+		for p := range t.parts {
+			keys = append(keys, offsetKey{g.id, name, p})
+		}
+	}
+	for _, topics := range g.pending {
+		for name, t := range topics {
+			for p := range t.parts {
+				keys = append(keys, offsetKey{g.id, name, p})
+			}
+		}
+	}
+	return keys
+}
+
+// settledKeys appends the keys of the group's offsets in a topic that is gone. Where a transaction
+// commits, the tombstone waits for its end: it would drop what is pending too, which may be of the
+// next topic of that name.
+func (g *group) settledKeys(keys []offsetKey, topic string, t *topicOffsets) []offsetKey {
 	for p := range t.parts {
-		keys = append(keys, offsetKey{group, topic, p})
+		if !g.unstable(topic, p) {
+			keys = append(keys, offsetKey{g.id, topic, p})
+		}
 	}
 	return keys
 }
@@ -194,17 +218,31 @@ func put(topics map[string]*topicOffsets, k offsetKey, id [16]byte, c committed)
 	t.parts[k.partition] = c
 }
 
+// replayOffsetTombstone forgets an offset, and what open transactions commit in its place.
 func (s *machine) replayOffsetTombstone(k offsetKey) {
 	g := s.groups[k.group]
-	if g == nil || g.offsets[k.topic] == nil {
+	if g == nil {
 		return
 	}
-	t := g.offsets[k.topic]
-	delete(t.parts, k.partition)
-	if len(t.parts) == 0 {
-		delete(g.offsets, k.topic)
+	remove(g.offsets, k)
+	for producer, topics := range g.pending {
+		if remove(topics, k); len(topics) == 0 {
+			delete(g.pending, producer)
+			delete(s.open[producer].groups, g.id)
+		}
 	}
 	s.dropIfVoid(g)
+}
+
+// remove drops one offset from those by topic.
+func remove(topics map[string]*topicOffsets, k offsetKey) {
+	t := topics[k.topic]
+	if t == nil {
+		return
+	}
+	if delete(t.parts, k.partition); len(t.parts) == 0 {
+		delete(topics, k.topic)
+	}
 }
 
 // expiryOf returns when a commit is to be forgotten regardless of its group:

@@ -304,7 +304,7 @@ func (s *machine) deleteSome(tx *coord.Tx, req *kmsg.OffsetDeleteRequest) ([]kms
 				rp.ErrorCode = kerr.UnknownTopicOrPartition.Code
 			case subscribed:
 				rp.ErrorCode = kerr.GroupSubscribedToTopic.Code
-			case g.hasOffset(t.Topic, p.Partition):
+			case g.hasOffset(t.Topic, p.Partition) || g.unstable(t.Topic, p.Partition):
 				keys = append(keys, offsetKey{g.id, t.Topic, p.Partition})
 			}
 			rt.Partitions = append(rt.Partitions, rp)
