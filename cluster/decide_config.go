@@ -27,6 +27,9 @@ func (c SetTopicConfig) decide(d *decision) (Change, error) {
 	if err := config.ValidateTopicChange(layers, t.Config, values); err != nil {
 		return Change{}, refuseConfig(err)
 	}
+	if err := checkJournal(t, values); err != nil {
+		return Change{}, err
+	}
 	if maps.Equal(values, t.Config) {
 		return Change{}, nil
 	}

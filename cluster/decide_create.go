@@ -17,6 +17,9 @@ func createTopic(d *decision, n NewTopic) (Change, error) {
 	if err := d.checkName(n); err != nil {
 		return Change{}, err
 	}
+	if n.Internal {
+		n.Config = journalConfig(n)
+	}
 	if err := config.ValidateTopicSet(d.img.Layers(d.img.node), n.Config); err != nil {
 		return Change{}, refuseConfig(err)
 	}

@@ -135,6 +135,40 @@ partitions of "__schedule.orders" change with those of the topic whose schedule 
 `)
 }
 
+func TestJournalsKeepWhatTheyDependOn(t *testing.T) {
+	newWorld().play(t, `
+> broker 1
+> create __consumer_offsets internal= segment.bytes=104857600
+> create __transaction_state internal= min.insync.replicas=2
+> create __share_group_state internal=
+> print
+__consumer_offsets #1 0:[1] cleanup.policy=compact segment.bytes=104857600
+__share_group_state #3 0:[1] cleanup.policy=delete retention.bytes=-1 retention.ms=-1
+__transaction_state #2 0:[1] cleanup.policy=compact min.insync.replicas=2
+> alter topic __consumer_offsets cleanup.policy=delete
+config cleanup.policy of "__consumer_offsets" must stay compact: the broker keeps state of its own there, and would lose some
+> alter topic __consumer_offsets cleanup.policy+=delete
+config cleanup.policy of "__consumer_offsets" must stay compact: the broker keeps state of its own there, and would lose some
+> alter topic __transaction_state -cleanup.policy
+config cleanup.policy of "__transaction_state" must stay compact: the broker keeps state of its own there, and would lose some
+> replace topic __transaction_state segment.bytes=2048
+config cleanup.policy of "__transaction_state" must stay compact: the broker keeps state of its own there, and would lose some
+> alter topic __share_group_state retention.ms=1
+config retention.ms of "__share_group_state" must stay -1: the broker keeps state of its own there, and would lose some
+> alter topic __share_group_state -retention.bytes
+config retention.bytes of "__share_group_state" must stay -1: the broker keeps state of its own there, and would lose some
+> alter topic __share_group_state retention.bytes=1 validate=
+config retention.bytes of "__share_group_state" must stay -1: the broker keeps state of its own there, and would lose some
+> alter topic __share_group_state remote.storage.enable=true
+config remote.storage.enable of "__share_group_state" must stay false: the broker keeps state of its own there, and would lose some
+> replace topic __transaction_state cleanup.policy=compact segment.bytes=2048
+> print
+__consumer_offsets #1 0:[1] cleanup.policy=compact segment.bytes=104857600
+__share_group_state #3 0:[1] cleanup.policy=delete retention.bytes=-1 retention.ms=-1
+__transaction_state #2 0:[1] cleanup.policy=compact segment.bytes=2048
+`)
+}
+
 func TestPartitionsAndReplicas(t *testing.T) {
 	newWorld().play(t, `
 > create orders

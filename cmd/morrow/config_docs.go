@@ -144,6 +144,7 @@ Names, types and meanings are Kafka's where Kafka has the config; defaults are t
 
 - **Topic configs** are set when a topic is created (` + "`morrow topic create --set KEY=VALUE`" + `) and changed at any time
   (` + "`morrow config set topic NAME KEY=VALUE`" + `, or any Kafka client). What is not set on the topic follows the broker.
+  The broker's own topics (` + "`__consumer_offsets`" + ` and its like) keep the policy and retention that what they hold depends on.
 - **Group configs** are those of consumer groups of the newer protocol (KIP-848):
   ` + "`morrow config set group NAME KEY=VALUE`" + `.
 - **Broker configs** are read at start: from flags (` + "`--set KEY=VALUE`" + `, and those of ` + "`morrow serve --help`" + `), the environment

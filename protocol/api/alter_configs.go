@@ -20,7 +20,9 @@ import (
 // A change holds when the answer leaves. Each resource is changed as a whole or not at all, and may
 // be named once. Topics, the default of all brokers (a broker without a name), this broker and
 // groups have configs. A bad value of a broker config is INVALID_CONFIG like any other; Kafka
-// answers INVALID_REQUEST and calls that a mistake (KAFKA-13609).
+// answers INVALID_REQUEST and calls that a mistake (KAFKA-13609). The broker's own topics keep the
+// configs that what is kept there depends on (cleanup.policy, retention); Kafka has them altered,
+// and loses it.
 
 func (a *API) alterConfigs(_ context.Context, r *protocol.Request) protocol.Reply {
 	req := r.Message.(*kmsg.AlterConfigsRequest)

@@ -105,7 +105,6 @@ func (a *API) offsetsTopic() cluster.NewTopic {
 		ReplicationFactor: min(int32(c.Int("offsets.topic.replication.factor")), int32(len(a.store.Image().Brokers()))),
 		Internal:          true,
 		Config: config.Values{
-			"cleanup.policy":   "compact",
 			"compression.type": "producer",
 			"segment.bytes":    c.String("offsets.topic.segment.bytes"),
 		},
@@ -121,7 +120,6 @@ func (a *API) transactionsTopic() cluster.NewTopic {
 		ReplicationFactor: min(int32(c.Int("transaction.state.log.replication.factor")), int32(len(a.store.Image().Brokers()))),
 		Internal:          true,
 		Config: config.Values{
-			"cleanup.policy":      "compact",
 			"compression.type":    "uncompressed",
 			"segment.bytes":       c.String("transaction.state.log.segment.bytes"),
 			"min.insync.replicas": c.String("transaction.state.log.min.isr"),

@@ -113,7 +113,7 @@ func cutLast(s, sep string) (before, after string, found bool) {
 	return s[:i], s[i+len(sep):], true
 }
 
-// shareStateTopic is __share_group_state: the broker itself deletes what is not needed any more.
+// shareStateTopic is __share_group_state as Kafka makes it.
 func (a *API) shareStateTopic() cluster.NewTopic {
 	c := a.store.Image().BrokerConfig()
 	return cluster.NewTopic{
@@ -122,9 +122,6 @@ func (a *API) shareStateTopic() cluster.NewTopic {
 		ReplicationFactor: min(int32(c.Int("share.coordinator.state.topic.replication.factor")), int32(len(a.store.Image().Brokers()))),
 		Internal:          true,
 		Config: config.Values{
-			"cleanup.policy":    "delete",
-			"retention.ms":      "-1",
-			"retention.bytes":   "-1",
 			"compression.type":  "producer",
 			"max.message.bytes": "8388608", // a share-partition with as many records in flight as it may have
 			"segment.bytes":     c.String("share.coordinator.state.topic.segment.bytes"),
