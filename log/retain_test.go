@@ -480,3 +480,34 @@ func TestAppendsGoOnDuringRetention(t *testing.T) {
 		})
 	}
 }
+
+// Records without a time count by when they were written, also after a restart.
+func TestRecordsWithoutTimestampsExpire(t *testing.T) {
+	fsys, began := vfs.NewMem(), time.Now()
+	s := openSet(t, fsys, "data", func(c *SetConfig) { c.Now = time.Now })
+	l := openLog(t, s)
+	for _, v := range []string{"a", "b"} {
+		_, err := l.Append(1, began, plain(batch(-1, 0, v)))
+		check(t, err)
+		check(t, l.Roll())
+	}
+	s.Sync()
+	retain := func(l *Log, at time.Time) int {
+		t.Helper()
+		removed, err := l.Retain(at, Floor{Gate: forever})
+		check(t, err)
+		return removed
+	}
+	hour := func(c *Config) { c.RetentionMs = time.Hour.Milliseconds() }
+	cfg := l.Config()
+	hour(&cfg)
+	l.SetConfig(cfg)
+	equal(t, retain(l, began.Add(30*time.Minute)), 0)
+	check(t, s.Close())
+
+	s = openSet(t, fsys, "data", func(c *SetConfig) { c.Now = time.Now })
+	defer s.Close()
+	l = openLog(t, s, hour)
+	equal(t, retain(l, began.Add(30*time.Minute)), 0)
+	equal(t, retain(l, time.Now().Add(time.Hour+time.Second)), 2)
+}

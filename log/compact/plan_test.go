@@ -19,6 +19,15 @@ func closed(n int) (all []segment.Info) {
 	return all
 }
 
+// timeless is segments whose records have no time, written a minute apart.
+func timeless(n int) []segment.Info {
+	all := closed(n)
+	for i := range all {
+		all[i].Written, all[i].MaxTimestamp, all[i].FirstTime = all[i].MaxTimestamp, segment.None, segment.None
+	}
+	return all
+}
+
 func TestPlan(t *testing.T) {
 	policy := Policy{MaxLagMs: math.MaxInt64, MinDirtyRatio: 0.5}
 	hour := int64(3_600_000)
@@ -36,6 +45,7 @@ func TestPlan(t *testing.T) {
 		{"an open transaction", State{Segments: closed(3), Stable: 25}, policy, "0 20 0 200 true"},
 		{"the log begins above what is clean", State{Segments: closed(5)[3:], Clean: 20, Seen: 20, Stable: 100}, policy, "30 50 0 200 true"},
 		{"too young", State{Segments: closed(3), Stable: 100, Now: 4 * 60_000}, Policy{MinLagMs: 2 * 60_000, MaxLagMs: hour}, "0 20 0 200 true"},
+		{"too young by when they were written", State{Segments: timeless(3), Stable: 100, Now: 4 * 60_000}, Policy{MinLagMs: 2 * 60_000, MaxLagMs: hour}, "0 20 0 200 true"},
 		{"old enough", State{Segments: closed(3), Stable: 100, Now: hour}, Policy{MinLagMs: 60_000, MaxLagMs: hour, MinDirtyRatio: 1}, "0 30 0 300 false"},
 		{"too old", State{Segments: closed(3), Stable: 100, Now: hour + 1}, Policy{MaxLagMs: hour, MinDirtyRatio: 1}, "0 30 0 300 true"},
 		{"old, but clean", State{Segments: closed(3), Clean: 30, Seen: 30, Stable: 100, Now: 2 * hour}, Policy{MaxLagMs: hour}, "30 30 300 0 false"},

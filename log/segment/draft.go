@@ -94,7 +94,14 @@ func (d *Draft) Finish() error {
 		return err
 	}
 	d.s.Seal()
-	return d.s.Sync()
+	if err := d.s.Sync(); err != nil {
+		return err
+	}
+	st, err := d.s.o.FS.Stat(d.s.log.name())
+	if err == nil {
+		d.s.written = st.ModTime.UnixMilli()
+	}
+	return err
 }
 
 // Discard removes the draft.

@@ -42,6 +42,7 @@ func Open(o Options, base, trusted int64) (*Segment, Tail, error) {
 	if err != nil {
 		return nil, Tail{}, err
 	}
+	s.written = st.ModTime.UnixMilli()
 	s.loadSummary(trusted, st.Size)
 	tail := Tail{Covered: s.state.end}
 	if err := s.walk(&tail, st.Size); err != nil {

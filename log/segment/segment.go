@@ -30,6 +30,7 @@ type Segment struct {
 	spans   []Span
 	spanGap int64 // bytes of hidden batches that end a span; 0: minSpanGap
 	epochs  []Epoch
+	written int64 // wall clock of the last append, or when the file was last changed before it was opened, ms
 
 	sealed bool     // no more appends
 	writer vfs.File // acquired while some bytes are not durable
@@ -70,16 +71,21 @@ type Info struct {
 	HiddenBytes  int64
 	Created      int64 // wall clock of the first append, ms; None if empty
 	FirstTime    int64 // max timestamp of the first batch, ms; None if empty
+	Written      int64 // wall clock of the last append, ms, or of a later change of the file; None if there was none
 	Sealed       bool  // closed: nothing is appended any more
 	Generation   int64 // differs if the bytes do
 }
 
-// Timestamp is what time retention counts from: the newest record or receive time. None if the
-// segment is empty.
-func (i Info) Timestamp() int64 { return max(i.MaxTimestamp, i.MaxReceived) }
+// Timestamp is what time retention counts from: the newest record or receive time, or, where no
+// record has a time, when the last one was written, as in Kafka. None if the segment is empty.
+func (i Info) Timestamp() int64 {
+	if t := max(i.MaxTimestamp, i.MaxReceived); t >= 0 || i.Size == 0 {
+		return t
+	}
+	return i.Written
+}
 
-// OlderThan reports whether the newest record or receive time is more than ms before now, ms; a
-// negative age is never reached.
+// OlderThan reports whether that is more than ms before now, ms; a negative age is never reached.
 func (i Info) OlderThan(ms, now int64) bool {
 	return ms >= 0 && i.Timestamp() >= 0 && now-i.Timestamp() > ms
 }
@@ -105,7 +111,7 @@ func Create(o Options, base int64, preallocate int64) (*Segment, error) {
 }
 
 func newSegment(o Options, base int64) *Segment {
-	s := &Segment{o: o, base: base, state: emptyState(base), decided: base}
+	s := &Segment{o: o, base: base, state: emptyState(base), decided: base, written: None}
 	s.log = handle{of: s, suffix: LogSuffix}
 	s.offsets.init(s, IndexSuffix, offsetWidth)
 	s.times.init(s, TimeSuffix, timeWidth)
@@ -146,7 +152,7 @@ func (s *Segment) Info() Info {
 		Base: s.base, End: st.end, Size: st.size,
 		MaxTimestamp: st.maxTimestamp, MaxReceived: st.maxReceived,
 		LastVisible: st.lastVisible, HiddenBytes: st.hiddenBytes,
-		Created: st.created, FirstTime: st.firstTimestamp, Sealed: s.sealed, Generation: st.generation,
+		Created: st.created, FirstTime: st.firstTimestamp, Written: s.written, Sealed: s.sealed, Generation: st.generation,
 	}
 }
 
@@ -209,6 +215,7 @@ func (s *Segment) Append(batches []record.Batch, now int64) (pos int64, err erro
 	if s.state.created == None {
 		s.state.created = now
 	}
+	s.written = max(s.written, now)
 	return pos, nil
 }
 
