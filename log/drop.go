@@ -33,6 +33,19 @@ func (l *Log) Evict(confirmed int64, idle func(segment.Info) bool) (removed int,
 	return l.takeOut(evictable, func(f *facts, _, _ int64) { f.deleteBound = max(f.deleteBound, confirmed) })
 }
 
+// ForgetTier takes the delete bound back, durably, of a log of which the tier has nothing any more.
+// It reports whether all of the log is here; nothing has changed if not. From then on a hole is what
+// was dropped, or compacted away. The caller sees to it that nothing is evicted meanwhile.
+func (l *Log) ForgetTier() (whole bool, err error) {
+	l.cutMu.Lock()
+	defer l.cutMu.Unlock()
+	if o := l.Offsets(); o.LocalStart > o.RealStart {
+		return false, nil
+	}
+	err = l.moveFacts(func(f *facts) { f.deleteBound = -1 }, nil)
+	return err == nil, err
+}
+
 // takeOut removes the closed and durable segments that goes says, of which it is asked once each,
 // in order. Before the first file goes, the facts are durable: with the new local start and holes,
 // with what change makes of them, given the base of the first segment that stays and the visible

@@ -144,6 +144,12 @@ func (p *Partition) RetentionTime(below int64) int64 {
 	return latest
 }
 
+// Empty reports whether nothing of the partition is in the tier; false as long as that is not known.
+func (p *Partition) Empty() bool {
+	m := p.view.Load().manifest
+	return m != nil && m.Empty()
+}
+
 // Err returns why the partition's last step failed, nil if it did not.
 func (p *Partition) Err() error { return p.view.Load().err }
 

@@ -103,11 +103,30 @@ func (p *Partition) compactable(now time.Time) bool {
 // there, and a hole would look like something that the tier has.
 func (p *Partition) inTier() bool {
 	o := p.log.Offsets()
-	in := o.LocalStart > o.RealStart || o.DeleteBound > o.RealStart
+	in := (o.LocalStart > o.RealStart || o.DeleteBound > o.RealStart) && !p.leaveTier()
 	if in && !p.cleaner.told.Swap(true) {
 		p.logger.Warn("partition is compacted once nothing of it is left in the tier", "partition", p.String(), "confirmed", o.DeleteBound, "logStart", o.RealStart)
 	}
 	return in
+}
+
+// leaveTier makes the log forget what was confirmed in the tier once nothing is left there, and
+// reports whether it has.
+func (p *Partition) leaveTier() bool {
+	remote := p.remote.Load()
+	if remote == nil || !remote.Empty() {
+		return false
+	}
+	p.evicting.Lock() // retention goes by what is confirmed
+	defer p.evicting.Unlock()
+	if p.Topic().Config.RemoteStorageEnable {
+		return false
+	}
+	whole, err := p.log.ForgetTier()
+	if err != nil {
+		p.logger.Warn("partition that has left the tier cannot be compacted yet", "partition", p.String(), "err", err)
+	}
+	return whole
 }
 
 // slowestCleaning is how long what could not be cleaned is left alone, at most.

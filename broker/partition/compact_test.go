@@ -198,6 +198,52 @@ func TestCompactedTopicCanBeTiered(t *testing.T) {
 	})
 }
 
+// TestTopicThatHasLeftTheTierIsCompacted, all of it, although it was confirmed there and is still
+// here: also if it had left before the broker was started.
+func TestTopicThatHasLeftTheTierIsCompacted(t *testing.T) {
+	for _, crash := range []bool{false, true} {
+		t.Run(fmt.Sprintf("crash=%t", crash), func(t *testing.T) {
+			living(t, func(t *testing.T, w *world) {
+				w.bucket = tiertest.NewBucket()
+				w.open()
+				w.create("state", 1, "remote.storage.enable", "true", "retention.ms", "-1")
+				stop := w.start()
+				p := w.partition("state")
+				for range 3 {
+					w.rolled(p, keyed("a", "1"))
+				}
+				sleepMinutes(30)
+				if o := p.log.Offsets(); o.DeleteBound != 3 || o.LocalStart != 0 {
+					t.Fatalf("offsets are %+v: the test is void", o)
+				}
+				without := config.Values{"retention.ms": "-1", "remote.log.delete.on.disable": "true", "min.cleanable.dirty.ratio": "0"}
+				alter := func() {
+					w.store.must(cluster.SetTopicConfig{Topic: "state", Edit: cluster.ConfigEdit{Replace: without}})
+					sleepMinutes(30)
+				}
+				if crash {
+					alter()
+					w.crash(stop, 0)
+					p = w.partition("state")
+				}
+				without["cleanup.policy"] = "compact"
+				alter()
+				if end, _ := p.log.Cleaned(); end != 3 {
+					t.Errorf("cleaned up to %d once nothing is left in the tier: %+v", end, p.log.Offsets())
+				}
+				r, err := p.Read(ReadRequest{Offset: 0, MaxBytes: 1, MinOne: true, LeaderEpoch: -1, LastFetchedEpoch: -1})
+				if err != nil {
+					t.Fatalf("where compaction has left a hole: %v", err)
+				}
+				if got := w.values(r); !slices.Equal(got, []string{"2:1"}) {
+					t.Errorf("read %v", got)
+				}
+				r.Release()
+			})
+		})
+	}
+}
+
 func TestDirtiestPartitionIsCleanedFirst(t *testing.T) {
 	w := newWorld(t)
 	w.create("clean", 1)
