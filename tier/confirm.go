@@ -4,34 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 )
 
 // ErrConflict says that another object than ours is under a key that only we can have made. It is
 // never overwritten.
 var ErrConflict = errors.New("store holds a different object under this key")
-
-const (
-	// headTimeout bounds the question that decides an outcome.
-	headTimeout = 30 * time.Second
-	// lastWord is what is left of it once the caller is not to wait any more: a broker that stops
-	// waits for no store that does not answer.
-	lastWord = 2 * time.Second
-)
-
-// ownTime is for a request that ends something: the question what became of a Put, which may have
-// used up the caller's time, or tidying up. It goes on when ctx ends, but only for lastWord.
-func ownTime(ctx context.Context) (context.Context, context.CancelFunc) {
-	own, cancel := context.WithTimeout(context.WithoutCancel(ctx), headTimeout)
-	stop := context.AfterFunc(ctx, func() {
-		select {
-		case <-time.After(lastWord):
-			cancel()
-		case <-own.Done():
-		}
-	})
-	return own, func() { stop(); cancel() }
-}
 
 // putConfirmed stores an object under a new key and returns once the store has been asked,
 // separately, whether it has exactly this object. Until it returns nil the object may or may not

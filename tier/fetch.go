@@ -2,6 +2,7 @@ package tier
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"time"
 
@@ -18,6 +19,8 @@ const (
 	// cost time and money.
 	runBlocks = 4
 )
+
+var errTooSlow = fmt.Errorf("no block in %v", fetchTimeout)
 
 // fetcher makes a function that reads a range of an object, within the limits on concurrency and rate.
 func (p *Partition) fetcher(key string, pos int64) loadFunc {
@@ -64,21 +67,23 @@ func (p *Partition) openRun(ctx context.Context, key string, pos, n int64) (next
 	if err != nil {
 		return nil, nil, err
 	}
-	ctx, w := watch(ctx, fetchTimeout)
+	ctx, cancel := context.WithCancelCause(ctx)
+	tooLong := time.AfterFunc(fetchTimeout, func() { cancel(errTooSlow) })
+	end := func() { tooLong.Stop(); cancel(nil) }
 	p.stats.fetchRequests.Add(1)
 	r, _, err := p.tier.bucket.Get(ctx, key, pos, n)
 	if err != nil {
 		p.stats.fetchErrors.Add(1)
-		w.stop()
+		end()
 		release()
 		return nil, nil, err
 	}
 	next = func(_ context.Context, into []byte) error {
-		w.pause()
+		tooLong.Stop()
 		if err := pace.Wait(ctx, p.tier.fetchLimit, len(into)); err != nil {
 			return err
 		}
-		w.progress()
+		tooLong.Reset(fetchTimeout)
 		if _, err := io.ReadFull(r, into); err != nil {
 			p.stats.fetchErrors.Add(1)
 			return &BucketError{Op: "get", Key: key, Kind: ErrUnknown, Err: err}
@@ -87,7 +92,7 @@ func (p *Partition) openRun(ctx context.Context, key string, pos, n int64) (next
 		return nil
 	}
 	return next, func() {
-		w.stop()
+		end()
 		_ = r.Close() // what was wanted of it has been read
 		release()
 	}, nil

@@ -234,7 +234,7 @@ func (s *sealer) finish(snapshot []byte, a Algorithm) sealed {
 	tail = append(tail, footerMagic...)
 	s.hash.Write(tail)
 	e.Bytes = e.DataSize + int64(len(tail))
-	e.Sum = sumOf(a, s.hash)
+	e.Sum = Checksum{Algorithm: a, Sum: string(s.hash.Sum(nil))}
 	return sealed{entry: s.entry, epochs: s.ix.Epochs, tail: tail}
 }
 

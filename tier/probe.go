@@ -3,6 +3,7 @@ package tier
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -35,7 +36,7 @@ func Probe(ctx context.Context, b Bucket, dir string, said func(check string, er
 		if choose {
 			s.algorithm.Store(uint32(a))
 		}
-		p := probe{bucket: b, algorithm: a, key: dir + probePrefix + NewToken().String(), said: said}
+		p := probe{bucket: b, algorithm: a, key: dir + probePrefix + rand.Text(), said: said}
 		err := p.run(ctx)
 		if err == nil || !errors.Is(err, ErrUnfit) && !unknownAlgorithm(err) {
 			return err // fit, or not to be asked

@@ -246,6 +246,13 @@ func (b *S3Bucket) EndUpload(ctx context.Context, u StaleUpload) error {
 // AbortErrors counts the multipart uploads that could not be given up and wait for a sweep.
 func (b *S3Bucket) AbortErrors() int64 { return b.abortErrors.Load() }
 
+// StaleUpload is a multipart upload that was begun long ago.
+type StaleUpload struct {
+	Key   string
+	Begun time.Time // by the store's clock
+	id    string
+}
+
 // StaleUploads lists the unfinished multipart uploads below prefix that were begun before a time:
 // those of writers that died.
 func (b *S3Bucket) StaleUploads(ctx context.Context, prefix string, before time.Time) (stale []StaleUpload, err error) {

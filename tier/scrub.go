@@ -147,7 +147,7 @@ func (v *verifier) entry(ctx context.Context, e *Entry) error {
 		return err
 	}
 	defer r.Close()
-	if err := verifyStream(pacedReader{ctx, r, v.pace}, e.Bytes, e.Sum); err != nil {
+	if err := verifyStream(pace.NewReader(ctx, r, v.pace), e.Bytes, e.Sum); err != nil {
 		return fmt.Errorf("%s: %w", key, err)
 	}
 	return nil

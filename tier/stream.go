@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+
+	"github.com/morrowmq/morrow/internal/pace"
 )
 
 // verifyStream reads r to its end and compares it with size and sum.
@@ -43,23 +45,7 @@ func paced(ctx context.Context, body Body) io.Reader {
 	if body.Pace == nil {
 		return r
 	}
-	return pacedReader{ctx, r, body.Pace}
-}
-
-type pacedReader struct {
-	ctx  context.Context
-	r    io.Reader
-	pace func(context.Context, int) error
-}
-
-func (r pacedReader) Read(b []byte) (int, error) {
-	n, err := r.r.Read(b)
-	if n > 0 {
-		if perr := r.pace(r.ctx, n); perr != nil {
-			return n, perr
-		}
-	}
-	return n, err
+	return pace.NewReader(ctx, r, body.Pace)
 }
 
 // exactReader turns an early end into an error.

@@ -183,13 +183,6 @@ type multipart interface {
 	EndUpload(ctx context.Context, u StaleUpload) error
 }
 
-// StaleUpload is a multipart upload that was begun long ago.
-type StaleUpload struct {
-	Key   string
-	Begun time.Time // by the store's clock
-	id    string
-}
-
 // uploads ends multipart uploads that nobody is going to finish.
 func (s *sweep) uploads(ctx context.Context) error {
 	b, ok := underlying(s.bucket).(multipart)

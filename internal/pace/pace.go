@@ -3,6 +3,7 @@ package pace
 
 import (
 	"context"
+	"io"
 
 	"golang.org/x/time/rate"
 )
@@ -34,4 +35,26 @@ func Wait(ctx context.Context, l *rate.Limiter, bytes int) error {
 		bytes -= n
 	}
 	return nil
+}
+
+// NewReader reads r, and returns what it has read when wait, told how much that is, has returned.
+// What was read before wait failed is returned with its error.
+func NewReader(ctx context.Context, r io.Reader, wait func(ctx context.Context, bytes int) error) io.Reader {
+	return reader{ctx, r, wait}
+}
+
+type reader struct {
+	ctx  context.Context
+	r    io.Reader
+	wait func(context.Context, int) error
+}
+
+func (r reader) Read(b []byte) (int, error) {
+	n, err := r.r.Read(b)
+	if n > 0 {
+		if werr := r.wait(r.ctx, n); werr != nil {
+			return n, werr
+		}
+	}
+	return n, err
 }

@@ -2,7 +2,11 @@ package pace
 
 import (
 	"context"
+	"errors"
+	"io"
+	"strings"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 )
@@ -35,5 +39,20 @@ func TestWaitEndsWithItsContext(t *testing.T) {
 	cancel()
 	if err := Wait(ctx, NewLimiter(1), 2*burst); err == nil {
 		t.Error("no error")
+	}
+}
+
+func TestReaderWaitsForWhatItHasRead(t *testing.T) {
+	full := errors.New("no more")
+	left := 10
+	r := NewReader(t.Context(), strings.NewReader("twelve bytes"), func(_ context.Context, n int) error {
+		if left -= n; left < 0 {
+			return full
+		}
+		return nil
+	})
+	got, err := io.ReadAll(iotest.OneByteReader(r))
+	if len(got) != 11 || !errors.Is(err, full) {
+		t.Errorf("%q, %v", got, err)
 	}
 }
