@@ -8,13 +8,14 @@ import (
 
 	"github.com/morrowmq/morrow/internal/vfs"
 	"github.com/morrowmq/morrow/tier"
+	"github.com/morrowmq/morrow/tier/bucket"
 )
 
 func (b *broker) openTier(ctx context.Context) error {
 	if !b.settings.Bool("remote.log.storage.system.enable") {
 		return nil
 	}
-	bucket, err := tier.OpenBucket(ctx, b.layout.TierURL, b.cfg.FS)
+	store, err := bucket.Open(ctx, b.layout.TierURL, b.cfg.FS)
 	if err != nil {
 		return fmt.Errorf("tier.url: %w", err)
 	}
@@ -23,7 +24,7 @@ func (b *broker) openTier(ctx context.Context) error {
 		host = "a machine without a name"
 	}
 	b.tier, err = tier.Open(tier.Options{
-		Bucket:     bucket,
+		Bucket:     store,
 		Cluster:    b.store.Image().ClusterID(),
 		Name:       b.advertisedAddresses()[0] + " on " + host,
 		FS:         b.cfg.FS,

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/morrowmq/morrow/tier/bucket"
 )
 
 // admission is whether the tier may change anything in the bucket: the store has passed the probe,
@@ -93,7 +95,7 @@ func (t *Tier) admit(ctx context.Context) error {
 
 func (t *Tier) admitOnce(ctx context.Context, probed *bool) (me Owner, err error) {
 	if !*probed {
-		if err := Probe(ctx, t.bucket, t.cluster+"/", nil); err != nil {
+		if err := bucket.Probe(ctx, t.bucket, t.cluster+"/", nil); err != nil {
 			return me, err
 		}
 		*probed = true

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/morrowmq/morrow/tier/bucket"
 )
 
 // Alarm is something a person should look at.
@@ -53,7 +55,7 @@ type failure struct {
 }
 
 func (f failures) add(partition string, err error) {
-	var store *BucketError
+	var store *bucket.Error
 	kind := err.Error()
 	if errors.As(err, &store) {
 		kind = store.Kind.Error()
@@ -101,16 +103,16 @@ func Advice(err error) string {
 		help string
 	}{
 		{errCopied, "stop the one that is not to go on. If this one is to go on, stop it too, remove remote/claim in its data directory, and start it five minutes after the other was last seen; a copy that is to go on without the bucket is started with remote.log.storage.system.enable=false"},
-		{ErrUnfit, "choose another store, or switch its checksum or conditional-write support on"},
-		{ErrDenied, "check the credentials, their expiry, the bucket policy and this machine's clock; new credentials in a file or a role are found within half a minute, those in the environment after a restart"},
-		{ErrConfig, "check bucket, region, endpoint and TLS certificates; what is put right in the store is found within half a minute, tier.url and certificates after a restart"},
-		{ErrFull, "make room in the store or raise its quota"},
-		{ErrThrottled, "the store is overloaded, or limits requests; if that lasts, lower remote.log.manager.copy.max.bytes.per.second or ask for more"},
+		{bucket.ErrUnfit, "choose another store, or switch its checksum or conditional-write support on"},
+		{bucket.ErrDenied, "check the credentials, their expiry, the bucket policy and this machine's clock; new credentials in a file or a role are found within half a minute, those in the environment after a restart"},
+		{bucket.ErrConfig, "check bucket, region, endpoint and TLS certificates; what is put right in the store is found within half a minute, tier.url and certificates after a restart"},
+		{bucket.ErrFull, "make room in the store or raise its quota"},
+		{bucket.ErrThrottled, "the store is overloaded, or limits requests; if that lasts, lower remote.log.manager.copy.max.bytes.per.second or ask for more"},
 		{ErrRolledBack, "somebody replaced or removed the manifest, or tier.url names another place than before; put it back, or tier.url, before anything else"},
 		{ErrDiverged, "two brokers have run on copies of one data directory, or this one is an older copy; nothing more of the partition is uploaded or removed here. Stop this broker if another is to go on; if this one is, morrow tier resume says what would be given up"},
 		{ErrGap, "local data was removed before it was uploaded; deleting records up to what is left lets uploads go on behind the gap"},
 		{ErrConflict, "somebody else writes under this cluster id"},
-		{ErrUnknown, "see whether the store runs, and whether this machine reaches it; a broker tries again until it answers"},
+		{bucket.ErrUnknown, "see whether the store runs, and whether this machine reaches it; a broker tries again until it answers"},
 	} {
 		if errors.Is(err, a.kind) {
 			return text + " (" + a.help + ")"

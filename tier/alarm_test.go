@@ -5,23 +5,25 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/morrowmq/morrow/tier/bucket"
 )
 
 // TestOutageOfTheStoreIsOneAlarm: not one for each partition, but one for each way in which the
 // store fails them.
 func TestOutageOfTheStoreIsOneAlarm(t *testing.T) {
-	store := func(kind error, key string) error { return &BucketError{Op: "put", Key: key, Kind: kind} }
+	store := func(kind error, key string) error { return &bucket.Error{Op: "put", Key: key, Kind: kind} }
 	f := failures{}
-	f.add("b-1", store(ErrDenied, "kb"))
-	f.add("a-0", errors.Join(store(ErrDenied, "ka"), store(ErrUnknown, "ka")))
-	f.add("c-0", store(ErrFull, "kc"))
+	f.add("b-1", store(bucket.ErrDenied, "kb"))
+	f.add("a-0", errors.Join(store(bucket.ErrDenied, "ka"), store(bucket.ErrUnknown, "ka")))
+	f.add("c-0", store(bucket.ErrFull, "kc"))
 	f.add("d-0", errors.New("no file"))
 	got := f.alarms("file:///b")
 	slices.SortFunc(got, func(x, y Alarm) int { return strings.Compare(y.Subject, x.Subject) })
 	want := []Alarm{
-		{"store_failing", "file:///b", "2 partitions, a-0 among them: " + Advice(errors.Join(store(ErrDenied, "ka"), store(ErrUnknown, "ka")))},
+		{"store_failing", "file:///b", "2 partitions, a-0 among them: " + Advice(errors.Join(store(bucket.ErrDenied, "ka"), store(bucket.ErrUnknown, "ka")))},
 		{"store_failing", "d-0", "no file"},
-		{"store_failing", "c-0", Advice(store(ErrFull, "kc"))},
+		{"store_failing", "c-0", Advice(store(bucket.ErrFull, "kc"))},
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("%q\nwant %q", got, want)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/morrowmq/morrow/log/batches"
 	"github.com/morrowmq/morrow/log/record"
+	"github.com/morrowmq/morrow/tier/bucket"
 )
 
 // This file reads what no consumer is shown: batches as they lie in the log, hidden ones included,
@@ -35,7 +36,7 @@ func (p *Partition) BatchAt(ctx context.Context, offset int64, buf []byte) (reco
 		return nil, fmt.Errorf("%w: %d", ErrDropped, offset)
 	}
 	b, err := p.batchAt(ctx, e, offset, buf)
-	if errors.Is(err, ErrNotFound) {
+	if errors.Is(err, bucket.ErrNotFound) {
 		return nil, p.missing(ctx, offset, err)
 	}
 	return b, err
@@ -90,7 +91,7 @@ func (p *Partition) Scan(ctx context.Context, from, to int64, visit func(record.
 			return err
 		}
 		if err := p.scanEntry(ctx, e, from, to, visit); err != nil {
-			if errors.Is(err, ErrNotFound) {
+			if errors.Is(err, bucket.ErrNotFound) {
 				return p.missing(ctx, max(from, e.Base), err)
 			}
 			return err

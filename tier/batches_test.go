@@ -8,6 +8,7 @@ import (
 
 	"github.com/morrowmq/morrow/log/record"
 	"github.com/morrowmq/morrow/tier"
+	"github.com/morrowmq/morrow/tier/bucket"
 	"github.com/morrowmq/morrow/tier/tiertest"
 )
 
@@ -82,7 +83,7 @@ func TestDroppedOffsetsAreToldApart(t *testing.T) {
 func TestMissingObjectIsAnErrorUntilItIsBack(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.uploaded(func(l *fakeLog) { l.fill(2) })
-		w.bucket.Add(tiertest.Rule{Ops: tiertest.OpGet, Key: ".segment", Times: tiertest.Forever, Fault: tiertest.Refuse, Err: tier.ErrNotFound})
+		w.bucket.Add(tiertest.Rule{Ops: tiertest.OpGet, Key: ".segment", Times: tiertest.Forever, Fault: tiertest.Refuse, Err: bucket.ErrNotFound})
 		for range 2 {
 			if _, err := w.p.BatchAt(w.t.Context(), 3, nil); !errors.Is(err, tier.ErrLost) {
 				t.Fatal(err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/morrowmq/morrow/internal/vfs"
+	"github.com/morrowmq/morrow/tier/bucket"
 )
 
 // catalog loads and commits the manifest of one partition. It is used by one goroutine at a time.
@@ -13,7 +14,7 @@ import (
 // A commit names the manifest it replaces by its ETag, so of two writers that start from the same
 // manifest one fails; the leader epoch in the manifest decides who may try again.
 type catalog struct {
-	bucket  Bucket
+	bucket  bucket.Bucket
 	dir     string // of the partition, ends with a slash
 	decoded *decoded
 	copy    localCopy
@@ -37,7 +38,7 @@ func (c *catalog) key() string { return c.dir + manifestName }
 func (c *catalog) load(ctx context.Context) (*Manifest, error) {
 	c.current, c.etag = nil, ""
 	m, etag, err := readManifest(ctx, c.bucket, c.dir)
-	if errors.Is(err, ErrNotFound) {
+	if errors.Is(err, bucket.ErrNotFound) {
 		return nil, nil
 	}
 	if errors.Is(err, ErrCorrupt) {
@@ -57,9 +58,9 @@ func (c *catalog) load(ctx context.Context) (*Manifest, error) {
 }
 
 // readManifest reads a manifest and its ETag; the ETag also of one that is ErrCorrupt.
-func readManifest(ctx context.Context, b Bucket, dir string) (*Manifest, string, error) {
+func readManifest(ctx context.Context, b bucket.Bucket, dir string) (*Manifest, string, error) {
 	key := dir + manifestName
-	data, obj, err := readObject(ctx, b, key, maxManifestBytes)
+	data, obj, err := bucket.ReadAll(ctx, b, key, maxManifestBytes)
 	if err != nil {
 		return nil, "", err
 	}
@@ -76,22 +77,22 @@ func readManifest(ctx context.Context, b Bucket, dir string) (*Manifest, string,
 // errors it may have been.
 func (c *catalog) commit(ctx context.Context, next *Manifest) error {
 	next.Version, next.Commit = 1, NewToken()
-	o := PutOptions{IfNoneMatch: true}
+	o := bucket.PutOptions{IfNoneMatch: true}
 	if c.current != nil {
 		if c.current.Epoch > next.Epoch {
 			return fmt.Errorf("%s: %w: %d > %d", c.key(), ErrFenced, c.current.Epoch, next.Epoch)
 		}
 		next.Version = c.current.Version + 1
-		o = PutOptions{IfMatch: c.etag}
+		o = bucket.PutOptions{IfMatch: c.etag}
 	}
 	c.current, c.etag = nil, ""
 	data := next.encode()
 	if err := c.copy.write(data); err != nil {
 		return err
 	}
-	body := BytesBody(c.bucket.Checksum(), data)
+	body := bucket.BytesBody(c.bucket.Checksum(), data)
 	put, err := c.bucket.Put(ctx, c.key(), body, o)
-	if refused(err) {
+	if bucket.Refused(err) {
 		return err
 	}
 	if err == nil {
@@ -106,7 +107,7 @@ func (c *catalog) commit(ctx context.Context, next *Manifest) error {
 // resolve finds out what became of a commit whose answer was lost, bad, or "changed", which may be
 // the echo of our own earlier try (R6).
 func (c *catalog) resolve(ctx context.Context, next *Manifest, putErr error) error {
-	ctx, cancel := ownTime(ctx)
+	ctx, cancel := bucket.OwnTime(ctx)
 	defer cancel()
 	m, etag, err := readManifest(ctx, c.bucket, c.dir)
 	if err != nil {
@@ -118,7 +119,7 @@ func (c *catalog) resolve(ctx context.Context, next *Manifest, putErr error) err
 		return nil
 	case m.Epoch > next.Epoch:
 		return fmt.Errorf("%s: %w: %d > %d", c.key(), ErrFenced, m.Epoch, next.Epoch)
-	case errors.Is(putErr, ErrPrecondition), errors.Is(putErr, ErrExists), m.Version >= next.Version:
+	case errors.Is(putErr, bucket.ErrPrecondition), errors.Is(putErr, bucket.ErrExists), m.Version >= next.Version:
 		return fmt.Errorf("%s: %w", c.key(), ErrMoved)
 	case putErr == nil:
 		return fmt.Errorf("%s: %w: the store acknowledged version %d and has %d", c.key(), ErrConflict, next.Version, m.Version)
@@ -173,7 +174,7 @@ func (c *catalog) pageOut(ctx context.Context, m *Manifest) error {
 }
 
 func (c *catalog) putPage(ctx context.Context, epoch int32, entries []Entry) (PageRef, error) {
-	body := BytesBody(c.bucket.Checksum(), encodePage(entries))
+	body := bucket.BytesBody(c.bucket.Checksum(), encodePage(entries))
 	ref := PageRef{
 		Span: summarise(entries), Epoch: epoch, Token: NewToken(),
 		Entries: len(entries), First: entries[0].Span, Size: body.Size, Sum: body.Sum,
@@ -190,13 +191,13 @@ func (c *catalog) page(ctx context.Context, p *PageRef) ([]Entry, error) {
 }
 
 // readPage reads the entries of a page and checks that they are the ones that were stored.
-func readPage(ctx context.Context, b Bucket, dir string, id ObjectID, size int64, sum Checksum) ([]Entry, error) {
+func readPage(ctx context.Context, b bucket.Bucket, dir string, id ObjectID, size int64, sum bucket.Checksum) ([]Entry, error) {
 	key := id.key(dir, pageSuffix)
-	data, _, err := readObject(ctx, b, key, size)
+	data, _, err := bucket.ReadAll(ctx, b, key, size)
 	if err != nil {
 		return nil, err
 	}
-	if SumOf(sum.Algorithm, data) != sum {
+	if bucket.SumOf(sum.Algorithm, data) != sum {
 		return nil, fmt.Errorf("%s: %w: not the page that was stored", key, ErrCorrupt)
 	}
 	entries, err := decodePage(data)

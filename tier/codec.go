@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"hash/crc32"
 	"slices"
+
+	"github.com/morrowmq/morrow/tier/bucket"
 )
 
 // Everything the package stores beside record batches is an envelope:
@@ -22,6 +24,11 @@ const (
 	envelopeHead = 16
 	envelopeLen  = envelopeHead + 4
 )
+
+// ErrCorrupt marks bytes that are not what was written: a checksum, a length or a structure is wrong.
+var ErrCorrupt = bucket.ErrCorrupt
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 func seal(magic string, version uint32, body []byte) []byte {
 	b := make([]byte, 0, len(body)+envelopeLen)
@@ -59,13 +66,13 @@ func unseal(magic string, maxVersion uint32, b []byte) (body, rest []byte, err e
 // encoder appends to b.
 type encoder struct{ b []byte }
 
-func (e *encoder) uint(v uint64)   { e.b = binary.AppendUvarint(e.b, v) }
-func (e *encoder) int(v int64)     { e.b = binary.AppendVarint(e.b, v) }
-func (e *encoder) byte(v byte)     { e.b = append(e.b, v) }
-func (e *encoder) raw(v []byte)    { e.b = append(e.b, v...) }
-func (e *encoder) string(v string) { e.uint(uint64(len(v))); e.b = append(e.b, v...) }
-func (e *encoder) uint32(v uint32) { e.b = binary.BigEndian.AppendUint32(e.b, v) }
-func (e *encoder) sum(c Checksum)  { e.byte(byte(c.Algorithm)); e.b = append(e.b, c.Sum...) }
+func (e *encoder) uint(v uint64)         { e.b = binary.AppendUvarint(e.b, v) }
+func (e *encoder) int(v int64)           { e.b = binary.AppendVarint(e.b, v) }
+func (e *encoder) byte(v byte)           { e.b = append(e.b, v) }
+func (e *encoder) raw(v []byte)          { e.b = append(e.b, v...) }
+func (e *encoder) string(v string)       { e.uint(uint64(len(v))); e.b = append(e.b, v...) }
+func (e *encoder) uint32(v uint32)       { e.b = binary.BigEndian.AppendUint32(e.b, v) }
+func (e *encoder) sum(c bucket.Checksum) { e.byte(byte(c.Algorithm)); e.b = append(e.b, c.Sum...) }
 func (e *encoder) bool(v bool) {
 	if v {
 		e.byte(1)
@@ -155,12 +162,12 @@ func (d *decoder) count(minBytes int) int {
 
 func (d *decoder) string() string { return string(d.raw(d.count(1))) }
 
-func (d *decoder) sum() Checksum {
-	a := Algorithm(d.byte())
-	if a > SHA256 {
+func (d *decoder) sum() bucket.Checksum {
+	a := bucket.Algorithm(d.byte())
+	if a > bucket.SHA256 {
 		d.fail()
 	}
-	return Checksum{Algorithm: a, Sum: string(d.raw(a.size()))}
+	return bucket.Checksum{Algorithm: a, Sum: string(d.raw(a.Size()))}
 }
 
 // nested reads a length-prefixed structure; what read leaves unread is skipped.

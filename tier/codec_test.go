@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/morrowmq/morrow/log/record"
+	"github.com/morrowmq/morrow/tier/bucket"
 )
 
 var update = flag.Bool("update", false, "write testdata anew")
@@ -44,7 +45,7 @@ func sampleEntry(base int64) Entry {
 			VisibleBase: base + 2, VisibleEnd: base + 90, AbortedFirst: base - 5,
 		},
 		Epoch: 3, Token: Token{1, 2, 3, byte(base)}, DataSize: 4000, IndexPos: 4200,
-		Sum: Checksum{Algorithm: CRC64NVME, Sum: "12345678"}, ETag: `"abc"`, Time: 1_700_000_001_000,
+		Sum: bucket.Checksum{Algorithm: bucket.CRC64NVME, Sum: "12345678"}, ETag: `"abc"`, Time: 1_700_000_001_000,
 	}
 }
 
@@ -59,7 +60,7 @@ func sampleManifest() *Manifest {
 		Config: map[string]string{"retention.ms": "1000", "cleanup.policy": "delete"},
 		Epochs: []EpochStart{{Epoch: 0, Start: 50}, {Epoch: 3, Start: 150}},
 		Start:  100, End: 500,
-		Pages:   []PageRef{{Span: summarise(page), Epoch: 2, Token: Token{0xaa}, Entries: 2, First: page[0].Span, Size: 300, Sum: SumOf(CRC32C, []byte("page"))}},
+		Pages:   []PageRef{{Span: summarise(page), Epoch: 2, Token: Token{0xaa}, Entries: 2, First: page[0].Span, Size: 300, Sum: bucket.SumOf(bucket.CRC32C, []byte("page"))}},
 		Tail:    []Entry{dropEntry(300, 400), hidden},
 		Garbage: []Garbage{{ObjectID: ObjectID{Base: 50, Epoch: 1, Token: Token{0xbb}}, Kind: garbageSegment, Segments: 1, Bytes: 77, Since: 5}},
 	}
@@ -161,7 +162,7 @@ func TestObjectFormat(t *testing.T) {
 		data = append(data, b...)
 	}
 	ix := Index{Cluster: "c1", Topic: TopicID{1}, Base: 0, End: 8, Aborted: []AbortedTxn{{ProducerID: 1, First: 0, Last: 3}}}
-	s, err := sealSegment(t.Context(), bytes.NewReader(data), ix, ObjectID{}, int64(len(data)), []byte("snapshot"), CRC64NVME)
+	s, err := sealSegment(t.Context(), bytes.NewReader(data), ix, ObjectID{}, int64(len(data)), []byte("snapshot"), bucket.CRC64NVME)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,7 +172,7 @@ func TestObjectFormat(t *testing.T) {
 		t.Fatal(n, err)
 	}
 	golden(t, "segment-v1", b)
-	if SumOf(CRC64NVME, b) != body.Sum {
+	if bucket.SumOf(bucket.CRC64NVME, b) != body.Sum {
 		t.Fatal("the checksum is not that of the object")
 	}
 	if !bytes.HasPrefix(b, data) {

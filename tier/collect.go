@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/morrowmq/morrow/tier/bucket"
 )
 
 const (
@@ -53,7 +55,7 @@ func (p *Partition) deleteGarbage(ctx context.Context, g *Garbage) error {
 		keys = append(keys, g.key(p.catalog.dir, pageSuffix))
 	case garbagePageAll:
 		entries, err := p.tier.decoded.page(ctx, p.tier.bucket, p.catalog.dir, g.ObjectID, g.Size, g.Sum)
-		if err != nil && !errors.Is(err, ErrNotFound) {
+		if err != nil && !errors.Is(err, bucket.ErrNotFound) {
 			return err
 		}
 		for i := range entries {

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/maypok86/otter/v2"
+
+	"github.com/morrowmq/morrow/tier/bucket"
 )
 
 // decoded keeps segment indexes and manifest pages in memory, decoded and checked, within a bound
@@ -42,7 +44,7 @@ func weight(v any) uint32 {
 }
 
 // page returns the entries of a page object.
-func (d *decoded) page(ctx context.Context, b Bucket, dir string, id ObjectID, size int64, sum Checksum) ([]Entry, error) {
+func (d *decoded) page(ctx context.Context, b bucket.Bucket, dir string, id ObjectID, size int64, sum bucket.Checksum) ([]Entry, error) {
 	v, err := d.get(ctx, id.Token, func(ctx context.Context) (any, error) {
 		entries, err := readPage(ctx, b, dir, id, size, sum)
 		return entries, err
@@ -54,7 +56,7 @@ func (d *decoded) page(ctx context.Context, b Bucket, dir string, id ObjectID, s
 }
 
 // index returns the index of a segment object.
-func (d *decoded) index(ctx context.Context, b Bucket, dir string, e *Entry) (*Index, error) {
+func (d *decoded) index(ctx context.Context, b bucket.Bucket, dir string, e *Entry) (*Index, error) {
 	v, err := d.get(ctx, e.Token, func(ctx context.Context) (any, error) {
 		ix, err := readIndex(ctx, b, dir, e)
 		return ix, err
@@ -81,7 +83,7 @@ func (d *decoded) get(ctx context.Context, key Token, load func(context.Context)
 }
 
 // readIndex reads and checks the index of a segment object.
-func readIndex(ctx context.Context, b Bucket, dir string, e *Entry) (*Index, error) {
+func readIndex(ctx context.Context, b bucket.Bucket, dir string, e *Entry) (*Index, error) {
 	key := e.id().key(dir, segmentSuffix)
 	tail, err := readRange(ctx, b, key, e.IndexPos, e.Bytes-e.IndexPos)
 	if err != nil {
@@ -98,20 +100,20 @@ func readIndex(ctx context.Context, b Bucket, dir string, e *Entry) (*Index, err
 }
 
 // readRange reads n bytes of an object into new memory.
-func readRange(ctx context.Context, b Bucket, key string, off, n int64) ([]byte, error) {
+func readRange(ctx context.Context, b bucket.Bucket, key string, off, n int64) ([]byte, error) {
 	data := make([]byte, n)
 	return data, readInto(ctx, b, key, off, data)
 }
 
 // readInto fills data from an object.
-func readInto(ctx context.Context, b Bucket, key string, off int64, data []byte) error {
+func readInto(ctx context.Context, b bucket.Bucket, key string, off int64, data []byte) error {
 	r, _, err := b.Get(ctx, key, off, int64(len(data)))
 	if err != nil {
 		return err
 	}
 	defer r.Close()
 	if _, err := io.ReadFull(r, data); err != nil {
-		return &BucketError{Op: "get", Key: key, Kind: ErrUnknown, Err: err}
+		return &bucket.Error{Op: "get", Key: key, Kind: bucket.ErrUnknown, Err: err}
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/morrowmq/morrow/internal/pace"
+	"github.com/morrowmq/morrow/tier/bucket"
 )
 
 const (
@@ -86,7 +87,7 @@ func (p *Partition) openRun(ctx context.Context, key string, pos, n int64) (next
 		tooLong.Reset(fetchTimeout)
 		if _, err := io.ReadFull(r, into); err != nil {
 			p.stats.fetchErrors.Add(1)
-			return &BucketError{Op: "get", Key: key, Kind: ErrUnknown, Err: err}
+			return &bucket.Error{Op: "get", Key: key, Kind: bucket.ErrUnknown, Err: err}
 		}
 		p.stats.fetchBytes.Add(int64(len(into)))
 		return nil

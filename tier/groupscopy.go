@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/morrowmq/morrow/tier/bucket"
 )
 
 const (
@@ -66,7 +68,7 @@ func (t *Tier) replaceGroups(ctx context.Context, g *GroupOffsets) error {
 	key := groupsKey(t.cluster, g.Node)
 	if t.groups.etag == "" {
 		obj, err := t.bucket.Head(ctx, key)
-		if err != nil && !errors.Is(err, ErrNotFound) {
+		if err != nil && !errors.Is(err, bucket.ErrNotFound) {
 			return err
 		}
 		t.groups.etag = obj.ETag
@@ -78,8 +80,8 @@ func (t *Tier) replaceGroups(ctx context.Context, g *GroupOffsets) error {
 	if !t.installation.owns(owner) { // what a broker that was taken for dead knows must not replace what its successor does
 		return &OwnedError{Bucket: t.bucket.String(), Owner: owner}
 	}
-	o := PutOptions{IfMatch: t.groups.etag, IfNoneMatch: t.groups.etag == ""}
-	body := BytesBody(t.bucket.Checksum(), append(g.encode(), claimOf(t.installation.ID)...))
+	o := bucket.PutOptions{IfMatch: t.groups.etag, IfNoneMatch: t.groups.etag == ""}
+	body := bucket.BytesBody(t.bucket.Checksum(), append(g.encode(), claimOf(t.installation.ID)...))
 	if _, err := t.bucket.Put(ctx, key, body, o); err != nil {
 		return err
 	}
@@ -102,14 +104,14 @@ func (t *Tier) GroupsCopied() time.Time {
 
 // ReadGroupOffsets returns the copies that the brokers of a cluster have left in the bucket. One
 // that is damaged is ErrCorrupt.
-func ReadGroupOffsets(ctx context.Context, b Bucket, cluster string) ([]*GroupOffsets, error) {
+func ReadGroupOffsets(ctx context.Context, b bucket.Bucket, cluster string) ([]*GroupOffsets, error) {
 	keys, err := groupsKeys(ctx, b, cluster)
 	if err != nil {
 		return nil, err
 	}
 	var all []*GroupOffsets
 	for _, key := range keys {
-		data, _, err := readObject(ctx, b, key, maxGroupsBytes)
+		data, _, err := bucket.ReadAll(ctx, b, key, maxGroupsBytes)
 		if err != nil {
 			return nil, err
 		}
@@ -125,8 +127,8 @@ func ReadGroupOffsets(ctx context.Context, b Bucket, cluster string) ([]*GroupOf
 	return all, nil
 }
 
-func groupsKeys(ctx context.Context, b Bucket, cluster string) (keys []string, err error) {
-	err = b.List(ctx, groupsDir(cluster), func(o Object) error {
+func groupsKeys(ctx context.Context, b bucket.Bucket, cluster string) (keys []string, err error) {
+	err = b.List(ctx, groupsDir(cluster), func(o bucket.Object) error {
 		if !strings.Contains(strings.TrimPrefix(o.Key, groupsDir(cluster)), "/") {
 			keys = append(keys, o.Key)
 		}
@@ -139,7 +141,7 @@ func groupsKeys(ctx context.Context, b Bucket, cluster string) (keys []string, e
 // whatever they hold, and the one of node also if there is none: whoever had the cluster id before
 // replaces none of them from now on, not even with a request that is under way. What
 // [ReadGroupOffsets] finds afterwards is therefore the last that they stored. It can be repeated.
-func ClaimGroupOffsets(ctx context.Context, b Bucket, cluster, instance string, node int32) error {
+func ClaimGroupOffsets(ctx context.Context, b bucket.Bucket, cluster, instance string, node int32) error {
 	keys, err := groupsKeys(ctx, b, cluster)
 	if err != nil {
 		return err
@@ -160,12 +162,12 @@ func ClaimGroupOffsets(ctx context.Context, b Bucket, cluster, instance string, 
 const claimTries = 5
 
 // claimGroups appends a claim to an object, and returns when it has been read back.
-func claimGroups(ctx context.Context, b Bucket, key string, claim []byte) error {
+func claimGroups(ctx context.Context, b bucket.Bucket, key string, claim []byte) error {
 	var claimed []byte // what was sent last
 	var putErr error
 	for range claimTries {
-		data, obj, err := readObject(ctx, b, key, maxGroupsBytes)
-		if err != nil && !errors.Is(err, ErrNotFound) {
+		data, obj, err := bucket.ReadAll(ctx, b, key, maxGroupsBytes)
+		if err != nil && !errors.Is(err, bucket.ErrNotFound) {
 			return err
 		}
 		if bytes.HasSuffix(data, claim) {
@@ -174,10 +176,10 @@ func claimGroups(ctx context.Context, b Bucket, key string, claim []byte) error 
 		if claimed == nil || !bytes.HasPrefix(claimed, data) { // else the store kept a part of it only
 			claimed = append(data, claim...)
 		}
-		o := PutOptions{IfMatch: obj.ETag, IfNoneMatch: obj.ETag == ""}
-		if _, putErr = b.Put(ctx, key, BytesBody(b.Checksum(), claimed), o); refused(putErr) {
+		o := bucket.PutOptions{IfMatch: obj.ETag, IfNoneMatch: obj.ETag == ""}
+		if _, putErr = b.Put(ctx, key, bucket.BytesBody(b.Checksum(), claimed), o); bucket.Refused(putErr) {
 			return putErr
 		}
 	}
-	return errors.Join(ErrUnknown, putErr)
+	return errors.Join(bucket.ErrUnknown, putErr)
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/morrowmq/morrow/internal/vfs"
 	"github.com/morrowmq/morrow/tier"
+	"github.com/morrowmq/morrow/tier/bucket"
 	"github.com/morrowmq/morrow/tier/tiertest"
 )
 
@@ -414,7 +415,7 @@ func (h *history) atRest() {
 func (h *history) nothingIsDue(o tier.LocalOffsets, c *tier.Config) {
 	h.t.Helper()
 	m, err := h.readManifest()
-	if errors.Is(err, tier.ErrNotFound) {
+	if errors.Is(err, bucket.ErrNotFound) {
 		return
 	}
 	if err != nil {

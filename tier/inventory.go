@@ -5,6 +5,8 @@ import (
 	"errors"
 	"strconv"
 	"strings"
+
+	"github.com/morrowmq/morrow/tier/bucket"
 )
 
 // RemoteTopic is what a bucket knows of a topic.
@@ -24,13 +26,13 @@ type RemoteTopic struct {
 
 // Inventory lists the topics below a cluster id, or of all clusters in the bucket if it is empty.
 // It reads every manifest, and needs no broker.
-func Inventory(ctx context.Context, b Bucket, cluster string) ([]RemoteTopic, error) {
+func Inventory(ctx context.Context, b bucket.Bucket, cluster string) ([]RemoteTopic, error) {
 	var topics []RemoteTopic
 	prefix := ""
 	if cluster != "" {
 		prefix = cluster + "/"
 	}
-	err := b.List(ctx, prefix, func(o Object) error {
+	err := b.List(ctx, prefix, func(o bucket.Object) error {
 		parts := strings.Split(o.Key, "/")
 		if len(parts) < 3 {
 			return nil
@@ -54,13 +56,13 @@ func Inventory(ctx context.Context, b Bucket, cluster string) ([]RemoteTopic, er
 	return topics, err
 }
 
-func (t *RemoteTopic) add(ctx context.Context, b Bucket, number string) error {
+func (t *RemoteTopic) add(ctx context.Context, b bucket.Bucket, number string) error {
 	n, err := strconv.ParseInt(number, 10, 32)
 	if err != nil {
 		return nil
 	}
 	m, _, err := readManifest(ctx, b, partitionDir(t.Cluster, t.ID, int32(n)))
-	if errors.Is(err, ErrNotFound) {
+	if errors.Is(err, bucket.ErrNotFound) {
 		return nil
 	}
 	if err != nil {
@@ -74,7 +76,7 @@ func (t *RemoteTopic) add(ctx context.Context, b Bucket, number string) error {
 }
 
 // ReadManifest reads the manifest of one partition.
-func ReadManifest(ctx context.Context, b Bucket, cluster string, topic TopicID, partition int32) (*Manifest, error) {
+func ReadManifest(ctx context.Context, b bucket.Bucket, cluster string, topic TopicID, partition int32) (*Manifest, error) {
 	m, _, err := readManifest(ctx, b, partitionDir(cluster, topic, partition))
 	return m, err
 }

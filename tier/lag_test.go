@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/morrowmq/morrow/internal/vfs"
+	"github.com/morrowmq/morrow/tier/bucket"
 )
 
 // longLog is a log of many closed segments of ten offsets and 100 bytes, in memory only as a number.
@@ -34,12 +35,12 @@ func (l *longLog) Since(int64) time.Time { return time.UnixMilli(1) }
 // newLongPartition is a partition nobody works on: nothing of it is in the bucket.
 func newLongPartition(t testing.TB, l *longLog, now *time.Time) *Partition {
 	t.Helper()
-	bucket, err := OpenFileBucket(vfs.NewMem(), "/bucket", time.Now())
+	store, err := bucket.OpenDir(vfs.NewMem(), "/bucket", time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
 	tr, err := Open(Options{
-		Bucket: bucket, Cluster: "c", Name: "test", FS: vfs.NewMem(), Dir: "/tier", Logger: slog.New(slog.DiscardHandler), CacheReserve: 1,
+		Bucket: store, Cluster: "c", Name: "test", FS: vfs.NewMem(), Dir: "/tier", Logger: slog.New(slog.DiscardHandler), CacheReserve: 1,
 		Now: func() time.Time { return *now },
 	})
 	if err != nil {

@@ -13,33 +13,34 @@ import (
 	"github.com/morrowmq/morrow/internal/vfs"
 	"github.com/morrowmq/morrow/log/record"
 	"github.com/morrowmq/morrow/log/record/recordtest"
+	"github.com/morrowmq/morrow/tier/bucket"
 )
 
 // largeBucket keeps what is small, and of what is large only how it reads: it holds on to the body,
 // checksum verified.
 type largeBucket struct {
-	*FileBucket
+	*bucket.Dir
 	mu    sync.Mutex
-	large map[string]Body // guarded by mu
+	large map[string]bucket.Body // guarded by mu
 }
 
-func (b *largeBucket) body(key string) (Body, bool) {
+func (b *largeBucket) body(key string) (bucket.Body, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	body, ok := b.large[key]
 	return body, ok
 }
 
-func (b *largeBucket) Put(ctx context.Context, key string, body Body, o PutOptions) (Object, error) {
+func (b *largeBucket) Put(ctx context.Context, key string, body bucket.Body, o bucket.PutOptions) (bucket.Object, error) {
 	if body.Size < 1<<30 {
-		return b.FileBucket.Put(ctx, key, body, o)
+		return b.Dir.Put(ctx, key, body, o)
 	}
 	h := body.Sum.Algorithm.New()
 	if _, err := io.Copy(h, io.NewSectionReader(body.At, 0, body.Size)); err != nil {
-		return Object{}, err
+		return bucket.Object{}, err
 	}
 	if string(h.Sum(nil)) != body.Sum.Sum {
-		return Object{}, &BucketError{Op: "put", Key: key, Kind: ErrChecksum}
+		return bucket.Object{}, &bucket.Error{Op: "put", Key: key, Kind: bucket.ErrChecksum}
 	}
 	body.Pace = nil
 	b.mu.Lock()
@@ -48,23 +49,23 @@ func (b *largeBucket) Put(ctx context.Context, key string, body Body, o PutOptio
 	return b.Head(ctx, key)
 }
 
-func (b *largeBucket) Head(ctx context.Context, key string) (Object, error) {
+func (b *largeBucket) Head(ctx context.Context, key string) (bucket.Object, error) {
 	body, ok := b.body(key)
 	if !ok {
-		return b.FileBucket.Head(ctx, key)
+		return b.Dir.Head(ctx, key)
 	}
-	return Object{Key: key, Size: body.Size, Sum: body.Sum, ETag: "large"}, nil
+	return bucket.Object{Key: key, Size: body.Size, Sum: body.Sum, ETag: "large"}, nil
 }
 
-func (b *largeBucket) Get(ctx context.Context, key string, off, n int64) (io.ReadCloser, Object, error) {
+func (b *largeBucket) Get(ctx context.Context, key string, off, n int64) (io.ReadCloser, bucket.Object, error) {
 	body, ok := b.body(key)
 	if !ok {
-		return b.FileBucket.Get(ctx, key, off, n)
+		return b.Dir.Get(ctx, key, off, n)
 	}
 	if n < 0 {
 		n = body.Size - off
 	}
-	return io.NopCloser(io.NewSectionReader(body.At, off, n)), Object{Key: key, ETag: "large"}, nil
+	return io.NopCloser(io.NewSectionReader(body.At, off, n)), bucket.Object{Key: key, ETag: "large"}, nil
 }
 
 // largeLog is a log of one closed segment.
@@ -109,12 +110,12 @@ func TestSegmentBeyond4GiB(t *testing.T) {
 	}
 	b.SetBaseOffset(base)
 	l := largeLog{recordtest.NewCopies(b, 1<<32/int64(len(b))+3)}
-	files, err := OpenFileBucket(vfs.NewMem(), "/bucket", time.Now())
+	files, err := bucket.OpenDir(vfs.NewMem(), "/bucket", time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
 	tr, err := Open(Options{
-		Bucket: &largeBucket{FileBucket: files, large: map[string]Body{}}, Cluster: "c", Name: "test", FS: vfs.NewMem(), Dir: "/tier",
+		Bucket: &largeBucket{Dir: files, large: map[string]bucket.Body{}}, Cluster: "c", Name: "test", FS: vfs.NewMem(), Dir: "/tier",
 		Logger: slog.New(slog.DiscardHandler), CacheReserve: 1,
 	})
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/morrowmq/morrow/internal/vfs"
 	"github.com/morrowmq/morrow/tier"
+	"github.com/morrowmq/morrow/tier/bucket"
 	"github.com/morrowmq/morrow/tier/tiertest"
 )
 
@@ -303,7 +304,7 @@ func (w *world) object(key string) []byte {
 
 func (w *world) replaceObject(key string, b []byte) {
 	w.t.Helper()
-	if _, err := w.bucket.Put(w.calm(), key, tier.BytesBody(tier.CRC64NVME, b), tier.PutOptions{}); err != nil {
+	if _, err := w.bucket.Put(w.calm(), key, bucket.BytesBody(bucket.CRC64NVME, b), bucket.PutOptions{}); err != nil {
 		w.t.Fatal(err)
 	}
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/morrowmq/morrow/internal/vfs"
 	"github.com/morrowmq/morrow/tier"
+	"github.com/morrowmq/morrow/tier/bucket"
 	"github.com/morrowmq/morrow/tier/tiertest"
 )
 
@@ -486,8 +487,8 @@ func TestUploadRateIsLimited(t *testing.T) {
 // TestErrorsAreSortedIntoWaitingAndAlarm (scenario 65)
 func TestErrorsAreSortedIntoWaitingAndAlarm(t *testing.T) {
 	for kind, word := range map[error]string{
-		tier.ErrThrottled: "limits requests", tier.ErrDenied: "check the credentials", tier.ErrConfig: "check bucket, region",
-		tier.ErrFull: "make room", tier.ErrUnknown: "see whether the store runs",
+		bucket.ErrThrottled: "limits requests", bucket.ErrDenied: "check the credentials", bucket.ErrConfig: "check bucket, region",
+		bucket.ErrFull: "make room", bucket.ErrUnknown: "see whether the store runs",
 	} {
 		inWorld(t, func(w *world) {
 			w.log.fill(1)
@@ -516,7 +517,7 @@ func TestStoreThatIsUnfitIsRefused(t *testing.T) {
 		w.start()
 		time.Sleep(time.Minute)
 		err := w.tier.Admitted()
-		if !errors.Is(err, tier.ErrUnfit) || !strings.Contains(err.Error(), "refuses an object whose crc64nvme checksum is wrong") {
+		if !errors.Is(err, bucket.ErrUnfit) || !strings.Contains(err.Error(), "refuses an object whose crc64nvme checksum is wrong") {
 			w.t.Fatalf("%v", err)
 		}
 		if w.bucket.Fired(lying) == 0 || len(w.segmentKeys()) != 0 {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/morrowmq/morrow/internal/vfs"
 	"github.com/morrowmq/morrow/tier"
+	"github.com/morrowmq/morrow/tier/bucket"
 )
 
 // twins are brokers that have copies of one data directory, and work on one bucket.
@@ -49,7 +50,7 @@ func ownMarker(w *world, n int) {
 
 // markedBucket has one object under another key.
 type markedBucket struct {
-	tier.Bucket
+	bucket.Bucket
 	from, to string
 }
 
@@ -60,15 +61,15 @@ func (b markedBucket) key(key string) string {
 	return key
 }
 
-func (b markedBucket) Put(ctx context.Context, key string, body tier.Body, o tier.PutOptions) (tier.Object, error) {
+func (b markedBucket) Put(ctx context.Context, key string, body bucket.Body, o bucket.PutOptions) (bucket.Object, error) {
 	return b.Bucket.Put(ctx, b.key(key), body, o)
 }
 
-func (b markedBucket) Head(ctx context.Context, key string) (tier.Object, error) {
+func (b markedBucket) Head(ctx context.Context, key string) (bucket.Object, error) {
 	return b.Bucket.Head(ctx, b.key(key))
 }
 
-func (b markedBucket) Get(ctx context.Context, key string, off, n int64) (io.ReadCloser, tier.Object, error) {
+func (b markedBucket) Get(ctx context.Context, key string, off, n int64) (io.ReadCloser, bucket.Object, error) {
 	return b.Bucket.Get(ctx, b.key(key), off, n)
 }
 

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"sort"
+
+	"github.com/morrowmq/morrow/tier/bucket"
 )
 
 // OutOfRangeError says that the tier does not hold an offset.
@@ -29,7 +31,7 @@ func (p *Partition) manifest(ctx context.Context) (*Manifest, error) {
 		return m, err
 	})
 	switch {
-	case errors.Is(err, ErrNotFound):
+	case errors.Is(err, bucket.ErrNotFound):
 		return newManifest(p.tier.cluster, p.id), nil
 	case err != nil:
 		return nil, err

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/morrowmq/morrow/tier"
+	"github.com/morrowmq/morrow/tier/bucket"
 )
 
 // lie is something that a store does wrong.
@@ -51,7 +51,9 @@ type fakeObject struct {
 	kind string // of the checksum
 }
 
-func (o fakeObject) etag() string { return fmt.Sprintf("%q", tier.SumOf(tier.CRC32C, o.data).String()) }
+func (o fakeObject) etag() string {
+	return fmt.Sprintf("%q", bucket.SumOf(bucket.CRC32C, o.data).String())
+}
 
 const sumHeader, kindHeader = "X-Amz-Checksum-Crc64nvme", "X-Amz-Checksum-Type"
 
@@ -108,7 +110,7 @@ func (s *lyingStore) put(w http.ResponseWriter, r *http.Request, data []byte, un
 		match != "" && (!there || match != old.etag()) && s.lie != ignoresIfMatch:
 		fail(w, http.StatusPreconditionFailed, "PreconditionFailed")
 		return false
-	case string(raw) != tier.SumOf(tier.CRC64NVME, data).Sum && s.lie != verifiesNothing && !unverified:
+	case string(raw) != bucket.SumOf(bucket.CRC64NVME, data).Sum && s.lie != verifiesNothing && !unverified:
 		fail(w, http.StatusBadRequest, "BadDigest")
 		return false
 	}
@@ -136,7 +138,7 @@ func (s *lyingStore) get(w http.ResponseWriter, r *http.Request) {
 	case tellsNoChecksum:
 		h.Del(sumHeader)
 	case tellsAnotherChecksum:
-		h.Set(sumHeader, base64.StdEncoding.EncodeToString([]byte(tier.SumOf(tier.CRC64NVME, []byte("something else")).Sum)))
+		h.Set(sumHeader, base64.StdEncoding.EncodeToString([]byte(bucket.SumOf(bucket.CRC64NVME, []byte("something else")).Sum)))
 	case tellsAnotherSize:
 		o.data = append(bytes.Clone(o.data), '.')
 	case returnsOtherBytes:

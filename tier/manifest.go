@@ -5,6 +5,8 @@ import (
 	"errors"
 	"maps"
 	"slices"
+
+	"github.com/morrowmq/morrow/tier/bucket"
 )
 
 // Manifest is the list of what is remote of one partition, and everything else needed to rebuild the
@@ -61,7 +63,7 @@ type Entry struct {
 	Token    Token
 	DataSize int64 // the object begins with this many bytes of batches
 	IndexPos int64 // its index begins here and ends with the object, which is Bytes long
-	Sum      Checksum
+	Sum      bucket.Checksum
 	ETag     string
 	Time     int64 // of the commit, ms since the epoch
 }
@@ -74,16 +76,16 @@ type PageRef struct {
 	Entries int
 	First   Span  // of the first entry: what expires next
 	Size    int64 // of the page object
-	Sum     Checksum
+	Sum     bucket.Checksum
 }
 
 // Garbage is what no reader can reach any more and is still to be deleted.
 type Garbage struct {
 	ObjectID
 	Kind     garbageKind
-	Size     int64    // of a page object
-	Sum      Checksum // of a page object
-	Segments int      // how many segments this is, and their bytes
+	Size     int64           // of a page object
+	Sum      bucket.Checksum // of a page object
+	Segments int             // how many segments this is, and their bytes
 	Bytes    int64
 	Since    int64 // ms since the epoch
 }
@@ -121,7 +123,7 @@ func (m *Manifest) Key(e *Entry) string {
 
 // EachSegment visits the remote segments in order, reading pages from the bucket as needed, until
 // visit returns an error.
-func (m *Manifest) EachSegment(ctx context.Context, b Bucket, visit func(*Entry) error) error {
+func (m *Manifest) EachSegment(ctx context.Context, b bucket.Bucket, visit func(*Entry) error) error {
 	each := func(entries []Entry) error {
 		for i := range entries {
 			if entries[i].isDrop() {

@@ -3,6 +3,8 @@ package tier
 import (
 	"fmt"
 	"testing"
+
+	"github.com/morrowmq/morrow/tier/bucket"
 )
 
 // manifestOf is a manifest of so many segments, without their pages' objects.
@@ -36,7 +38,7 @@ func BenchmarkManifest(b *testing.B) {
 				if err := next.append(Entry{Span: Span{Base: m.End, End: m.End + 5, Segments: 1}}, nil); err != nil {
 					b.Fatal(err)
 				}
-				BytesBody(CRC64NVME, next.encode())
+				bucket.BytesBody(bucket.CRC64NVME, next.encode())
 			}
 			b.ReportMetric(float64(len(data)), "bytes/commit")
 		})

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/morrowmq/morrow/tier/bucket"
 )
 
 // stats counts what one partition asked of the bucket. The words are Kafka's (KIP-405, KIP-963).
@@ -158,7 +160,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(scrubAgeDesc, prometheus.GaugeValue, c.t.since(time.UnixMilli(c.t.chores.scrubbed.Load())).Seconds())
 	ch <- prometheus.MustNewConstMetric(sweptBytesDesc, prometheus.CounterValue, float64(c.t.sweptBytes.Load()))
 	aborts := int64(0) // a directory has none
-	if b, ok := underlying(c.t.bucket).(interface{ AbortErrors() int64 }); ok {
+	if b, ok := bucket.Underlying(c.t.bucket).(interface{ AbortErrors() int64 }); ok {
 		aborts = b.AbortErrors()
 	}
 	ch <- prometheus.MustNewConstMetric(abortsDesc, prometheus.CounterValue, float64(aborts))

@@ -3,6 +3,8 @@ package tier
 import (
 	"context"
 	"errors"
+
+	"github.com/morrowmq/morrow/tier/bucket"
 )
 
 // offsets are those from first to last, inclusive.
@@ -19,14 +21,14 @@ func (p *Partition) named(ctx context.Context, bases offsets) (named map[Token]b
 			return nil
 		}
 		m, etag, err := readManifest(ctx, p.tier.bucket, p.catalog.dir)
-		if errors.Is(err, ErrNotFound) || err == nil && etag != p.catalog.etag {
+		if errors.Is(err, bucket.ErrNotFound) || err == nil && etag != p.catalog.etag {
 			p.catalog.current = nil // somebody else's; the next step finds out more
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		found, err := tokens(ctx, m, func(ctx context.Context, id ObjectID, size int64, sum Checksum) ([]Entry, error) {
+		found, err := tokens(ctx, m, func(ctx context.Context, id ObjectID, size int64, sum bucket.Checksum) ([]Entry, error) {
 			return p.tier.decoded.page(ctx, p.tier.bucket, p.catalog.dir, id, size, sum)
 		}, bases)
 		if err != nil {
@@ -45,12 +47,12 @@ func (p *Partition) named(ctx context.Context, bases offsets) (named map[Token]b
 }
 
 // pageReader reads the entries of a page.
-type pageReader func(ctx context.Context, id ObjectID, size int64, sum Checksum) ([]Entry, error)
+type pageReader func(ctx context.Context, id ObjectID, size int64, sum bucket.Checksum) ([]Entry, error)
 
 // pagesOf reads the pages of a manifest from the bucket.
-func pagesOf(b Bucket, m *Manifest) pageReader {
+func pagesOf(b bucket.Bucket, m *Manifest) pageReader {
 	dir := partitionDir(m.Cluster, m.Topic, m.PartitionID.Partition)
-	return func(ctx context.Context, id ObjectID, size int64, sum Checksum) ([]Entry, error) {
+	return func(ctx context.Context, id ObjectID, size int64, sum bucket.Checksum) ([]Entry, error) {
 		return readPage(ctx, b, dir, id, size, sum)
 	}
 }
@@ -89,7 +91,7 @@ func tokens(ctx context.Context, m *Manifest, pages pageReader, bases offsets) (
 			continue
 		}
 		entries, err := pages(ctx, g.ObjectID, g.Size, g.Sum)
-		if err != nil && !errors.Is(err, ErrNotFound) {
+		if err != nil && !errors.Is(err, bucket.ErrNotFound) {
 			return nil, err
 		}
 		add(entries)

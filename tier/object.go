@@ -11,6 +11,7 @@ import (
 
 	"github.com/morrowmq/morrow/log/batches"
 	"github.com/morrowmq/morrow/log/record"
+	"github.com/morrowmq/morrow/tier/bucket"
 )
 
 // A segment object is the .log file byte for byte, and behind it what is needed to read it:
@@ -88,9 +89,9 @@ type sealed struct {
 }
 
 // body is the object, read from the segment's file.
-func (s *sealed) body(f io.ReaderAt) Body {
+func (s *sealed) body(f io.ReaderAt) bucket.Body {
 	data := io.NewSectionReader(f, s.pos, s.entry.DataSize)
-	return Body{At: &joined{data: data, size: s.entry.DataSize, tail: s.tail}, Size: s.entry.Bytes, Sum: s.entry.Sum}
+	return bucket.Body{At: &joined{data: data, size: s.entry.DataSize, tail: s.tail}, Size: s.entry.Bytes, Sum: s.entry.Sum}
 }
 
 // sealer computes index, statistics and checksum from the bytes of a segment.
@@ -106,7 +107,7 @@ type sealer struct {
 
 // sealSegment reads size bytes of batches once, checking each, and returns what is to be stored for them.
 // Damaged or misplaced batches are ErrCorrupt.
-func sealSegment(ctx context.Context, f io.ReaderAt, ix Index, id ObjectID, size int64, snapshot []byte, a Algorithm) (sealed, error) {
+func sealSegment(ctx context.Context, f io.ReaderAt, ix Index, id ObjectID, size int64, snapshot []byte, a bucket.Algorithm) (sealed, error) {
 	ix.DataSize, ix.BlockBytes = size, blockBytes
 	s := &sealer{
 		ix:       ix,
@@ -217,7 +218,7 @@ func (s *sealer) addVisible(b record.Batch, pos int64) {
 	s.ix.Visible = append(s.ix.Visible, VisibleRange{Base: b.BaseOffset(), End: b.EndOffset(), Pos: pos, Len: int64(len(b))})
 }
 
-func (s *sealer) finish(snapshot []byte, a Algorithm) sealed {
+func (s *sealer) finish(snapshot []byte, a bucket.Algorithm) sealed {
 	if s.blockLen > 0 {
 		s.endBlock()
 	}
@@ -234,7 +235,7 @@ func (s *sealer) finish(snapshot []byte, a Algorithm) sealed {
 	tail = append(tail, footerMagic...)
 	s.hash.Write(tail)
 	e.Bytes = e.DataSize + int64(len(tail))
-	e.Sum = Checksum{Algorithm: a, Sum: string(s.hash.Sum(nil))}
+	e.Sum = bucket.Checksum{Algorithm: a, Sum: string(s.hash.Sum(nil))}
 	return sealed{entry: s.entry, epochs: s.ix.Epochs, tail: tail}
 }
 

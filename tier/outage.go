@@ -5,6 +5,8 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"github.com/morrowmq/morrow/tier/bucket"
 )
 
 // outage is what the log is told of a store that fails: when that begins, once for each kind of
@@ -17,7 +19,7 @@ type outage struct {
 	told    map[error]time.Time // by kind, since then; guarded by mu
 }
 
-// failed notes that the store failed a partition, in one of the kinds of a BucketError. It reports
+// failed notes that the store failed a partition, in one of the kinds of a [bucket.Error]. It reports
 // whether that is news.
 func (o *outage) failed(p *Partition, kind error, now time.Time) (news bool) {
 	o.mu.Lock()
@@ -49,7 +51,7 @@ func (o *outage) worked(p *Partition) (over bool, since time.Time) {
 // partition is told for each; what the tier as a whole is kept from is told by admit.
 func (p *Partition) tell(err error, again time.Duration) {
 	now, logger := p.tier.now(), p.tier.logger
-	var store *BucketError
+	var store *bucket.Error
 	kind := stopKind(err)
 	switch {
 	case err == nil:

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/morrowmq/morrow/tier"
+	"github.com/morrowmq/morrow/tier/bucket"
 	"github.com/morrowmq/morrow/tier/tiertest"
 )
 
@@ -45,14 +46,14 @@ func TestAnOutageIsTwoLinesInTheLog(t *testing.T) {
 			w.bucket.Heal()
 		}
 		lines.Reset()
-		outage(tier.ErrUnknown, 30*time.Minute)
+		outage(bucket.ErrUnknown, 30*time.Minute)
 		w.settle()
 		if fails, works := said("the store fails"), said("the store works again"); fails != 1 || works != 1 || said("level=WARN") != 1 {
 			w.t.Errorf("an outage of half an hour: %d and %d in\n%s", fails, works, lines.String())
 		}
 		lines.Reset()
-		outage(tier.ErrUnknown, 30*time.Minute)
-		outage(tier.ErrDenied, 150*time.Minute)
+		outage(bucket.ErrUnknown, 30*time.Minute)
+		outage(bucket.ErrDenied, 150*time.Minute)
 		w.settle()
 		if fails, works := said("the store fails"), said("the store works again"); fails != 4 || works != 1 || said("check the credentials") != 3 {
 			w.t.Errorf("one of two kinds, three hours long: %d and %d in\n%s", fails, works, lines.String())

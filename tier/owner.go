@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/morrowmq/morrow/tier/bucket"
 )
 
 // Owner is who writes below a cluster id in a bucket. The marker keeps two installations that
@@ -62,8 +64,8 @@ const (
 func ownerKey(cluster string) string { return cluster + "/" + ownerName }
 
 // ReadOwner returns the owner of a cluster id and the ETag of the marker. ErrNotFound: nobody.
-func ReadOwner(ctx context.Context, b Bucket, cluster string) (Owner, string, error) {
-	data, obj, err := readObject(ctx, b, ownerKey(cluster), maxOwnerBytes)
+func ReadOwner(ctx context.Context, b bucket.Bucket, cluster string) (Owner, string, error) {
+	data, obj, err := bucket.ReadAll(ctx, b, ownerKey(cluster), maxOwnerBytes)
 	if err != nil {
 		return Owner{}, "", err
 	}
@@ -76,7 +78,7 @@ func ReadOwner(ctx context.Context, b Bucket, cluster string) (Owner, string, er
 
 // Claimant is an installation that owns a cluster id in a bucket, or wants to.
 type Claimant struct {
-	Bucket       Bucket
+	Bucket       bucket.Bucket
 	Cluster      string
 	Installation *Installation
 	Name         string // for people
@@ -93,10 +95,10 @@ func (c *Claimant) Claim(ctx context.Context, seen int64, takeOver bool) (Owner,
 	sent := "" // the ETag of what an earlier try has stored
 	for try := 0; ; try++ {
 		now, etag, err := ReadOwner(ctx, c.Bucket, c.Cluster)
-		o := PutOptions{IfMatch: etag}
+		o := bucket.PutOptions{IfMatch: etag}
 		switch {
-		case errors.Is(err, ErrNotFound):
-			o = PutOptions{IfNoneMatch: true}
+		case errors.Is(err, bucket.ErrNotFound):
+			o = bucket.PutOptions{IfNoneMatch: true}
 		case errors.Is(err, ErrCorrupt):
 			marker, herr := c.Bucket.Head(ctx, ownerKey(c.Cluster))
 			if herr != nil {
@@ -118,7 +120,7 @@ func (c *Claimant) Claim(ctx context.Context, seen int64, takeOver bool) (Owner,
 		if me.Claim, err = c.Installation.intend(now.Claim); err != nil {
 			return me, err
 		}
-		if sent, err = c.put(ctx, me, o); err == nil || refused(err) || try == 3 {
+		if sent, err = c.put(ctx, me, o); err == nil || bucket.Refused(err) || try == 3 {
 			return me, err
 		}
 		// Changed meanwhile, damaged, or not known: look again.
@@ -127,12 +129,12 @@ func (c *Claimant) Claim(ctx context.Context, seen int64, takeOver bool) (Owner,
 
 // put stores the marker and has it confirmed. It returns the ETag of what it has stored, also if
 // that is not confirmed.
-func (c *Claimant) put(ctx context.Context, me Owner, o PutOptions) (etag string, err error) {
+func (c *Claimant) put(ctx context.Context, me Owner, o bucket.PutOptions) (etag string, err error) {
 	data, err := json.Marshal(me)
 	if err != nil {
 		return "", err
 	}
-	body := BytesBody(c.Bucket.Checksum(), data)
+	body := bucket.BytesBody(c.Bucket.Checksum(), data)
 	put, err := c.Bucket.Put(ctx, ownerKey(c.Cluster), body, o)
 	if err != nil {
 		return "", err

@@ -10,6 +10,7 @@ import (
 
 	"github.com/morrowmq/morrow/internal/pace"
 	"github.com/morrowmq/morrow/internal/vfs"
+	"github.com/morrowmq/morrow/tier/bucket"
 )
 
 // placed reads objects where they lie, if that is the disk on which the chunk cache would keep
@@ -20,7 +21,7 @@ import (
 // What was found whole is remembered for a while and not verified again, unless the file has been
 // changed since.
 type placed struct {
-	bucket   InPlace
+	bucket   bucket.InPlace
 	checking *flights[blockKey, time.Time]
 
 	mu    sync.Mutex
@@ -37,7 +38,7 @@ const (
 
 var checkBuffers = sync.Pool{New: func() any { return new([checkBytes]byte) }}
 
-func newPlaced(b InPlace, life *lifetime) *placed {
+func newPlaced(b bucket.InPlace, life *lifetime) *placed {
 	return &placed{bucket: b, checking: newFlights[blockKey, time.Time](life)}
 }
 
@@ -166,7 +167,7 @@ func (b *placedBlocks) check(ctx context.Context, f vfs.File, n int, modified ti
 	}
 	got, err := sumRange(ctx, f, pos, size)
 	if err != nil {
-		err = &BucketError{Op: "get", Key: b.key, Kind: ErrUnknown, Err: err}
+		err = &bucket.Error{Op: "get", Key: b.key, Kind: bucket.ErrUnknown, Err: err}
 	} else {
 		err = checkBlock(n, got, crc)
 	}

@@ -18,12 +18,13 @@ import (
 	"github.com/morrowmq/morrow/internal/vfs"
 	"github.com/morrowmq/morrow/log/record"
 	"github.com/morrowmq/morrow/tier"
+	"github.com/morrowmq/morrow/tier/bucket"
 )
 
 // directory is a tier in a directory, in virtual time.
 type directory struct {
 	t       *testing.T
-	bucket  *tier.FileBucket
+	bucket  *bucket.Dir
 	fs      vfs.FS
 	log     *fakeLog
 	p       *tier.Partition
@@ -36,7 +37,7 @@ func inDirectory(t *testing.T, fsys vfs.FS, fill func(*fakeLog), run func(t *tes
 	synctest.Test(t, func(t *testing.T) {
 		d := &directory{t: t, fs: fsys, log: newFakeLog(t), metrics: prometheus.NewRegistry()}
 		var err error
-		if d.bucket, err = tier.OpenFileBucket(fsys, "/bucket", time.Now()); err != nil {
+		if d.bucket, err = bucket.OpenDir(fsys, "/bucket", time.Now()); err != nil {
 			t.Fatal(err)
 		}
 		tr, err := tier.Open(tier.Options{
@@ -68,7 +69,7 @@ func inDirectory(t *testing.T, fsys vfs.FS, fill func(*fakeLog), run func(t *tes
 
 func (d *directory) keys() (keys []string) {
 	d.t.Helper()
-	err := d.bucket.List(d.t.Context(), dir, func(o tier.Object) error {
+	err := d.bucket.List(d.t.Context(), dir, func(o bucket.Object) error {
 		if strings.HasSuffix(o.Key, ".segment") {
 			keys = append(keys, o.Key)
 		}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/morrowmq/morrow/internal/vfs"
 	"github.com/morrowmq/morrow/tier"
+	"github.com/morrowmq/morrow/tier/bucket"
 )
 
 // TestStoresThatLieAreRefused: each check of the probe by what it is there for. A store that passes
@@ -46,12 +47,12 @@ func TestStoresThatLieAreRefused(t *testing.T) {
 	for told, check := range refused {
 		store := &lyingStore{lie: told, objects: map[string]fakeObject{}}
 		server := httptest.NewServer(store)
-		b, err := tier.OpenBucket(t.Context(), "s3://b/p?checksum=crc64nvme&endpoint="+server.URL, vfs.NewMem())
+		b, err := bucket.Open(t.Context(), "s3://b/p?checksum=crc64nvme&endpoint="+server.URL, vfs.NewMem())
 		if err != nil {
 			t.Fatal(err)
 		}
 		var failed []string
-		err = tier.Probe(t.Context(), tier.Patient(b), "c/", func(name string, err error) {
+		err = bucket.Probe(t.Context(), bucket.Patient(b), "c/", func(name string, err error) {
 			checked[name] = true
 			if err != nil {
 				failed = append(failed, name)
@@ -69,7 +70,7 @@ func TestStoresThatLieAreRefused(t *testing.T) {
 			}
 			continue
 		}
-		if !errors.Is(err, tier.ErrUnfit) || !strings.HasPrefix(err.Error(), "check that the store "+check+": store is not fit for tiering: ") || !slices.Equal(failed, []string{check}) {
+		if !errors.Is(err, bucket.ErrUnfit) || !strings.HasPrefix(err.Error(), "check that the store "+check+": store is not fit for tiering: ") || !slices.Equal(failed, []string{check}) {
 			t.Errorf("check %q: %v, failed %q", check, err, failed)
 		}
 	}
@@ -100,7 +101,7 @@ func TestSessionTokenExpires(t *testing.T) {
 	store := &lyingStore{objects: map[string]fakeObject{}}
 	server := httptest.NewServer(store)
 	defer server.Close()
-	b, err := tier.OpenBucket(t.Context(), "s3://b/p?endpoint="+server.URL, vfs.NewMem())
+	b, err := bucket.Open(t.Context(), "s3://b/p?endpoint="+server.URL, vfs.NewMem())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"sort"
 
 	"github.com/morrowmq/morrow/internal/vfs"
+	"github.com/morrowmq/morrow/tier/bucket"
 )
 
 // ReadRequest asks for records from an offset on.
@@ -63,7 +64,7 @@ func (p *Partition) Read(ctx context.Context, r ReadRequest) (*Read, error) {
 		return nil, &OutOfRangeError{Offset: r.Offset, Start: m.Start, End: m.End}
 	}
 	out, err := p.read(ctx, m, r)
-	if errors.Is(err, ErrNotFound) {
+	if errors.Is(err, bucket.ErrNotFound) {
 		return nil, p.missing(ctx, r.Offset, err)
 	}
 	return out, err

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"hash/crc32"
 	"time"
+
+	"github.com/morrowmq/morrow/tier/bucket"
 )
 
 // RestoreOptions say how a partition goes on whose local log was lost.
@@ -37,14 +39,14 @@ type Restored struct {
 // on. The offsets that may have been given out and are not in the bucket are recorded as dropped,
 // so that none is used twice. It can be repeated: then it leaves another gap. The caller owns the
 // cluster id ([Claimant.While]) and nobody leads the partition.
-func Restore(ctx context.Context, b Bucket, cluster string, topic TopicID, partition int32, o RestoreOptions) (Restored, error) {
+func Restore(ctx context.Context, b bucket.Bucket, cluster string, topic TopicID, partition int32, o RestoreOptions) (Restored, error) {
 	c := catalog{bucket: b, dir: partitionDir(cluster, topic, partition)}
 	m, err := c.load(ctx)
 	if err != nil {
 		return Restored{}, err
 	}
 	if m == nil {
-		return Restored{}, fmt.Errorf("%s: %w", c.key(), ErrNotFound)
+		return Restored{}, fmt.Errorf("%s: %w", c.key(), bucket.ErrNotFound)
 	}
 	if m.Epoch >= o.Epoch {
 		return Restored{}, fmt.Errorf("%s: %w: %d ≥ %d", c.key(), ErrFenced, m.Epoch, o.Epoch)

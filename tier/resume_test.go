@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/morrowmq/morrow/tier"
+	"github.com/morrowmq/morrow/tier/bucket"
 	"github.com/morrowmq/morrow/tier/tiertest"
 )
 
@@ -106,7 +107,7 @@ func TestPartitionGoesOnThoughTheStoreFails(t *testing.T) {
 		for failed := true; failed && !t.Failed(); n++ {
 			inCluster(t, func(w *world) {
 				tw, _ := diverged(w, 2)
-				rule := tiertest.Rule{Under: dir, After: n, Fault: c.fault, Err: tier.ErrUnknown}
+				rule := tiertest.Rule{Under: dir, After: n, Fault: c.fault, Err: bucket.ErrUnknown}
 				if c.powerFails {
 					rule.Do = func() { w.crash(tw.rnd) }
 				}

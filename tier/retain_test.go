@@ -14,6 +14,7 @@ import (
 
 	"github.com/morrowmq/morrow/internal/vfs"
 	"github.com/morrowmq/morrow/tier"
+	"github.com/morrowmq/morrow/tier/bucket"
 	"github.com/morrowmq/morrow/tier/tiertest"
 )
 
@@ -253,7 +254,7 @@ func TestOneClosedSegmentIsNoPace(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.start()
 		w.settle()
-		w.bucket.Add(tiertest.Rule{Fault: tiertest.Refuse, Err: tier.ErrThrottled, Times: tiertest.Forever})
+		w.bucket.Add(tiertest.Rule{Fault: tiertest.Refuse, Err: bucket.ErrThrottled, Times: tiertest.Forever})
 		w.log.fill(1)
 		w.p.Notify()
 		w.wait(100 * time.Millisecond)
@@ -279,7 +280,7 @@ func TestTierDownForHours(t *testing.T) {
 		w.log.fill(3)
 		w.start()
 		w.settle()
-		down := w.bucket.Add(tiertest.Rule{Fault: tiertest.Refuse, Err: tier.ErrThrottled, Times: tiertest.Forever})
+		down := w.bucket.Add(tiertest.Rule{Fault: tiertest.Refuse, Err: bucket.ErrThrottled, Times: tiertest.Forever})
 		for range 5 {
 			w.log.fill(20)
 			w.p.Notify()
@@ -564,7 +565,7 @@ func TestManifestThatLandsLateIsFound(t *testing.T) {
 		if n := len(w.segmentKeys()); n == 0 {
 			w.t.Fatal("nothing is in the bucket: the test is void")
 		}
-		if _, err := w.bucket.Put(w.calm(), dir+"manifest", tier.BytesBody(w.bucket.Checksum(), manifest), tier.PutOptions{IfNoneMatch: true}); err != nil {
+		if _, err := w.bucket.Put(w.calm(), dir+"manifest", bucket.BytesBody(w.bucket.Checksum(), manifest), bucket.PutOptions{IfNoneMatch: true}); err != nil {
 			w.t.Fatal(err)
 		}
 		w.settle()
@@ -773,7 +774,7 @@ func TestExplainSaysWhatHappensNext(t *testing.T) {
 // TestExplainSaysWhatHelps: what waits for a store that fails says why, on one line.
 func TestExplainSaysWhatHelps(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.bucket.Add(tiertest.Rule{Key: ".segment", Fault: tiertest.Refuse, Err: tier.ErrUnknown, Times: tiertest.Forever})
+		w.bucket.Add(tiertest.Rule{Key: ".segment", Fault: tiertest.Refuse, Err: bucket.ErrUnknown, Times: tiertest.Forever})
 		w.log.fill(1)
 		w.start()
 		w.wait(time.Minute)

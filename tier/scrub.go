@@ -9,6 +9,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/morrowmq/morrow/internal/pace"
+	"github.com/morrowmq/morrow/tier/bucket"
 )
 
 // VerifyOptions say how closely remote data is looked at.
@@ -41,7 +42,7 @@ type Verified struct {
 
 // Verify looks at every remote object of a partition without changing anything. It needs no broker. Beside
 // uploads and retention it gives no false alarm: what has expired meanwhile is not damage.
-func Verify(ctx context.Context, b Bucket, m *Manifest, o VerifyOptions) (Verified, error) {
+func Verify(ctx context.Context, b bucket.Bucket, m *Manifest, o VerifyOptions) (Verified, error) {
 	v := newVerifier(b, partitionDir(m.Cluster, m.Topic, m.PartitionID.Partition), o)
 	err := v.manifest(ctx, m, nil)
 	return v.result, err
@@ -49,7 +50,7 @@ func Verify(ctx context.Context, b Bucket, m *Manifest, o VerifyOptions) (Verifi
 
 // verifier looks at objects one after the other.
 type verifier struct {
-	bucket  Bucket
+	bucket  bucket.Bucket
 	dir     string
 	o       VerifyOptions
 	objects *rate.Limiter
@@ -57,7 +58,7 @@ type verifier struct {
 	result  Verified
 }
 
-func newVerifier(b Bucket, dir string, o VerifyOptions) *verifier {
+func newVerifier(b bucket.Bucket, dir string, o VerifyOptions) *verifier {
 	v := &verifier{bucket: b, dir: dir, o: o, objects: rate.NewLimiter(rate.Inf, 1), bytes: pace.NewLimiter(o.BytesPerSecond)}
 	if o.ObjectsPerSecond > 0 {
 		v.objects.SetLimit(rate.Limit(o.ObjectsPerSecond))
@@ -132,11 +133,11 @@ func (v *verifier) entry(ctx context.Context, e *Entry) error {
 	key := e.id().key(v.dir, segmentSuffix)
 	o, err := v.bucket.Head(ctx, key)
 	switch {
-	case errors.Is(err, ErrNotFound):
+	case errors.Is(err, bucket.ErrNotFound):
 		return fmt.Errorf("%s: %w", key, ErrLost)
 	case err != nil:
 		return err
-	case o.Size != e.Bytes, o.Sum != (Checksum{}) && o.Sum.Algorithm == e.Sum.Algorithm && o.Sum != e.Sum:
+	case o.Size != e.Bytes, o.Sum != (bucket.Checksum{}) && o.Sum.Algorithm == e.Sum.Algorithm && o.Sum != e.Sum:
 		return fmt.Errorf("%s: %w: %d bytes, %v instead of %d bytes, %v", key, ErrCorrupt, o.Size, o.Sum, e.Bytes, e.Sum)
 	}
 	if !v.o.Deep {
@@ -147,7 +148,7 @@ func (v *verifier) entry(ctx context.Context, e *Entry) error {
 		return err
 	}
 	defer r.Close()
-	if err := verifyStream(pace.NewReader(ctx, r, v.pace), e.Bytes, e.Sum); err != nil {
+	if err := bucket.Verify(pace.NewReader(ctx, r, v.pace), e.Bytes, e.Sum); err != nil {
 		return fmt.Errorf("%s: %w", key, err)
 	}
 	return nil
@@ -158,7 +159,7 @@ func (v *verifier) pace(ctx context.Context, n int) error { return pace.Wait(ctx
 // replaced reports whether an entry is no longer in the manifest, or in it with another object.
 func (v *verifier) replaced(ctx context.Context, e *Entry) (bool, error) {
 	m, _, err := readManifest(ctx, v.bucket, v.dir)
-	if errors.Is(err, ErrNotFound) {
+	if errors.Is(err, bucket.ErrNotFound) {
 		return true, nil // the topic was deleted
 	}
 	if err != nil {
@@ -183,7 +184,7 @@ func (v *verifier) replaced(ctx context.Context, e *Entry) (bool, error) {
 // expired reports whether everything in a span has left the manifest.
 func (v *verifier) expired(ctx context.Context, s Span) (bool, error) {
 	m, _, err := readManifest(ctx, v.bucket, v.dir)
-	if errors.Is(err, ErrNotFound) {
+	if errors.Is(err, bucket.ErrNotFound) {
 		return true, nil
 	}
 	return err == nil && m.Start >= s.End, err

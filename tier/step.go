@@ -8,6 +8,8 @@ import (
 	"math/rand/v2"
 	"runtime/debug"
 	"time"
+
+	"github.com/morrowmq/morrow/tier/bucket"
 )
 
 const (
@@ -142,7 +144,7 @@ func (p *Partition) expireIfDue(ctx context.Context) error {
 // failed together do not come back together.
 func backOff(failures int, err error) time.Duration {
 	d := min(firstBackOff<<min(failures-1, 20), maxBackOff)
-	if needsPerson(err) || errors.Is(err, ErrFenced) || errors.Is(err, ErrDiverged) || errors.Is(err, ErrRolledBack) {
+	if bucket.NeedsPerson(err) || errors.Is(err, ErrFenced) || errors.Is(err, ErrDiverged) || errors.Is(err, ErrRolledBack) {
 		d = maxBackOff
 	}
 	return d/2 + rand.N(d/2)

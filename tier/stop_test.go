@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/morrowmq/morrow/tier"
+	"github.com/morrowmq/morrow/tier/bucket"
 	"github.com/morrowmq/morrow/tier/tiertest"
 )
 
@@ -65,7 +65,7 @@ func TestStepEndsWhenTheManifestIsNotToBeHad(t *testing.T) {
 		if asked := w.bucket.Fired(down) - before; asked == 0 || asked > 240 { // a step every 15 to 30 s
 			w.t.Errorf("asked %d times in an hour", asked)
 		}
-		if err := w.p.Err(); !errors.Is(err, tier.ErrUnknown) {
+		if err := w.p.Err(); !errors.Is(err, bucket.ErrUnknown) {
 			w.t.Errorf("the partition says %v", err)
 		}
 		w.bucket.Heal()

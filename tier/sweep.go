@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/morrowmq/morrow/tier/bucket"
 )
 
 // SweepOptions say how thorough a sweep is.
@@ -22,7 +24,7 @@ type SweepOptions struct {
 
 // Orphan is an object that no manifest names.
 type Orphan struct {
-	Object
+	bucket.Object
 	Why string
 }
 
@@ -75,7 +77,7 @@ func (t *Tier) Sweep(ctx context.Context, o SweepOptions) (Swept, error) {
 // SweepOffline is Sweep for a cluster whose brokers are stopped. It looks after all partitions that
 // have a manifest. Unless it is a dry run it owns the cluster id meanwhile, under a name for
 // people, so that neither a broker nor a restore begins beside it. *OwnedError: one is at work.
-func SweepOffline(ctx context.Context, b Bucket, cluster, name string, o SweepOptions) (s Swept, err error) {
+func SweepOffline(ctx context.Context, b bucket.Bucket, cluster, name string, o SweepOptions) (s Swept, err error) {
 	if o.Grace == 0 {
 		o.Grace = defaultSweepGrace
 	}
@@ -91,11 +93,11 @@ func SweepOffline(ctx context.Context, b Bucket, cluster, name string, o SweepOp
 	return s, err
 }
 
-func sweepOffline(b Bucket, cluster, name string, o SweepOptions) *sweep {
+func sweepOffline(b bucket.Bucket, cluster, name string, o SweepOptions) *sweep {
 	s := &sweep{bucket: b, cluster: cluster, o: o, before: time.Now().Add(-o.Grace), deleted: func(Orphan) {}, now: time.Now, by: name}
 	s.named = func(ctx context.Context, topic TopicID, partition int32, bases offsets) (map[Token]bool, error) {
 		m, _, err := readManifest(ctx, b, partitionDir(cluster, topic, partition))
-		if errors.Is(err, ErrNotFound) {
+		if errors.Is(err, bucket.ErrNotFound) {
 			return nil, nil
 		}
 		if err != nil {
@@ -113,7 +115,7 @@ var sweptAtOnce = 1000
 // sweep is one run. Objects arrive in key order: topic by topic, within one partition by partition,
 // and in these by offset, the tombstone last.
 type sweep struct {
-	bucket  Bucket
+	bucket  bucket.Bucket
 	cluster string
 	o       SweepOptions
 	before  time.Time // what is younger is left alone
@@ -128,10 +130,10 @@ type sweep struct {
 	multipart multipart // once it is known that there are unfinished uploads
 
 	topic     TopicID
-	tombstone *Object // of topic, if it is deleted
-	left      int     // objects of topic beside the tombstone
-	dir       string  // of the partition that batch is of
-	batch     []Object
+	tombstone *bucket.Object // of topic, if it is deleted
+	left      int            // objects of topic beside the tombstone
+	dir       string         // of the partition that batch is of
+	batch     []bucket.Object
 	outdated  []string // records of sweeps
 }
 
@@ -151,11 +153,11 @@ func (s *sweep) run(ctx context.Context) (Swept, error) {
 
 func (s *sweep) topics(ctx context.Context) error {
 	root := s.cluster + "/"
-	err := s.bucket.List(ctx, root, func(o Object) error {
+	err := s.bucket.List(ctx, root, func(o bucket.Object) error {
 		s.result.Objects++
 		parts := strings.SplitN(strings.TrimPrefix(o.Key, root), "/", 3)
 		topic, err := ParseTopicID(parts[0])
-		if strings.HasPrefix(parts[0], probePrefix) && o.Modified.Before(s.before) {
+		if strings.HasPrefix(parts[0], bucket.ProbePrefix) && o.Modified.Before(s.before) {
 			return s.doom(ctx, Orphan{Object: o, Why: "left behind by a probe"})
 		}
 		if parts[0] == sweepsName {
@@ -198,7 +200,7 @@ func (s *sweep) enter(ctx context.Context, topic TopicID) error {
 	switch {
 	case err == nil:
 		s.tombstone = &o
-	case !errors.Is(err, ErrNotFound):
+	case !errors.Is(err, bucket.ErrNotFound):
 		return err
 	}
 	return nil
@@ -239,9 +241,9 @@ func (s *sweep) flush(ctx context.Context) error {
 }
 
 // partition removes the orphans among objects of one partition.
-func (s *sweep) partition(ctx context.Context, partition int32, objects []Object) error {
+func (s *sweep) partition(ctx context.Context, partition int32, objects []bucket.Object) error {
 	type candidate struct {
-		Object
+		bucket.Object
 		id     ObjectID
 		suffix string
 	}

@@ -7,11 +7,13 @@ import (
 	"runtime"
 	"testing"
 	"time"
+
+	"github.com/morrowmq/morrow/tier/bucket"
 )
 
 // longBucket holds one partition of many segments, of which only the manifest and its pages have bytes.
 type longBucket struct {
-	Bucket
+	bucket.Bucket
 	manifest *Manifest
 	objects  map[string][]byte
 	entries  func(n int) Entry
@@ -36,7 +38,7 @@ func newLongBucket(t *testing.T, segments int) *longBucket {
 			continue
 		}
 		data := encodePage(entries)
-		ref := PageRef{Span: summarise(entries), Token: Token{2, byte(n), byte(n >> 8), byte(n >> 16)}, Entries: len(entries), First: entries[0].Span, Size: int64(len(data)), Sum: SumOf(CRC64NVME, data)}
+		ref := PageRef{Span: summarise(entries), Token: Token{2, byte(n), byte(n >> 8), byte(n >> 16)}, Entries: len(entries), First: entries[0].Span, Size: int64(len(data)), Sum: bucket.SumOf(bucket.CRC64NVME, data)}
 		b.manifest.Pages = append(b.manifest.Pages, ref)
 		b.objects[ref.id().key(dir, pageSuffix)] = data
 		entries = nil
@@ -46,27 +48,27 @@ func newLongBucket(t *testing.T, segments int) *longBucket {
 	return b
 }
 
-func (b *longBucket) Checksum() Algorithm { return CRC64NVME }
+func (b *longBucket) Checksum() bucket.Algorithm { return bucket.CRC64NVME }
 
-func (b *longBucket) Head(_ context.Context, key string) (Object, error) {
-	return Object{}, &BucketError{Op: "head", Key: key, Kind: ErrNotFound}
+func (b *longBucket) Head(_ context.Context, key string) (bucket.Object, error) {
+	return bucket.Object{}, &bucket.Error{Op: "head", Key: key, Kind: bucket.ErrNotFound}
 }
 
-func (b *longBucket) Get(_ context.Context, key string, _, _ int64) (io.ReadCloser, Object, error) {
+func (b *longBucket) Get(_ context.Context, key string, _, _ int64) (io.ReadCloser, bucket.Object, error) {
 	data, ok := b.objects[key]
 	if !ok {
-		return nil, Object{}, &BucketError{Op: "get", Key: key, Kind: ErrNotFound}
+		return nil, bucket.Object{}, &bucket.Error{Op: "get", Key: key, Kind: bucket.ErrNotFound}
 	}
-	return io.NopCloser(bytes.NewReader(data)), Object{Key: key, ETag: "e"}, nil
+	return io.NopCloser(bytes.NewReader(data)), bucket.Object{Key: key, ETag: "e"}, nil
 }
 
 // List lists, for every segment, its object and one that nobody names.
-func (b *longBucket) List(_ context.Context, _ string, visit func(Object) error) error {
+func (b *longBucket) List(_ context.Context, _ string, visit func(bucket.Object) error) error {
 	dir := partitionDir("c", TopicID{1}, 0)
 	for n := range b.segments {
 		e := b.entries(n)
 		for _, id := range []ObjectID{e.id(), {Base: e.Base, Token: Token{3, byte(n)}}} {
-			if err := visit(Object{Key: id.key(dir, segmentSuffix), Size: 100}); err != nil {
+			if err := visit(bucket.Object{Key: id.key(dir, segmentSuffix), Size: 100}); err != nil {
 				return err
 			}
 		}

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/morrowmq/morrow/tier/bucket"
 )
 
 // sweepRecordsKept is how long records of sweeps stay.
@@ -44,22 +46,22 @@ const (
 func sweepsDir(cluster string) string { return cluster + "/" + sweepsName + "/" }
 
 // putSweepRecord stores a record for good.
-func putSweepRecord(ctx context.Context, b Bucket, cluster string, r SweepRecord) error {
+func putSweepRecord(ctx context.Context, b bucket.Bucket, cluster string, r SweepRecord) error {
 	data, err := json.Marshal(r)
 	if err != nil {
 		return err
 	}
 	key := fmt.Sprintf("%s%015d-%s%s", sweepsDir(cluster), r.Time, NewToken(), sweepSuffix)
-	if _, err := putConfirmed(ctx, b, key, BytesBody(b.Checksum(), data)); err != nil {
+	if _, err := putConfirmed(ctx, b, key, bucket.BytesBody(b.Checksum(), data)); err != nil {
 		return fmt.Errorf("record what is to be swept: %w", err)
 	}
 	return nil
 }
 
 // SweepLog returns the last records of the sweeps of a cluster, oldest first.
-func SweepLog(ctx context.Context, b Bucket, cluster string, last int) ([]SweepRecord, error) {
+func SweepLog(ctx context.Context, b bucket.Bucket, cluster string, last int) ([]SweepRecord, error) {
 	var keys []string
-	err := b.List(ctx, sweepsDir(cluster), func(o Object) error {
+	err := b.List(ctx, sweepsDir(cluster), func(o bucket.Object) error {
 		if strings.HasSuffix(o.Key, sweepSuffix) {
 			keys = append(keys, o.Key)
 		}
@@ -79,8 +81,8 @@ func SweepLog(ctx context.Context, b Bucket, cluster string, last int) ([]SweepR
 	return records, nil
 }
 
-func readSweepRecord(ctx context.Context, b Bucket, key string) (r SweepRecord, err error) {
-	data, _, err := readObject(ctx, b, key, maxSweepBytes)
+func readSweepRecord(ctx context.Context, b bucket.Bucket, key string) (r SweepRecord, err error) {
+	data, _, err := bucket.ReadAll(ctx, b, key, maxSweepBytes)
 	if err == nil {
 		if jerr := json.Unmarshal(data, &r); jerr != nil {
 			err = fmt.Errorf("%s: %w: %w", key, ErrCorrupt, jerr)
@@ -102,7 +104,7 @@ func (t *Tier) SweepLog(ctx context.Context, last int) ([]SweepRecord, error) {
 // doomed is what a sweep has found and not deleted yet.
 type doomed struct {
 	objects []Orphan
-	uploads []StaleUpload
+	uploads []bucket.StaleUpload
 }
 
 // doom has an orphan deleted, soon.
@@ -120,7 +122,7 @@ func (s *sweep) doom(ctx context.Context, o Orphan) error {
 }
 
 // record has a record of an earlier sweep deleted, soon, if it is old enough. That is not recorded.
-func (s *sweep) record(ctx context.Context, o Object) error {
+func (s *sweep) record(ctx context.Context, o bucket.Object) error {
 	if !strings.HasSuffix(o.Key, sweepSuffix) || s.now().Sub(o.Modified) <= sweepRecordsKept {
 		return nil
 	}
@@ -178,14 +180,14 @@ func (s *sweep) execute(ctx context.Context) error {
 // multipart is a bucket in which uploads can be left unfinished.
 type multipart interface {
 	// StaleUploads lists those below prefix that were begun before a time.
-	StaleUploads(ctx context.Context, prefix string, before time.Time) ([]StaleUpload, error)
+	StaleUploads(ctx context.Context, prefix string, before time.Time) ([]bucket.StaleUpload, error)
 	// EndUpload gives one up. That there is none is no error.
-	EndUpload(ctx context.Context, u StaleUpload) error
+	EndUpload(ctx context.Context, u bucket.StaleUpload) error
 }
 
 // uploads ends multipart uploads that nobody is going to finish.
 func (s *sweep) uploads(ctx context.Context) error {
-	b, ok := underlying(s.bucket).(multipart)
+	b, ok := bucket.Underlying(s.bucket).(multipart)
 	if !ok {
 		return nil
 	}

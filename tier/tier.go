@@ -2,7 +2,7 @@
 // arrived, reads them back, and removes them when retention says so. No local byte may be deleted
 // before [Partition.Confirmed] has passed it.
 //
-// One [Tier] per broker holds what partitions share: the [Bucket], the workers, the limits. One
+// One [Tier] per broker holds what partitions share: the [bucket.Bucket], the workers, the limits. One
 // [Partition] per partition holds a [Manifest], the list of remote segments, and takes segments
 // through a state machine whose every state is recorded before its effect. What the tier knows of
 // the local log is the small interface [Source].
@@ -30,11 +30,12 @@ import (
 
 	"github.com/morrowmq/morrow/internal/pace"
 	"github.com/morrowmq/morrow/internal/vfs"
+	"github.com/morrowmq/morrow/tier/bucket"
 )
 
 // Options are the parts and limits of a Tier. Zero limits mean the defaults.
 type Options struct {
-	Bucket  Bucket
+	Bucket  bucket.Bucket
 	Cluster string // cluster id, the first part of every key
 	Name    string // of this broker, for people: who owns the bucket
 	// Instance tells this installation from a copy of it; the brokers of one cluster share it.
@@ -115,7 +116,7 @@ var ErrClosed = errors.New("tier is closed")
 
 // Tier is the broker's connection to one bucket.
 type Tier struct {
-	bucket  Bucket
+	bucket  bucket.Bucket
 	cluster string
 	alone   bool // no other broker leads partitions of the cluster
 	name    string
@@ -173,7 +174,7 @@ type partitionKey struct {
 func Open(o Options) (*Tier, error) {
 	o = o.withDefaults()
 	t := &Tier{
-		bucket: Patient(o.Bucket), cluster: o.Cluster, alone: o.Instance == "", name: o.Name, fs: o.FS, dir: o.Dir, logger: o.Logger, now: o.Now,
+		bucket: bucket.Patient(o.Bucket), cluster: o.Cluster, alone: o.Instance == "", name: o.Name, fs: o.FS, dir: o.Dir, logger: o.Logger, now: o.Now,
 		workers: 2 * o.Uploads, prepareTTL: o.PrepareTTL,
 		sweepEvery: o.SweepEvery, sweepGrace: o.SweepGrace, scrubEvery: o.ScrubEvery, scrubRate: o.ScrubRate,
 		uploads: semaphore.NewWeighted(int64(o.Uploads)), fetches: semaphore.NewWeighted(int64(o.Fetches)),
@@ -203,7 +204,7 @@ func Open(o Options) (*Tier, error) {
 	if t.chunks, err = openChunkCache(t.fs, vfs.Join(t.dir, "cache"), o.CacheMemory, o.CacheBytes, o.CacheReserve, t.life); err != nil {
 		return nil, fmt.Errorf("open tier: %w", err)
 	}
-	if b, ok := o.Bucket.(InPlace); ok && b.Beside(t.dir) {
+	if b, ok := o.Bucket.(bucket.InPlace); ok && b.Beside(t.dir) {
 		t.placed = newPlaced(b, t.life)
 	}
 	t.registerer = o.Registerer

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/morrowmq/morrow/internal/vfs"
+	"github.com/morrowmq/morrow/tier/bucket"
 )
 
 // A topic is deleted in steps that anyone can finish: the intention is recorded locally; a
@@ -154,7 +155,7 @@ func (t *Tier) neverSent(ctx context.Context, topic TopicID) (bool, error) {
 		return false, err
 	}
 	found := errors.New("there is something")
-	err := t.bucket.List(ctx, topicDir(t.cluster, topic), func(Object) error { return found })
+	err := t.bucket.List(ctx, topicDir(t.cluster, topic), func(bucket.Object) error { return found })
 	if errors.Is(err, found) {
 		return false, nil
 	}
@@ -167,8 +168,8 @@ func (t *Tier) deleteSent(ctx context.Context, topic TopicID, record string) err
 	if err != nil {
 		return err
 	}
-	_, err = t.bucket.Put(ctx, tombstoneKey(t.cluster, topic), BytesBody(t.bucket.Checksum(), data), PutOptions{IfNoneMatch: true})
-	if err != nil && !errors.Is(err, ErrExists) {
+	_, err = t.bucket.Put(ctx, tombstoneKey(t.cluster, topic), bucket.BytesBody(t.bucket.Checksum(), data), bucket.PutOptions{IfNoneMatch: true})
+	if err != nil && !errors.Is(err, bucket.ErrExists) {
 		return err
 	}
 	objects, err := emptyTopic(ctx, t.bucket, t.cluster, topic)
@@ -189,7 +190,7 @@ const emptiedAtOnce = 1000
 
 // emptyTopic deletes everything of a topic but its tombstone, manifests first, while it is listed.
 // It returns how many objects there were.
-func emptyTopic(ctx context.Context, b Bucket, cluster string, topic TopicID) (int, error) {
+func emptyTopic(ctx context.Context, b bucket.Bucket, cluster string, topic TopicID) (int, error) {
 	dir := topicDir(cluster, topic)
 	n := 0
 	for _, manifests := range []bool{true, false} {
@@ -199,7 +200,7 @@ func emptyTopic(ctx context.Context, b Bucket, cluster string, topic TopicID) (i
 			defer func() { keys = nil }()
 			return b.Delete(ctx, keys...)
 		}
-		err := b.List(ctx, dir, func(o Object) error {
+		err := b.List(ctx, dir, func(o bucket.Object) error {
 			if o.Key == dir+tombstoneName || manifests && !strings.HasSuffix(o.Key, "/"+manifestName) {
 				return nil
 			}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/morrowmq/morrow/internal/vfs"
 	"github.com/morrowmq/morrow/tier"
+	"github.com/morrowmq/morrow/tier/bucket"
 	"github.com/morrowmq/morrow/tier/tiertest"
 )
 
@@ -75,7 +76,7 @@ func (w *world) current() tier.Config {
 
 // line is a life's connection to the bucket. When it is cut nothing gets through any more, as after a crash.
 type line struct {
-	tier.Bucket
+	bucket.Bucket
 	cut    atomic.Bool
 	before func(op, key string) // if set, called before every request
 }
@@ -87,33 +88,33 @@ func (l *line) dead(op, key string) error {
 		l.before(op, key)
 	}
 	if l.cut.Load() {
-		return &tier.BucketError{Op: op, Key: key, Kind: tier.ErrUnknown, Err: errCut}
+		return &bucket.Error{Op: op, Key: key, Kind: bucket.ErrUnknown, Err: errCut}
 	}
 	return nil
 }
 
-func (l *line) Put(ctx context.Context, key string, b tier.Body, o tier.PutOptions) (tier.Object, error) {
+func (l *line) Put(ctx context.Context, key string, b bucket.Body, o bucket.PutOptions) (bucket.Object, error) {
 	if err := l.dead("put", key); err != nil {
-		return tier.Object{}, err
+		return bucket.Object{}, err
 	}
 	return l.Bucket.Put(ctx, key, b, o)
 }
 
-func (l *line) Head(ctx context.Context, key string) (tier.Object, error) {
+func (l *line) Head(ctx context.Context, key string) (bucket.Object, error) {
 	if err := l.dead("head", key); err != nil {
-		return tier.Object{}, err
+		return bucket.Object{}, err
 	}
 	return l.Bucket.Head(ctx, key)
 }
 
-func (l *line) Get(ctx context.Context, key string, off, n int64) (io.ReadCloser, tier.Object, error) {
+func (l *line) Get(ctx context.Context, key string, off, n int64) (io.ReadCloser, bucket.Object, error) {
 	if err := l.dead("get", key); err != nil {
-		return nil, tier.Object{}, err
+		return nil, bucket.Object{}, err
 	}
 	return l.Bucket.Get(ctx, key, off, n)
 }
 
-func (l *line) List(ctx context.Context, prefix string, visit func(tier.Object) error) error {
+func (l *line) List(ctx context.Context, prefix string, visit func(bucket.Object) error) error {
 	if err := l.dead("list", prefix); err != nil {
 		return err
 	}
@@ -229,7 +230,7 @@ func (w *world) checkBound() {
 func (w *world) manifest() (*tier.Manifest, bool) {
 	w.t.Helper()
 	m, err := w.readManifest()
-	if errors.Is(err, tier.ErrNotFound) {
+	if errors.Is(err, bucket.ErrNotFound) {
 		return nil, false
 	}
 	if err != nil {

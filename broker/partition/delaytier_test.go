@@ -14,6 +14,7 @@ import (
 	"github.com/morrowmq/morrow/log"
 	"github.com/morrowmq/morrow/log/record"
 	"github.com/morrowmq/morrow/tier"
+	"github.com/morrowmq/morrow/tier/bucket"
 	"github.com/morrowmq/morrow/tier/tiertest"
 )
 
@@ -118,7 +119,7 @@ func TestD1cStoreIsDownAcrossTheDueTime(t *testing.T) {
 		l.schedule(100, 4*time.Hour)
 		l.run(3*time.Hour + 55*time.Minute)
 		l.evicted()
-		w.bucket.Add(tiertest.Rule{Times: tiertest.Forever, Fault: tiertest.Refuse, Err: tier.ErrThrottled})
+		w.bucket.Add(tiertest.Rule{Times: tiertest.Forever, Fault: tiertest.Refuse, Err: bucket.ErrThrottled})
 		others.schedule(10, 6*time.Minute)
 		near := l.schedule(10, 6*time.Minute)
 		time.Sleep(5*time.Minute + 30*time.Second)
@@ -406,7 +407,7 @@ func TestCancelOfWhatLiesInTheTierNeedsNoStore(t *testing.T) {
 		w.append(p, cancelOf(tickets[7]))
 		l.due[tickets[7]] = 0
 		_, err := p.Append(context.Background(), batch(w.clock(), cancelOf(early[0])), nil, w.clock())
-		if _, ok := errors.AsType[*tier.BucketError](err); !ok {
+		if _, ok := errors.AsType[*bucket.Error](err); !ok {
 			t.Errorf("cancel of what only the tier knows of: %v", err)
 		}
 		w.bucket.Heal()

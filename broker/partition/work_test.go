@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/morrowmq/morrow/tier"
+	"github.com/morrowmq/morrow/tier/bucket"
 	"github.com/morrowmq/morrow/tier/tiertest"
 )
 
@@ -64,7 +64,7 @@ func TestScheduleLogIsQuietWhileTheStoreIsDown(t *testing.T) {
 		l := w.ledger("orders")
 		l.schedule(20, 3*time.Hour)
 		l.run(30 * time.Minute)
-		w.bucket.Add(tiertest.Rule{Times: tiertest.Forever, Fault: tiertest.Refuse, Err: tier.ErrThrottled})
+		w.bucket.Add(tiertest.Rule{Times: tiertest.Forever, Fault: tiertest.Refuse, Err: bucket.ErrThrottled})
 		l.schedule(20, 3*time.Hour)
 		l.run(30 * time.Minute)
 		w.quiet("orders")

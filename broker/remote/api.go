@@ -14,6 +14,7 @@ import (
 
 	"github.com/morrowmq/morrow/broker/rest"
 	"github.com/morrowmq/morrow/tier"
+	"github.com/morrowmq/morrow/tier/bucket"
 )
 
 // API answers requests, over HTTP and by its methods. It is safe for concurrent use.
@@ -27,12 +28,12 @@ func New(t *tier.Tier, now func() time.Time) *API { return &API{t, now} }
 
 // kinds maps the errors of package tier.
 var kinds = rest.Kinds{
-	{Is: tier.ErrNotFound, Status: http.StatusNotFound, Code: "not_found"},
-	{Is: tier.ErrThrottled, Status: http.StatusServiceUnavailable, Code: "store_throttles"},
-	{Is: tier.ErrUnknown, Status: http.StatusServiceUnavailable, Code: "store_unreachable"},
-	{Is: tier.ErrDenied, Status: http.StatusServiceUnavailable, Code: "store_denies"},
-	{Is: tier.ErrConfig, Status: http.StatusServiceUnavailable, Code: "store_misconfigured"},
-	{Is: tier.ErrUnfit, Status: http.StatusServiceUnavailable, Code: "store_unfit"},
+	{Is: bucket.ErrNotFound, Status: http.StatusNotFound, Code: "not_found"},
+	{Is: bucket.ErrThrottled, Status: http.StatusServiceUnavailable, Code: "store_throttles"},
+	{Is: bucket.ErrUnknown, Status: http.StatusServiceUnavailable, Code: "store_unreachable"},
+	{Is: bucket.ErrDenied, Status: http.StatusServiceUnavailable, Code: "store_denies"},
+	{Is: bucket.ErrConfig, Status: http.StatusServiceUnavailable, Code: "store_misconfigured"},
+	{Is: bucket.ErrUnfit, Status: http.StatusServiceUnavailable, Code: "store_unfit"},
 	{Is: tier.ErrNotDiverged, Status: http.StatusConflict, Code: "not_diverged"},
 	{Is: tier.ErrOnlyRemote, Status: http.StatusConflict, Code: "only_remote"},
 	{Is: tier.ErrDiverged, Status: http.StatusConflict, Code: "diverged"},

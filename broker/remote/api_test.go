@@ -18,6 +18,7 @@ import (
 	"github.com/morrowmq/morrow/internal/vfs"
 	"github.com/morrowmq/morrow/log/record"
 	"github.com/morrowmq/morrow/tier"
+	"github.com/morrowmq/morrow/tier/bucket"
 	"github.com/morrowmq/morrow/tier/tiertest"
 )
 
@@ -218,7 +219,7 @@ func TestVerifyRepairsFromTheLocalCopy(t *testing.T) {
 func TestSweepIsToldAndRecorded(t *testing.T) {
 	inWorld(t, func(w *world) {
 		orphan := "c1/" + tier.TopicID{1}.String() + "/2/00000000000000000007-0000000000-" + tier.NewToken().String() + ".segment"
-		if _, err := w.bucket.Put(w.Context(), orphan, tier.BytesBody(w.bucket.Checksum(), []byte("left behind")), tier.PutOptions{}); err != nil {
+		if _, err := w.bucket.Put(w.Context(), orphan, bucket.BytesBody(w.bucket.Checksum(), []byte("left behind")), bucket.PutOptions{}); err != nil {
 			w.Fatal(err)
 		}
 		time.Sleep(20 * time.Hour) // less than a broker's own grace
@@ -255,7 +256,7 @@ func TestSweepIsToldAndRecorded(t *testing.T) {
 
 func TestErrorsOfTheStoreAreToldApart(t *testing.T) {
 	for kind, code := range map[error]string{
-		tier.ErrDenied: "store_denies", tier.ErrThrottled: "store_throttles", tier.ErrUnknown: "store_unreachable", tier.ErrConfig: "store_misconfigured",
+		bucket.ErrDenied: "store_denies", bucket.ErrThrottled: "store_throttles", bucket.ErrUnknown: "store_unreachable", bucket.ErrConfig: "store_misconfigured",
 	} {
 		inWorld(t, func(w *world) {
 			w.bucket.Add(tiertest.Rule{Ops: tiertest.OpList, Times: tiertest.Forever, Fault: tiertest.Refuse, Err: kind})

@@ -13,6 +13,7 @@ import (
 	"github.com/morrowmq/morrow/log"
 	"github.com/morrowmq/morrow/log/record"
 	"github.com/morrowmq/morrow/tier"
+	"github.com/morrowmq/morrow/tier/bucket"
 )
 
 // Groups is what came back of what groups had committed.
@@ -38,7 +39,7 @@ type visibleRange struct{ start, end int64 }
 
 // findGroups looks for the copy of what groups have committed: the newest, if several brokers have
 // left one. A damaged one keeps nobody from the records.
-func (p *Plan) findGroups(ctx context.Context, b tier.Bucket) error {
+func (p *Plan) findGroups(ctx context.Context, b bucket.Bucket) error {
 	all, err := tier.ReadGroupOffsets(ctx, b, p.Cluster)
 	if errors.Is(err, tier.ErrCorrupt) || errors.Is(err, tier.ErrVersion) {
 		p.GroupsErr = err

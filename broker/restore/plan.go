@@ -10,6 +10,7 @@ import (
 
 	"github.com/morrowmq/morrow/cluster"
 	"github.com/morrowmq/morrow/tier"
+	"github.com/morrowmq/morrow/tier/bucket"
 )
 
 // Plan is what is to be restored.
@@ -40,7 +41,7 @@ type Skipped struct {
 
 // MakePlan looks through a bucket for topics. clusterID may be empty if the bucket holds one
 // cluster only. wanted are names or ids of topics; none means all.
-func MakePlan(ctx context.Context, b tier.Bucket, clusterID string, wanted []string) (Plan, error) {
+func MakePlan(ctx context.Context, b bucket.Bucket, clusterID string, wanted []string) (Plan, error) {
 	found, err := tier.Inventory(ctx, b, clusterID)
 	if err != nil {
 		return Plan{}, fmt.Errorf("look through %s: %w", b, err)
@@ -74,7 +75,7 @@ func MakePlan(ctx context.Context, b tier.Bucket, clusterID string, wanted []str
 }
 
 // onlyCluster is the cluster that topics were found of, which must be one.
-func onlyCluster(b tier.Bucket, clusterID string, found []tier.RemoteTopic) (string, error) {
+func onlyCluster(b bucket.Bucket, clusterID string, found []tier.RemoteTopic) (string, error) {
 	var ids []string
 	for _, t := range found {
 		if !slices.Contains(ids, t.Cluster) {

@@ -32,6 +32,7 @@ import (
 	"github.com/morrowmq/morrow/internal/vfs"
 	"github.com/morrowmq/morrow/log"
 	"github.com/morrowmq/morrow/tier"
+	"github.com/morrowmq/morrow/tier/bucket"
 )
 
 // DefaultGap is how many offsets are left free above the last one known to have been given out.
@@ -50,7 +51,7 @@ type Config struct {
 	Dir    string // data directory: empty, or one in which the same restore was interrupted
 	Node   int32  // id of the broker that will use it
 	Name   string // of this process, for people: who owns the bucket
-	Bucket tier.Bucket
+	Bucket bucket.Bucket
 	// TakeOver goes on although another broker has shown signs of life lately.
 	TakeOver bool
 	Gap      int64 // 0: DefaultGap

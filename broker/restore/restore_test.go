@@ -15,6 +15,7 @@ import (
 	"github.com/morrowmq/morrow/log"
 	"github.com/morrowmq/morrow/log/record"
 	"github.com/morrowmq/morrow/tier"
+	"github.com/morrowmq/morrow/tier/bucket"
 	"github.com/morrowmq/morrow/tier/tiertest"
 )
 
@@ -39,7 +40,7 @@ func ordersLost(t testing.TB) *tiertest.Bucket {
 	return b
 }
 
-func configured(t testing.TB, b tier.Bucket, dir string) Config {
+func configured(t testing.TB, b bucket.Bucket, dir string) Config {
 	return Config{FS: vfs.OS{}, Dir: dir, Node: 4, Name: t.Name(), Bucket: b, Gap: 1000, TakeOver: true, Now: func() time.Time { return now }}
 }
 
@@ -176,7 +177,7 @@ func TestInterruptedRestoreIsRunAgain(t *testing.T) {
 	}{
 		{"a request is refused", func(b *tiertest.Bucket, _ *vfs.Fault, n int) func() bool {
 			// Several in a row: reads and the claim of the owner are tried again.
-			r := b.Add(tiertest.Rule{After: n, Times: 4, Fault: tiertest.Refuse, Err: tier.ErrDenied})
+			r := b.Add(tiertest.Rule{After: n, Times: 4, Fault: tiertest.Refuse, Err: bucket.ErrDenied})
 			return func() bool { return b.Fired(r) > 0 }
 		}},
 		{"an answer is lost", func(b *tiertest.Bucket, _ *vfs.Fault, n int) func() bool {
@@ -226,8 +227,8 @@ func TestHalfRestoredDirectoryIsRefused(t *testing.T) {
 	plan, err := MakePlan(t.Context(), b, "", nil)
 	check(t, err)
 	cfg := configured(t, b, dir)
-	b.Add(tiertest.Rule{Key: "/manifest", Ops: tiertest.OpPut, Fault: tiertest.Refuse, Err: tier.ErrDenied, Times: tiertest.Forever})
-	if _, err := Run(t.Context(), cfg, plan); !errors.Is(err, tier.ErrDenied) {
+	b.Add(tiertest.Rule{Key: "/manifest", Ops: tiertest.OpPut, Fault: tiertest.Refuse, Err: bucket.ErrDenied, Times: tiertest.Forever})
+	if _, err := Run(t.Context(), cfg, plan); !errors.Is(err, bucket.ErrDenied) {
 		t.Fatal(err)
 	}
 	b.Heal()

@@ -13,6 +13,7 @@ import (
 
 	"github.com/morrowmq/morrow/internal/vfs"
 	"github.com/morrowmq/morrow/tier"
+	"github.com/morrowmq/morrow/tier/bucket"
 )
 
 func newTier() *cobra.Command {
@@ -52,7 +53,7 @@ type tierClient struct {
 
 // open opens the bucket. One that is a directory must exist: a broker makes it, and a look at a
 // mistyped one must not find it empty, and well.
-func (c *tierClient) open(ctx context.Context) (tier.Bucket, error) {
+func (c *tierClient) open(ctx context.Context) (bucket.Bucket, error) {
 	url, hint := c.url, ""
 	if url == "" {
 		dir, err := filepath.Abs(filepath.Join("data", "tier"))
@@ -65,24 +66,24 @@ func (c *tierClient) open(ctx context.Context) (tier.Bucket, error) {
 }
 
 // openExisting opens a bucket. The hint ends the error for a directory that is not there.
-func openExisting(ctx context.Context, url, hint string) (tier.Bucket, error) {
+func openExisting(ctx context.Context, url, hint string) (bucket.Bucket, error) {
 	if dir, ok := strings.CutPrefix(url, "file://"); ok {
 		if st, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) || err == nil && !st.IsDir() {
 			return nil, fmt.Errorf("there is no directory %s%s", dir, hint)
 		}
 	}
-	b, err := tier.OpenBucket(ctx, url, vfs.OS{})
+	b, err := bucket.Open(ctx, url, vfs.OS{})
 	if err != nil {
 		return nil, err
 	}
-	return tier.Patient(b), nil
+	return bucket.Patient(b), nil
 }
 
 // advised says with what a store has refused what can be done about it, as a broker's alarms do.
 func advised(run func(*cobra.Command, []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		err := run(cmd, args)
-		if store := (*tier.BucketError)(nil); errors.As(err, &store) || errors.Is(err, tier.ErrUnfit) {
+		if store := (*bucket.Error)(nil); errors.As(err, &store) || errors.Is(err, bucket.ErrUnfit) {
 			return errors.New(tier.Advice(err))
 		}
 		return err
@@ -90,7 +91,7 @@ func advised(run func(*cobra.Command, []string) error) func(*cobra.Command, []st
 }
 
 // inventory opens the bucket and lists the topics that are in it and not deleted.
-func (c *tierClient) inventory(ctx context.Context) (tier.Bucket, []tier.RemoteTopic, error) {
+func (c *tierClient) inventory(ctx context.Context) (bucket.Bucket, []tier.RemoteTopic, error) {
 	b, err := c.open(ctx)
 	if err != nil {
 		return nil, nil, err

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/morrowmq/morrow/tier"
+	"github.com/morrowmq/morrow/tier/bucket"
 )
 
 type probeCheck struct {
@@ -33,10 +34,10 @@ func newTierProbe(c *tierClient) *cobra.Command {
 				return err
 			}
 			checks := []probeCheck{}
-			perr := tier.Probe(cmd.Context(), b, fmt.Sprintf("morrow-probe-%d/", time.Now().UnixNano()), func(check string, err error) {
+			perr := bucket.Probe(cmd.Context(), b, fmt.Sprintf("morrow-probe-%d/", time.Now().UnixNano()), func(check string, err error) {
 				p := probeCheck{Check: check}
 				if err != nil {
-					p.Error, p.unfit = err.Error(), errors.Is(err, tier.ErrUnfit)
+					p.Error, p.unfit = err.Error(), errors.Is(err, bucket.ErrUnfit)
 				}
 				checks = append(checks, p)
 			})

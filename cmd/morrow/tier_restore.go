@@ -18,6 +18,7 @@ import (
 	"github.com/morrowmq/morrow/internal/vfs"
 	"github.com/morrowmq/morrow/internal/when"
 	"github.com/morrowmq/morrow/tier"
+	"github.com/morrowmq/morrow/tier/bucket"
 )
 
 // tierRestore is the command's flags.
@@ -118,7 +119,7 @@ func (r *tierRestore) run(cmd *cobra.Command, args []string) error {
 	return printAs(cmd.OutOrStdout(), r.client.output, out, func(w io.Writer) { printRestored(w, out, layout.DataDir) })
 }
 
-func (r *tierRestore) restore(ctx context.Context, stderr io.Writer, b tier.Bucket, l broker.Layout, plan restore.Plan) (restore.Restored, error) {
+func (r *tierRestore) restore(ctx context.Context, stderr io.Writer, b bucket.Bucket, l broker.Layout, plan restore.Plan) (restore.Restored, error) {
 	total := int64(0)
 	for i := range plan.Topics {
 		total += int64(plan.Topics[i].Count)

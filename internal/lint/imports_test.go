@@ -29,8 +29,9 @@ var importMap = []edges{
 	{"log/compact", []string{"log/segment", "log/record"}},
 	{"log", []string{"log/record", "log/batches", "log/segment", "log/producer", "log/compact", "internal/vfs"}},
 
-	{"tier", []string{"log/record", "log/batches", "internal/vfs", "internal/pace"}},
-	{"tier/tiertest", []string{"log", "tier"}},
+	{"tier/bucket", []string{"internal/vfs", "internal/pace"}},
+	{"tier", []string{"log/record", "log/batches", "tier/bucket", "internal/vfs", "internal/pace"}},
+	{"tier/tiertest", []string{"log", "tier", "tier/bucket"}},
 	{"tier/proxytest", nil},
 	{"delay", []string{"log/record", "internal/vfs"}},
 
@@ -54,29 +55,29 @@ var importMap = []edges{
 	{"broker/rest", nil},
 	{"broker/schedules", []string{"broker/partition", "broker/rest", "cluster", "delay", "log", "log/record"}},
 	{"broker/inflight", []string{"broker/rest", "broker/share", "cluster"}},
-	{"broker/remote", []string{"broker/rest", "tier"}},
+	{"broker/remote", []string{"broker/rest", "tier", "tier/bucket"}},
 	{"broker/alarms", []string{"broker/partition", "broker/remote", "broker/rest", "broker/share", "cluster", "internal/when"}},
 	{"broker/console", []string{
 		"broker/alarms", "broker/inflight", "broker/remote", "broker/rest", "broker/schedules", // it shows what the APIs answer
 		"broker/group", "broker/partition", "broker/share", "cluster", "cluster/config", "internal/when",
 	}},
 	{"broker/offsetcopy", []string{"broker/group", "cluster", "tier"}},
-	{"broker/restore", []string{"broker/coord", "broker/group", "cluster", "cluster/config", "cluster/local", "log", "log/producer", "log/record", "log/segment", "tier", "internal/vfs"}},
+	{"broker/restore", []string{"broker/coord", "broker/group", "cluster", "cluster/config", "cluster/local", "log", "log/producer", "log/record", "log/segment", "tier", "tier/bucket", "internal/vfs"}},
 	{"broker/salvage", []string{"cluster", "cluster/local", "delay", "log", "log/segment", "tier", "internal/vfs"}},
 	{"protocol/api", []string{
 		"protocol", "broker/partition", "broker/group", "broker/share", "broker/txn",
-		"cluster", "cluster/config", "delay", "log", "log/record", "tier",
+		"cluster", "cluster/config", "delay", "log", "log/record", "tier", "tier/bucket",
 	}},
 	{"broker", []string{
 		"broker/coord", "broker/group", "broker/share", "broker/txn", "broker/partition", "broker/alarms", "broker/console", "broker/deadletter", "broker/inflight", "broker/offsetcopy", "broker/rest", "broker/remote", "broker/restore", "broker/schedules",
 		"protocol", "protocol/api",
-		"cluster", "cluster/config", "cluster/local", "delay", "tier",
+		"cluster", "cluster/config", "cluster/local", "delay", "tier", "tier/bucket",
 		"log", "internal/vfs",
 	}},
 
 	{"internal/bench", []string{"log/record", "internal/vfs"}},
 	{"cmd/morrow", []string{
-		"broker", "broker/alarms", "broker/inflight", "broker/rest", "broker/remote", "broker/restore", "broker/salvage", "broker/schedules", "cluster/config", "tier", "log", "log/segment", "log/record", "internal/vfs", "internal/when",
+		"broker", "broker/alarms", "broker/inflight", "broker/rest", "broker/remote", "broker/restore", "broker/salvage", "broker/schedules", "cluster/config", "tier", "tier/bucket", "log", "log/segment", "log/record", "internal/vfs", "internal/when",
 		"internal/bench",
 	}},
 	{"e2e/history", nil},

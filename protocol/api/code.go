@@ -17,6 +17,7 @@ import (
 	"github.com/morrowmq/morrow/log"
 	"github.com/morrowmq/morrow/log/record"
 	"github.com/morrowmq/morrow/tier"
+	"github.com/morrowmq/morrow/tier/bucket"
 )
 
 // codedError is a Kafka error with words of our own.
@@ -125,7 +126,7 @@ func offline(err error) bool {
 // tierFailed reports whether records cannot be had from the tier: the store does not give them, or
 // gives something else.
 func tierFailed(err error) bool {
-	if _, ok := errors.AsType[*tier.BucketError](err); ok {
+	if _, ok := errors.AsType[*bucket.Error](err); ok {
 		return true
 	}
 	for _, is := range []error{tier.ErrCorrupt, tier.ErrLost, tier.ErrVersion, tier.ErrClosed, partition.ErrNotRemote} {

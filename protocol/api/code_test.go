@@ -17,6 +17,7 @@ import (
 	"github.com/morrowmq/morrow/log"
 	"github.com/morrowmq/morrow/log/record"
 	"github.com/morrowmq/morrow/tier"
+	"github.com/morrowmq/morrow/tier/bucket"
 )
 
 func TestCodeOfEveryKindOfError(t *testing.T) {
@@ -40,8 +41,8 @@ func TestCodeOfEveryKindOfError(t *testing.T) {
 		{&log.OfflineError{Err: record.ErrCRC}, kerr.KafkaStorageError},
 		{&log.CorruptError{Err: record.ErrCRC}, kerr.KafkaStorageError},
 		{&log.TieredError{}, kerr.KafkaStorageError},
-		{&tier.BucketError{Op: "get", Kind: tier.ErrDenied}, kerr.KafkaStorageError},
-		{&tier.BucketError{Op: "get", Kind: tier.ErrUnknown, Err: context.DeadlineExceeded}, kerr.RequestTimedOut},
+		{&bucket.Error{Op: "get", Kind: bucket.ErrDenied}, kerr.KafkaStorageError},
+		{&bucket.Error{Op: "get", Kind: bucket.ErrUnknown, Err: context.DeadlineExceeded}, kerr.RequestTimedOut},
 		{tier.ErrLost, kerr.KafkaStorageError},
 		{partition.ErrNotRemote, kerr.KafkaStorageError},
 		// What the disk does not give, it may give later.

@@ -13,16 +13,16 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/morrowmq/morrow/broker/partition"
-	"github.com/morrowmq/morrow/tier"
+	"github.com/morrowmq/morrow/tier/bucket"
 	"github.com/morrowmq/morrow/tier/tiertest"
 )
 
 // remote runs a test on a world whose partitions cold-0 and cold-1 hold a record in the tier each,
 // and one at offset 1 here.
-func remote(t *testing.T, test func(t *testing.T, w *world, bucket *tiertest.Bucket)) {
+func remote(t *testing.T, test func(t *testing.T, w *world, store *tiertest.Bucket)) {
 	synctest.Test(t, func(t *testing.T) {
-		bucket := tiertest.NewBucket()
-		w := newWorld(t, tieredIn(bucket))
+		store := tiertest.NewBucket()
+		w := newWorld(t, tieredIn(store))
 		w.create("cold", 2, "remote.storage.enable", "true", "local.retention.ms", "1", "retention.ms", "-1")
 		c := w.connect()
 		for round := range 2 {
@@ -43,7 +43,7 @@ func remote(t *testing.T, test func(t *testing.T, w *world, bucket *tiertest.Buc
 				t.Fatalf("log %d starts at %d, its local part at %d: the test is void", n, o.LogStart, o.LocalStart)
 			}
 		}
-		test(t, w, bucket)
+		test(t, w, store)
 	})
 }
 
@@ -138,8 +138,8 @@ func TestShareFetchOfBatchesThatTheTierHasInPieces(t *testing.T) {
 }
 
 func TestFetchFromASlowTierComesBackEmptyAndFindsItNextTime(t *testing.T) {
-	remote(t, func(t *testing.T, w *world, bucket *tiertest.Bucket) {
-		bucket.Add(tiertest.Rule{Ops: tiertest.OpGet, Times: tiertest.Forever, Delay: 3 * time.Second})
+	remote(t, func(t *testing.T, w *world, store *tiertest.Bucket) {
+		store.Add(tiertest.Rule{Ops: tiertest.OpGet, Times: tiertest.Forever, Delay: 3 * time.Second})
 		c := w.connect()
 		var took []time.Duration
 		for {
@@ -162,16 +162,16 @@ func TestFetchFromASlowTierComesBackEmptyAndFindsItNextTime(t *testing.T) {
 }
 
 func TestFetchFromATierThatFails(t *testing.T) {
-	remote(t, func(t *testing.T, w *world, bucket *tiertest.Bucket) {
-		bucket.Add(tiertest.Rule{Ops: tiertest.OpGet, Times: tiertest.Forever, Fault: tiertest.Refuse, Err: tier.ErrDenied})
+	remote(t, func(t *testing.T, w *world, store *tiertest.Bucket) {
+		store.Add(tiertest.Rule{Ops: tiertest.OpGet, Times: tiertest.Forever, Fault: tiertest.Refuse, Err: bucket.ErrDenied})
 		p := w.connect().fetch(0, place{"cold", 0, 0})[0]
 		wantCode(t, "answer", p.ErrorCode, kerr.KafkaStorageError) // a consumer asks again, and keeps its place
 	})
 }
 
 func TestFetchFromTheTierOfAStoppingServer(t *testing.T) {
-	remote(t, func(t *testing.T, w *world, bucket *tiertest.Bucket) {
-		bucket.Add(tiertest.Rule{Ops: tiertest.OpGet, Times: tiertest.Forever, Delay: time.Hour})
+	remote(t, func(t *testing.T, w *world, store *tiertest.Bucket) {
+		store.Add(tiertest.Rule{Ops: tiertest.OpGet, Times: tiertest.Forever, Delay: time.Hour})
 		poll := w.poll(w.fetchOf(time.Hour, place{"cold", 0, 0}))
 		w.stopServer()
 		if resp, took := poll.answer(); took > 0 || resp.Topics[0].Partitions[0].ErrorCode != 0 {

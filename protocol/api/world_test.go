@@ -27,6 +27,7 @@ import (
 	"github.com/morrowmq/morrow/log"
 	"github.com/morrowmq/morrow/protocol"
 	"github.com/morrowmq/morrow/tier"
+	"github.com/morrowmq/morrow/tier/bucket"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -60,7 +61,7 @@ type option func(*setup)
 
 type setup struct {
 	static   config.Values
-	bucket   tier.Bucket
+	bucket   bucket.Bucket
 	fsys     vfs.FS
 	listener net.Listener
 }
@@ -71,7 +72,7 @@ func with(name, value string) option {
 }
 
 // tieredIn keeps closed segments of tiered topics in a bucket.
-func tieredIn(b tier.Bucket) option {
+func tieredIn(b bucket.Bucket) option {
 	return func(s *setup) { s.bucket = b }
 }
 

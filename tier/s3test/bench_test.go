@@ -12,6 +12,7 @@ import (
 
 	"github.com/morrowmq/morrow/internal/vfs"
 	"github.com/morrowmq/morrow/tier"
+	"github.com/morrowmq/morrow/tier/bucket"
 )
 
 // The benchmarks compare the tier with the plain requests it cannot do without, in turns on the
@@ -24,24 +25,24 @@ const (
 	benchGet      = 1 << 20
 )
 
-func benchBuckets(b *testing.B, run func(b *testing.B, bucket tier.Bucket)) {
+func benchBuckets(b *testing.B, run func(b *testing.B, store bucket.Bucket)) {
 	b.Run("file", func(b *testing.B) {
-		bucket, err := tier.OpenFileBucket(vfs.OS{}, b.TempDir(), time.Now())
+		store, err := bucket.OpenDir(vfs.OS{}, b.TempDir(), time.Now())
 		if err != nil {
 			b.Fatal(err)
 		}
-		run(b, bucket)
+		run(b, store)
 	})
 	b.Run("s3", func(b *testing.B) {
 		addr, err := gateway()
 		if err != nil {
 			b.Fatal(err)
 		}
-		bucket, err := tier.OpenBucket(b.Context(), fmt.Sprintf("s3://%s/%s?endpoint=http://%s", bucketName, tier.NewToken(), addr), vfs.OS{})
+		store, err := bucket.Open(b.Context(), fmt.Sprintf("s3://%s/%s?endpoint=http://%s", bucketName, tier.NewToken(), addr), vfs.OS{})
 		if err != nil {
 			b.Fatal(err)
 		}
-		run(b, bucket)
+		run(b, store)
 	})
 }
 
@@ -90,20 +91,20 @@ func report(b *testing.B, size int64, plain, tiered cost) {
 	b.ReportMetric(plain.elapsed.Seconds()/tiered.elapsed.Seconds(), "ratio")
 }
 
-func empty(b *testing.B, bucket tier.Bucket) {
+func empty(b *testing.B, store bucket.Bucket) {
 	var keys []string
-	err := bucket.List(context.Background(), "", func(o tier.Object) error { keys = append(keys, o.Key); return nil })
+	err := store.List(context.Background(), "", func(o bucket.Object) error { keys = append(keys, o.Key); return nil })
 	if err == nil {
-		err = bucket.Delete(context.Background(), keys...)
+		err = store.Delete(context.Background(), keys...)
 	}
 	if err != nil {
 		b.Fatal(err)
 	}
 }
 
-func plainPuts(b *testing.B, bucket tier.Bucket, s *source) {
+func plainPuts(b *testing.B, store bucket.Bucket, s *source) {
 	for i, x := range s.segments {
-		if _, err := bucket.Put(context.Background(), fmt.Sprint("plain/", i), tier.BytesBody(tier.CRC64NVME, x.data), tier.PutOptions{}); err != nil {
+		if _, err := store.Put(context.Background(), fmt.Sprint("plain/", i), bucket.BytesBody(bucket.CRC64NVME, x.data), bucket.PutOptions{}); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -112,19 +113,19 @@ func plainPuts(b *testing.B, bucket tier.Bucket, s *source) {
 func BenchmarkUpload(b *testing.B) {
 	s := benchSource()
 	size := int64(benchSegments * benchSegment)
-	benchBuckets(b, func(b *testing.B, bucket tier.Bucket) {
-		plainPuts(b, bucket, s) // memory that was never used before is slow
-		empty(b, bucket)
+	benchBuckets(b, func(b *testing.B, store bucket.Bucket) {
+		plainPuts(b, store, s) // memory that was never used before is slow
+		empty(b, store)
 		var plain, tiered cost
 		for b.Loop() {
-			plain.of(b, func() { plainPuts(b, bucket, s) })
-			empty(b, bucket)
+			plain.of(b, func() { plainPuts(b, store, s) })
+			empty(b, store)
 			tiered.of(b, func() {
-				run := begin(b, bucket, s)
+				run := begin(b, store, s)
 				waitConfirmed(b, run.p, s.end())
 				run.end(b)
 			})
-			empty(b, bucket)
+			empty(b, store)
 		}
 		report(b, size, plain, tiered)
 	})
@@ -136,20 +137,20 @@ func BenchmarkUpload(b *testing.B) {
 func BenchmarkUploadBesideProducer(b *testing.B) {
 	s := benchSource()
 	size := float64(benchSegments * benchSegment)
-	benchBuckets(b, func(b *testing.B, bucket tier.Bucket) {
-		plainPuts(b, bucket, s)
-		empty(b, bucket)
+	benchBuckets(b, func(b *testing.B, store bucket.Bucket) {
+		plainPuts(b, store, s)
+		empty(b, store)
 		var alone, beside, uploading appending
 		for b.Loop() {
 			alone.beside(b, func() { time.Sleep(300 * time.Millisecond) })
-			beside.beside(b, func() { plainPuts(b, bucket, s) })
-			empty(b, bucket)
+			beside.beside(b, func() { plainPuts(b, store, s) })
+			empty(b, store)
 			uploading.beside(b, func() {
-				run := begin(b, bucket, s)
+				run := begin(b, store, s)
 				waitConfirmed(b, run.p, s.end())
 				run.end(b)
 			})
-			empty(b, bucket)
+			empty(b, store)
 		}
 		b.ReportMetric(0, "ns/op") // of all together: says nothing
 		b.ReportMetric(alone.rate()/1e6, "alone-MB/s")
@@ -208,13 +209,13 @@ func BenchmarkColdRead(b *testing.B) {
 	s := benchSource()
 	s.keep = true
 	size := int64(benchSegments * benchSegment)
-	benchBuckets(b, func(b *testing.B, bucket tier.Bucket) {
-		plainPuts(b, bucket, s)
+	benchBuckets(b, func(b *testing.B, store bucket.Bucket) {
+		plainPuts(b, store, s)
 		var plain, tiered cost
 		buf := make([]byte, benchGet)
 		for b.Loop() {
-			plain.of(b, func() { plainGets(b, bucket, buf) })
-			run := begin(b, bucket, s) // with an empty cache
+			plain.of(b, func() { plainGets(b, store, buf) })
+			run := begin(b, store, s) // with an empty cache
 			waitConfirmed(b, run.p, s.end())
 			tiered.of(b, func() { consume(b, run.p, s.end(), buf) })
 			run.end(b)
@@ -223,10 +224,10 @@ func BenchmarkColdRead(b *testing.B) {
 	})
 }
 
-func plainGets(b *testing.B, bucket tier.Bucket, buf []byte) {
+func plainGets(b *testing.B, store bucket.Bucket, buf []byte) {
 	for i := range benchSegments {
 		for off := int64(0); off < benchSegment; off += benchGet {
-			r, _, err := bucket.Get(context.Background(), fmt.Sprint("plain/", i), off, benchGet)
+			r, _, err := store.Get(context.Background(), fmt.Sprint("plain/", i), off, benchGet)
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -22,6 +22,7 @@ import (
 	"github.com/morrowmq/morrow/internal/testnet"
 	"github.com/morrowmq/morrow/internal/vfs"
 	"github.com/morrowmq/morrow/tier"
+	"github.com/morrowmq/morrow/tier/bucket"
 	"github.com/morrowmq/morrow/tier/proxytest"
 )
 
@@ -49,8 +50,8 @@ type installation struct {
 	*testing.T
 	*testnet.Broker
 	proxy  *proxytest.Proxy
-	bucket *tier.S3Bucket // without the proxy
-	prefix string         // of the bucket
+	bucket *bucket.S3 // without the proxy
+	prefix string     // of the bucket
 	config string
 	client *kgo.Client
 	admin  *kadm.Client
@@ -77,11 +78,11 @@ func installParts(t *testing.T, partSize int, configs ...string) *installation {
 	open := func(addr string) string {
 		return fmt.Sprintf("s3://%s/%s?endpoint=http://%s&part_size=%d", bucketName, i.prefix, addr, partSize)
 	}
-	b, err := tier.OpenBucket(t.Context(), open(addr), vfs.OS{})
+	b, err := bucket.Open(t.Context(), open(addr), vfs.OS{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	i.bucket = b.(*tier.S3Bucket)
+	i.bucket = b.(*bucket.S3)
 	lines := append([]string{
 		"tier.url: " + open(strings.TrimPrefix(i.proxy.URL, "http://")),
 		"log.retention.check.interval.ms: 300",
@@ -174,7 +175,7 @@ func (i *installation) manifest(topic string) *tier.Manifest {
 // cluster is the broker's cluster id.
 func (i *installation) cluster() string {
 	name := ""
-	_ = i.bucket.List(context.WithoutCancel(i.Context()), "", func(o tier.Object) error {
+	_ = i.bucket.List(context.WithoutCancel(i.Context()), "", func(o bucket.Object) error {
 		name, _, _ = strings.Cut(o.Key, "/")
 		return nil
 	})

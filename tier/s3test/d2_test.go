@@ -15,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 
 	"github.com/morrowmq/morrow/tier"
+	"github.com/morrowmq/morrow/tier/bucket"
 	"github.com/morrowmq/morrow/tier/proxytest"
 )
 
@@ -287,7 +288,7 @@ func (d *d2) noOrphans() {
 			d.Fatal(err)
 		}
 	}
-	err = d.bucket.List(d.Context(), cluster+"/", func(o tier.Object) error {
+	err = d.bucket.List(d.Context(), cluster+"/", func(o bucket.Object) error {
 		if strings.HasSuffix(o.Key, ".segment") && !named[o.Key] {
 			d.Errorf("%s is an orphan after the sweep", o.Key)
 		}

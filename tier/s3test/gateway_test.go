@@ -10,6 +10,7 @@ import (
 
 	"github.com/morrowmq/morrow/internal/vfs"
 	"github.com/morrowmq/morrow/tier"
+	"github.com/morrowmq/morrow/tier/bucket"
 	"github.com/morrowmq/morrow/tier/proxytest"
 	"github.com/morrowmq/morrow/tier/s3test/s3gateway"
 )
@@ -58,14 +59,14 @@ func TestMain(m *testing.M) {
 }
 
 // openBucket opens the gateway's bucket with a prefix of the test's own.
-func openBucket(t *testing.T, addr, parameters string) *tier.S3Bucket {
+func openBucket(t *testing.T, addr, parameters string) *bucket.S3 {
 	t.Helper()
 	url := fmt.Sprintf("s3://%s/%s?endpoint=http://%s%s", bucketName, tier.NewToken(), addr, parameters)
-	b, err := tier.OpenBucket(t.Context(), url, vfs.OS{})
+	b, err := bucket.Open(t.Context(), url, vfs.OS{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return b.(*tier.S3Bucket)
+	return b.(*bucket.S3)
 }
 
 func startGateway(t *testing.T) string {

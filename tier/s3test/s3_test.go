@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/morrowmq/morrow/tier"
+	"github.com/morrowmq/morrow/tier/bucket"
 	"github.com/morrowmq/morrow/tier/proxytest"
 	"github.com/morrowmq/morrow/tier/tiertest"
 )
@@ -23,7 +23,7 @@ func TestS3Bucket(t *testing.T) {
 			if algorithm == "sha256" {
 				large = 0 // one part only
 			}
-			tiertest.TestBucket(t, large, func(t *testing.T) tier.Bucket {
+			tiertest.TestBucket(t, large, func(t *testing.T) bucket.Bucket {
 				return openBucket(t, addr, "&part_size=5242880&checksum="+algorithm)
 			})
 		})
@@ -32,10 +32,10 @@ func TestS3Bucket(t *testing.T) {
 
 func TestProbePasses(t *testing.T) {
 	b := openBucket(t, startGateway(t), "")
-	if err := tier.Probe(t.Context(), b, "c/", func(check string, err error) { t.Log(check, err) }); err != nil {
+	if err := bucket.Probe(t.Context(), b, "c/", func(check string, err error) { t.Log(check, err) }); err != nil {
 		t.Fatal(err)
 	}
-	if b.Checksum() != tier.CRC64NVME {
+	if b.Checksum() != bucket.CRC64NVME {
 		t.Fatalf("chose %v", b.Checksum())
 	}
 }
@@ -49,16 +49,16 @@ func TestPartsThatAreNotVerifiedAreNotSent(t *testing.T) {
 	})
 	host := strings.TrimPrefix(proxy.URL, "http://")
 	b := openBucket(t, host, "&part_size=5242880")
-	if err := tier.Probe(t.Context(), b, "c/", nil); err != nil || b.Checksum() != tier.SHA256 {
+	if err := bucket.Probe(t.Context(), b, "c/", nil); err != nil || b.Checksum() != bucket.SHA256 {
 		t.Fatalf("%v, chose %v", err, b.Checksum())
 	}
-	if _, err := b.Put(t.Context(), "c/large", tier.BytesBody(b.Checksum(), make([]byte, 6<<20)), tier.PutOptions{IfNoneMatch: true}); err != nil {
+	if _, err := b.Put(t.Context(), "c/large", bucket.BytesBody(b.Checksum(), make([]byte, 6<<20)), bucket.PutOptions{IfNoneMatch: true}); err != nil {
 		t.Error(err)
 	}
 	b = openBucket(t, host, "&checksum=crc64nvme")
-	err := tier.Probe(t.Context(), b, "c/", nil)
+	err := bucket.Probe(t.Context(), b, "c/", nil)
 	const want = "check that the store refuses an object in parts whose checksum as a whole is wrong: store is not fit for tiering: it stored the object"
-	if !errors.Is(err, tier.ErrUnfit) || err.Error() != want {
+	if !errors.Is(err, bucket.ErrUnfit) || err.Error() != want {
 		t.Errorf("an algorithm that was asked for: %v", err)
 	}
 }
@@ -68,8 +68,8 @@ func TestStoreThatMayNotDeleteIsNamed(t *testing.T) {
 	proxy := proxytest.Start(t, startGateway(t))
 	proxy.Inject(proxytest.Denied, 1000, func(r *http.Request) bool { return r.Method == http.MethodDelete })
 	checks := map[string]error{}
-	err := tier.Probe(t.Context(), openBucket(t, strings.TrimPrefix(proxy.URL, "http://"), ""), "c/", func(check string, err error) { checks[check] = err })
-	if !errors.Is(err, tier.ErrDenied) || !strings.HasPrefix(err.Error(), "delete c/probe: access denied by the store") || !errors.Is(checks["deletes"], tier.ErrDenied) {
+	err := bucket.Probe(t.Context(), openBucket(t, strings.TrimPrefix(proxy.URL, "http://"), ""), "c/", func(check string, err error) { checks[check] = err })
+	if !errors.Is(err, bucket.ErrDenied) || !strings.HasPrefix(err.Error(), "delete c/probe: access denied by the store") || !errors.Is(checks["deletes"], bucket.ErrDenied) {
 		t.Errorf("%v, checks %v", err, checks)
 	}
 }
@@ -80,14 +80,14 @@ func TestUnfinishedUploadsAreEnded(t *testing.T) {
 	b := openBucket(t, startGateway(t), "&part_size=5242880")
 	prefix := strings.TrimPrefix(b.String(), "s3://"+bucketName+"/")
 	prefix, _, _ = strings.Cut(prefix, "?")
-	body := tier.BytesBody(b.Checksum(), make([]byte, 6<<20))
+	body := bucket.BytesBody(b.Checksum(), make([]byte, 6<<20))
 	for _, key := range []string{"c/old", "c/young"} {
 		beginDirectly(t, prefix+"/"+key)
 	}
 	age(t, prefix+"/c/old")
 	beginDirectly(t, prefix+"/c/old")
 	for _, key := range []string{"c/old", "c/young"} {
-		if _, err := b.Put(t.Context(), key, body, tier.PutOptions{IfNoneMatch: true}); err != nil {
+		if _, err := b.Put(t.Context(), key, body, bucket.PutOptions{IfNoneMatch: true}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -117,15 +117,15 @@ func TestRefusedUploadLeavesNoParts(t *testing.T) {
 	b := openBucket(t, startGateway(t), "&part_size=5242880")
 	prefix := strings.TrimPrefix(b.String(), "s3://"+bucketName+"/")
 	prefix, _, _ = strings.Cut(prefix, "?")
-	body := tier.BytesBody(b.Checksum(), make([]byte, 6<<20))
-	if _, err := b.Put(t.Context(), "c/there", body, tier.PutOptions{IfNoneMatch: true}); err != nil {
+	body := bucket.BytesBody(b.Checksum(), make([]byte, 6<<20))
+	if _, err := b.Put(t.Context(), "c/there", body, bucket.PutOptions{IfNoneMatch: true}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.Put(t.Context(), "c/there", body, tier.PutOptions{IfNoneMatch: true}); !errors.Is(err, tier.ErrExists) {
+	if _, err := b.Put(t.Context(), "c/there", body, bucket.PutOptions{IfNoneMatch: true}); !errors.Is(err, bucket.ErrExists) {
 		t.Errorf("a second claim: %v", err)
 	}
-	body.Sum = tier.SumOf(b.Checksum(), []byte("something else"))
-	if _, err := b.Put(t.Context(), "c/wrong", body, tier.PutOptions{IfNoneMatch: true}); !errors.Is(err, tier.ErrChecksum) {
+	body.Sum = bucket.SumOf(b.Checksum(), []byte("something else"))
+	if _, err := b.Put(t.Context(), "c/wrong", body, bucket.PutOptions{IfNoneMatch: true}); !errors.Is(err, bucket.ErrChecksum) {
 		t.Errorf("a wrong checksum: %v", err)
 	}
 	if left := unfinished(t, prefix); len(left) > 0 || b.AbortErrors() > 0 {

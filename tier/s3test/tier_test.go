@@ -17,6 +17,7 @@ import (
 	"github.com/morrowmq/morrow/internal/vfs"
 	"github.com/morrowmq/morrow/log/record"
 	"github.com/morrowmq/morrow/tier"
+	"github.com/morrowmq/morrow/tier/bucket"
 	"github.com/morrowmq/morrow/tier/proxytest"
 )
 
@@ -103,14 +104,14 @@ type running struct {
 }
 
 // start runs a tier on a bucket until the test ends.
-func start(t testing.TB, b tier.Bucket, s *source) *tier.Partition {
+func start(t testing.TB, b bucket.Bucket, s *source) *tier.Partition {
 	t.Helper()
 	r := begin(t, b, s)
 	t.Cleanup(func() { r.end(t) })
 	return r.p
 }
 
-func begin(t testing.TB, b tier.Bucket, s *source) running {
+func begin(t testing.TB, b bucket.Bucket, s *source) running {
 	t.Helper()
 	s.runs++
 	tr, err := tier.Open(tier.Options{
@@ -244,13 +245,13 @@ func TestWrongSettingsAreNamed(t *testing.T) {
 		kind    error
 		says    string
 	}{
-		"no such bucket":          {nil, "s3://nothere/x?endpoint=http://" + addr, tier.ErrConfig, "NoSuchBucket: The specified bucket does not exist. (HTTP 404)"},
-		"wrong secret":            {func(t *testing.T) { t.Setenv("AWS_SECRET_ACCESS_KEY", "wrong") }, "s3://tier/x?endpoint=http://" + addr, tier.ErrDenied, "SignatureDoesNotMatch: "},
-		"unknown key":             {func(t *testing.T) { t.Setenv("AWS_ACCESS_KEY_ID", "wrong") }, "s3://tier/x?endpoint=http://" + addr, tier.ErrDenied, "XAdminUserNotFound: "},
-		"no credentials":          {func(t *testing.T) { t.Setenv("AWS_ACCESS_KEY_ID", ""); t.Setenv("AWS_SECRET_ACCESS_KEY", "") }, "s3://tier/x?endpoint=http://" + addr, tier.ErrDenied, "no usable credentials in the environment, the shared files or the instance's role: "},
-		"TLS where there is none": {nil, "s3://tier/x?endpoint=https://" + addr, tier.ErrConfig, "https://" + addr + ": http: server gave HTTP response to HTTPS client"},
-		"wrong region":            {nil, "s3://tier/x?region=mars-1&endpoint=http://" + addr, tier.ErrConfig, "AuthorizationHeaderMalformed: "},
-		"nobody listens":          {nil, "s3://tier/x?endpoint=http://127.0.0.1:1", tier.ErrUnknown, "http://127.0.0.1:1: connect: connection refused"},
+		"no such bucket":          {nil, "s3://nothere/x?endpoint=http://" + addr, bucket.ErrConfig, "NoSuchBucket: The specified bucket does not exist. (HTTP 404)"},
+		"wrong secret":            {func(t *testing.T) { t.Setenv("AWS_SECRET_ACCESS_KEY", "wrong") }, "s3://tier/x?endpoint=http://" + addr, bucket.ErrDenied, "SignatureDoesNotMatch: "},
+		"unknown key":             {func(t *testing.T) { t.Setenv("AWS_ACCESS_KEY_ID", "wrong") }, "s3://tier/x?endpoint=http://" + addr, bucket.ErrDenied, "XAdminUserNotFound: "},
+		"no credentials":          {func(t *testing.T) { t.Setenv("AWS_ACCESS_KEY_ID", ""); t.Setenv("AWS_SECRET_ACCESS_KEY", "") }, "s3://tier/x?endpoint=http://" + addr, bucket.ErrDenied, "no usable credentials in the environment, the shared files or the instance's role: "},
+		"TLS where there is none": {nil, "s3://tier/x?endpoint=https://" + addr, bucket.ErrConfig, "https://" + addr + ": http: server gave HTTP response to HTTPS client"},
+		"wrong region":            {nil, "s3://tier/x?region=mars-1&endpoint=http://" + addr, bucket.ErrConfig, "AuthorizationHeaderMalformed: "},
+		"nobody listens":          {nil, "s3://tier/x?endpoint=http://127.0.0.1:1", bucket.ErrUnknown, "http://127.0.0.1:1: connect: connection refused"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv("AWS_CONFIG_FILE", "/dev/null")
@@ -258,15 +259,15 @@ func TestWrongSettingsAreNamed(t *testing.T) {
 			if c.prepare != nil {
 				c.prepare(t)
 			}
-			b, err := tier.OpenBucket(t.Context(), c.url, vfs.OS{})
+			b, err := bucket.Open(t.Context(), c.url, vfs.OS{})
 			if err != nil {
 				t.Fatal(err)
 			}
-			err = tier.Probe(t.Context(), b, "c/", nil)
+			err = bucket.Probe(t.Context(), b, "c/", nil)
 			if want := "put c/probe: " + c.kind.Error() + ": " + c.says; !errors.Is(err, c.kind) || !strings.HasPrefix(err.Error(), want) {
 				t.Fatalf("%v, want %q", err, want)
 			}
-			again := tier.Probe(t.Context(), b, "c/", nil)
+			again := bucket.Probe(t.Context(), b, "c/", nil)
 			if again == nil || again.Error() != err.Error() {
 				t.Errorf("said differently the second time: %v", again)
 			}
@@ -290,17 +291,17 @@ func TestSecretIsPutRight(t *testing.T) {
 	}
 	write("wrong")
 	b := openBucket(t, addr, "")
-	if err := tier.Probe(t.Context(), b, "c/", nil); !errors.Is(err, tier.ErrDenied) {
+	if err := bucket.Probe(t.Context(), b, "c/", nil); !errors.Is(err, bucket.ErrDenied) {
 		t.Fatalf("with the wrong secret: %v", err)
 	}
 	write(secretKey)
 	for deadline := time.Now().Add(patience * 20 * time.Second); ; {
-		err := tier.Probe(t.Context(), b, "c/", nil)
+		err := bucket.Probe(t.Context(), b, "c/", nil)
 		if err == nil {
 			return
 		}
 		// What the first probe began may have read the file before and be used once.
-		if !errors.Is(err, tier.ErrDenied) || time.Now().After(deadline) {
+		if !errors.Is(err, bucket.ErrDenied) || time.Now().After(deadline) {
 			t.Fatalf("with the right one: %v", err)
 		}
 	}

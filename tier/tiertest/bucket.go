@@ -1,5 +1,5 @@
 // Package tiertest holds a bucket in memory that can be made to fail, and the acceptance test that every
-// implementation of [tier.Bucket] passes, that bucket included.
+// implementation of [bucket.Bucket] passes, that bucket included.
 package tiertest
 
 import (
@@ -14,7 +14,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/morrowmq/morrow/tier"
+	"github.com/morrowmq/morrow/tier/bucket"
 )
 
 // Bucket is an object store in memory, as strict as a good one: it verifies checksums and
@@ -31,12 +31,12 @@ type Bucket struct {
 
 type stored struct {
 	data     []byte
-	sum      tier.Checksum // as verified when it was stored
+	sum      bucket.Checksum // as verified when it was stored
 	etag     string
 	modified time.Time
 }
 
-var _ tier.Bucket = (*Bucket)(nil)
+var _ bucket.Bucket = (*Bucket)(nil)
 
 // NewBucket returns an empty bucket.
 func NewBucket() *Bucket { return &Bucket{objects: map[string]stored{}} }
@@ -44,30 +44,30 @@ func NewBucket() *Bucket { return &Bucket{objects: map[string]stored{}} }
 func (b *Bucket) String() string { return "fake://bucket" }
 
 // Checksum is CRC64NVME.
-func (b *Bucket) Checksum() tier.Algorithm { return tier.CRC64NVME }
+func (b *Bucket) Checksum() bucket.Algorithm { return bucket.CRC64NVME }
 
-// Put implements [tier.Bucket].
-func (b *Bucket) Put(ctx context.Context, key string, body tier.Body, o tier.PutOptions) (tier.Object, error) {
+// Put implements [bucket.Bucket].
+func (b *Bucket) Put(ctx context.Context, key string, body bucket.Body, o bucket.PutOptions) (bucket.Object, error) {
 	fault := b.begin(ctx, OpPut, key)
 	data := make([]byte, body.Size)
 	if n, err := body.At.ReadAt(data, 0); int64(n) < body.Size {
-		return tier.Object{}, failure(OpPut, key, tier.ErrUnknown, err)
+		return bucket.Object{}, failure(OpPut, key, bucket.ErrUnknown, err)
 	}
 	if body.Pace != nil {
 		if err := body.Pace(ctx, len(data)); err != nil {
-			return tier.Object{}, failure(OpPut, key, tier.ErrUnknown, err)
+			return bucket.Object{}, failure(OpPut, key, bucket.ErrUnknown, err)
 		}
 	}
-	put := func() (tier.Object, error) { return b.put(key, data, body.Sum, o) }
+	put := func() (bucket.Object, error) { return b.put(key, data, body.Sum, o) }
 	switch fault.kind() {
 	case Truncate:
 		data = data[:len(data)/2]
-		body.Sum = tier.SumOf(body.Sum.Algorithm, data)
+		body.Sum = bucket.SumOf(body.Sum.Algorithm, data)
 	case Rot:
 		data = slices.Clone(data)
 		defer b.Damage(key)
 	case Vanish:
-		return tier.Object{Key: key, Size: body.Size, ETag: etagOf(body.Sum, b.count())}, nil
+		return bucket.Object{Key: key, Size: body.Size, ETag: etagOf(body.Sum, b.count())}, nil
 	case Late:
 		b.mu.Lock()
 		b.late = append(b.late, func() { _, _ = put() }) // whoever sent it is not listening any more
@@ -76,9 +76,9 @@ func (b *Bucket) Put(ctx context.Context, key string, body tier.Body, o tier.Put
 	return answer(ctx, fault, OpPut, key, put)
 }
 
-func (b *Bucket) put(key string, data []byte, sum tier.Checksum, o tier.PutOptions) (tier.Object, error) {
-	if tier.SumOf(sum.Algorithm, data) != sum {
-		return tier.Object{}, failure(OpPut, key, tier.ErrChecksum, nil)
+func (b *Bucket) put(key string, data []byte, sum bucket.Checksum, o bucket.PutOptions) (bucket.Object, error) {
+	if bucket.SumOf(sum.Algorithm, data) != sum {
+		return bucket.Object{}, failure(OpPut, key, bucket.ErrChecksum, nil)
 	}
 	n := b.count()
 	b.mu.Lock()
@@ -86,9 +86,9 @@ func (b *Bucket) put(key string, data []byte, sum tier.Checksum, o tier.PutOptio
 	old, exists := b.objects[key]
 	switch {
 	case o.IfNoneMatch && exists:
-		return tier.Object{}, failure(OpPut, key, tier.ErrExists, nil)
+		return bucket.Object{}, failure(OpPut, key, bucket.ErrExists, nil)
 	case o.IfMatch != "" && (!exists || old.etag != o.IfMatch):
-		return tier.Object{}, failure(OpPut, key, tier.ErrPrecondition, nil)
+		return bucket.Object{}, failure(OpPut, key, bucket.ErrPrecondition, nil)
 	}
 	s := stored{data: data, sum: sum, etag: etagOf(sum, n), modified: time.Now()}
 	b.objects[key] = s
@@ -103,32 +103,32 @@ func (b *Bucket) count() int {
 }
 
 // etagOf is different for every Put, as with stores whose ETag is not a digest.
-func etagOf(sum tier.Checksum, n int) string {
+func etagOf(sum bucket.Checksum, n int) string {
 	return fmt.Sprintf("%s.%d", hex.EncodeToString([]byte(sum.Sum)), n)
 }
 
-func (s stored) object(key string) tier.Object {
-	return tier.Object{Key: key, Size: int64(len(s.data)), ETag: s.etag, Sum: s.sum, Modified: s.modified}
+func (s stored) object(key string) bucket.Object {
+	return bucket.Object{Key: key, Size: int64(len(s.data)), ETag: s.etag, Sum: s.sum, Modified: s.modified}
 }
 
-// Head implements [tier.Bucket].
-func (b *Bucket) Head(ctx context.Context, key string) (tier.Object, error) {
-	return answer(ctx, b.begin(ctx, OpHead, key), OpHead, key, func() (tier.Object, error) {
+// Head implements [bucket.Bucket].
+func (b *Bucket) Head(ctx context.Context, key string) (bucket.Object, error) {
+	return answer(ctx, b.begin(ctx, OpHead, key), OpHead, key, func() (bucket.Object, error) {
 		s, err := b.find(OpHead, key)
 		return s.object(key), err
 	})
 }
 
-// Get implements [tier.Bucket].
-func (b *Bucket) Get(ctx context.Context, key string, off, n int64) (io.ReadCloser, tier.Object, error) {
+// Get implements [bucket.Bucket].
+func (b *Bucket) Get(ctx context.Context, key string, off, n int64) (io.ReadCloser, bucket.Object, error) {
 	fault := b.begin(ctx, OpGet, key)
 	s, err := answer(ctx, fault, OpGet, key, func() (stored, error) { return b.find(OpGet, key) })
 	if err != nil {
-		return nil, tier.Object{}, err
+		return nil, bucket.Object{}, err
 	}
 	size := int64(len(s.data))
 	if off > size || n > size-off {
-		return nil, tier.Object{}, failure(OpGet, key, tier.ErrUnknown, io.ErrUnexpectedEOF)
+		return nil, bucket.Object{}, failure(OpGet, key, bucket.ErrUnknown, io.ErrUnexpectedEOF)
 	}
 	if n < 0 {
 		n = size - off
@@ -157,21 +157,21 @@ func (b *Bucket) find(op Op, key string) (stored, error) {
 	defer b.mu.Unlock()
 	s, ok := b.objects[key]
 	if !ok {
-		return stored{}, failure(op, key, tier.ErrNotFound, nil)
+		return stored{}, failure(op, key, bucket.ErrNotFound, nil)
 	}
 	return s, nil
 }
 
-// List implements [tier.Bucket].
-func (b *Bucket) List(ctx context.Context, prefix string, visit func(tier.Object) error) error {
-	found, err := answer(ctx, b.begin(ctx, OpList, prefix), OpList, prefix, func() ([]tier.Object, error) {
+// List implements [bucket.Bucket].
+func (b *Bucket) List(ctx context.Context, prefix string, visit func(bucket.Object) error) error {
+	found, err := answer(ctx, b.begin(ctx, OpList, prefix), OpList, prefix, func() ([]bucket.Object, error) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		var found []tier.Object
+		var found []bucket.Object
 		for _, key := range slices.Sorted(maps.Keys(b.objects)) {
 			if strings.HasPrefix(key, prefix) {
 				o := b.objects[key].object(key)
-				o.Sum = tier.Checksum{}
+				o.Sum = bucket.Checksum{}
 				found = append(found, o)
 			}
 		}
@@ -188,7 +188,7 @@ func (b *Bucket) List(ctx context.Context, prefix string, visit func(tier.Object
 	return nil
 }
 
-// Delete implements [tier.Bucket].
+// Delete implements [bucket.Bucket].
 func (b *Bucket) Delete(ctx context.Context, keys ...string) error {
 	for _, key := range keys {
 		_, err := answer(ctx, b.begin(ctx, OpDelete, key), OpDelete, key, func() (struct{}, error) {

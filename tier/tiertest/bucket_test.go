@@ -5,23 +5,23 @@ import (
 	"time"
 
 	"github.com/morrowmq/morrow/internal/vfs"
-	"github.com/morrowmq/morrow/tier"
+	"github.com/morrowmq/morrow/tier/bucket"
 	"github.com/morrowmq/morrow/tier/tiertest"
 )
 
 func TestFakeBucket(t *testing.T) {
-	tiertest.TestBucket(t, 0, func(*testing.T) tier.Bucket { return tiertest.NewBucket() })
+	tiertest.TestBucket(t, 0, func(*testing.T) bucket.Bucket { return tiertest.NewBucket() })
 }
 
-func TestFileBucket(t *testing.T) {
+func TestDir(t *testing.T) {
 	for name, fsys := range map[string]func() (vfs.FS, string){
 		"os":     func() (vfs.FS, string) { return vfs.OS{}, t.TempDir() },
 		"memory": func() (vfs.FS, string) { return vfs.NewMem(), "/bucket" },
 	} {
 		t.Run(name, func(t *testing.T) {
-			tiertest.TestBucket(t, 0, func(t *testing.T) tier.Bucket {
+			tiertest.TestBucket(t, 0, func(t *testing.T) bucket.Bucket {
 				f, dir := fsys()
-				b, err := tier.OpenFileBucket(f, dir, time.Now())
+				b, err := bucket.OpenDir(f, dir, time.Now())
 				if err != nil {
 					t.Fatal(err)
 				}

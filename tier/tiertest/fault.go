@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/morrowmq/morrow/tier"
+	"github.com/morrowmq/morrow/tier/bucket"
 )
 
 // Op is a kind of request; kinds can be combined.
@@ -39,9 +39,9 @@ type Fault int
 // The faults. Those of Put leave something in the bucket or not; what the caller is told is another matter.
 const (
 	None      Fault = iota
-	Refuse          // not carried out; fails with Rule.Err, or tier.ErrUnknown
-	LoseReply       // carried out; fails with tier.ErrUnknown
-	Late            // Put: fails with tier.ErrUnknown; carried out when DeliverLate is called
+	Refuse          // not carried out; fails with Rule.Err, or bucket.ErrUnknown
+	LoseReply       // carried out; fails with bucket.ErrUnknown
+	Late            // Put: fails with bucket.ErrUnknown; carried out when DeliverLate is called
 	Stall           // nothing happens until the context ends
 	Truncate        // Put: half of the object is stored, the answer is success
 	Vanish          // Put: nothing is stored, the answer is success
@@ -65,7 +65,7 @@ type Rule struct {
 	After int    // so many matching requests go well first
 	Times int    // then so many fail; 0 means one
 	Fault Fault
-	Err   error         // one of tier's Err… values; nil: tier.ErrUnknown
+	Err   error         // one of the Err… values; nil: bucket.ErrUnknown
 	Delay time.Duration // before anything else
 	Do    func()        // runs before the request, without locks
 
@@ -165,21 +165,21 @@ func answer[T any](ctx context.Context, r *Rule, op Op, key string, do func() (T
 	case Refuse:
 		err := r.Err
 		if err == nil {
-			err = tier.ErrUnknown
+			err = bucket.ErrUnknown
 		}
 		return none, failure(op, key, err, errInjected)
 	case LoseReply:
 		if _, err := do(); err != nil {
 			return none, err
 		}
-		return none, failure(op, key, tier.ErrUnknown, errInjected)
+		return none, failure(op, key, bucket.ErrUnknown, errInjected)
 	case Late:
-		return none, failure(op, key, tier.ErrUnknown, errInjected)
+		return none, failure(op, key, bucket.ErrUnknown, errInjected)
 	case Stall:
 		<-ctx.Done()
 	}
 	if ctx.Err() != nil {
-		return none, failure(op, key, tier.ErrUnknown, ctx.Err())
+		return none, failure(op, key, bucket.ErrUnknown, ctx.Err())
 	}
 	return do()
 }
@@ -187,5 +187,5 @@ func answer[T any](ctx context.Context, r *Rule, op Op, key string, do func() (T
 var errInjected = errors.New("injected")
 
 func failure(op Op, key string, kind, err error) error {
-	return &tier.BucketError{Op: op.String(), Key: key, Kind: kind, Err: err}
+	return &bucket.Error{Op: op.String(), Key: key, Kind: kind, Err: err}
 }

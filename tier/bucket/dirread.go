@@ -1,4 +1,4 @@
-package tier
+package bucket
 
 import (
 	"cmp"
@@ -15,12 +15,12 @@ import (
 )
 
 // Head implements [Bucket].
-func (b *FileBucket) Head(ctx context.Context, key string) (Object, error) {
+func (b *Dir) Head(ctx context.Context, key string) (Object, error) {
 	obj, err := b.head(ctx, key)
 	return obj, fileError("head", key, err)
 }
 
-func (b *FileBucket) head(ctx context.Context, key string) (Object, error) {
+func (b *Dir) head(ctx context.Context, key string) (Object, error) {
 	name, err := b.path(key)
 	if err != nil {
 		return Object{}, err
@@ -61,7 +61,7 @@ func object(key string, st vfs.Info, sum Checksum) Object {
 	return Object{Key: key, Size: st.Size, ETag: etag, Sum: sum, Modified: st.ModTime}
 }
 
-func (b *FileBucket) remember(key, name string, body Body) (Object, error) {
+func (b *Dir) remember(key, name string, body Body) (Object, error) {
 	st, err := b.fs.Stat(name)
 	if err != nil {
 		return Object{}, errors.Join(ErrUnknown, err)
@@ -70,7 +70,7 @@ func (b *FileBucket) remember(key, name string, body Body) (Object, error) {
 	return object(key, vfs.Info{Size: body.Size, ModTime: st.ModTime}, body.Sum), nil
 }
 
-func (b *FileBucket) keep(key string, st vfs.Info, sum Checksum) {
+func (b *Dir) keep(key string, st vfs.Info, sum Checksum) {
 	if st.Size < rememberBytes {
 		return
 	}
@@ -83,7 +83,7 @@ func (b *FileBucket) keep(key string, st vfs.Info, sum Checksum) {
 }
 
 // Get implements [Bucket].
-func (b *FileBucket) Get(ctx context.Context, key string, off, n int64) (io.ReadCloser, Object, error) {
+func (b *Dir) Get(ctx context.Context, key string, off, n int64) (io.ReadCloser, Object, error) {
 	r, obj, err := b.get(ctx, key, off, n)
 	if err != nil {
 		return nil, Object{}, fileError("get", key, err)
@@ -91,7 +91,7 @@ func (b *FileBucket) Get(ctx context.Context, key string, off, n int64) (io.Read
 	return r, obj, nil
 }
 
-func (b *FileBucket) get(ctx context.Context, key string, off, n int64) (_ io.ReadCloser, _ Object, err error) {
+func (b *Dir) get(ctx context.Context, key string, off, n int64) (_ io.ReadCloser, _ Object, err error) {
 	name, err := b.path(key)
 	if err != nil {
 		return nil, Object{}, err
@@ -123,12 +123,12 @@ func (b *FileBucket) get(ctx context.Context, key string, off, n int64) (_ io.Re
 }
 
 // OpenFile implements [InPlace].
-func (b *FileBucket) OpenFile(key string) (vfs.File, Object, error) {
+func (b *Dir) OpenFile(key string) (vfs.File, Object, error) {
 	f, obj, err := b.openFile(key)
 	return f, obj, fileError("get", key, err)
 }
 
-func (b *FileBucket) openFile(key string) (vfs.File, Object, error) {
+func (b *Dir) openFile(key string) (vfs.File, Object, error) {
 	name, err := b.path(key)
 	if err != nil {
 		return nil, Object{}, err
@@ -145,7 +145,7 @@ func (b *FileBucket) openFile(key string) (vfs.File, Object, error) {
 }
 
 // Beside implements [InPlace].
-func (b *FileBucket) Beside(dir string) bool {
+func (b *Dir) Beside(dir string) bool {
 	objects, err := b.fs.Stat(b.dir)
 	if err != nil {
 		return false
@@ -163,7 +163,7 @@ func sumFile(ctx context.Context, f vfs.File, size int64) (Checksum, error) {
 }
 
 // List implements [Bucket].
-func (b *FileBucket) List(ctx context.Context, prefix string, visit func(Object) error) error {
+func (b *Dir) List(ctx context.Context, prefix string, visit func(Object) error) error {
 	var stopped error
 	err := b.walk(ctx, "", prefix, func(o Object) error {
 		stopped = visit(o)
@@ -176,7 +176,7 @@ func (b *FileBucket) List(ctx context.Context, prefix string, visit func(Object)
 }
 
 // walk visits the files below a directory whose keys begin with prefix. dir is "" or ends with a slash.
-func (b *FileBucket) walk(ctx context.Context, dir, prefix string, visit func(Object) error) error {
+func (b *Dir) walk(ctx context.Context, dir, prefix string, visit func(Object) error) error {
 	names, err := b.namesIn(dir, prefix)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -221,7 +221,7 @@ func (b *FileBucket) walk(ctx context.Context, dir, prefix string, visit func(Ob
 
 // namesIn returns the names in a directory that may matter for prefix. Where it says which one, the
 // directory, which may be that of all topics, is not read.
-func (b *FileBucket) namesIn(dir, prefix string) ([]string, error) {
+func (b *Dir) namesIn(dir, prefix string) ([]string, error) {
 	rest, below := strings.CutPrefix(prefix, dir)
 	if name, _, deeper := strings.Cut(rest, "/"); below && deeper && name != "." && fs.ValidPath(name) {
 		return []string{name}, nil

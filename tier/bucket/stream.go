@@ -1,4 +1,4 @@
-package tier
+package bucket
 
 import (
 	"context"
@@ -8,8 +8,8 @@ import (
 	"github.com/morrowmq/morrow/internal/pace"
 )
 
-// verifyStream reads r to its end and compares it with size and sum.
-func verifyStream(r io.Reader, size int64, sum Checksum) error {
+// Verify reads r to its end and compares it with size and sum: ErrCorrupt if it is something else.
+func Verify(r io.Reader, size int64, sum Checksum) error {
 	h := sum.Algorithm.New()
 	n, err := io.Copy(h, r)
 	if err != nil {

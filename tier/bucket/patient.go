@@ -1,4 +1,4 @@
-package tier
+package bucket
 
 import (
 	"context"
@@ -20,8 +20,9 @@ type patient struct {
 // requestIdle is how long a store may leave a request alone.
 const requestIdle = 60 * time.Second
 
-// Patient is b with a watchdog, as a Tier has it: a store that stalls does not hold its caller for ever.
-func Patient(b Bucket) Bucket { return patient{underlying(b), requestIdle} }
+// Patient is b with a watchdog: a store that stalls does not hold its caller for ever. Being
+// patient twice is being patient once.
+func Patient(b Bucket) Bucket { return patient{Underlying(b), requestIdle} }
 
 var errIdle = errors.New("no progress")
 
@@ -91,8 +92,9 @@ func (b patient) delete(ctx context.Context, keys []string) error {
 	return w.cause("delete", keys[0], b.Bucket.Delete(ctx, keys...))
 }
 
-// underlying is the bucket without its watchdog.
-func underlying(b Bucket) Bucket {
+// Underlying is a [Patient] bucket without its watchdog. What a bucket can do besides what every one
+// can, such as [S3.StaleUploads], is asked of that.
+func Underlying(b Bucket) Bucket {
 	if p, ok := b.(patient); ok {
 		return p.Bucket
 	}
@@ -140,7 +142,7 @@ func (w *watchdog) cause(op, key string, err error) error {
 	if err == nil || !errors.Is(context.Cause(w.ctx), errIdle) {
 		return err
 	}
-	return &BucketError{Op: op, Key: key, Kind: ErrUnknown, Err: context.Cause(w.ctx)}
+	return &Error{Op: op, Key: key, Kind: ErrUnknown, Err: context.Cause(w.ctx)}
 }
 
 type watchedReaderAt struct {
@@ -182,9 +184,9 @@ const (
 	lastWord = 2 * time.Second
 )
 
-// ownTime is for a request that ends something: the question what became of a Put, which may have
+// OwnTime is for a request that ends something: the question what became of a Put, which may have
 // used up the caller's time, or tidying up. It goes on when ctx ends, but only for lastWord.
-func ownTime(ctx context.Context) (context.Context, context.CancelFunc) {
+func OwnTime(ctx context.Context) (context.Context, context.CancelFunc) {
 	own, cancel := context.WithTimeout(context.WithoutCancel(ctx), headTimeout)
 	stop := context.AfterFunc(ctx, func() {
 		select {

@@ -1,4 +1,4 @@
-package tier
+package bucket
 
 import (
 	"bytes"
@@ -44,10 +44,11 @@ func (a Algorithm) New() hash.Hash {
 	case SHA256:
 		return sha256.New()
 	}
-	panic("tier: no hash for checksum algorithm " + a.String())
+	panic("bucket: no hash for checksum algorithm " + a.String())
 }
 
-func (a Algorithm) size() int {
+// Size is how many bytes a sum has; 0 if the algorithm is not known.
+func (a Algorithm) Size() int {
 	switch a {
 	case CRC64NVME:
 		return 8

@@ -1,4 +1,4 @@
-package tier
+package bucket
 
 import (
 	"context"
@@ -17,12 +17,12 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// S3Bucket is a [Bucket] in a store that speaks S3.
+// S3 is a [Bucket] in a store that speaks S3.
 //
 // It relies on four things that [Probe] checks and not every store does: the store verifies a
 // checksum of the whole object that we computed, tells it back, and honours If-None-Match and
 // If-Match on Put.
-type S3Bucket struct {
+type S3 struct {
 	client    *s3.Client
 	bucket    string
 	prefix    string // of every key; empty or ends with a slash
@@ -44,17 +44,17 @@ const (
 	completeTime = 10 * time.Minute
 )
 
-var _ Bucket = (*S3Bucket)(nil)
+var _ Bucket = (*S3)(nil)
 
-func (b *S3Bucket) String() string { return b.url }
+func (b *S3) String() string { return b.url }
 
 // Checksum is the algorithm that the configuration names or Probe found to work; CRC64NVME before that.
-func (b *S3Bucket) Checksum() Algorithm { return Algorithm(b.algorithm.Load()) }
+func (b *S3) Checksum() Algorithm { return Algorithm(b.algorithm.Load()) }
 
 // failed gives an error of the client library its kind. Credentials that were refused are not used
 // again; the answer to a HEAD has no body that would tell expired ones, for which the status is
 // 400, from other mistakes. Requests that began before may still bring the old ones back for one try.
-func (b *S3Bucket) failed(op, key string, err error, o PutOptions) error {
+func (b *S3) failed(op, key string, err error, o PutOptions) error {
 	err = s3Error(op, key, err, o)
 	if errors.Is(err, ErrDenied) || op == "head" && errors.Is(err, ErrConfig) {
 		b.keys.Invalidate()
@@ -62,11 +62,11 @@ func (b *S3Bucket) failed(op, key string, err error, o PutOptions) error {
 	return err
 }
 
-func (b *S3Bucket) key(key string) *string { return aws.String(b.prefix + key) }
+func (b *S3) key(key string) *string { return aws.String(b.prefix + key) }
 
 // Put implements [Bucket]. An object that is larger than a part is sent in parts and becomes
 // visible as a whole.
-func (b *S3Bucket) Put(ctx context.Context, key string, body Body, o PutOptions) (Object, error) {
+func (b *S3) Put(ctx context.Context, key string, body Body, o PutOptions) (Object, error) {
 	put := b.putWhole
 	if body.Size > b.partSize && sentInParts(body.Sum.Algorithm) {
 		put = b.putParts
@@ -75,7 +75,7 @@ func (b *S3Bucket) Put(ctx context.Context, key string, body Body, o PutOptions)
 	return b.stored(key, body, etag, err, o)
 }
 
-func (b *S3Bucket) stored(key string, body Body, etag string, err error, o PutOptions) (Object, error) {
+func (b *S3) stored(key string, body Body, etag string, err error, o PutOptions) (Object, error) {
 	if err != nil {
 		return Object{}, b.failed("put", key, err, o)
 	}
@@ -91,20 +91,20 @@ func inParts(b Bucket) (Bucket, bool) {
 	case patient:
 		inner, ok := inParts(b.Bucket)
 		return patient{inner, b.idle}, ok
-	case *S3Bucket:
-		return partsBucket{b}, true
+	case *S3:
+		return partsS3{b}, true
 	}
 	return b, false
 }
 
-type partsBucket struct{ *S3Bucket }
+type partsS3 struct{ *S3 }
 
-func (b partsBucket) Put(ctx context.Context, key string, body Body, o PutOptions) (Object, error) {
+func (b partsS3) Put(ctx context.Context, key string, body Body, o PutOptions) (Object, error) {
 	etag, err := b.putParts(ctx, key, body, o)
 	return b.stored(key, body, etag, err, o)
 }
 
-func (b *S3Bucket) putWhole(ctx context.Context, key string, body Body, o PutOptions) (etag string, err error) {
+func (b *S3) putWhole(ctx context.Context, key string, body Body, o PutOptions) (etag string, err error) {
 	in := &s3.PutObjectInput{
 		Bucket: &b.bucket, Key: b.key(key),
 		Body: newBodyReader(ctx, body, 0, body.Size), ContentLength: &body.Size,
@@ -129,7 +129,7 @@ func (b *S3Bucket) putWhole(ctx context.Context, key string, body Body, o PutOpt
 // at the end. An upload that has certainly failed is given up. One whose end is not known may still
 // become the object, so it is left alone: the next try that does not find the object ends it when
 // the store has had its time, and a sweep if there is none.
-func (b *S3Bucket) putParts(ctx context.Context, key string, body Body, o PutOptions) (etag string, err error) {
+func (b *S3) putParts(ctx context.Context, key string, body Body, o PutOptions) (etag string, err error) {
 	b.endEarlier(ctx, key)
 	created, err := b.client.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{
 		Bucket: &b.bucket, Key: b.key(key),
@@ -156,7 +156,7 @@ func (b *S3Bucket) putParts(ctx context.Context, key string, body Body, o PutOpt
 		in.ChecksumCRC32C = sum
 	}
 	out, err := b.client.CompleteMultipartUpload(ctx, in)
-	if kind := s3Kind("put", err, o); err != nil && (refused(kind) || errors.Is(kind, ErrExists) || errors.Is(kind, ErrPrecondition)) {
+	if kind := s3Kind("put", err, o); err != nil && (Refused(kind) || errors.Is(kind, ErrExists) || errors.Is(kind, ErrPrecondition)) {
 		b.giveUp(ctx, key, created.UploadId)
 	}
 	if err != nil {
@@ -165,7 +165,7 @@ func (b *S3Bucket) putParts(ctx context.Context, key string, body Body, o PutOpt
 	return aws.ToString(out.ETag), nil
 }
 
-func (b *S3Bucket) sendParts(ctx context.Context, key string, id *string, body Body) ([]types.CompletedPart, error) {
+func (b *S3) sendParts(ctx context.Context, key string, id *string, body Body) ([]types.CompletedPart, error) {
 	size := partBytes(body.Size, b.partSize)
 	parts := make([]types.CompletedPart, (body.Size+size-1)/size)
 	g, ctx := errgroup.WithContext(ctx)
@@ -187,7 +187,7 @@ func partBytes(object, configured int64) int64 {
 	return max(configured, (object/maxParts/mib+1)*mib)
 }
 
-func (b *S3Bucket) sendPart(ctx context.Context, key string, id *string, number int32, body Body, pos, n int64) (types.CompletedPart, error) {
+func (b *S3) sendPart(ctx context.Context, key string, id *string, number int32, body Body, pos, n int64) (types.CompletedPart, error) {
 	h := body.Sum.Algorithm.New()
 	if _, err := io.Copy(h, withContext(ctx, io.NewSectionReader(body.At, pos, n))); err != nil {
 		return types.CompletedPart{}, err
@@ -214,7 +214,7 @@ func (b *S3Bucket) sendPart(ctx context.Context, key string, id *string, number 
 
 // endEarlier ends what earlier tries of the same key have left, if the store has had its time with
 // it. That this fails is no reason not to upload.
-func (b *S3Bucket) endEarlier(ctx context.Context, key string) {
+func (b *S3) endEarlier(ctx context.Context, key string) {
 	stale, err := b.StaleUploads(ctx, key, time.Now().Add(-completeTime))
 	if err != nil {
 		b.abortErrors.Add(1)
@@ -225,8 +225,8 @@ func (b *S3Bucket) endEarlier(ctx context.Context, key string) {
 }
 
 // giveUp ends a multipart upload that has failed, if it can.
-func (b *S3Bucket) giveUp(ctx context.Context, key string, id *string) {
-	ctx, cancel := ownTime(ctx)
+func (b *S3) giveUp(ctx context.Context, key string, id *string) {
+	ctx, cancel := OwnTime(ctx)
 	defer cancel()
 	if err := b.EndUpload(ctx, StaleUpload{Key: key, id: *id}); err != nil {
 		b.abortErrors.Add(1)
@@ -234,7 +234,7 @@ func (b *S3Bucket) giveUp(ctx context.Context, key string, id *string) {
 }
 
 // EndUpload has the store forget an unfinished multipart upload and its parts. That there is none is no error.
-func (b *S3Bucket) EndUpload(ctx context.Context, u StaleUpload) error {
+func (b *S3) EndUpload(ctx context.Context, u StaleUpload) error {
 	_, err := b.client.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &b.bucket, Key: b.key(u.Key), UploadId: &u.id})
 	var gone *types.NoSuchUpload
 	if errors.As(err, &gone) {
@@ -244,7 +244,7 @@ func (b *S3Bucket) EndUpload(ctx context.Context, u StaleUpload) error {
 }
 
 // AbortErrors counts the multipart uploads that could not be given up and wait for a sweep.
-func (b *S3Bucket) AbortErrors() int64 { return b.abortErrors.Load() }
+func (b *S3) AbortErrors() int64 { return b.abortErrors.Load() }
 
 // StaleUpload is a multipart upload that was begun long ago.
 type StaleUpload struct {
@@ -255,7 +255,7 @@ type StaleUpload struct {
 
 // StaleUploads lists the unfinished multipart uploads below prefix that were begun before a time:
 // those of writers that died.
-func (b *S3Bucket) StaleUploads(ctx context.Context, prefix string, before time.Time) (stale []StaleUpload, err error) {
+func (b *S3) StaleUploads(ctx context.Context, prefix string, before time.Time) (stale []StaleUpload, err error) {
 	pages := s3.NewListMultipartUploadsPaginator(b.client, &s3.ListMultipartUploadsInput{Bucket: &b.bucket, Prefix: b.key(prefix)})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
@@ -273,7 +273,7 @@ func (b *S3Bucket) StaleUploads(ctx context.Context, prefix string, before time.
 }
 
 // Head implements [Bucket]. A checksum is told only if it is of the whole object.
-func (b *S3Bucket) Head(ctx context.Context, key string) (Object, error) {
+func (b *S3) Head(ctx context.Context, key string) (Object, error) {
 	out, err := b.client.HeadObject(ctx, &s3.HeadObjectInput{
 		Bucket: &b.bucket, Key: b.key(key), ChecksumMode: types.ChecksumModeEnabled,
 	})
@@ -296,7 +296,7 @@ func (b *S3Bucket) Head(ctx context.Context, key string) (Object, error) {
 var errOtherRange = fmt.Errorf("another range: %w", io.ErrUnexpectedEOF)
 
 // Get implements [Bucket].
-func (b *S3Bucket) Get(ctx context.Context, key string, off, n int64) (io.ReadCloser, Object, error) {
+func (b *S3) Get(ctx context.Context, key string, off, n int64) (io.ReadCloser, Object, error) {
 	in := &s3.GetObjectInput{Bucket: &b.bucket, Key: b.key(key)}
 	switch {
 	case n == 0:
@@ -314,7 +314,7 @@ func (b *S3Bucket) Get(ctx context.Context, key string, off, n int64) (io.ReadCl
 	length := aws.ToInt64(out.ContentLength)
 	if n > 0 && length != n {
 		out.Body.Close()
-		return nil, Object{}, &BucketError{Op: "get", Key: key, Kind: ErrUnknown,
+		return nil, Object{}, &Error{Op: "get", Key: key, Kind: ErrUnknown,
 			Err: fmt.Errorf("%w: %d bytes instead of %d", errOtherRange, length, n)}
 	}
 	o := Object{Key: key, ETag: aws.ToString(out.ETag), Modified: aws.ToTime(out.LastModified)}
@@ -325,7 +325,7 @@ func (b *S3Bucket) Get(ctx context.Context, key string, off, n int64) (io.ReadCl
 }
 
 // List implements [Bucket].
-func (b *S3Bucket) List(ctx context.Context, prefix string, visit func(Object) error) error {
+func (b *S3) List(ctx context.Context, prefix string, visit func(Object) error) error {
 	pages := s3.NewListObjectsV2Paginator(b.client, &s3.ListObjectsV2Input{Bucket: &b.bucket, Prefix: b.key(prefix)})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
@@ -346,7 +346,7 @@ func (b *S3Bucket) List(ctx context.Context, prefix string, visit func(Object) e
 }
 
 // Delete implements [Bucket]. It sends one request per object, which every store understands.
-func (b *S3Bucket) Delete(ctx context.Context, keys ...string) error {
+func (b *S3) Delete(ctx context.Context, keys ...string) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(deletesAtOnce)
 	for _, key := range keys {
@@ -426,7 +426,7 @@ func pickSum(preferred Algorithm, told map[Algorithm]*string) Checksum {
 			continue
 		}
 		raw, err := base64.StdEncoding.DecodeString(*told[a])
-		if err == nil && len(raw) == a.size() {
+		if err == nil && len(raw) == a.Size() {
 			return Checksum{Algorithm: a, Sum: string(raw)}
 		}
 	}

@@ -1,4 +1,4 @@
-package tier
+package bucket
 
 import (
 	"context"
@@ -46,7 +46,7 @@ func TestTierURLs(t *testing.T) {
 		"s3://b?endpoint=http://key:secret@127.0.0.1:9000":                       "credentials do not belong into the url",
 		"s3://key:secret@%zz?region=r":                                           "not a URL: invalid URL escape",
 	} {
-		_, err := OpenBucket(t.Context(), raw, vfs.NewMem())
+		_, err := Open(t.Context(), raw, vfs.NewMem())
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%s: %v, want %q", raw, err, want)
 		}
@@ -169,7 +169,7 @@ func TestReplacedKeysNeedNoRestart(t *testing.T) {
 		t.Setenv(name, value)
 	}
 	write("OLD")
-	b, err := OpenBucket(t.Context(), "s3://b?endpoint="+store.URL, vfs.NewMem())
+	b, err := Open(t.Context(), "s3://b?endpoint="+store.URL, vfs.NewMem())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package tier
+package bucket
 
 import (
 	"context"
@@ -16,13 +16,13 @@ import (
 	"github.com/morrowmq/morrow/internal/vfs"
 )
 
-// FileBucket is a [Bucket] in a local (or mounted) directory: every object is one file whose path is
+// Dir is a [Bucket] in a local (or mounted) directory: every object is one file whose path is
 // its key. Several processes may share it; conditions hold between them.
 //
 // A Put is durable when it returns: written to a temporary file, synced, read back and compared, linked
 // or renamed into place, directory synced. The checksum and the ETag are computed from the file, never
 // remembered beside it, so Head tells the truth about the bytes at the price of reading them.
-type FileBucket struct {
+type Dir struct {
 	fs  vfs.FS
 	dir string
 	// stripes serialise conditional replacements within the process; lock files of the same number
@@ -51,12 +51,12 @@ const (
 	lockPoll      = 5 * time.Millisecond
 )
 
-var _ InPlace = (*FileBucket)(nil)
+var _ InPlace = (*Dir)(nil)
 
-// OpenFileBucket opens a directory as a bucket, making it if needed, and removes temporary files of
+// OpenDir opens a directory as a bucket, making it if needed, and removes temporary files of
 // writers that died.
-func OpenFileBucket(fsys vfs.FS, dir string, now time.Time) (*FileBucket, error) {
-	b := &FileBucket{fs: fsys, dir: dir, known: map[string]knownFile{}}
+func OpenDir(fsys vfs.FS, dir string, now time.Time) (*Dir, error) {
+	b := &Dir{fs: fsys, dir: dir, known: map[string]knownFile{}}
 	for i := range b.stripes {
 		b.stripes[i] = make(chan struct{}, 1)
 	}
@@ -80,18 +80,18 @@ func OpenFileBucket(fsys vfs.FS, dir string, now time.Time) (*FileBucket, error)
 	return b, nil
 }
 
-func (b *FileBucket) String() string { return "file://" + b.dir }
+func (b *Dir) String() string { return "file://" + b.dir }
 
 // Checksum is CRC64NVME.
-func (b *FileBucket) Checksum() Algorithm { return CRC64NVME }
+func (b *Dir) Checksum() Algorithm { return CRC64NVME }
 
 // Put implements [Bucket].
-func (b *FileBucket) Put(ctx context.Context, key string, body Body, o PutOptions) (Object, error) {
+func (b *Dir) Put(ctx context.Context, key string, body Body, o PutOptions) (Object, error) {
 	obj, err := b.put(ctx, key, body, o)
 	return obj, fileError("put", key, err)
 }
 
-func (b *FileBucket) put(ctx context.Context, key string, body Body, o PutOptions) (Object, error) {
+func (b *Dir) put(ctx context.Context, key string, body Body, o PutOptions) (Object, error) {
 	name, err := b.path(key)
 	if err != nil {
 		return Object{}, err
@@ -115,7 +115,7 @@ func (b *FileBucket) put(ctx context.Context, key string, body Body, o PutOption
 }
 
 // place gives the temporary file its name: a second one if it must be new, else instead of what is there.
-func (b *FileBucket) place(ctx context.Context, key, name, tmp string, o PutOptions) error {
+func (b *Dir) place(ctx context.Context, key, name, tmp string, o PutOptions) error {
 	if !o.IfNoneMatch {
 		return b.replace(ctx, key, name, tmp, o.IfMatch)
 	}
@@ -127,7 +127,7 @@ func (b *FileBucket) place(ctx context.Context, key, name, tmp string, o PutOpti
 }
 
 // writeTemp writes body to a new file and makes sure that what is in the file afterwards is what was meant.
-func (b *FileBucket) writeTemp(ctx context.Context, tmp string, body Body) (err error) {
+func (b *Dir) writeTemp(ctx context.Context, tmp string, body Body) (err error) {
 	f, err := b.fs.Create(tmp)
 	if err != nil {
 		return err
@@ -138,7 +138,7 @@ func (b *FileBucket) writeTemp(ctx context.Context, tmp string, body Body) (err 
 		}
 	}()
 	sent := io.TeeReader(paced(ctx, body), io.NewOffsetWriter(f, 0))
-	if err := verifyStream(sent, body.Size, body.Sum); err != nil {
+	if err := Verify(sent, body.Size, body.Sum); err != nil {
 		if errors.Is(err, ErrCorrupt) {
 			return errors.Join(ErrChecksum, err)
 		}
@@ -148,13 +148,13 @@ func (b *FileBucket) writeTemp(ctx context.Context, tmp string, body Body) (err 
 		return err
 	}
 	back := io.NewSectionReader(f, 0, body.Size+1)
-	if err := verifyStream(withContext(ctx, back), body.Size, body.Sum); err != nil {
+	if err := Verify(withContext(ctx, back), body.Size, body.Sum); err != nil {
 		return fmt.Errorf("read back: %w", err)
 	}
 	return nil
 }
 
-func (b *FileBucket) dropTemp(tmp string) error {
+func (b *Dir) dropTemp(tmp string) error {
 	if err := b.fs.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -163,7 +163,7 @@ func (b *FileBucket) dropTemp(tmp string) error {
 
 // inDir runs an operation that makes name, and makes its directory first. A concurrent Delete may
 // remove the empty directory in between.
-func (b *FileBucket) inDir(name string, op func() error) error {
+func (b *Dir) inDir(name string, op func() error) error {
 	for try := 0; ; try++ {
 		if err := b.fs.MkdirAll(vfs.Dir(name)); err != nil {
 			return err
@@ -176,7 +176,7 @@ func (b *FileBucket) inDir(name string, op func() error) error {
 }
 
 // replace renames tmp to name if name's ETag is ifMatch ("" means whatever it is).
-func (b *FileBucket) replace(ctx context.Context, key, name, tmp, ifMatch string) error {
+func (b *Dir) replace(ctx context.Context, key, name, tmp, ifMatch string) error {
 	unlock, err := b.lock(ctx, key)
 	if err != nil {
 		return err
@@ -195,7 +195,7 @@ func (b *FileBucket) replace(ctx context.Context, key, name, tmp, ifMatch string
 }
 
 // lock excludes other conditional replacements of key, in this process and in others.
-func (b *FileBucket) lock(ctx context.Context, key string) (unlock func(), err error) {
+func (b *Dir) lock(ctx context.Context, key string) (unlock func(), err error) {
 	h := fnv.New32a()
 	h.Write([]byte(key))
 	n := h.Sum32() % lockStripes
@@ -223,7 +223,7 @@ func (b *FileBucket) lock(ctx context.Context, key string) (unlock func(), err e
 }
 
 // Delete implements [Bucket]. Directories left empty are removed.
-func (b *FileBucket) Delete(ctx context.Context, keys ...string) error {
+func (b *Dir) Delete(ctx context.Context, keys ...string) error {
 	for _, key := range keys {
 		if err := ctx.Err(); err != nil {
 			return fileError("delete", key, err)
@@ -235,7 +235,7 @@ func (b *FileBucket) Delete(ctx context.Context, keys ...string) error {
 	return nil
 }
 
-func (b *FileBucket) delete(key string) error {
+func (b *Dir) delete(key string) error {
 	name, err := b.path(key)
 	if err != nil {
 		return err
@@ -263,7 +263,7 @@ func (b *FileBucket) delete(key string) error {
 }
 
 // path is the file of a key. Keys that could leave the directory, hide in it, or name a directory are refused.
-func (b *FileBucket) path(key string) (string, error) {
+func (b *Dir) path(key string) (string, error) {
 	for part := range strings.SplitSeq(key, "/") {
 		if part == "" || strings.HasPrefix(part, ".") {
 			return "", errors.Join(ErrConfig, fmt.Errorf("key %q cannot be a file name", key))
@@ -292,5 +292,5 @@ func fileError(op, key string, err error) error {
 			}
 		}
 	}
-	return &BucketError{Op: op, Key: key, Kind: kind, Err: err}
+	return &Error{Op: op, Key: key, Kind: kind, Err: err}
 }

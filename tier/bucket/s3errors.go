@@ -1,4 +1,4 @@
-package tier
+package bucket
 
 import (
 	"context"
@@ -72,7 +72,7 @@ func s3Error(op, key string, err error, o PutOptions) error {
 	if err == nil {
 		return nil
 	}
-	return &BucketError{Op: op, Key: key, Kind: s3Kind(op, err, o), Err: explain(err)}
+	return &Error{Op: op, Key: key, Kind: s3Kind(op, err, o), Err: explain(err)}
 }
 
 func s3Kind(op string, err error, o PutOptions) error {

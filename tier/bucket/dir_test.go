@@ -1,4 +1,4 @@
-package tier_test
+package bucket_test
 
 import (
 	"bytes"
@@ -13,31 +13,31 @@ import (
 	"time"
 
 	"github.com/morrowmq/morrow/internal/vfs"
-	"github.com/morrowmq/morrow/tier"
+	"github.com/morrowmq/morrow/tier/bucket"
 )
 
-func openFile(t *testing.T, fsys vfs.FS) *tier.FileBucket {
+func openFile(t *testing.T, fsys vfs.FS) *bucket.Dir {
 	t.Helper()
-	b, err := tier.OpenFileBucket(fsys, "/b", time.Now())
+	b, err := bucket.OpenDir(fsys, "/b", time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
 	return b
 }
 
-func sum(b []byte) tier.Body { return tier.BytesBody(tier.CRC64NVME, b) }
+func sum(b []byte) bucket.Body { return bucket.BytesBody(bucket.CRC64NVME, b) }
 
-// TestFileBucketPutIsDurableInThisOrder pins the steps of a new object and of a replacement.
-func TestFileBucketPutIsDurableInThisOrder(t *testing.T) {
+// TestDirPutIsDurableInThisOrder pins the steps of a new object and of a replacement.
+func TestDirPutIsDurableInThisOrder(t *testing.T) {
 	trace := vfs.NewTrace(vfs.NewMem(), "/b")
 	b := openFile(t, trace)
 	trace.Take()
 	names := regexp.MustCompile(`\.tmp/\w+`)
 	for _, c := range []struct {
-		o    func(tier.Object) tier.PutOptions
+		o    func(bucket.Object) bucket.PutOptions
 		want string
 	}{
-		{func(tier.Object) tier.PutOptions { return tier.PutOptions{IfNoneMatch: true} }, `
+		{func(bucket.Object) bucket.PutOptions { return bucket.PutOptions{IfNoneMatch: true} }, `
 create .tmp/x
 write .tmp/x 0+4
 sync .tmp/x
@@ -46,7 +46,7 @@ link .tmp/x k/a
 syncdir k
 remove .tmp/x
 `},
-		{func(o tier.Object) tier.PutOptions { return tier.PutOptions{IfMatch: o.ETag} }, `
+		{func(o bucket.Object) bucket.PutOptions { return bucket.PutOptions{IfMatch: o.ETag} }, `
 create .tmp/x
 write .tmp/x 0+4
 sync .tmp/x
@@ -57,7 +57,7 @@ syncdir k
 `},
 	} {
 		old, err := b.Head(t.Context(), "k/a")
-		if err != nil && !errors.Is(err, tier.ErrNotFound) {
+		if err != nil && !errors.Is(err, bucket.ErrNotFound) {
 			t.Fatal(err)
 		}
 		trace.Take()
@@ -85,24 +85,24 @@ func sameSteps(got, want string) bool {
 	return strip(got) == strip(want)
 }
 
-// TestFileBucketSweep fails every operation of the disk once; afterwards an object is whole or not
+// TestDirSweep fails every operation of the disk once; afterwards an object is whole or not
 // there, and what was said to be there is, even after a power loss.
-func TestFileBucketSweep(t *testing.T) {
+func TestDirSweep(t *testing.T) {
 	one, two := bytes.Repeat([]byte("one"), 300_000), bytes.Repeat([]byte("two"), 300_000)
 	for n, failed := 0, true; failed; n++ {
 		mem := vfs.NewMem()
 		first := openFile(t, mem)
-		old, err := first.Put(t.Context(), "k/manifest", sum(one), tier.PutOptions{IfNoneMatch: true})
+		old, err := first.Put(t.Context(), "k/manifest", sum(one), bucket.PutOptions{IfNoneMatch: true})
 		if err != nil {
 			t.Fatal(err)
 		}
 		fault := vfs.NewFault(mem)
 		rule := fault.Add(vfs.Rule{After: n, Ops: vfs.OpAll, Partial: n%2 == 0})
-		b, openErr := tier.OpenFileBucket(fault, "/b", time.Now())
+		b, openErr := bucket.OpenDir(fault, "/b", time.Now())
 		var errNew, errReplace error
 		if openErr == nil {
-			_, errNew = b.Put(t.Context(), "k/new", sum(two), tier.PutOptions{IfNoneMatch: true})
-			_, errReplace = b.Put(t.Context(), "k/manifest", sum(two), tier.PutOptions{IfMatch: old.ETag})
+			_, errNew = b.Put(t.Context(), "k/new", sum(two), bucket.PutOptions{IfNoneMatch: true})
+			_, errReplace = b.Put(t.Context(), "k/manifest", sum(two), bucket.PutOptions{IfMatch: old.ETag})
 		}
 		failed = fault.Fired(rule) > 0
 		after := openFile(t, mem.Crash(rand.New(rand.NewPCG(uint64(n), 0))))
@@ -115,18 +115,18 @@ func TestFileBucketSweep(t *testing.T) {
 			t.Fatalf("operation %d: replace said %v, %d bytes, there: %v", n, errReplace, len(got), there)
 		}
 		for _, err := range []error{errNew, errReplace} {
-			var be *tier.BucketError
-			if err != nil && (!errors.As(err, &be) || errors.Is(err, tier.ErrExists) || errors.Is(err, tier.ErrPrecondition)) {
+			var be *bucket.Error
+			if err != nil && (!errors.As(err, &be) || errors.Is(err, bucket.ErrExists) || errors.Is(err, bucket.ErrPrecondition)) {
 				t.Fatalf("operation %d: %v", n, err)
 			}
 		}
 	}
 }
 
-func fileObject(t *testing.T, b tier.Bucket, key string) ([]byte, bool) {
+func fileObject(t *testing.T, b bucket.Bucket, key string) ([]byte, bool) {
 	t.Helper()
 	r, _, err := b.Get(t.Context(), key, 0, -1)
-	if errors.Is(err, tier.ErrNotFound) {
+	if errors.Is(err, bucket.ErrNotFound) {
 		return nil, false
 	}
 	if err != nil {
@@ -140,39 +140,39 @@ func fileObject(t *testing.T, b tier.Bucket, key string) ([]byte, bool) {
 	return data, true
 }
 
-func TestFileBucketErrorsHaveAKind(t *testing.T) {
+func TestDirErrorsHaveAKind(t *testing.T) {
 	for errno, kind := range map[error]error{
-		syscall.ENOSPC: tier.ErrFull, syscall.EDQUOT: tier.ErrFull, syscall.EACCES: tier.ErrDenied, syscall.EROFS: tier.ErrDenied, syscall.EIO: tier.ErrUnknown,
+		syscall.ENOSPC: bucket.ErrFull, syscall.EDQUOT: bucket.ErrFull, syscall.EACCES: bucket.ErrDenied, syscall.EROFS: bucket.ErrDenied, syscall.EIO: bucket.ErrUnknown,
 	} {
 		fault := vfs.NewFault(vfs.NewMem())
 		b := openFile(t, fault)
 		fault.Add(vfs.Rule{Ops: vfs.OpWrite, Err: errno})
-		_, err := b.Put(t.Context(), "k", sum([]byte("x")), tier.PutOptions{})
+		_, err := b.Put(t.Context(), "k", sum([]byte("x")), bucket.PutOptions{})
 		if !errors.Is(err, kind) {
 			t.Errorf("%v: %v", errno, err)
 		}
 	}
 	b := openFile(t, vfs.NewMem())
 	for _, key := range []string{"", "/a", "a/", "a//b", "../a", "a/../b", ".tmp/x", "a/.b"} {
-		if _, err := b.Put(t.Context(), key, sum(nil), tier.PutOptions{}); !errors.Is(err, tier.ErrConfig) {
+		if _, err := b.Put(t.Context(), key, sum(nil), bucket.PutOptions{}); !errors.Is(err, bucket.ErrConfig) {
 			t.Errorf("key %q: %v", key, err)
 		}
 	}
 }
 
-// TestFileBucketListsATopicWithoutReadingTheDirectoryOfAll: to delete many topics takes no longer
+// TestDirListsATopicWithoutReadingTheDirectoryOfAll: to delete many topics takes no longer
 // the more of them there are.
-func TestFileBucketListsATopicWithoutReadingTheDirectoryOfAll(t *testing.T) {
+func TestDirListsBelowAPrefixWithoutReadingTheDirectoryOfAll(t *testing.T) {
 	fault := vfs.NewFault(vfs.NewMem())
 	b := openFile(t, fault)
 	for _, key := range []string{"cluster/one/0/a", "cluster/one/deleted", "cluster/two/0/b"} {
-		if _, err := b.Put(t.Context(), key, sum(nil), tier.PutOptions{}); err != nil {
+		if _, err := b.Put(t.Context(), key, sum(nil), bucket.PutOptions{}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	all := fault.Add(vfs.Rule{Ops: vfs.OpList, Name: "cluster", Times: vfs.Forever})
 	var keys []string
-	err := b.List(t.Context(), "cluster/one/", func(o tier.Object) error {
+	err := b.List(t.Context(), "cluster/one/", func(o bucket.Object) error {
 		keys = append(keys, o.Key)
 		return nil
 	})
@@ -181,13 +181,13 @@ func TestFileBucketListsATopicWithoutReadingTheDirectoryOfAll(t *testing.T) {
 	}
 }
 
-// TestFileBucketLooksAtTheBytes: a file that was damaged on disk does not have the checksum it was stored with.
-func TestFileBucketLooksAtTheBytes(t *testing.T) {
+// TestDirLooksAtTheBytes: a file that was damaged on disk does not have the checksum it was stored with.
+func TestDirLooksAtTheBytes(t *testing.T) {
 	mem := vfs.NewMem()
 	b := openFile(t, mem)
 	for _, size := range []int{100, 3 << 20} {
 		key := fmt.Sprint("k", size)
-		put, err := b.Put(t.Context(), key, sum(bytes.Repeat([]byte("x"), size)), tier.PutOptions{})
+		put, err := b.Put(t.Context(), key, sum(bytes.Repeat([]byte("x"), size)), bucket.PutOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -205,14 +205,14 @@ func TestFileBucketLooksAtTheBytes(t *testing.T) {
 	}
 }
 
-func TestFileBucketForgetsDeadWriters(t *testing.T) {
+func TestDirForgetsDeadWriters(t *testing.T) {
 	mem := vfs.NewMem()
 	openFile(t, mem)
 	if err := vfs.WriteFile(mem, "/b/.tmp/left", []byte("x")); err != nil {
 		t.Fatal(err)
 	}
 	for later, want := range map[time.Duration]bool{time.Hour: true, 25 * time.Hour: false} {
-		if _, err := tier.OpenFileBucket(mem, "/b", time.Now().Add(later)); err != nil {
+		if _, err := bucket.OpenDir(mem, "/b", time.Now().Add(later)); err != nil {
 			t.Fatal(err)
 		}
 		if ok, _ := vfs.Exists(mem, "/b/.tmp/left"); ok != want && later > 2*time.Hour {

@@ -1,4 +1,4 @@
-package tier
+package bucket
 
 import (
 	"context"
@@ -10,10 +10,10 @@ import (
 	"github.com/morrowmq/morrow/internal/vfs"
 )
 
-// Bucket is an object store: whole objects under flat keys. It is what the rest of the package
-// knows of S3 or a directory; every implementation passes tiertest.TestBucket.
+// Bucket is an object store: whole objects under flat keys. Every implementation passes
+// tiertest.TestBucket.
 //
-// All methods are safe for concurrent use and end when ctx does. Errors are [*BucketError] and
+// All methods are safe for concurrent use and end when ctx does. Errors are [*Error] and
 // match one of the Err… values below with errors.Is.
 type Bucket interface {
 	// Put stores one object, whole or not at all. The store itself verifies body.Sum against
@@ -96,15 +96,15 @@ var (
 	ErrConfig = errors.New("store is not configured correctly")
 )
 
-// BucketError is a failed request. Kind is one of the Err… values.
-type BucketError struct {
+// Error is a failed request. Kind is one of the Err… values.
+type Error struct {
 	Op   string // put, head, get, list, delete
 	Key  string
 	Kind error
 	Err  error // what the client library or the file system said; may be nil
 }
 
-func (e *BucketError) Error() string {
+func (e *Error) Error() string {
 	what := e.Op
 	if e.Key != "" { // else the whole bucket is listed
 		what += " " + e.Key
@@ -116,21 +116,21 @@ func (e *BucketError) Error() string {
 }
 
 // Unwrap lets errors.Is find both the kind and the cause.
-func (e *BucketError) Unwrap() []error { return []error{e.Kind, e.Err} }
+func (e *Error) Unwrap() []error { return []error{e.Kind, e.Err} }
 
-// refused reports whether a failed Put certainly stored nothing, not even by an earlier try of the
+// Refused reports whether a failed Put certainly stored nothing, not even by an earlier try of the
 // same request.
-func refused(err error) bool {
-	return errors.Is(err, ErrChecksum) || needsPerson(err)
+func Refused(err error) bool {
+	return errors.Is(err, ErrChecksum) || NeedsPerson(err)
 }
 
-// needsPerson reports whether err will not go away by waiting.
-func needsPerson(err error) bool {
+// NeedsPerson reports whether err will not go away by waiting.
+func NeedsPerson(err error) bool {
 	return errors.Is(err, ErrDenied) || errors.Is(err, ErrConfig) || errors.Is(err, ErrFull)
 }
 
-// readObject reads a small object whole. It refuses more than maxBytes.
-func readObject(ctx context.Context, b Bucket, key string, maxBytes int64) ([]byte, Object, error) {
+// ReadAll reads a small object whole. More than maxBytes are ErrCorrupt.
+func ReadAll(ctx context.Context, b Bucket, key string, maxBytes int64) ([]byte, Object, error) {
 	r, obj, err := b.Get(ctx, key, 0, -1)
 	if err != nil {
 		return nil, Object{}, err
@@ -138,7 +138,7 @@ func readObject(ctx context.Context, b Bucket, key string, maxBytes int64) ([]by
 	defer r.Close()
 	data, err := io.ReadAll(io.LimitReader(r, maxBytes+1))
 	if err != nil {
-		return nil, Object{}, &BucketError{Op: "get", Key: key, Kind: ErrUnknown, Err: err}
+		return nil, Object{}, &Error{Op: "get", Key: key, Kind: ErrUnknown, Err: err}
 	}
 	if int64(len(data)) > maxBytes {
 		return nil, Object{}, fmt.Errorf("%s: %w: larger than %d bytes", key, ErrCorrupt, maxBytes)

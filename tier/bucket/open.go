@@ -1,4 +1,4 @@
-package tier
+package bucket
 
 import (
 	"context"
@@ -20,14 +20,14 @@ import (
 	"github.com/morrowmq/morrow/internal/vfs"
 )
 
-// OpenBucket opens what a tier.url names:
+// Open opens what a tier.url names:
 //
 //	file:///directory
 //	s3://bucket/prefix?region=…&endpoint=https://host:port&path_style=true&profile=…&checksum=crc32c&part_size=67108864
 //
 // Credentials are never part of it; they come from the environment, the shared files, a web identity or the
-// instance's role. OpenBucket sends no request: a store that is down opens well. See [Probe].
-func OpenBucket(ctx context.Context, rawURL string, fsys vfs.FS) (Bucket, error) {
+// instance's role. Open sends no request: a store that is down opens well. See [Probe].
+func Open(ctx context.Context, rawURL string, fsys vfs.FS) (Bucket, error) {
 	u, err := url.Parse(rawURL)
 	if err != nil {
 		if bad, ok := errors.AsType[*url.Error](err); ok {
@@ -43,7 +43,7 @@ func OpenBucket(ctx context.Context, rawURL string, fsys vfs.FS) (Bucket, error)
 		if u.Host != "" || !strings.HasPrefix(u.Path, "/") || u.RawQuery != "" {
 			return nil, fmt.Errorf("%s: expected file:///absolute/directory", rawURL)
 		}
-		b, err := OpenFileBucket(fsys, strings.TrimRight(u.Path, "/"), time.Now())
+		b, err := OpenDir(fsys, strings.TrimRight(u.Path, "/"), time.Now())
 		if err != nil {
 			return nil, err
 		}
@@ -131,7 +131,7 @@ const (
 	s3AnswerLimit = 60 * time.Second // from the last byte of the request to the first of the answer
 )
 
-func openS3(ctx context.Context, u *url.URL) (*S3Bucket, error) {
+func openS3(ctx context.Context, u *url.URL) (*S3, error) {
 	s, err := parseS3(u)
 	if err != nil {
 		return nil, err
@@ -168,7 +168,7 @@ func openS3(ctx context.Context, u *url.URL) (*S3Bucket, error) {
 		return cfg.Credentials, err
 	}})
 	cfg.Credentials = keys
-	b := &S3Bucket{
+	b := &S3{
 		keys:   keys,
 		bucket: s.bucket, prefix: s.prefix, url: u.Redacted(), partSize: s.partSize,
 		chosen: s.algorithm != NoChecksum,

@@ -1,4 +1,4 @@
-package tier
+package bucket
 
 import (
 	"bytes"
@@ -27,7 +27,7 @@ func Probe(ctx context.Context, b Bucket, dir string, said func(check string, er
 		said = func(string, error) {}
 	}
 	algorithms := []Algorithm{b.Checksum()}
-	s, choose := underlying(b).(*S3Bucket)
+	s, choose := Underlying(b).(*S3)
 	if choose = choose && !s.chosen; choose {
 		algorithms = []Algorithm{CRC64NVME, CRC32C, SHA256}
 	}
@@ -36,7 +36,7 @@ func Probe(ctx context.Context, b Bucket, dir string, said func(check string, er
 		if choose {
 			s.algorithm.Store(uint32(a))
 		}
-		p := probe{bucket: b, algorithm: a, key: dir + probePrefix + rand.Text(), said: said}
+		p := probe{bucket: b, algorithm: a, key: dir + ProbePrefix + rand.Text(), said: said}
 		err := p.run(ctx)
 		if err == nil || !errors.Is(err, ErrUnfit) && !unknownAlgorithm(err) {
 			return err // fit, or not to be asked
@@ -55,7 +55,8 @@ func unknownAlgorithm(err error) bool {
 	return errors.Is(err, ErrConfig) && !errors.Is(err, errPlace) && errors.As(err, &answer)
 }
 
-const probePrefix = "probe-"
+// ProbePrefix begins the names of the objects that [Probe] stores. One that died may have left some.
+const ProbePrefix = "probe-"
 
 // probe is one run with one checksum algorithm.
 type probe struct {
@@ -116,19 +117,19 @@ func (p *probe) keys() []string {
 
 // clean removes what a run that has failed may have left, if it can.
 func (p *probe) clean(ctx context.Context) {
-	ctx, cancel := ownTime(ctx)
+	ctx, cancel := OwnTime(ctx)
 	defer cancel()
 	_ = p.bucket.Delete(ctx, p.keys()...)
 }
 
 // withoutToken is an error about an object of the probe that reads the same for each probe.
 func withoutToken(err error) error {
-	var failed *BucketError
+	var failed *Error
 	if !errors.As(err, &failed) {
 		return err
 	}
-	dir, _, _ := strings.Cut(failed.Key, probePrefix)
-	return &BucketError{Op: failed.Op, Key: dir + strings.TrimSuffix(probePrefix, "-"), Kind: failed.Kind, Err: failed.Err}
+	dir, _, _ := strings.Cut(failed.Key, ProbePrefix)
+	return &Error{Op: failed.Op, Key: dir + strings.TrimSuffix(ProbePrefix, "-"), Kind: failed.Kind, Err: failed.Err}
 }
 
 func (p *probe) body(b []byte) Body { return BytesBody(p.algorithm, b) }
