@@ -72,6 +72,7 @@ const (
 	full    // waits to be trimmed
 	pinned  // holds entries of a log that is offline: needed by the next start
 	trimmed // not needed, but no frame of a later generation says so yet
+	yielding // gives its space to others
 )
 
 // staged is how far a log is covered by a frame.

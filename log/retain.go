@@ -87,7 +87,7 @@ func (l *Log) keepProducers(segments []*segment.Segment, removed int) error {
 	if err != nil || state.Empty() {
 		return err
 	}
-	err = vfs.WriteFile(l.set.fsys, l.snapshotName(start), state.Encode())
+	err = l.set.writeVital(l.snapshotName(start), state.Encode())
 	if err != nil && !vfs.IsFull(err) {
 		return l.fail(err)
 	}
