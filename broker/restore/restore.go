@@ -42,6 +42,14 @@ const DefaultGap = 1_000_000_000
 // producerGap is the same for producer ids.
 const producerGap = 1_000_000
 
+// nextProducerID is above every id that was given out. Of some nothing is left in the bucket: those
+// of producers that have been idle for a day, say, or whose records have expired. The clock is above
+// them: a broker that has counted on from it, after a restore, has given out fewer than one a
+// millisecond since.
+func (r *restorer) nextProducerID() int64 {
+	return max(r.producerID+1+producerGap, r.cfg.Now().UnixMilli())
+}
+
 // parallel is how many partitions are restored at the same time: they wait for the bucket.
 const parallel = 16
 
@@ -143,7 +151,7 @@ func (r *restorer) restore(ctx context.Context) (err error) {
 	if err := errors.Join(err, r.logs.Close()); err != nil {
 		return err
 	}
-	seed := local.Seed{ClusterID: r.plan.Cluster, NextProducerID: r.producerID + 1 + producerGap}
+	seed := local.Seed{ClusterID: r.plan.Cluster, NextProducerID: r.nextProducerID()}
 	for i := range r.plan.Topics {
 		t := &r.plan.Topics[i]
 		recall := cluster.Recall{

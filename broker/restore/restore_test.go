@@ -131,6 +131,34 @@ func TestRestoreMakesADataDirectory(t *testing.T) {
 	}
 }
 
+// A producer that has been idle since before the loss of one disk goes on after that of another: of
+// its id nothing is left in the bucket, and still nobody else has it.
+func TestProducerIDsAreNotGivenOutAgain(t *testing.T) {
+	b := tiertest.NewBucket()
+	w := newLost(t, b, "c1")
+	w.tiered(orders, 0, plain("a"))
+	w.stop()
+	last := int64(-1)
+	for lost := range 3 {
+		dir := t.TempDir()
+		plan, err := MakePlan(t.Context(), b, "", nil)
+		check(t, err)
+		cfg := configured(t, b, dir)
+		cfg.Now = func() time.Time { return now.Add(time.Duration(lost) * time.Minute) }
+		_, err = Run(t.Context(), cfg, plan)
+		check(t, err)
+		store, err := local.Open(local.Options{Dir: dir, Node: 4})
+		check(t, err)
+		first, err := store.ProducerIDs(t.Context(), 1000)
+		check(t, err)
+		store.Close()
+		if first <= last {
+			t.Fatalf("producer ids from %d on, up to %d they were given out before", first, last)
+		}
+		last = first + 999
+	}
+}
+
 // A transaction that was open when the last confirmed segment ended has lost its coordinator. It is
 // aborted, once, or readers of committed records would wait for ever.
 func TestOpenTransactionsAreAborted(t *testing.T) {
