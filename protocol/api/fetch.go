@@ -151,9 +151,11 @@ func (f *fetching) unsubscribe() {
 
 // read reads every partition within the request's limits, in order, and reports whether the answer
 // may leave. What an earlier pass read is given back first. What lies in the tier is answered as
-// soon as it is there, whatever min.bytes says, as in Kafka.
+// soon as it is there, whatever min.bytes says, as in Kafka. It is read last, but up to half of the
+// answer is kept for it when it is its turn: what is here may be more than the client ever takes,
+// and the tier may have nothing to say for long.
 func (f *fetching) read(ctx context.Context) (enough bool) {
-	total, found := 0, false
+	total, kept, found, first := 0, 0, false, false
 	var remote []*fetchPart
 	for i := range f.turn.parts {
 		fp := &f.turn.parts[i]
@@ -163,13 +165,15 @@ func (f *fetching) read(ctx context.Context) (enough bool) {
 		}
 		found = true
 		fp.release()
-		fp.read, fp.err = fp.partition.Read(fp.request(f.req, f.maxBytes-total, total == 0))
+		fp.read, fp.err = fp.partition.Read(fp.request(f.req, f.maxBytes-total-kept, total == 0))
 		if errors.Is(fp.err, log.ErrClosed) {
 			f.lookupGone(fp)
 		}
 		switch {
 		case inTier(fp.err):
 			remote = append(remote, fp)
+			first = first || total == 0
+			kept = max(min(kept+int(fp.want.maxBytes), (f.maxBytes-total)/2), 0)
 		case fp.err != nil:
 			enough = true
 		default:
@@ -178,7 +182,7 @@ func (f *fetching) read(ctx context.Context) (enough bool) {
 		}
 	}
 	if len(remote) > 0 {
-		f.readRemote(ctx, remote, max(f.maxBytes-total, 0), total == 0)
+		f.readRemote(ctx, remote, max(f.maxBytes-total, 0), first)
 		enough = true
 	}
 	return enough || total >= f.minBytes || !found

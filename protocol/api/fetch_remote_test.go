@@ -161,6 +161,26 @@ func TestFetchFromASlowTierComesBackEmptyAndFindsItNextTime(t *testing.T) {
 	})
 }
 
+// A client that never catches up with what is here gets what is in the tier besides, if it is the
+// turn of that: partitions that had records go behind those that had none.
+func TestFetchFromTheTierBesideABusyPartition(t *testing.T) {
+	remote(t, func(t *testing.T, w *world, _ *tiertest.Bucket) {
+		w.create("busy", 1)
+		c := w.connect()
+		const limit = 1000
+		c.produce("busy", values(strings.Repeat("x", limit))...)
+		for _, size := range []int32{limit, 1} { // also if that is less than a batch
+			req := w.fetchOf(0, place{"cold", 0, 0}, place{"busy", 0, 0})
+			req.MaxBytes = size
+			ps := partitionsOf(ask[*kmsg.FetchResponse](c, 12, req))
+			wantRecords(t, ps[0], "0:a")
+			if len(ps[1].RecordBatches) == 0 {
+				t.Error("nothing of what is here")
+			}
+		}
+	})
+}
+
 func TestFetchFromATierThatFails(t *testing.T) {
 	remote(t, func(t *testing.T, w *world, store *tiertest.Bucket) {
 		store.Add(tiertest.Rule{Ops: tiertest.OpGet, Times: tiertest.Forever, Fault: tiertest.Refuse, Err: bucket.ErrDenied})
