@@ -348,6 +348,47 @@ func TestOffsetsByTopicID(t *testing.T) {
 	})
 }
 
+// TestGroupThatIsListedTwiceIsAnsweredTwice, each time with what it was not answered about before.
+func TestGroupThatIsListedTwiceIsAnsweredTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := startBroker(t, 2)
+		defer b.stop()
+		ctx, group := t.Context(), b.groupIn(0)
+		b.topics.set("t", 3)
+		commit := kmsg.NewPtrOffsetCommitRequest()
+		commit.Version, commit.Group, commit.Generation = 9, group, -1
+		commit.Topics = []kmsg.OffsetCommitRequestTopic{{Topic: "t"}}
+		for p := range int32(3) {
+			cp := kmsg.NewOffsetCommitRequestTopicPartition()
+			cp.Partition, cp.Offset = p, int64(10+p)
+			commit.Topics[0].Partitions = append(commit.Topics[0].Partitions, cp)
+		}
+		b.OffsetCommit(ctx, commit)
+		fetch := kmsg.NewPtrOffsetFetchRequest()
+		fetch.Version = 9
+		for _, partitions := range [][]int32{{0}, {1, 0, 1}, nil, nil} {
+			g := kmsg.NewOffsetFetchRequestGroup()
+			if g.Group = group; partitions != nil {
+				g.Topics = []kmsg.OffsetFetchRequestGroupTopic{{Topic: "t", Partitions: partitions}}
+			}
+			fetch.Groups = append(fetch.Groups, g)
+		}
+		var got []string
+		for _, g := range b.OffsetFetch(ctx, fetch).Groups {
+			line := fmt.Sprint(g.Group == group, g.ErrorCode)
+			for _, topic := range g.Topics {
+				for _, p := range topic.Partitions {
+					line += fmt.Sprintf(" %d:%d", p.Partition, p.Offset)
+				}
+			}
+			got = append(got, line)
+		}
+		if want := []string{"true 0 0:10", "true 0 1:11", "true 0 0:10 1:11 2:12", "true 0"}; !slices.Equal(got, want) {
+			t.Errorf("answers are %q, expected %q", got, want)
+		}
+	})
+}
+
 func TestRequestsAreRefusedBeforeTheyReachAShard(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := startBroker(t, 2)

@@ -3,6 +3,7 @@ package group
 import (
 	"context"
 	"errors"
+	"math"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -109,22 +110,19 @@ func (c *Coordinator) resolve(byID bool, name string, id [16]byte) topic {
 	return topic{name: name, id: known, partitions: n}
 }
 
-// OffsetFetch serves key 9, versions 1 to 10. What is asked for more than once
-// is answered once.
+// OffsetFetch serves key 9, versions 1 to 10. A position that is asked for more than once is
+// answered once, where it was asked for first: the answer must not grow beyond its request. Clients
+// put together what they find of a group.
 func (c *Coordinator) OffsetFetch(ctx context.Context, req *kmsg.OffsetFetchRequest) *kmsg.OffsetFetchResponse {
 	resp := req.ResponseKind().(*kmsg.OffsetFetchResponse)
 	if req.Version >= 8 {
-		type question struct {
-			group string
-			all   bool // its positions, not a list
-		}
-		answered := make(map[question]bool, len(req.Groups))
+		answered := make(map[string]places, len(req.Groups))
 		for i := range req.Groups {
 			g := &req.Groups[i]
-			if q := (question{g.Group, g.Topics == nil}); !answered[q] {
-				answered[q] = true
-				resp.Groups = append(resp.Groups, c.fetchGroup(ctx, g, req.Version, req.RequireStable))
+			if answered[g.Group] == nil {
+				answered[g.Group] = make(places)
 			}
+			resp.Groups = append(resp.Groups, c.fetchGroup(ctx, g, req.Version, req.RequireStable, answered[g.Group]))
 		}
 		return resp
 	}
@@ -138,8 +136,29 @@ func (c *Coordinator) OffsetFetch(ctx context.Context, req *kmsg.OffsetFetchRequ
 		gt.Topic, gt.Partitions = t.Topic, t.Partitions
 		g.Topics = append(g.Topics, gt)
 	}
-	setSingleGroup(resp, c.fetchGroup(ctx, &g, req.Version, req.RequireStable), req.Topics)
+	setSingleGroup(resp, c.fetchGroup(ctx, &g, req.Version, req.RequireStable, make(places)), req.Topics)
 	return resp
+}
+
+// places of a group: those that a request has had its answer about.
+type places map[place]bool
+
+// place is a partition as a request names it.
+type place struct {
+	topic     string
+	id        [16]byte
+	partition int32 // everyPartition: all positions of the group
+}
+
+const everyPartition = math.MinInt32
+
+// first reports whether a place is asked about for the first time.
+func (a places) first(at place) bool {
+	if a[at] {
+		return false
+	}
+	a[at] = true
+	return true
 }
 
 // setSingleGroup shapes an answer as it was before version 8. Versions 0 and 1
@@ -171,9 +190,9 @@ func setSingleGroup(resp *kmsg.OffsetFetchResponse, g kmsg.OffsetFetchResponseGr
 	}
 }
 
-func (c *Coordinator) fetchGroup(ctx context.Context, req *kmsg.OffsetFetchRequestGroup, version int16, stable bool) kmsg.OffsetFetchResponseGroup {
+func (c *Coordinator) fetchGroup(ctx context.Context, req *kmsg.OffsetFetchRequestGroup, version int16, stable bool, answered places) kmsg.OffsetFetchResponseGroup {
 	resp, err := coord.Do(ctx, c.shards.Of(req.Group), func(m *machine, _ *coord.Tx) (kmsg.OffsetFetchResponseGroup, error) {
-		return m.fetchOffsets(req, version, stable)
+		return m.fetchOffsets(req, version, stable, answered)
 	})
 	if err != nil {
 		resp = kmsg.NewOffsetFetchResponseGroup()
@@ -186,9 +205,9 @@ func (c *Coordinator) fetchGroup(ctx context.Context, req *kmsg.OffsetFetchReque
 	return resp
 }
 
-// fetchOffsets returns the positions a group stored: those asked for, or all. Those that an open
-// transaction is about to replace are refused if they have to be stable.
-func (s *machine) fetchOffsets(req *kmsg.OffsetFetchRequestGroup, version int16, stable bool) (kmsg.OffsetFetchResponseGroup, error) {
+// fetchOffsets returns the positions a group stored, but for those answered before: those asked for,
+// or all. Those that an open transaction is about to replace are refused if they have to be stable.
+func (s *machine) fetchOffsets(req *kmsg.OffsetFetchRequestGroup, version int16, stable bool, answered places) (kmsg.OffsetFetchResponseGroup, error) {
 	resp := kmsg.NewOffsetFetchResponseGroup()
 	g := s.groups[req.Group]
 	if g != nil && g.share != nil {
@@ -201,17 +220,11 @@ func (s *machine) fetchOffsets(req *kmsg.OffsetFetchRequestGroup, version int16,
 	}
 	byID := version >= 10
 	if req.Topics == nil {
-		if g != nil {
+		if answered.first(place{partition: everyPartition}) && g != nil {
 			resp.Topics = s.fetchAll(g, byID, stable)
 		}
 		return resp, nil
 	}
-	type place struct {
-		topic     string
-		id        [16]byte
-		partition int32
-	}
-	answered := make(map[place]bool)
 	for _, t := range req.Topics {
 		rt := kmsg.NewOffsetFetchResponseGroupTopic()
 		rt.Topic, rt.TopicID = t.Topic, t.TopicID
@@ -220,11 +233,9 @@ func (s *machine) fetchOffsets(req *kmsg.OffsetFetchRequestGroup, version int16,
 			name, known = s.topics.NameOf(t.TopicID)
 		}
 		for _, p := range t.Partitions {
-			at := place{t.Topic, t.TopicID, p}
-			if answered[at] {
+			if !answered.first(place{t.Topic, t.TopicID, p}) {
 				continue
 			}
-			answered[at] = true
 			rp := g.fetched(name, p, s.offset(g, name, p), stable)
 			if !known {
 				rp.ErrorCode = kerr.UnknownTopicID.Code

@@ -387,7 +387,7 @@ func (w *scriptWorld) fetch(a args) string {
 	}
 	var resp kmsg.OffsetFetchResponseGroup
 	var err error
-	w.do(func(m *machine, _ *coord.Tx) { resp, err = m.fetchOffsets(&req, 9, a["stable"] != "") })
+	w.do(func(m *machine, _ *coord.Tx) { resp, err = m.fetchOffsets(&req, 9, a["stable"] != "", make(places)) })
 	if err != nil {
 		return errName(err) + "\n"
 	}

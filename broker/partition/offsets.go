@@ -68,7 +68,8 @@ func (p *Partition) offsetForTimestamp(ctx context.Context, timestamp int64) (of
 	return p.log.OffsetForTimestamp(timestamp)
 }
 
-// maxTimestamp finds the visible record with the newest timestamp, here or in the tier.
+// maxTimestamp finds the visible record with the newest timestamp, the first of several, here or in
+// the tier.
 func (p *Partition) maxTimestamp(ctx context.Context, end int64) (FoundOffset, error) {
 	offset, ts, ok, err := p.log.MaxTimestamp()
 	if err != nil {
@@ -79,7 +80,7 @@ func (p *Partition) maxTimestamp(ctx context.Context, end int64) (FoundOffset, e
 		if err != nil {
 			return notFound, err
 		}
-		if found && (!ok || olderTs > ts) {
+		if found && (!ok || olderTs >= ts) {
 			offset, ts, ok = older, olderTs, true
 		}
 	}

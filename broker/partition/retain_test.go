@@ -246,6 +246,26 @@ func TestOldRecordsDoNotExpireBeforeYoungOnesInTheTier(t *testing.T) {
 	})
 }
 
+// TestFirstOfTheNewestRecordsIsFound, also if only the later ones are still local.
+func TestFirstOfTheNewestRecordsIsFound(t *testing.T) {
+	living(t, func(t *testing.T, w *world) {
+		w.bucket = tiertest.NewBucket()
+		w.open()
+		w.create("cold", 1, "remote.storage.enable", "true", "local.retention.ms", "1", "retention.ms", "-1")
+		w.start()
+		p, at := w.partition("cold"), time.Now()
+		w.rolled(p, plain("a"))
+		w.append(p, plain("b"))
+		sleepMinutes(60)
+		if o := p.log.Offsets(); o.LocalStart != 1 {
+			t.Fatalf("local part starts at %d: the test is void", o.LocalStart)
+		}
+		if got, err := p.ListOffset(t.Context(), MaxTimestamp, false); err != nil || got != (FoundOffset{0, at.UnixMilli(), 0}) {
+			t.Errorf("found %+v, %v", got, err)
+		}
+	})
+}
+
 func TestTieredPartitionIsReadHereAndThere(t *testing.T) {
 	living(t, func(t *testing.T, w *world) {
 		w.bucket = tiertest.NewBucket()

@@ -31,7 +31,7 @@ Keys, values and headers are shown as text in quotes, or in hex, 0x…, if they 
 With -o json: one object per line, with "kind": "batch", "record", "index" or "damage". Bytes
 are strings, or {"hex": "…"} if they are no text; timestamps are milliseconds.
 
-The exit code is 1 if a file is damaged.`,
+The exit code is 1 if a file is damaged, and standard error says which.`,
 		Example: `  morrow log dump data/logs/99a281a650124e0cabc6b62e19ce7405-0/00000000000000000000.log
   morrow log dump --records --offsets 1000:1010 00000000000000000000.log
   morrow log dump --records -o json 00000000000000000000.log | jq -r 'select(.kind == "record").value'`,
@@ -49,16 +49,21 @@ The exit code is 1 if a file is damaged.`,
 				enc.SetEscapeHTML(false)
 				d.out = jsonDump{enc}
 			}
+			var damaged []string
 			for _, name := range args {
 				if len(args) > 1 && output == "text" {
 					fmt.Fprintf(out, "%s:\n", name)
 				}
+				d.damaged = false
 				if err := d.file(name); err != nil {
 					return fmt.Errorf("%s: %w", name, reason(err))
 				}
+				if d.damaged {
+					damaged = append(damaged, name)
+				}
 			}
-			if d.damaged {
-				return errReported
+			if len(damaged) > 0 {
+				return fmt.Errorf("damaged: %s", strings.Join(damaged, ", "))
 			}
 			return nil
 		},
@@ -75,7 +80,7 @@ type logDump struct {
 	records  bool
 	from, to int64 // offsets shown, half-open
 	out      dumpWriter
-	damaged  bool
+	damaged  bool // the present file
 }
 
 // dumpWriter shows what is in a file.

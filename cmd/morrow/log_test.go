@@ -90,7 +90,7 @@ func TestLogDumpAndCheckOfDamage(t *testing.T) {
 	path, positions := writeSegment(t, first, second)
 	code, got, stderr := execute(t, "log", "dump", path)
 	lines := strings.Split(strings.TrimSpace(got), "\n")
-	if code != 1 || stderr != "" || len(lines) != 2 || !strings.HasPrefix(lines[0], "damaged  position 0  ") || !strings.HasPrefix(lines[1], "offsets 2-3  ") {
+	if code != 1 || stderr != "morrow: damaged: "+path+"\n" || len(lines) != 2 || !strings.HasPrefix(lines[0], "damaged  position 0  ") || !strings.HasPrefix(lines[1], "offsets 2-3  ") {
 		t.Errorf("dump: exit code %d: %s%s", code, got, stderr)
 	}
 	code, got, stderr = execute(t, "log", "check", path)
