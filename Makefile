@@ -26,7 +26,7 @@ PKG ?= ./...
 
 .PHONY: help
 help: ## Show this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
 
 .PHONY: build
 build: ## Compile bin/morrow
@@ -78,6 +78,10 @@ bench-kafka: build ## Compare the broker with Apache Kafka on this machine. ARGS
 .PHONY: bench-kafka-tools
 bench-kafka-tools: build ## Measure the broker and Apache Kafka with Kafka's own tools, as often as ARGS=2 says
 	internal/bench/kafka/tools $(ARGS)
+
+.PHONY: s3
+s3: ## Run the tests of the tier against another S3 server. STORE=minio and STORE=seaweedfs build it first, else host:port
+	tier/s3test/against $(or $(STORE),$(error make s3 STORE=minio, seaweedfs or host:port))
 
 .PHONY: crash
 crash: ## Kill a loaded broker ROUNDS=1000 times, and one with delayed records as often, and look for every acknowledged record

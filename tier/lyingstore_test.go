@@ -20,11 +20,14 @@ type lie int
 
 const (
 	honest lie = iota
+	knowsNoChecksums
 	verifiesNothing
 	verifiesWholeObjectsOnly
 	tellsNoChecksum
 	tellsAnotherChecksum
 	tellsChecksumOfParts
+	tellsChecksumOfPartsOnly // and not that it is one
+	tellsNoKind              // of a checksum of the whole: no lie
 	tellsAnotherSize
 	tellsNoETag
 	ignoresRanges
@@ -106,6 +109,9 @@ func (s *lyingStore) put(w http.ResponseWriter, r *http.Request, data []byte, un
 	sum := r.Header.Get(sumHeader)
 	raw, _ := base64.StdEncoding.DecodeString(sum)
 	switch match := r.Header.Get("If-Match"); {
+	case s.lie == knowsNoChecksums:
+		fail(w, http.StatusNotImplemented, "NotImplemented")
+		return false
 	case r.Header.Get("If-None-Match") != "" && there && s.lie != ignoresIfNoneMatch,
 		match != "" && (!there || match != old.etag()) && s.lie != ignoresIfMatch:
 		fail(w, http.StatusPreconditionFailed, "PreconditionFailed")
@@ -115,8 +121,13 @@ func (s *lyingStore) put(w http.ResponseWriter, r *http.Request, data []byte, un
 		return false
 	}
 	o := fakeObject{data: data, sum: sum, kind: "FULL_OBJECT"}
-	if r.Method == http.MethodPost && s.lie == tellsChecksumOfParts {
+	switch inParts := r.Method == http.MethodPost; {
+	case inParts && s.lie == tellsChecksumOfParts:
 		o.kind = "COMPOSITE"
+	case inParts && s.lie == tellsChecksumOfPartsOnly:
+		o.sum, o.kind = sum+"-1", ""
+	case s.lie == tellsNoKind:
+		o.kind = ""
 	}
 	s.objects[r.URL.Path] = o
 	return true
@@ -131,7 +142,9 @@ func (s *lyingStore) get(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("ETag", o.etag())
 	h.Set(sumHeader, o.sum)
-	h.Set(kindHeader, o.kind)
+	if o.kind != "" {
+		h.Set(kindHeader, o.kind)
+	}
 	switch s.lie {
 	case tellsNoETag:
 		h.Del("ETag")

@@ -29,6 +29,8 @@ func TestStoresThatLieAreRefused(t *testing.T) {
 	)
 	refused := map[lie]string{
 		honest:                   "",
+		tellsNoKind:              "",
+		knowsNoChecksums:         verifies,
 		verifiesNothing:          verifies,
 		tellsNoChecksum:          tells,
 		tellsAnotherChecksum:     tells,
@@ -41,6 +43,7 @@ func TestStoresThatLieAreRefused(t *testing.T) {
 		listsNothing:             "lists what is there",
 		verifiesWholeObjectsOnly: "refuses an object in parts whose checksum as a whole is wrong",
 		tellsChecksumOfParts:     "tells the checksum and the size of an object in parts",
+		tellsChecksumOfPartsOnly: "tells the checksum and the size of an object in parts",
 		deletesNothing:           "deletes",
 	}
 	checked := map[string]bool{}

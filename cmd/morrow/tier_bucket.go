@@ -48,8 +48,10 @@ func newTierProbe(c *tierClient) *cobra.Command {
 						fmt.Fprintf(w, "ok\t%s\n", p.Check)
 					case p.unfit:
 						fmt.Fprintf(w, "failed\t%s\t%s\n", p.Check, p.Error)
+					case perr != nil && p.Error == perr.Error(): // the last line says it, and what helps
+						fmt.Fprintf(w, "unknown\t%s\n", p.Check)
 					default:
-						fmt.Fprintf(w, "unknown\t%s\n", p.Check) // the last line says why
+						fmt.Fprintf(w, "unknown\t%s\t%s\n", p.Check, p.Error)
 					}
 				}
 			})

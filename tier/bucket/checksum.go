@@ -69,6 +69,9 @@ type Checksum struct {
 }
 
 func (c Checksum) String() string {
+	if c == (Checksum{}) {
+		return "no checksum"
+	}
 	return c.Algorithm.String() + ":" + hex.EncodeToString([]byte(c.Sum))
 }
 

@@ -96,7 +96,7 @@ func (p *probe) checks() []probeCheck {
 
 func (p *probe) run(ctx context.Context) error {
 	for _, c := range p.checks() {
-		err := c.run(ctx)
+		err := lacking(withoutToken(c.run(ctx)))
 		p.said(c.name, err)
 		if err == nil {
 			continue
@@ -105,9 +105,18 @@ func (p *probe) run(ctx context.Context) error {
 		if errors.Is(err, ErrUnfit) {
 			return fmt.Errorf("check that the store %s: %w", c.name, err)
 		}
-		return withoutToken(err)
+		return err
 	}
 	return nil
+}
+
+// lacking makes the error of a store that says it cannot do what it was asked for an ErrUnfit.
+func lacking(err error) error {
+	var failed *Error
+	if errors.As(err, &failed) && errors.Is(failed.Kind, errLacking) {
+		return unfit("%w", failed.Err)
+	}
+	return err
 }
 
 // keys are those of all objects that the checks store.

@@ -272,7 +272,9 @@ func (b *S3) StaleUploads(ctx context.Context, prefix string, before time.Time) 
 	return stale, nil
 }
 
-// Head implements [Bucket]. A checksum is told only if it is of the whole object.
+// Head implements [Bucket]. A checksum is told only if it is of the whole object. Some stores say of
+// those in parts only what it is of; one over checksums of parts cannot be taken for another, since
+// their number follows it.
 func (b *S3) Head(ctx context.Context, key string) (Object, error) {
 	out, err := b.client.HeadObject(ctx, &s3.HeadObjectInput{
 		Bucket: &b.bucket, Key: b.key(key), ChecksumMode: types.ChecksumModeEnabled,
@@ -284,7 +286,7 @@ func (b *S3) Head(ctx context.Context, key string) (Object, error) {
 		Key: key, Size: aws.ToInt64(out.ContentLength),
 		ETag: aws.ToString(out.ETag), Modified: aws.ToTime(out.LastModified),
 	}
-	if out.ChecksumType == types.ChecksumTypeFullObject {
+	if out.ChecksumType != types.ChecksumTypeComposite {
 		o.Sum = pickSum(b.Checksum(), map[Algorithm]*string{
 			CRC64NVME: out.ChecksumCRC64NVME, CRC32C: out.ChecksumCRC32C, SHA256: out.ChecksumSHA256,
 		})

@@ -52,7 +52,7 @@ var s3Kinds = map[string]error{
 	"AuthorizationHeaderMalformed":       errPlace, // wrong region
 	"IllegalLocationConstraintException": errPlace,
 	"EntityTooLarge":                     ErrConfig,
-	"NotImplemented":                     ErrConfig,
+	"NotImplemented":                     errLacking,
 	"QuotaExceeded":                      ErrFull,
 	"XMinioStorageFull":                  ErrFull,
 	"InsufficientStorage":                ErrFull,
@@ -66,6 +66,9 @@ var s3Kinds = map[string]error{
 
 // errPlace is an ErrConfig about where the bucket is: asking in another way does not help.
 var errPlace = fmt.Errorf("%w", ErrConfig)
+
+// errLacking is an ErrConfig about something that the store does not do for anybody.
+var errLacking = fmt.Errorf("%w", ErrConfig)
 
 // s3Error gives an error of the client library its kind.
 func s3Error(op, key string, err error, o PutOptions) error {

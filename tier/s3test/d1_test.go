@@ -3,6 +3,7 @@ package s3test
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -225,21 +226,28 @@ func TestD1DelayLongerThanLocalRetention(t *testing.T) {
 // function it returns puts them back.
 func (i *installation) loseRun(topic string) (back func()) {
 	i.Helper()
-	var moved []string
-	err := i.manifest(topic).EachSegment(i.Context(), i.bucket, func(e *tier.Entry) error {
-		if e.VisibleEnd > e.Base {
-			name := filepath.Join(gatewayDir, bucketName, i.prefix, i.manifest(topic).Key(e))
-			moved = append(moved, name)
-			return os.Rename(name, name+".lost")
+	lost := map[string][]byte{}
+	m := i.manifest(topic)
+	err := m.EachSegment(i.Context(), i.bucket, func(e *tier.Entry) error {
+		if e.VisibleEnd == e.Base {
+			return nil
 		}
-		return nil
+		r, _, err := i.bucket.Get(i.Context(), m.Key(e), 0, -1)
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		if lost[m.Key(e)], err = io.ReadAll(r); err != nil {
+			return err
+		}
+		return i.bucket.Delete(i.Context(), m.Key(e))
 	})
-	if err != nil || len(moved) == 0 {
-		i.Fatalf("objects of %s: %v, %v", topic, moved, err)
+	if err != nil || len(lost) == 0 {
+		i.Fatalf("objects of %s: %d, %v", topic, len(lost), err)
 	}
 	return func() {
-		for _, name := range moved {
-			if err := os.Rename(name+".lost", name); err != nil {
+		for key, data := range lost {
+			if _, err := i.bucket.Put(i.Context(), key, tier.BytesBody(i.bucket.Checksum(), data), tier.PutOptions{IfNoneMatch: true}); err != nil {
 				i.Error(err)
 			}
 		}

@@ -260,9 +260,12 @@ func (d *d2) sample() (stop func()) {
 }
 
 // noOrphans ages everything in the bucket, has it swept, and makes sure that only what is named is
-// left, and no unfinished upload.
+// left, and no unfinished upload. Only the gateway's objects can be made older.
 func (d *d2) noOrphans() {
 	d.Helper()
+	if gatewayDir == "" {
+		return
+	}
 	d.proxy.Heal()
 	age(d.T, d.prefix)
 	old := time.Now().Add(-48 * time.Hour)

@@ -21,8 +21,14 @@ const (
 	bucketName = "tier"
 )
 
+// otherStore is for `make s3`, which tries other stores than the gateway.
+var otherStore = flag.String("store", "", "`host:port` of an S3 server with a bucket tier and the keys of these tests, in place of the gateway")
+
 // gateway starts the one S3 server of this process, with an empty bucket, and returns its address.
 var gateway = sync.OnceValues(func() (string, error) {
+	if *otherStore != "" {
+		return *otherStore, nil
+	}
 	dir, err := os.MkdirTemp("", "s3test")
 	if err != nil {
 		return "", err
@@ -35,7 +41,7 @@ var gateway = sync.OnceValues(func() (string, error) {
 var (
 	cleanup    []func()
 	root       string // directory of the project; the gateway changes the working directory
-	gatewayDir string // where the gateway keeps its buckets
+	gatewayDir string // where the gateway keeps its buckets; empty with another store
 )
 
 func TestMain(m *testing.M) {
