@@ -318,6 +318,7 @@ func (p *Partition) settle(done []Token) error {
 	m := p.catalog.current
 	b := bound{Epoch: p.epoch, Version: m.Version, End: max(m.End, m.LogStart)}
 	if err := p.state.settle(done, b); err != nil {
+		p.catalog.current = nil // so that the next step settles, whether or not there is anything to commit
 		return err
 	}
 	p.withdrawn = false

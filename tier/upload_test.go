@@ -1,10 +1,12 @@
 package tier_test
 
 import (
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/morrowmq/morrow/internal/vfs"
 	"github.com/morrowmq/morrow/tier"
 	"github.com/morrowmq/morrow/tier/tiertest"
 )
@@ -83,4 +85,32 @@ func sweepUpload(t *testing.T, r tiertest.Rule) bool {
 		w.noOrphans()
 	}()
 	return fired
+}
+
+// TestBoundThatCouldNotBeWrittenIsWrittenLater: the disk is full in the moment in which a commit is to
+// be remembered, and no other follows, since nothing more can be produced until something is evicted.
+func TestBoundThatCouldNotBeWrittenIsWrittenLater(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.log.fill(1)
+		w.start()
+		w.settle()
+		var full []vfs.RuleID
+		w.line.before = func(op, key string) {
+			if op == "put" && key == dir+"manifest" && len(full) == 0 {
+				full = append(full, w.fault.Add(vfs.Rule{Name: "*.state*", Times: vfs.Forever, Err: syscall.ENOSPC}))
+			}
+		}
+		w.log.fill(1)
+		w.p.Notify()
+		w.settle()
+		if len(full) == 0 || w.p.Confirmed() != 5 {
+			w.t.Fatalf("void: confirmed %d", w.p.Confirmed())
+		}
+		if w.p.Err() == nil {
+			w.t.Error("nobody is told that the disk is full")
+		}
+		w.fault.End(full[0])
+		w.settle()
+		w.confirmedAll()
+	})
 }
