@@ -93,8 +93,9 @@ func newPartition(t *Tier, id PartitionID, source Source, epoch int32, config fu
 	}
 	p := &Partition{
 		tier: t, id: id, source: source, config: config, epoch: epoch, state: st,
-		turn:    make(chan struct{}, 1),
-		fetches: semaphore.NewWeighted(fetchesPerPartition),
+		withdrawn: st.bound.Version > 0 && st.bound.End == NoOffset,
+		turn:      make(chan struct{}, 1),
+		fetches:   semaphore.NewWeighted(fetchesPerPartition),
 		catalog: catalog{
 			bucket: t.bucket, dir: partitionDir(t.cluster, id.Topic, id.Partition), decoded: t.decoded,
 			copy: localCopy{t.fs, statePath(t.dir, id, ".manifest")},
@@ -239,7 +240,8 @@ func (p *Partition) ready(ctx context.Context) (err error) {
 		p.absent = p.tier.now()
 		return nil // nothing is remote, and nothing is to be
 	}
-	if m == nil || m.Epoch < p.epoch || p.catalog.damaged {
+	// The manifest for whose sake the bound was withdrawn may still arrive, and must not replace this one.
+	if m == nil || m.Epoch < p.epoch || p.catalog.damaged || p.withdrawn {
 		if err := p.claim(ctx, m); err != nil {
 			return err
 		}
