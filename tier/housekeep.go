@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -78,6 +79,9 @@ func (t *Tier) scrubAll(ctx context.Context) error {
 		if err != nil && !errors.Is(err, ErrClosed) && !errors.Is(err, errStopped) {
 			t.logger.Warn("tier: scrubbing ended early", "partition", p.id.String(), "err", err)
 			errs = append(errs, err)
+		}
+		if p.view.Load().kept < math.MaxInt64 { // a broker that starts now knows nothing of it
+			errs = append(errs, fmt.Errorf("%s: a damaged segment could not be stored anew yet", p.id))
 		}
 	}
 	if len(errs) > 0 {

@@ -50,6 +50,7 @@ type Partition struct {
 	said      saidError        // what the log was told of the partition alone; empty: all is well
 	expireDue time.Time        // when retention is looked at again
 	withdrawn bool             // the bound is unknown until the next settle
+	broken    []Entry          // damaged remote segments of which the log has a copy; see repair.go
 	absent    time.Time        // when it was seen last that there is no manifest, and none was wanted
 
 	view atomic.Pointer[view]
@@ -77,6 +78,7 @@ type Partition struct {
 type view struct {
 	manifest  *Manifest // nil: not read yet
 	confirmed int64     // local delete bound; NoOffset: unknown
+	kept      int64     // where the first local copy begins that is needed for a repair; math.MaxInt64: none is
 	err       error     // why the last step failed; nil if it did not
 }
 
@@ -102,7 +104,7 @@ func newPartition(t *Tier, id PartitionID, source Source, epoch int32, config fu
 		},
 	}
 	p.kept = sync.OnceValue(p.catalog.copy.read)
-	v := view{confirmed: NoOffset}
+	v := view{confirmed: NoOffset, kept: math.MaxInt64}
 	if st.bound.Epoch == epoch {
 		v.confirmed = st.bound.End // nobody else can have led in between
 	}
@@ -114,7 +116,10 @@ func newPartition(t *Tier, id PartitionID, source Source, epoch int32, config fu
 // the log start is in the bucket, whole and checked, and named by a manifest that is there too. The
 // bound has been made durable before it is returned. NoOffset means that it is not known: delete
 // nothing.
-func (p *Partition) Confirmed() int64 { return p.view.Load().confirmed }
+func (p *Partition) Confirmed() int64 {
+	v := p.view.Load()
+	return min(v.confirmed, v.kept)
+}
 
 // Wanted is the end of what retention would have removed from the tier, the last time it looked,
 // had the gate let it.
@@ -329,11 +334,14 @@ func (p *Partition) settle(done []Token) error {
 	return nil
 }
 
-// contains reports whether the current manifest has exactly this entry.
+// contains reports whether the current manifest has exactly this entry, or page.
 func (p *Partition) contains(ctx context.Context, e *Entry) (bool, error) {
 	m := p.catalog.current
 	entries := m.Tail
 	for _, ref := range m.Pages {
+		if ref.Token == e.Token {
+			return true, nil
+		}
 		if ref.Base <= e.Base && e.Base < ref.End {
 			var err error
 			if entries, err = p.catalog.page(ctx, &ref); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -25,7 +26,7 @@ type VerifyOptions struct {
 
 // Damage is a committed object that is not as it should be.
 type Damage struct {
-	Entry Entry
+	Entry Entry // of a page, all that it names
 	Key   string
 	Err   error // ErrLost or ErrCorrupt
 	// Repaired says that it was stored anew from the local copy.
@@ -69,18 +70,38 @@ func newVerifier(b bucket.Bucket, dir string, o VerifyOptions) *verifier {
 // manifest looks at all entries. repair, if not nil, is called with each damaged one.
 func (v *verifier) manifest(ctx context.Context, m *Manifest, repair func(context.Context, *Damage) error) error {
 	for i := range m.Pages {
-		p := &m.Pages[i]
-		entries, err := readPage(ctx, v.bucket, v.dir, p.id(), p.Size, p.Sum)
-		if err == nil {
-			err = v.entries(ctx, entries, repair)
-		} else if gone, gerr := v.expired(ctx, p.Span); gerr == nil && gone {
-			err = nil
-		}
-		if err != nil {
+		if err := v.page(ctx, &m.Pages[i], repair); err != nil {
 			return err
 		}
 	}
 	return v.entries(ctx, m.Tail, repair)
+}
+
+// page looks at what a page names, or the one that has taken its place meanwhile. If it cannot be
+// read, nothing that it names can be found: that is damage, and a repair of that there is none.
+func (v *verifier) page(ctx context.Context, p *PageRef, repair func(context.Context, *Damage) error) error {
+	for {
+		entries, err := readPage(ctx, v.bucket, v.dir, p.id(), p.Size, p.Sum)
+		switch {
+		case err == nil:
+			return v.entries(ctx, entries, repair)
+		case errors.Is(err, bucket.ErrNotFound):
+			err = fmt.Errorf("%s: %w", p.id().key(v.dir, pageSuffix), ErrLost)
+		case !errors.Is(err, ErrCorrupt):
+			return err // the bucket cannot be asked
+		}
+		now, gerr := v.pageAt(ctx, p.Span)
+		if gerr != nil || now == nil {
+			return gerr
+		}
+		if now.Token == p.Token {
+			v.result.Damaged = append(v.result.Damaged, Damage{
+				Entry: Entry{Span: p.Span, Epoch: p.Epoch, Token: p.Token, Sum: p.Sum}, Key: p.id().key(v.dir, pageSuffix), Err: err,
+			})
+			return nil
+		}
+		p = now
+	}
 }
 
 func (v *verifier) entries(ctx context.Context, entries []Entry, repair func(context.Context, *Damage) error) error {
@@ -181,18 +202,25 @@ func (v *verifier) replaced(ctx context.Context, e *Entry) (bool, error) {
 	return true, nil
 }
 
-// expired reports whether everything in a span has left the manifest.
-func (v *verifier) expired(ctx context.Context, s Span) (bool, error) {
+// pageAt is the page of the manifest, as it is now, that lies in a span; nil if there is none any more.
+func (v *verifier) pageAt(ctx context.Context, s Span) (*PageRef, error) {
 	m, _, err := readManifest(ctx, v.bucket, v.dir)
 	if errors.Is(err, bucket.ErrNotFound) {
-		return true, nil
+		return nil, nil // the topic was deleted
 	}
-	return err == nil && m.Start >= s.End, err
+	if err != nil {
+		return nil, err
+	}
+	i := slices.IndexFunc(m.Pages, func(p PageRef) bool { return s.Base <= p.Base && p.End <= s.End })
+	if i < 0 {
+		return nil, nil
+	}
+	return &m.Pages[i], nil
 }
 
 // Scrub verifies the partition's remote objects and repairs damaged ones as long as the log still
 // has the segment: the bytes are stored anew under another key, and the manifest is changed to name
-// that.
+// that. What fails of this is tried again by later steps.
 func (p *Partition) Scrub(ctx context.Context, o VerifyOptions) (Verified, error) {
 	m := p.view.Load().manifest
 	if m == nil {
@@ -203,68 +231,33 @@ func (p *Partition) Scrub(ctx context.Context, o VerifyOptions) (Verified, error
 	p.stats.scrubbed.Add(int64(v.result.Objects))
 	p.stats.repaired.Add(int64(v.result.Repaired))
 	if err == nil {
-		p.scrubbed.Store(&scrubbed{at: p.tier.now(), result: v.result})
+		p.keepResult(ctx, v.result)
 	}
 	for _, d := range v.result.Damaged {
-		p.tier.logger.Error("tier: a remote segment is damaged", "partition", p.id.String(), "key", d.Key,
+		p.tier.logger.Error("tier: a remote object is damaged", "partition", p.id.String(), "key", d.Key,
 			"base", d.Entry.Base, "end", d.Entry.End, "repaired", d.Repaired, "err", d.Err)
 	}
 	return v.result, err
+}
+
+// keepResult makes a result the last one. What was repaired behind the look is not damaged any more.
+func (p *Partition) keepResult(ctx context.Context, r Verified) {
+	r.Damaged = slices.Clone(r.Damaged)
+	_ = p.inTurn(ctx, func() error { // a partition that has been stopped has no result
+		for i := range r.Damaged {
+			d := &r.Damaged[i]
+			if named, err := p.names(ctx, &d.Entry); err == nil && !named && !d.Repaired {
+				d.Repaired = true
+				r.Repaired++
+			}
+		}
+		p.scrubbed.Store(&scrubbed{at: p.tier.now(), result: r})
+		return nil
+	})
 }
 
 // scrubbed is the last look at a partition.
 type scrubbed struct {
 	at     time.Time
 	result Verified
-}
-
-// repair stores a damaged segment anew from the local log.
-func (p *Partition) repair(ctx context.Context, d *Damage) error {
-	return p.inTurn(ctx, func() (err error) {
-		if err := p.ready(ctx); err != nil {
-			return err
-		}
-		u, err := p.localCopy(d.Entry.Span)
-		if err != nil {
-			return err
-		}
-		todo := []upload{u}
-		defer func() { err = errors.Join(err, closeFiles(todo)) }()
-		if todo, err = p.prepare(ctx, todo); err != nil {
-			return err
-		}
-		if len(todo) == 0 {
-			return ErrGone
-		}
-		if _, err := p.send(ctx, todo); err != nil {
-			return err
-		}
-		e := todo[0].sealed.entry
-		e.Time = p.tier.now().UnixMilli()
-		next := p.catalog.current.clone()
-		if err := p.catalog.replace(ctx, next, e, e.Time); err != nil {
-			return err
-		}
-		if err := p.state.verify([]Entry{e}); err != nil {
-			return err
-		}
-		if err := p.commit(ctx, next); err != nil {
-			return err
-		}
-		return p.settle([]Token{e.Token})
-	})
-}
-
-// localCopy finds the closed local segment that holds exactly the offsets of a remote one.
-func (p *Partition) localCopy(s Span) (upload, error) {
-	closed, err := p.source.Closed(s.Base)
-	if err != nil {
-		return upload{}, err
-	}
-	for _, seg := range closed {
-		if seg.Base <= s.Base && seg.End == s.End {
-			return upload{segment: seg, from: s.Base, to: s.End}, nil
-		}
-	}
-	return upload{}, fmt.Errorf("no local copy of offsets %d to %d: %w", s.Base, s.End-1, ErrGone)
 }

@@ -89,7 +89,7 @@ func (p *Partition) Size() int64 {
 // Status describes the partition.
 func (p *Partition) Status() PartitionStatus {
 	v, o := p.view.Load(), p.source.Offsets()
-	s := PartitionStatus{PartitionID: p.id, Confirmed: v.confirmed, LogStart: o.Start, LogEnd: o.End, Start: NoOffset, End: NoOffset}
+	s := PartitionStatus{PartitionID: p.id, Confirmed: p.Confirmed(), LogStart: o.Start, LogEnd: o.End, Start: NoOffset, End: NoOffset}
 	if m := v.manifest; m != nil {
 		sum := m.Summary()
 		s.Epoch, s.Start, s.End, s.Segments, s.Bytes, s.Committed = m.Epoch, m.Start, m.End, sum.Segments, sum.Bytes, time.UnixMilli(m.Time)

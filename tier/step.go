@@ -87,6 +87,7 @@ func (p *Partition) step(ctx context.Context) (more bool, due time.Duration, err
 		}
 	}
 	do(func() error { return p.expireIfDue(ctx) })
+	do(func() error { return p.repairStep(ctx) })
 	do(func() error {
 		again, wait, err := p.collectStep(ctx)
 		more = more || again
