@@ -11,6 +11,8 @@ import (
 const (
 	// Readers that hold an older manifest go on reading for so long (Kafka: file.delete.delay.ms).
 	deleteDelay = time.Minute
+	// What is to be deleted later than this is deleted at once: readers are told that it has expired.
+	clockSlack = 10 * deleteDelay
 	// A step deletes so many segments at most.
 	collectSegments = 1000
 )
@@ -23,7 +25,7 @@ func (p *Partition) collectStep(ctx context.Context) (more bool, due time.Durati
 	n, segments := 0, 0
 	for n < len(m.Garbage) && segments < collectSegments {
 		wait := time.UnixMilli(m.Garbage[n].Since).Add(deleteDelay).Sub(now)
-		if wait > 0 {
+		if wait > 0 && wait <= clockSlack { // else it was noted by a clock that was ahead
 			due = min(wait, deleteDelay)
 			break
 		}
