@@ -15,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/morrowmq/morrow/tier"
+	"github.com/morrowmq/morrow/tier/bucket"
 	"github.com/morrowmq/morrow/tier/proxytest"
 )
 
@@ -247,7 +248,7 @@ func (i *installation) loseRun(topic string) (back func()) {
 	}
 	return func() {
 		for key, data := range lost {
-			if _, err := i.bucket.Put(i.Context(), key, tier.BytesBody(i.bucket.Checksum(), data), tier.PutOptions{IfNoneMatch: true}); err != nil {
+			if _, err := i.bucket.Put(i.Context(), key, bucket.BytesBody(i.bucket.Checksum(), data), bucket.PutOptions{IfNoneMatch: true}); err != nil {
 				i.Error(err)
 			}
 		}
