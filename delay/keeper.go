@@ -253,10 +253,7 @@ func (k *Keeper) append(ctx context.Context, roll bool, b record.Batch) (base in
 // which is made later never names what it has not. What is not deleted yet, or not everywhere, is
 // left to the next time; one that cannot be deleted does not keep the others.
 func (k *Keeper) Tidy(ctx context.Context, logStart int64) error {
-	if k.segment < 0 {
-		return nil
-	}
-	present := Range{k.segment, k.until}
+	present := Range{k.segment, k.until} // nothing, if there is no progress yet
 	drops, more, err := k.garbage(ctx, present)
 	if err != nil {
 		return err

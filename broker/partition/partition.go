@@ -61,6 +61,7 @@ type Partition struct {
 	// How often in a row looking after the schedule, merging and deleting its runs, and moving what
 	// is pending out of memory have failed.
 	untended, untidy, unrelieved setbacks
+	spills                       setbacks // of both, for whoever has the turn: they wait for it
 
 	cleaner compaction
 	// evicting is held from when the tier is asked what is confirmed until what is has been

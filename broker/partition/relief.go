@@ -25,6 +25,8 @@ const (
 	// worthSpilling is the part of delay.spill.distance.bytes that must lie beyond the distance:
 	// fewer runs are larger.
 	worthSpilling = 4
+	// maxSpillWait is how long after failures, at most, a spill is tried again: it reads the log anew.
+	maxSpillWait = 16 * time.Second
 )
 
 // crowd makes delayed records wait while the near indexes take a quarter more memory than they may,
@@ -178,14 +180,45 @@ func (p *Partition) hold() {
 	p.held.Store(p.schedule.Gate())
 }
 
-// spill moves what is pending below an offset to a run. The caller has the turn.
+// spill moves what is pending below an offset to a run. The caller has the turn. errBusy: it is too
+// early after one that failed.
 func (p *Partition) spill(ctx context.Context, below int64) error {
 	o := p.log.Offsets()
 	if below = min(below, o.HighWatermark); below <= p.schedule.Floor() {
 		return nil
 	}
+	journal := p.scheduleLog()
+	switch {
+	case journal == nil:
+		return nil // the topic is being deleted
+	case p.spills.wait(p.now()):
+		return errBusy
+	}
 	// What a spill forgets in memory it may still have to read from the log: retention waits for it.
 	p.hold()
 	defer p.held.Store(math.MaxInt64)
-	return p.keeper.Spill(ctx, spilled{source{p}}, below, o.LogStart)
+	before := journal.log.Offsets().LogEnd
+	err := p.keeper.Spill(ctx, spilled{source{p}}, below, o.LogStart)
+	switch {
+	case ctx.Err() != nil:
+		return err
+	case err == nil:
+		p.spills.over()
+		return nil
+	}
+	p.spills.failed(p.now(), tendInterval, maxSpillWait)
+	if journal.log.Offsets().LogEnd > before {
+		p.dropUnfinished(ctx, o.LogStart)
+	}
+	return err
+}
+
+// dropUnfinished deletes the part of a run that a spill has written before it failed, mostly because
+// the disk is full. What cannot be deleted at once is left to the next tidy.
+func (p *Partition) dropUnfinished(ctx context.Context, logStart int64) {
+	ctx, cancel := context.WithTimeout(ctx, recallPatience)
+	defer cancel()
+	if err := p.keeper.Tidy(ctx, logStart); err != nil {
+		p.logger.Debug("unfinished run is left for now", "partition", p.String(), "err", err)
+	}
 }
