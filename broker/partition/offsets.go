@@ -56,16 +56,22 @@ func (p *Partition) ListOffset(ctx context.Context, timestamp int64, committed b
 	return p.found(offset, ts, ok && offset < end), err
 }
 
-// offsetForTimestamp finds the first visible record at or after a time, here or in the tier.
+// offsetForTimestamp finds the first visible record at or after a time, here or in the tier. What is
+// evicted while it looks is looked for again, in the tier.
 func (p *Partition) offsetForTimestamp(ctx context.Context, timestamp int64) (offset, ts int64, ok bool, err error) {
-	o := p.log.Offsets()
-	if r := p.remote.Load(); r != nil && o.LocalStart > o.LogStart {
-		offset, ts, ok, err = r.OffsetForTimestamp(ctx, timestamp, o.LogStart)
-		if err != nil || ok && offset < o.LocalStart {
+	for {
+		o := p.log.Offsets()
+		if r := p.remote.Load(); r != nil && o.LocalStart > o.LogStart {
+			offset, ts, ok, err = r.OffsetForTimestamp(ctx, timestamp, o.LogStart)
+			if err != nil || ok && offset < o.LocalStart {
+				return offset, ts, ok, err
+			}
+		}
+		offset, ts, ok, err = p.log.OffsetForTimestamp(timestamp)
+		if p.log.Offsets().LocalStart == o.LocalStart {
 			return offset, ts, ok, err
 		}
 	}
-	return p.log.OffsetForTimestamp(timestamp)
 }
 
 // maxTimestamp finds the visible record with the newest timestamp, the first of several, here or in

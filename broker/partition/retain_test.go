@@ -327,6 +327,37 @@ func TestTieredPartitionIsReadHereAndThere(t *testing.T) {
 	})
 }
 
+// TestTimestampIsLookedUpWhileSegmentsAreEvicted: while the tier is asked for what is not here any
+// more, the local copy of what was looked for goes too.
+func TestTimestampIsLookedUpWhileSegmentsAreEvicted(t *testing.T) {
+	living(t, func(t *testing.T, w *world) {
+		w.bucket, w.store = tiertest.NewBucket(), newMemStore("log.retention.check.interval.ms", "1000")
+		w.open()
+		w.create("cold", 1, "remote.storage.enable", "true", "local.retention.ms", "3600000", "retention.ms", "-1")
+		w.start()
+		w.awaitLoaded("cold")
+		p := w.partition("cold")
+		w.rolled(p, plain("a"))
+		sleepMinutes(70)
+		want := FoundOffset{Offset: 1, Timestamp: w.clock().UnixMilli()}
+		w.rolled(p, plain("b"))
+		sleepMinutes(30)
+		w.append(p, plain("c"))
+		sleepMinutes(30)
+		if o := p.log.Offsets(); o.LocalStart != 1 {
+			t.Fatalf("the local log starts at %d: the test is void", o.LocalStart)
+		}
+		w.bucket.Add(tiertest.Rule{Ops: tiertest.OpGet, Times: tiertest.Forever, Delay: 5 * time.Second})
+		got, err := p.ListOffset(context.Background(), want.Timestamp, false)
+		if o := p.log.Offsets(); o.LocalStart != 2 {
+			t.Fatalf("then it starts at %d: the test is void", o.LocalStart)
+		}
+		if err != nil || got != want {
+			t.Errorf("found %+v, %v, expected %+v", got, err, want)
+		}
+	})
+}
+
 // TestNothingIsSpilledForARetentionThatDoesNotApply: local retention is that of topics which have a
 // tier, and what it says of others removes nothing.
 func TestNothingIsSpilledForARetentionThatDoesNotApply(t *testing.T) {
