@@ -131,7 +131,7 @@ func (p *Plan) missing(topics []Topic, wanted []string) error {
 	var errs []error
 	for _, w := range wanted {
 		if !slices.ContainsFunc(topics, func(t Topic) bool { return t.Name == w || t.ID.Kafka() == w }) {
-			errs = append(errs, fmt.Errorf("the bucket holds no topic %q of cluster %s", w, p.Cluster))
+			errs = append(errs, fmt.Errorf("the bucket holds no topic %q of cluster %s; topics that are not tiered, as compacted ones, are not in it", w, p.Cluster))
 		}
 	}
 	return errors.Join(errs...)

@@ -40,7 +40,7 @@ func TestTopicsAreChosenByNameOrID(t *testing.T) {
 		{old.id.String(), "orders 2; skipped"},
 		{old.id.String() + " payments", "orders 2, payments 3; skipped"},
 		{old.id.String() + " orders", "orders 2; skipped orders 1"},
-		{"gone", `the bucket holds no topic "gone" of cluster c1`},
+		{"gone", `the bucket holds no topic "gone" of cluster c1; topics that are not tiered, as compacted ones, are not in it`},
 	} {
 		plan, err := MakePlan(t.Context(), b, "", strings.Fields(c.wanted))
 		got := describe(plan)

@@ -236,7 +236,7 @@ func TestTierRestore(t *testing.T) {
 	if code, _, stderr := execute(t, "serve", "--data-dir", dir, "--listen", "PLAINTEXT://127.0.0.1:0", "--http", "127.0.0.1:0"); code != 1 || !strings.Contains(stderr, "was interrupted: run morrow tier restore again") {
 		t.Errorf("serve on a half restored directory: exit code %d: %s", code, stderr)
 	}
-	b.refused(t, `morrow: the bucket holds no topic "nope" of cluster `+cluster, append(args, "--take-over", "nope")...)
+	b.refused(t, `morrow: the bucket holds no topic "nope" of cluster `+cluster+"; topics that are not tiered, as compacted ones, are not in it", append(args, "--take-over", "nope")...)
 	done := decode[restored](t, b, append(args, "--take-over")...)
 	if len(done.Partitions) != 1 || done.Partitions[0].End != int64(n) || done.Partitions[0].Next < 60 {
 		t.Fatalf("%+v", done)
