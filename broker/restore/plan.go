@@ -32,6 +32,19 @@ type Topic struct {
 	schedule *tier.RemoteTopic
 }
 
+// damage says which manifests of the topic and its schedule cannot be read; nil if all can.
+func (t *Topic) damage() error {
+	damaged := t.Damaged
+	if t.schedule != nil {
+		damaged = append(damaged[:len(damaged):len(damaged)], t.schedule.Damaged...)
+	}
+	var errs []error
+	for _, d := range damaged {
+		errs = append(errs, d.Err)
+	}
+	return errors.Join(errs...)
+}
+
 // Skipped is a topic that is not restored, and why.
 type Skipped struct {
 	Name string `json:"name"`
@@ -53,12 +66,14 @@ func MakePlan(ctx context.Context, b bucket.Bucket, clusterID string, wanted []s
 	if err := p.findGroups(ctx, b); err != nil {
 		return Plan{}, err
 	}
-	schedules := map[tier.TopicID]*tier.RemoteTopic{}
+	schedules, nameless := map[tier.TopicID]*tier.RemoteTopic{}, map[tier.TopicID]*tier.RemoteTopic{}
 	var topics []Topic
 	for i := range found {
 		t := &found[i]
 		switch {
 		case t.Deleted:
+		case len(t.Partitions) == 0 && len(t.Damaged) > 0: // perhaps a schedule
+			schedules[t.ID], nameless[t.ID] = t, t
 		case len(t.Partitions) == 0:
 			p.skip(t, "it has no manifest")
 		case cluster.IsReserved(t.Name):
@@ -70,6 +85,10 @@ func MakePlan(ctx context.Context, b bucket.Bucket, clusterID string, wanted []s
 	for i := range topics {
 		topics[i].Count = topics[i].partitions()
 		topics[i].schedule = schedules[topics[i].Schedule]
+		delete(nameless, topics[i].Schedule)
+	}
+	for _, t := range nameless {
+		topics = append(topics, Topic{RemoteTopic: *t})
 	}
 	return p, p.choose(topics, wanted)
 }
@@ -98,7 +117,8 @@ func (p *Plan) skip(t *tier.RemoteTopic, why string) {
 }
 
 // choose takes the wanted topics into the plan. Of several with one name it is the one that was
-// committed last, unless another is named by its id.
+// committed last, unless another is named by its id. One with a damaged manifest comes back whole
+// or not at all; whether the others do without it, people decide.
 func (p *Plan) choose(topics []Topic, wanted []string) error {
 	slices.SortFunc(topics, func(x, y Topic) int {
 		return cmp.Or(strings.Compare(x.Name, y.Name), -cmp.Compare(x.Committed, y.Committed))
@@ -111,6 +131,7 @@ func (p *Plan) choose(topics []Topic, wanted []string) error {
 		}
 	}
 	taken := map[string]bool{}
+	var damaged []error
 	for i := range topics {
 		t := &topics[i]
 		switch {
@@ -121,9 +142,15 @@ func (p *Plan) choose(topics []Topic, wanted []string) error {
 			continue
 		}
 		taken[t.Name] = true
+		if err := t.damage(); err != nil {
+			damaged = append(damaged, fmt.Errorf("topic %s cannot be restored: %w", cmp.Or(t.Name, t.ID.Kafka()), err))
+		}
 		p.Topics = append(p.Topics, *t)
 	}
-	return p.missing(topics, wanted)
+	if len(damaged) > 0 && len(wanted) == 0 {
+		damaged = append(damaged, errors.New("name the others to restore them without it"))
+	}
+	return errors.Join(append(damaged, p.missing(topics, wanted))...)
 }
 
 // missing is the error for what was wanted and is not there.

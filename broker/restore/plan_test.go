@@ -1,6 +1,7 @@
 package restore
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -82,4 +83,44 @@ func describe(p Plan) string {
 		skipped = append(skipped, " "+s.Name+" "+string(rune('0'+id[0])))
 	}
 	return strings.Join(topics, ", ") + "; skipped" + strings.Join(skipped, ",")
+}
+
+// A manifest that cannot be read keeps its topic from coming back, and no other.
+func TestDamagedManifestConcernsItsTopicOnly(t *testing.T) {
+	schedule := topic{id: cluster.TopicID{3, 15: 9}, name: "__schedule.payments", count: 1, epoch: 1}
+	payments := topic{id: cluster.TopicID{3, 15: 3}, name: "payments", schedule: schedule.id, count: 2, epoch: 1}
+	for _, c := range []struct {
+		name    string
+		harm    topic
+		number  int32
+		wanted  string
+		want    string // the plan, or what an error begins and ends with
+		message string
+	}{
+		{"all are wanted", payments, 1, "", "topic payments cannot be restored: c1/", "name the others to restore them without it"},
+		{"it is wanted", payments, 0, "payments orders", "topic payments cannot be restored: c1/", ""},
+		{"its schedule", schedule, 0, "payments", "topic payments cannot be restored: c1/", ""},
+		{"another is wanted", payments, 0, "orders", "orders 1; skipped", ""},
+		{"another is wanted than that of the schedule", schedule, 0, "orders", "orders 1; skipped", ""},
+		{"a topic whose name is not known", orders, 0, "", "topic " + orders.id.String() + " cannot be restored: c1/", "name the others to restore them without it"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := tiertest.NewBucket()
+			w := newLost(t, b, "c1")
+			w.tiered(orders, 0)
+			w.tiered(payments, 0)
+			w.tiered(payments, 1)
+			w.tiered(schedule, 0)
+			w.stop()
+			b.Damage(fmt.Sprintf("c1/%s/%d/manifest", tier.TopicID(c.harm.id), c.number))
+			plan, err := MakePlan(t.Context(), b, "", strings.Fields(c.wanted))
+			got := describe(plan)
+			if err != nil {
+				got = err.Error()
+			}
+			if err == nil && got != c.want || err != nil && !(strings.HasPrefix(got, c.want) && strings.Contains(got, "corrupt") && strings.HasSuffix(got, c.message)) {
+				t.Errorf("%s", got)
+			}
+		})
+	}
 }

@@ -90,7 +90,8 @@ func advised(run func(*cobra.Command, []string) error) func(*cobra.Command, []st
 	}
 }
 
-// inventory opens the bucket and lists the topics that are in it and not deleted.
+// inventory opens the bucket and lists the topics that are in it and not deleted, those with
+// damaged manifests too.
 func (c *tierClient) inventory(ctx context.Context) (bucket.Bucket, []tier.RemoteTopic, error) {
 	b, err := c.open(ctx)
 	if err != nil {
@@ -99,9 +100,20 @@ func (c *tierClient) inventory(ctx context.Context) (bucket.Bucket, []tier.Remot
 	all, err := tier.Inventory(ctx, b, "")
 	var topics []tier.RemoteTopic
 	for _, t := range all {
-		if !t.Deleted && len(t.Partitions) > 0 {
+		if !t.Deleted && len(t.Partitions)+len(t.Damaged) > 0 {
 			topics = append(topics, t)
 		}
 	}
 	return b, topics, err
+}
+
+// damaged says which manifests of topics cannot be read; nil if all can.
+func damaged(topics ...tier.RemoteTopic) error {
+	var errs []error
+	for _, t := range topics {
+		for _, d := range t.Damaged {
+			errs = append(errs, d.Err)
+		}
+	}
+	return errors.Join(errs...)
 }

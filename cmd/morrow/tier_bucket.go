@@ -98,12 +98,13 @@ func newTierList(c *tierClient) *cobra.Command {
 					})
 				}
 			}
-			return printAs(cmd.OutOrStdout(), c.output, rows, func(w io.Writer) {
+			err = printAs(cmd.OutOrStdout(), c.output, rows, func(w io.Writer) {
 				row(w, "TOPIC", "PARTITION", "OFFSETS", "SEGMENTS", "BYTES", "COMMITTED", "ID", "CLUSTER")
 				for _, r := range rows {
 					row(w, r.Topic, r.Partition, rangeText(r.Start, r.End), r.Segments, r.Bytes, timestamp(r.CommittedMs), r.ID, r.Cluster)
 				}
 			})
+			return errors.Join(err, damaged(topics...))
 		},
 	}
 }
@@ -136,12 +137,12 @@ func newTierShow(c *tierClient) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			rows, known := []tierSegment{}, false
+			rows, known, harm := []tierSegment{}, false, error(nil)
 			for _, t := range topics {
 				if t.Name != args[0] && t.ID.Kafka() != args[0] {
 					continue
 				}
-				known = true
+				known, harm = true, errors.Join(harm, damaged(t))
 				for _, m := range t.Partitions {
 					err := m.EachSegment(cmd.Context(), b, func(e *tier.Entry) error {
 						rows = append(rows, tierSegment{
@@ -158,12 +159,13 @@ func newTierShow(c *tierClient) *cobra.Command {
 			if !known {
 				return fmt.Errorf("%s holds no topic %q", b, args[0])
 			}
-			return printAs(cmd.OutOrStdout(), c.output, rows, func(w io.Writer) {
+			err = printAs(cmd.OutOrStdout(), c.output, rows, func(w io.Writer) {
 				row(w, "PARTITION", "BASE", "END", "BYTES", "NEWEST RECORD", "COMMITTED", "KEY")
 				for _, r := range rows {
 					row(w, r.Partition, r.Base, r.End, r.Bytes, timestamp(r.MaxTimestampMs), timestamp(r.CommittedMs), r.Key)
 				}
 			})
+			return errors.Join(err, harm)
 		},
 	}
 }

@@ -134,6 +134,42 @@ func TestTierVerifyFindsAndRepairs(t *testing.T) {
 	}
 }
 
+// A manifest that cannot be read is told of beside what can.
+func TestTierCommandsWithADamagedManifest(t *testing.T) {
+	b, url, _ := tieredBroker(t)
+	b.stop(t)
+	shown := decode[[]tierSegment](t, b, "tier", "show", "orders", "--url", url)
+	var id string
+	for _, r := range decode[[]tierRow](t, b, "tier", "ls", "--url", url) {
+		if r.Topic == "orders" {
+			id = r.ID
+		}
+	}
+	dir := filepath.Dir(filepath.FromSlash(shown[0].Key))
+	if err := os.WriteFile(filepath.Join(strings.TrimPrefix(url, "file://"), dir, "manifest"), []byte("garbage"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	harm := filepath.ToSlash(dir) + "/manifest: corrupt"
+	for _, c := range []struct {
+		args           []string
+		stdout, stderr string
+	}{
+		{[]string{"ls"}, "__schedule.orders", harm},
+		{[]string{"show", id}, "PARTITION", harm},
+		{[]string{"verify"}, "damaged " + id + "-0: " + harm, "1 objects are damaged or missing"},
+		{[]string{"verify", id}, "damaged " + id + "-0: " + harm, "1 objects are damaged or missing"},
+		{[]string{"restore", "--data-dir", t.TempDir(), "--dry-run"}, "", "topic " + id + " cannot be restored: " + harm},
+	} {
+		code, stdout, stderr := b.try(t, append([]string{"tier", "--url", url}, c.args...)...)
+		if code != 1 || !strings.Contains(stdout, c.stdout) || !strings.Contains(stderr, c.stderr) {
+			t.Errorf("%v: exit code %d: %s%s", c.args, code, stdout, stderr)
+		}
+	}
+	if out := b.morrow(t, "tier", "show", "__schedule.orders", "--url", url); !strings.Contains(out, "PARTITION") {
+		t.Error(out)
+	}
+}
+
 func TestTierSweepDeletesOrphansOnlyWhenAsked(t *testing.T) {
 	b, url, _ := tieredBroker(t)
 	objects, err := filepath.Glob(filepath.Join(strings.TrimPrefix(url, "file://"), "*", "*", "0", "*.segment"))

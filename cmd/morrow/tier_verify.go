@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"net/http"
@@ -66,7 +67,11 @@ func (c *tierClient) printVerified(cmd *cobra.Command, rows []remote.Verified) e
 				if d.Repaired {
 					state = "repaired"
 				}
-				fmt.Fprintf(w, "%s %s-%d [%d, %d): %s\n", state, r.Topic, r.Partition, d.Base, d.End, d.Error)
+				what := fmt.Sprintf(" [%d, %d)", d.Base, d.End)
+				if d.Base == tier.NoOffset { // the manifest
+					what = ""
+				}
+				fmt.Fprintf(w, "%s %s-%d%s: %s\n", state, r.Topic, r.Partition, what, d.Error)
 			}
 		}
 	})
@@ -83,7 +88,7 @@ func (c *tierClient) verifyBucket(cmd *cobra.Command, topic string, o tier.Verif
 		return nil, err
 	}
 	var manifests []*tier.Manifest
-	total := 0
+	rows, total := []remote.Verified{}, 0
 	for _, t := range topics {
 		if topic != "" && t.Name != topic && t.ID.Kafka() != topic {
 			continue
@@ -92,15 +97,18 @@ func (c *tierClient) verifyBucket(cmd *cobra.Command, topic string, o tier.Verif
 			manifests = append(manifests, m)
 			total += m.Summary().Segments
 		}
+		for _, d := range t.Damaged {
+			harm := remote.Damage{Key: d.Key, Base: tier.NoOffset, End: tier.NoOffset, Error: d.Err.Error()}
+			rows = append(rows, remote.Verified{Topic: cmp.Or(t.Name, t.ID.Kafka()), Partition: d.Partition, Objects: 1, Damaged: []remote.Damage{harm}})
+		}
 	}
-	if topic != "" && len(manifests) == 0 {
+	if topic != "" && len(manifests)+len(rows) == 0 {
 		return nil, fmt.Errorf("%s holds no topic %q", b, topic)
 	}
 	if bar := newBar(cmd.ErrOrStderr(), "segments", int64(total)); bar != nil {
 		o.Progress = func(tier.Span) { _ = bar.Add(1) }
 		defer func() { _ = bar.Finish() }()
 	}
-	rows := []remote.Verified{}
 	for _, m := range manifests {
 		v, err := tier.Verify(cmd.Context(), b, m, o)
 		if err != nil {
