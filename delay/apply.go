@@ -220,6 +220,7 @@ func (s *Schedule) do(o *op) bool {
 			return false
 		}
 		s.pins.add(o.entry.Ticket)
+		s.newest = o.entry.Ticket
 		s.place(o.entry, o.name)
 		return true
 	case opStage:
@@ -227,6 +228,7 @@ func (s *Schedule) do(o *op) bool {
 			return false
 		}
 		s.pins.add(o.entry.Ticket)
+		s.newest = o.entry.Ticket
 		s.open.stage(o.producerID, o.entry)
 		return true
 	case opCommit, opAbort:

@@ -6,15 +6,31 @@ import (
 	"sort"
 )
 
-// A copy of the journal, in a bucket say, is behind: it ends at an offset that lies below the
-// journal's. It is of use only with a copy of the partition's log that holds what a start from it
-// would read. So whoever deletes parts of the copies asks what the last progress record needs that
-// the copy of the journal has, not what the journal needs itself.
+// Copies of the journal and of the partition's log, in a bucket say, are behind, each as far as it
+// happens to be. Who has lost all else goes on from the last progress record that both suffice for:
+// that the copy of the journal has, and that has folded in nothing which the copy of the log has
+// not. A later one would say of a record that it was delivered, and the delivery would be nowhere
+// (see [KeeperConfig.Lost]). So whoever deletes parts of the copies asks what that record needs and
+// those behind it, which will be the ones to go on from when the copies have come on; not what the
+// schedule needs itself.
 
-// journalCopy is what a copy of the journal can do that ends behind a certain progress record, and
-// before the next.
+// Copy is how far copies have come.
+type Copy struct {
+	// Journal and Log are the ends of the copies of the journal and of the partition's log; that one
+	// begins at LogStart.
+	Journal, Log, LogStart int64
+}
+
+// NoCopy is where nothing is copied: the journal and the log themselves are what will be there.
+var NoCopy = Copy{math.MaxInt64, math.MaxInt64, math.MaxInt64}
+
+// Complete is the copies when they have all that there is now.
+func (c Copy) Complete() Copy { return Copy{math.MaxInt64, math.MaxInt64, c.LogStart} }
+
+// journalCopy is what copies can do that suffice for a certain progress record, and not for the
+// next.
 type journalCopy struct {
-	// end is the end of the progress record; 0 if there is none in the copy.
+	// end is the end of the progress record; 0 if there is none.
 	end int64
 	// floor and folded are those of the record; runs says that it names any.
 	floor, folded int64
@@ -28,7 +44,7 @@ type journalCopy struct {
 	dropped bool
 }
 
-// copyOf describes a copy that ends behind a progress record, which together with those before it
+// copyOf describes copies that suffice for a progress record, which together with those before it
 // takes a range of the journal.
 func copyOf(p *progress, at Range) journalCopy {
 	c := journalCopy{end: at.To, floor: p.floor, folded: p.folded, runs: len(p.runs) > 0, needs: []Range{at}}
@@ -65,24 +81,23 @@ func (s *Schedule) written(p *progress, at Range, c change) {
 	s.copies = append(s.copies, written)
 }
 
-// Copied says that a copy of the journal has come up to end, and will not be asked about below that
-// any more; math.MaxInt64 if there is none.
-func (s *Schedule) Copied(end int64) {
+// Copied says how far the copies have come, and that nobody will ask about less any more.
+func (s *Schedule) Copied(at Copy) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.copied = end; end == math.MaxInt64 { // there is no copy; one that is begun has nothing
+	if s.copied = at.Journal; at == NoCopy { // one that is begun has nothing
 		s.copied = 0
 	}
-	if copies := s.copiesFrom(end); copies != nil {
+	if copies := s.copiesFrom(at); copies != nil {
 		s.copies = copies
 	}
 }
 
-// copiesFrom lists what a copy of the journal that has come up to end can do, now and as it goes
-// on, and before that what it can do if it lacks what was dropped; nil if that is not known.
-func (s *Schedule) copiesFrom(end int64) []journalCopy {
-	i := sort.Search(len(s.copies), func(i int) bool { return s.copies[i].end > end }) - 1
-	for i >= 0 && (s.copies[i].dropped || s.copies[i].unsure && end == math.MaxInt64) { // the journal itself may yet lose what is unsure
+// copiesFrom lists what the copies suffice for, now and as they go on, and before that what they
+// suffice for if they lack what was dropped; nil if that is not known.
+func (s *Schedule) copiesFrom(at Copy) []journalCopy {
+	i := sort.Search(len(s.copies), func(i int) bool { return s.copies[i].end > at.Journal || s.copies[i].folded > at.Log }) - 1
+	for i >= 0 && (s.copies[i].dropped || s.copies[i].unsure && at.Journal == math.MaxInt64) { // the journal itself may yet lose what is unsure
 		i--
 	}
 	if i < 0 {
@@ -102,31 +117,33 @@ func (s *Schedule) dropping(r Range) {
 	}
 }
 
-// CopyGate is what [Schedule.Gate] is for a copy of the partition's log that goes with a copy of
-// the journal up to end: with what lies above it the two suffice to know everything that is
-// pending.
-func (s *Schedule) CopyGate(end int64) int64 {
+// CopyGate is the first offset that is needed of the copy of the partition's log: with what lies at
+// or above it the copies suffice to know everything that is pending. Unlike [Schedule.Gate] it
+// takes nothing for finished because this broker knows that it is.
+func (s *Schedule) CopyGate(at Copy) int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	copies := s.copiesFrom(end)
+	copies := s.copiesFrom(at)
 	if copies == nil {
 		return 0
 	}
-	gate := s.settledFloor()
+	gate, newest := int64(math.MaxInt64), s.newest
+	if at.LogStart < s.began { // whatever the copy has below
+		newest = max(newest, s.began-1)
+	}
+	if floor := copies[0].floor; newest >= floor {
+		gate = floor
+	}
 	if i := slices.IndexFunc(copies, func(c journalCopy) bool { return c.runs }); i >= 0 {
 		gate = min(gate, copies[i].folded)
 	} else if s.namesRuns { // by a record that is not known to be committed, and may come up all the same
 		gate = min(gate, s.folded)
 	}
-	for _, r := range s.runs.list {
-		if floor := copies[0].floor; r.high > floor { // the copy does not know it
-			gate = min(gate, max(r.low, floor))
-		}
-	}
 	return gate
 }
 
-// NextGate is what CopyGate will be of a copy that has the next progress record, if that was written at once.
+// NextGate is at or below what [Schedule.Gate] will be when progress has been written, and, as far
+// as the copies have come by now, what [Schedule.CopyGate] will be when it has come up as well.
 func (s *Schedule) NextGate() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -137,12 +154,12 @@ func (s *Schedule) NextGate() int64 {
 	return gate
 }
 
-// CopyNeeds lists what may not be deleted from a copy of the journal that has come up to end; all
-// is set if nothing may. It is in no order.
-func (s *Schedule) CopyNeeds(end int64) (needs []Range, all bool) {
+// CopyNeeds lists what may not be deleted from the copy of the journal; all is set if nothing may.
+// It is in no order.
+func (s *Schedule) CopyNeeds(at Copy) (needs []Range, all bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	copies := s.copiesFrom(end)
+	copies := s.copiesFrom(at)
 	for _, c := range copies {
 		needs = append(needs, c.needs...)
 	}

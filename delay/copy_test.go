@@ -17,9 +17,24 @@ import (
 // copied is a copy of a history's journal and log, as a bucket keeps it: behind, and with other parts deleted.
 type copied struct {
 	journal []journalSegment
-	// end is how far the journal was copied, start from where on the copy of the log, which is
-	// complete, was kept.
-	end, start int64
+	// end is how far the journal was copied.
+	end int64
+	// start is from where on the copy of the log was kept, logEnd how far the log was copied.
+	start, logEnd int64
+}
+
+func (c *copied) at() Copy { return Copy{c.end, c.logEnd, c.start} }
+
+// copyLog copies more of what is committed in the log.
+func (h *history) copyLog() {
+	h.remember()
+	to := rapid.Int64Range(h.copied.logEnd, max(h.copied.logEnd, h.synced)).Draw(h.t, "copy log to")
+	for _, b := range h.whole {
+		if b.EndOffset() <= to && !b.Continued() { // an atomic group is copied as a whole
+			h.copied.logEnd = max(h.copied.logEnd, b.EndOffset())
+		}
+	}
+	h.checkCopy()
 }
 
 // copyJournal copies more of what is committed in the journal, and makes sure that the copies suffice.
@@ -40,7 +55,7 @@ func (h *history) copyJournal() {
 		}
 	}
 	if rapid.Bool().Draw(h.t, "forget") {
-		h.schedule.Copied(h.copied.end)
+		h.schedule.Copied(h.copied.at())
 	}
 	h.checkCopy()
 }
@@ -48,7 +63,7 @@ func (h *history) copyJournal() {
 // expireCopy deletes from the beginning of the copy of the log what its gate lets go.
 func (h *history) expireCopy() {
 	h.remember()
-	gate := min(h.schedule.CopyGate(h.copied.end), h.synced)
+	gate := min(h.schedule.CopyGate(h.copied.at()), h.copied.logEnd)
 	n := sort.Search(len(h.whole), func(i int) bool { return h.whole[i].EndOffset() > gate })
 	n = rapid.IntRange(0, n).Draw(h.t, "expire")
 	for n > 0 && h.whole[n-1].Continued() {
@@ -62,25 +77,48 @@ func (h *history) expireCopy() {
 
 // dropCopy deletes from the copy of the journal what may go of a range.
 func (h *history) dropCopy(r Range) {
-	needs, all := h.schedule.CopyNeeds(h.copied.end)
+	needs, all := h.schedule.CopyNeeds(h.copied.at())
 	h.copied.journal = slices.DeleteFunc(h.copied.journal, func(s journalSegment) bool {
 		e := s.extent()
 		return !all && r.From <= e.From && e.To <= r.To && !slices.ContainsFunc(needs, e.overlaps)
 	})
 }
 
-// checkCopy compares a schedule made from the copies alone with the truth.
+// checkCopy compares a schedule made from the copies alone with what a reader of the whole log says
+// who knows it as far as it was copied; and once more as a later start makes it, which may not know
+// what was lost.
 func (h *history) checkCopy() {
-	h.remember()
-	first := sort.Search(len(h.whole), func(i int) bool { return h.whole[i].EndOffset() > h.copied.start })
 	restored := *h
-	restored.partition = newPartition(h.rules)
-	restored.now, restored.wait = h.now, h.wait
-	restored.batches, restored.end = slices.Clone(h.whole[first:]), h.end
-	restored.start = h.copied.start
-	restored.journal = &memoryJournal{segments: slices.Clone(h.copied.journal), end: h.copied.end, committed: h.copied.end}
+	restored.restore(h)
+	restored.check()
+	restored.lost = nil
 	restored.recover()
 	restored.check()
+}
+
+// restore makes h a history that goes on from the copies of another, which may be h itself. Nothing
+// that was not copied ever was, but no offset is given out again.
+func (h *history) restore(from *history) {
+	from.remember()
+	first := sort.Search(len(from.whole), func(i int) bool { return from.whole[i].EndOffset() > from.copied.start })
+	last := sort.Search(len(from.whole), func(i int) bool { return from.whole[i].EndOffset() > from.copied.logEnd })
+	old := *from
+	gap := Range{old.copied.logEnd, old.end + 1} // the last offset is never what progress has folded in
+	partition := newPartition(old.rules)
+	partition.now, partition.wait = old.now, old.wait
+	h.partition = partition
+	h.whole, h.batches = slices.Clone(old.whole[:last]), slices.Clone(old.whole[first:max(first, last)])
+	h.start, h.end = old.copied.start, gap.To
+	h.lost = append(slices.Clone(old.lost), gap)
+	h.journal = &memoryJournal{segments: slices.Clone(old.copied.journal), end: old.journal.end, committed: old.journal.end}
+	h.copied.end, h.copied.logEnd = old.journal.end, gap.To
+	h.recover()
+}
+
+// lose is the loss of all but the copies.
+func (h *history) lose() {
+	h.restore(h)
+	h.watch()
 }
 
 func TestCopyLacksTheProgressThatWasDroppedBeforeItCameUp(t *testing.T) {
@@ -91,7 +129,7 @@ func TestCopyLacksTheProgressThatWasDroppedBeforeItCameUp(t *testing.T) {
 		}
 		first := Range{0, p.journal.end}
 		if told {
-			p.schedule.Copied(first.To)
+			p.schedule.Copied(Copy{first.To, p.end, 0})
 		}
 		p.scheduleAll(t, record.None, time.Hour, 2*time.Hour)
 		p.spill(t, 1)
@@ -103,17 +141,17 @@ func TestCopyLacksTheProgressThatWasDroppedBeforeItCameUp(t *testing.T) {
 			t.Fatalf("the progress record at %d is still there: %v", named-1, err)
 		}
 		// The copy has the run now, and nothing that names it: ticket 0 is known from the log only.
-		if gate := p.schedule.CopyGate(named); gate != 0 {
+		if gate := p.schedule.CopyGate(Copy{named, p.end, 0}); gate != 0 {
 			t.Errorf("told %t: the copy of the log may begin at %d", told, gate)
 		}
-		if needs, all := p.schedule.CopyNeeds(named); !all && !slices.ContainsFunc(needs, first.overlaps) {
+		if needs, all := p.schedule.CopyNeeds(Copy{named, p.end, 0}); !all && !slices.ContainsFunc(needs, first.overlaps) {
 			t.Errorf("told %t: the only progress that the copy has may be deleted, it needs %v", told, needs)
 		}
-		p.schedule.Copied(named)
-		if gate := p.schedule.CopyGate(named); gate != 0 {
+		p.schedule.Copied(Copy{named, p.end, 0})
+		if gate := p.schedule.CopyGate(Copy{named, p.end, 0}); gate != 0 {
 			t.Errorf("told %t: the copy of the log may begin at %d", told, gate)
 		}
-		if gate := p.schedule.CopyGate(p.journal.end); gate != 1 {
+		if gate := p.schedule.CopyGate(Copy{p.journal.end, p.end, 0}); gate != 1 {
 			t.Errorf("told %t: the copy of the log may begin at %d when progress has come up", told, gate)
 		}
 	}
@@ -121,11 +159,11 @@ func TestCopyLacksTheProgressThatWasDroppedBeforeItCameUp(t *testing.T) {
 
 func TestCopyThatIsBegunAnewLacksTheProgressThatWasDropped(t *testing.T) {
 	p := newSpilling(t)
-	p.schedule.Copied(math.MaxInt64) // there is none
+	p.schedule.Copied(NoCopy) // there is none
 	p.scheduleAll(t, record.None, time.Hour, 2*time.Hour)
 	p.spill(t, 1)
 	named := p.journal.end
-	p.schedule.Copied(math.MaxInt64)
+	p.schedule.Copied(NoCopy)
 	p.mustSend(t, cancelOf(0))
 	for range 2 {
 		if err := p.keeper.Progress(t.Context(), 0); err != nil {
@@ -138,10 +176,10 @@ func TestCopyThatIsBegunAnewLacksTheProgressThatWasDropped(t *testing.T) {
 	if _, err := p.journal.BatchAt(t.Context(), named-1, nil); !errors.Is(err, ErrGone) {
 		t.Fatalf("the progress record at %d is still there: %v", named-1, err)
 	}
-	if gate := p.schedule.CopyGate(named); gate != 0 {
+	if gate := p.schedule.CopyGate(Copy{named, p.end, 0}); gate != 0 {
 		t.Errorf("the copy of the log may begin at %d", gate)
 	}
-	if gate := p.schedule.CopyGate(math.MaxInt64); gate != 1 {
+	if gate := p.schedule.CopyGate(NoCopy); gate != 1 {
 		t.Errorf("without a copy the log may begin at %d", gate)
 	}
 }
@@ -204,7 +242,7 @@ func TestCopyOfTheLogKeepsTheProofsThatAFooterLacks(t *testing.T) {
 	p.journal.before = nil
 	proof := p.end
 	p.mustSend(t, cancelOf(0))
-	if gate := p.schedule.CopyGate(0); gate > proof {
+	if gate := p.schedule.CopyGate(Copy{0, p.end, 0}); gate > proof {
 		t.Errorf("the copy of the log may begin at %d, the footer does not know of the cancel at %d", gate, proof)
 	}
 }
@@ -233,13 +271,13 @@ func TestCopyMayEndBehindAFooterThatNobodyWaitedFor(t *testing.T) {
 	if err := p.keeper.Progress(t.Context(), 0); err != nil {
 		t.Fatal(err)
 	}
-	if gate := p.schedule.CopyGate(footer); gate > proof {
+	if gate := p.schedule.CopyGate(Copy{footer, p.end, 0}); gate > proof {
 		t.Errorf("the copy of the log may begin at %d, the footer does not know of the cancels at %d", gate, proof)
 	}
-	if needs, all := p.schedule.CopyNeeds(footer); !all && !slices.ContainsFunc(needs, Range{0, 1}.overlaps) {
+	if needs, all := p.schedule.CopyNeeds(Copy{footer, p.end, 0}); !all && !slices.ContainsFunc(needs, Range{0, 1}.overlaps) {
 		t.Errorf("the copy may lose the run that its footer names, it needs %v", needs)
 	}
-	if gate := p.schedule.CopyGate(p.journal.end); gate != math.MaxInt64 {
+	if gate := p.schedule.CopyGate(Copy{p.journal.end, p.end, 0}); gate != math.MaxInt64 {
 		t.Errorf("the copy of the log may begin at %d when progress has come up that names no run", gate)
 	}
 }

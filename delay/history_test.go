@@ -35,6 +35,8 @@ type history struct {
 	whole  []record.Batch
 	synced int64
 	copied copied
+	// lost is what restores from copies have left out.
+	lost []Range
 	// unread is the part of the journal that cannot be read at the moment.
 	unread Range
 	// depth keeps actions within actions from nesting for ever.
@@ -45,6 +47,13 @@ func newHistory(t *rapid.T, rules *Rules) *history {
 	h := &history{partition: newPartition(rules), t: t, clock: testNow, journal: new(memoryJournal)}
 	h.now = func() time.Time { return time.UnixMilli(h.clock) }
 	h.wait = func(context.Context, int64) error { return nil }
+	h.watch()
+	h.recover()
+	return h
+}
+
+// watch makes what happens to the journal happen to its copy, and parts of it unreadable.
+func (h *history) watch() {
 	h.journal.dropped = h.dropCopy
 	h.journal.unread = func(offset int64) error {
 		if h.unread.overlaps(Range{offset, offset + 1}) {
@@ -52,8 +61,6 @@ func newHistory(t *rapid.T, rules *Rules) *history {
 		}
 		return nil
 	}
-	h.recover()
-	return h
 }
 
 // recover is the start of a broker: the schedule is made from the journal and the log.
@@ -61,9 +68,10 @@ func (h *history) recover() {
 	var err error
 	h.unread = Range{}
 	h.keeper, h.schedule, err = OpenKeeper(context.Background(), KeeperConfig{
-		Journal: h.journal, FS: vfs.NewMem(), Dir: "spill", SortBytes: 2000, Now: h.now,
+		Journal: h.journal, Lost: h.lost, FS: vfs.NewMem(), Dir: "spill", SortBytes: 2000, Now: h.now,
 	}, Range{h.start, h.end})
 	if err != nil {
+		h.dumpJournal()
 		h.t.Fatalf("open: %v", err)
 	}
 	h.keeper.pick = h.pick
@@ -82,6 +90,9 @@ func (h *history) recover() {
 	h.synced = h.end
 	h.schedule.CaughtUp(h.end)
 	h.schedule.AdvanceHighWatermark(h.synced)
+	if err := h.keeper.Renew(context.Background(), 0); err != nil {
+		h.t.Fatalf("renew: %v", err)
+	}
 	h.lead()
 }
 
@@ -288,6 +299,20 @@ func (h *history) dump() {
 			h.t.Logf("log %d: %b %v", r.Offset, b.Attributes(), r.Headers)
 		}
 	}
+	h.dumpJournal()
+	s := h.schedule
+	h.t.Logf("log [%d, %d), synced %d; schedule floor %d, folded %d, high watermark %d, end %d", h.start, h.end, h.synced, s.floor, s.folded, s.highWatermark, s.end)
+	for _, r := range s.runs.list {
+		h.t.Logf("run %d: tickets [%d, %d), %d records, %d live, %d pending, cursor %v, next %d", r.from, r.low, r.high, r.count, r.live, r.pending, r.cursor, r.next)
+	}
+	for _, d := range h.line.readers {
+		h.t.Logf("reader of run %d: after %v, fence %d of %d, %d queued, handed %v, stop %+v", d.run.from, d.after, d.fence, len(d.run.data), len(d.queue), d.handed, d.stop)
+	}
+	h.t.Logf("clock %d, line %+v, near %+v, earliest %d, above %v, %d to undo, %d flights", h.clock, h.line.stop, h.line.near, s.earliest, s.runs.above, len(s.undo.lists), len(s.flights))
+}
+
+// dumpJournal logs what is in the journal.
+func (h *history) dumpJournal() {
 	for _, seg := range h.journal.segments {
 		for _, b := range seg.batches {
 			kind, value, _ := kindOf(b)
@@ -298,15 +323,6 @@ func (h *history) dump() {
 			}
 		}
 	}
-	s := h.schedule
-	h.t.Logf("log [%d, %d), synced %d; schedule floor %d, folded %d, high watermark %d, end %d", h.start, h.end, h.synced, s.floor, s.folded, s.highWatermark, s.end)
-	for _, r := range s.runs.list {
-		h.t.Logf("run %d: tickets [%d, %d), %d records, %d live, %d pending, cursor %v, next %d", r.from, r.low, r.high, r.count, r.live, r.pending, r.cursor, r.next)
-	}
-	for _, d := range h.line.readers {
-		h.t.Logf("reader of run %d: after %v, fence %d of %d, %d queued, handed %v, stop %+v", d.run.from, d.after, d.fence, len(d.run.data), len(d.queue), d.handed, d.stop)
-	}
-	h.t.Logf("clock %d, line %+v, near %+v, earliest %d, above %v, %d to undo, %d flights", h.clock, h.line.stop, h.line.near, s.earliest, s.runs.above, len(s.undo.lists), len(s.flights))
 }
 
 func (h *history) drawKey() string {
@@ -582,10 +598,12 @@ func everyHistory(t *rapid.T, rules *Rules) {
 				return err
 			})
 		},
-		"progress":           func(*rapid.T) { h.progress() },
-		"copy":               func(*rapid.T) { h.copyJournal() },
-		"expire from a copy": func(*rapid.T) { h.expireCopy() },
-		"list":               func(t *rapid.T) { h.list(rapid.IntRange(1, 9).Draw(t, "page")) },
+		"progress":            func(*rapid.T) { h.progress() },
+		"copy":                func(*rapid.T) { h.copyJournal() },
+		"copy the log":        func(*rapid.T) { h.copyLog() },
+		"expire from a copy":  func(*rapid.T) { h.expireCopy() },
+		"lose all but copies": func(*rapid.T) { h.lose() },
+		"list":                func(t *rapid.T) { h.list(rapid.IntRange(1, 9).Draw(t, "page")) },
 		"tidy": func(*rapid.T) {
 			h.keep("tidy", func(ctx context.Context) error { return h.keeper.Tidy(ctx, h.start) })
 		},

@@ -28,7 +28,7 @@ type Journal interface {
 	Drop(ctx context.Context, r Range) error
 }
 
-// Range is a part of a journal.
+// Range is a part of a journal, or of a partition's log.
 type Range struct{ From, To int64 }
 
 // overlaps reports whether two ranges have offsets in common.

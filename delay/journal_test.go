@@ -149,13 +149,12 @@ func (j *memoryJournal) truncate(end int64) {
 	for len(j.segments) > 0 {
 		last := &j.segments[len(j.segments)-1]
 		for n := len(last.batches); n > 0 && last.batches[n-1].EndOffset() > end; n-- {
+			j.end = last.batches[n-1].BaseOffset()
 			last.batches = last.batches[:n-1]
 		}
 		if len(last.batches) > 0 {
-			j.end = last.batches[len(last.batches)-1].EndOffset()
 			return
 		}
-		j.end = last.base
 		j.segments = j.segments[:len(j.segments)-1]
 	}
 }

@@ -19,6 +19,10 @@ type KeeperConfig struct {
 	// Topic and Partition are whose schedule this is.
 	Topic     [16]byte
 	Partition int32
+	// Lost are the ranges of the partition's log of which nothing came back when it was restored from
+	// a copy, each from the end of that copy to where the log went on. What progress says of them is
+	// void: whoever wrote it knew more than the copy has.
+	Lost []Range
 	// FS and Dir are where temporary files go. The directory is the keeper's own; it is emptied.
 	FS  vfs.FS
 	Dir string
@@ -52,6 +56,8 @@ type Keeper struct {
 	end int64
 	// complete says that the next progress record must be complete.
 	complete bool
+	// void says that there is progress in the journal which is passed over, see [KeeperConfig.Lost].
+	void bool
 	// drops are named by every progress record until other ones take their place.
 	drops []Range
 	// pick is [pickMerge].
@@ -68,8 +74,8 @@ const maxProgressBytes = 1 << 20
 var ErrLogEndLost = errors.New("the end of the partition's log is lost")
 
 // OpenKeeper reads what a journal knows of a partition's schedule. The schedule must then be
-// applied the partition's log from [Schedule.End] on. At is the range of that log. The error is
-// [ErrLogEndLost] if the journal knows more of it.
+// applied the partition's log from [Schedule.End] on, and after that [Keeper.Renew] called. At is
+// the range of that log. The error is [ErrLogEndLost] if the journal knows more of it.
 func OpenKeeper(ctx context.Context, c KeeperConfig, at Range) (*Keeper, *Schedule, error) {
 	if c.SortBytes == 0 {
 		c.SortBytes = 32 << 20
@@ -118,7 +124,7 @@ func (k *Keeper) load(ctx context.Context) (*progress, error) {
 		switch {
 		case failed != nil:
 			return false
-		case p == nil:
+		case p == nil, k.isVoid(p):
 			present = Range{}
 			return true
 		}
@@ -148,13 +154,23 @@ func readProgress(b record.Batch) (*progress, error) {
 	return p, nil
 }
 
-// fold reads the progress records of a range, the first of which is complete; nil if that is not so.
+// isVoid reports whether a progress record has folded in what was lost, and notes that.
+func (k *Keeper) isVoid(p *progress) bool {
+	void := slices.ContainsFunc(k.c.Lost, func(r Range) bool { return r.From < p.folded && p.folded < r.To })
+	k.void = k.void || void
+	return void
+}
+
+// fold reads the progress records of a range, the first of which is complete, up to the first that
+// is void; nil if that is not so.
 func (k *Keeper) fold(ctx context.Context, r Range) (p *progress, err error) {
 	err = k.c.Journal.Scan(ctx, r.From, r.To, func(b record.Batch) error {
 		next, err := readProgress(b)
 		switch {
 		case err != nil || next == nil:
 			return err
+		case k.isVoid(next): // and so are those that build on it
+			return nil
 		case p == nil && !next.complete:
 			return nil
 		case p == nil:
@@ -173,7 +189,7 @@ func (k *Keeper) fold(ctx context.Context, r Range) (p *progress, err error) {
 func (k *Keeper) restore(ctx context.Context, p *progress, logStart int64) (*Schedule, error) {
 	// The log may begin above the floor: it has kept what was pending and what is proved above folded.
 	s := NewSchedule(max(p.floor, logStart))
-	s.folded = p.folded
+	s.began, s.folded = logStart, p.folded
 	s.received.Store(p.received)
 	s.highWatermark, s.namesRuns = p.folded, len(p.runs) > 0
 	for i := range p.runs {
@@ -187,6 +203,17 @@ func (k *Keeper) restore(ctx context.Context, p *progress, logStart int64) (*Sch
 		k.copies[i].trim(s.runs.list)
 	}
 	return s, nil
+}
+
+// Renew writes progress if there is void one in the journal, so that it is passed over whatever is
+// known later of what was lost. The whole of the log must have been applied.
+func (k *Keeper) Renew(ctx context.Context, logStart int64) error {
+	if !k.void {
+		return nil
+	}
+	err := k.Progress(ctx, logStart)
+	k.void = err != nil
+	return err
 }
 
 // Progress writes down what is finished, so that the partition's log need not keep the proofs, and

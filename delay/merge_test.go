@@ -128,7 +128,7 @@ func TestMergeLetsSpillsGoOn(t *testing.T) {
 	if n := len(p.all(t)); n != 2*(maxRunsOfClass+2) {
 		t.Errorf("%d are pending", n)
 	}
-	needs, _ := p.schedule.CopyNeeds(p.journal.end)
+	needs, _ := p.schedule.CopyNeeds(Copy{p.journal.end, p.end, 0})
 	for _, other := range others {
 		if slices.ContainsFunc(needs, other.overlaps) || p.schedule.Needs(other) {
 			t.Errorf("%v is needed although nothing in it is", other)

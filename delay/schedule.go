@@ -33,10 +33,13 @@ type Schedule struct {
 	// namesRuns says that it names any runs, which need the proofs above.
 	folded    int64
 	namesRuns bool
-	// copies is what copies of the journal can do, one for each progress record that one may end
-	// behind, in order.
+	// newest is the highest ticket at or above floor that was met, -1 if none was. Of those below
+	// began, which is where the log began at the start, it knows nothing.
+	newest, began int64
+	// copies is what copies of the journal and the log can do, one for each progress record that
+	// they may suffice for, in order.
 	copies []journalCopy
-	// copied is the end of what the copy is known to have.
+	// copied is the end of what the copy of the journal is known to have.
 	copied int64
 	// journal is where the runs are, nil without any.
 	journal Journal
@@ -64,7 +67,10 @@ type Schedule struct {
 // NewSchedule returns the schedule of a log that begins at offset start, and of which nothing was
 // applied yet. [OpenKeeper] makes one that also knows what lies in runs.
 func NewSchedule(start int64) *Schedule {
-	return &Schedule{near: newIndex(), floor: start, end: start, highWatermark: start, earliest: math.MaxInt64, wake: func(int64) {}}
+	return &Schedule{
+		near: newIndex(), floor: start, newest: -1, began: start, end: start, highWatermark: start,
+		earliest: math.MaxInt64, wake: func(int64) {},
+	}
 }
 
 // remove takes a pending entry out of the near index, or out of a flight.

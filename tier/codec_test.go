@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/morrowmq/morrow/log/record"
@@ -56,7 +57,7 @@ func sampleManifest() *Manifest {
 	return &Manifest{
 		Cluster: "c1", PartitionID: PartitionID{Topic: TopicID{9, 8, 7}, Name: "orders", Partition: 2},
 		Epoch: 3, Version: 17, Commit: Token{0xcc}, Time: 1_700_000_002_000, LogStart: 100, LogEnd: 900,
-		ReportedStart: 120, SourceEnd: 5000, Partitions: 4, Schedule: TopicID{7, 8, 9},
+		ReportedStart: 120, SourceEnd: 5000, Partitions: 4, Schedule: TopicID{7, 8, 9}, Lost: []OffsetRange{{300, 400}},
 		Config: map[string]string{"retention.ms": "1000", "cleanup.policy": "delete"},
 		Epochs: []EpochStart{{Epoch: 0, Start: 50}, {Epoch: 3, Start: 150}},
 		Start:  100, End: 500,
@@ -83,6 +84,23 @@ func TestManifestFormat(t *testing.T) {
 	golden(t, "manifest-v1", b)
 	got, err := decodeManifest(b)
 	if err != nil || !reflect.DeepEqual(got, m) {
+		t.Fatalf("%+v, %v", got, err)
+	}
+}
+
+// TestManifestOfAnEarlyMorrow reads what was written before restores were noted.
+func TestManifestOfAnEarlyMorrow(t *testing.T) {
+	want := sampleManifest()
+	want.Lost = nil
+	b, err := os.ReadFile(filepath.Join("testdata", "manifest-v1-early.hex"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := hex.DecodeString(strings.ReplaceAll(string(b), "\n", ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := decodeManifest(data); err != nil || !reflect.DeepEqual(got, want) {
 		t.Fatalf("%+v, %v", got, err)
 	}
 }

@@ -44,6 +44,21 @@ func (p *Partition) manifest(ctx context.Context) (*Manifest, error) {
 	return m, nil
 }
 
+// Lost lists the offsets of which nothing came back when the partition was restored, oldest first.
+// The store is asked only if this broker has no manifest.
+func (p *Partition) Lost(ctx context.Context) ([]OffsetRange, error) {
+	if p.view.Load().manifest == nil {
+		if m := p.kept(); m != nil {
+			return m.Lost, nil
+		}
+	}
+	m, err := p.manifest(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return m.Lost, nil
+}
+
 // find returns the first remote segment that begins or goes on at or after an offset and is wanted;
 // nil if there is none. wanted is also asked about whole pages, and must not refuse one that holds
 // a wanted segment.

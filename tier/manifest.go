@@ -31,6 +31,9 @@ type Manifest struct {
 	Config     map[string]string
 	Partitions int32   // of the topic; 0: not known
 	Schedule   TopicID // the topic that holds this one's schedule; zero: none
+	// Lost are the offsets of which nothing came back in each restore, oldest first: from the end of
+	// what was confirmed to where the log went on.
+	Lost []OffsetRange
 
 	Epochs []EpochStart // every leader epoch up to End, ascending in both
 
@@ -43,6 +46,9 @@ type Manifest struct {
 	// What is unreachable and still to be deleted, oldest first.
 	Garbage []Garbage
 }
+
+// OffsetRange is the offsets from From to below To.
+type OffsetRange struct{ From, To int64 }
 
 // Span summarises consecutive entries, or one.
 type Span struct {
@@ -163,6 +169,7 @@ func (m *Manifest) clone() *Manifest {
 	c.Pages = slices.Clone(m.Pages)
 	c.Tail = slices.Clone(m.Tail)
 	c.Garbage = slices.Clone(m.Garbage)
+	c.Lost = slices.Clone(m.Lost)
 	return &c
 }
 

@@ -90,6 +90,11 @@ func (m *Manifest) encodeOrigin(e *encoder) {
 	e.int(m.SourceEnd)
 	e.int(int64(m.Partitions))
 	e.raw(m.Schedule[:])
+	e.uint(uint64(len(m.Lost)))
+	for _, r := range m.Lost {
+		e.int(r.From)
+		e.uint(uint64(r.To - r.From))
+	}
 }
 
 func (m *Manifest) decodeOrigin(d *decoder) {
@@ -97,6 +102,14 @@ func (m *Manifest) decodeOrigin(d *decoder) {
 	m.SourceEnd = d.int()
 	m.Partitions = int32(d.int())
 	copy(m.Schedule[:], d.raw(len(m.Schedule)))
+	if len(d.b) == 0 {
+		return // an early Morrow wrote it, which did not keep that
+	}
+	m.Lost = make([]OffsetRange, d.count(2))
+	for i := range m.Lost {
+		from := d.int()
+		m.Lost[i] = OffsetRange{from, from + int64(d.uint())}
+	}
 }
 
 // minNested is the least a length-prefixed structure with a token takes.

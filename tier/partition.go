@@ -121,6 +121,15 @@ func (p *Partition) Confirmed() int64 {
 	return min(v.confirmed, v.kept)
 }
 
+// Start is an offset below which nothing is in the bucket: where the remote range begins, if that is
+// known, else 0.
+func (p *Partition) Start() int64 {
+	if m := p.view.Load().manifest; m != nil {
+		return max(m.Start, 0)
+	}
+	return 0
+}
+
 // Wanted is the end of what retention would have removed from the tier, the last time it looked,
 // had the gate let it.
 func (p *Partition) Wanted() int64 { return p.wanted.Load() }

@@ -36,9 +36,10 @@ type Restored struct {
 }
 
 // Restore claims the manifest of a partition whose local log was lost, and says how the log goes
-// on. The offsets that may have been given out and are not in the bucket are recorded as dropped,
-// so that none is used twice. It can be repeated: then it leaves another gap. The caller owns the
-// cluster id ([Claimant.While]) and nobody leads the partition.
+// on; of a partition without one, nothing was ever confirmed. The offsets that may have been given
+// out and are not in the bucket are recorded as dropped, so that none is used twice, and as lost.
+// It can be repeated: then it leaves another gap. The caller owns the cluster id ([Claimant.While])
+// and nobody leads the partition.
 func Restore(ctx context.Context, b bucket.Bucket, cluster string, topic TopicID, partition int32, o RestoreOptions) (Restored, error) {
 	c := catalog{bucket: b, dir: partitionDir(cluster, topic, partition)}
 	m, err := c.load(ctx)
@@ -46,7 +47,7 @@ func Restore(ctx context.Context, b bucket.Bucket, cluster string, topic TopicID
 		return Restored{}, err
 	}
 	if m == nil {
-		return Restored{}, fmt.Errorf("%s: %w", c.key(), bucket.ErrNotFound)
+		m = newManifest(cluster, PartitionID{Topic: topic, Partition: partition})
 	}
 	if m.Epoch >= o.Epoch {
 		return Restored{}, fmt.Errorf("%s: %w: %d ≥ %d", c.key(), ErrFenced, m.Epoch, o.Epoch)
@@ -57,6 +58,7 @@ func Restore(ctx context.Context, b bucket.Bucket, cluster string, topic TopicID
 	}
 	next := m.clone()
 	next.Epoch, next.LogEnd, next.Time = o.Epoch, r.Next, o.Now.UnixMilli()
+	next.Lost = append(next.Lost, OffsetRange{max(m.End, m.LogStart, 0), r.Next})
 	from := m.End
 	if from == NoOffset {
 		from = r.Start

@@ -90,6 +90,10 @@ func (p *Partition) load(ctx context.Context) error {
 			return err
 		}
 	}
+	p.caughtUp()
+	if err := p.keeper.Renew(ctx, p.log.Offsets().LogStart); err != nil {
+		return err
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {

@@ -107,12 +107,19 @@ func TestEpochInWhichNothingWasWritten(t *testing.T) {
 // elect begins a new leader epoch of partition 0.
 func (w *world) elect(id cluster.TopicID) {
 	w.Helper()
+	w.beginEpoch(id)
+	w.follow()
+}
+
+// beginEpoch is elect while the broker is away.
+func (w *world) beginEpoch(id cluster.TopicID) (epoch int32) {
+	w.Helper()
 	topic, _ := w.store.Image().TopicByID(id)
 	p := topic.Partitions[0]
 	w.store.must(cluster.ChangePartitions{Partitions: []cluster.PartitionChange{{
 		Topic: id, LeaderEpoch: p.LeaderEpoch, PartitionEpoch: p.PartitionEpoch, Leader: p.Leader, ISR: p.ISR, Elected: true,
 	}}})
-	w.follow()
+	return p.LeaderEpoch + 1
 }
 
 func TestReadOfHiddenRecords(t *testing.T) {

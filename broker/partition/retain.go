@@ -139,8 +139,8 @@ func (p *Partition) remoteGate() int64 {
 	}
 	gate := p.gate()
 	if journal := p.scheduleLog(); p.delays() && journal != nil && p.loaded.Load() {
-		if end := (scheduleLog{journal}).copied(); end != math.MaxInt64 {
-			gate = min(gate, p.schedule.CopyGate(end))
+		if at := p.copied(scheduleLog{journal}); at != delay.NoCopy {
+			gate = min(gate, p.schedule.CopyGate(at))
 		}
 	}
 	return gate
@@ -148,11 +148,11 @@ func (p *Partition) remoteGate() int64 {
 
 // remoteScheduleGate is the first offset of a schedule log that is needed in the tier.
 func (p *Partition) remoteScheduleGate() int64 {
-	schedule := localSource{p}.schedule()
-	if schedule == nil {
+	owner := p.owner()
+	if owner == nil || !owner.loaded.Load() {
 		return 0
 	}
-	needs, all := schedule.CopyNeeds(scheduleLog{p}.copied())
+	needs, all := owner.schedule.CopyNeeds(owner.copied(scheduleLog{p}))
 	if all {
 		return 0
 	}

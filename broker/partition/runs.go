@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 
 	"github.com/morrowmq/morrow/delay"
@@ -111,7 +110,7 @@ func (j scheduleLog) Drop(ctx context.Context, r delay.Range) error {
 	if remote == nil || owner == nil || !owner.loaded.Load() {
 		return nil
 	}
-	needs, all := owner.schedule.CopyNeeds(j.copied())
+	needs, all := owner.schedule.CopyNeeds(owner.copied(j))
 	if all {
 		return nil
 	}
@@ -124,12 +123,14 @@ func (j scheduleLog) Drop(ctx context.Context, r delay.Range) error {
 	return nil
 }
 
-// copied is the end of what a copy of the log has: the tier, or, if nothing is copied there, the log itself.
-func (j scheduleLog) copied() int64 {
-	if c := j.p.Topic().Config; j.p.remote.Load() == nil || !c.RemoteStorageEnable || c.RemoteCopyDisable {
-		return math.MaxInt64
+// copied is how far the tier has the partition's log and that of its schedule, or, if nothing is
+// copied there, [delay.NoCopy].
+func (p *Partition) copied(journal scheduleLog) delay.Copy {
+	c, remote := journal.p.Topic().Config, p.remote.Load()
+	if remote == nil || journal.p.remote.Load() == nil || !c.RemoteStorageEnable || c.RemoteCopyDisable {
+		return delay.NoCopy
 	}
-	return j.p.confirmed()
+	return delay.Copy{Journal: journal.p.confirmed(), Log: remote.Confirmed(), LogStart: remote.Start()}
 }
 
 // errNoSchedule means that the partition of the schedule topic cannot be used.

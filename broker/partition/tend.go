@@ -9,6 +9,7 @@ import (
 
 	"github.com/morrowmq/morrow/delay"
 	"github.com/morrowmq/morrow/log"
+	"github.com/morrowmq/morrow/log/segment"
 )
 
 const (
@@ -79,23 +80,32 @@ func (p *Partition) tend(ctx context.Context, piece int64) error {
 	if journal == nil {
 		return nil // the topic is being deleted
 	}
-	copied := scheduleLog{journal}.copied()
+	copied := p.copied(scheduleLog{journal})
 	p.schedule.Copied(copied)
 	p.caughtUp()
-	from, to := p.schedule.Replay()
-	// Progress opens no gate that a transaction which is not over keeps shut.
-	if p.schedule.CopyGate(math.MaxInt64) < min(expired, p.schedule.NextGate()) || log.Between(segments, from, to) > p.mayReplay() {
+	if p.progressHelps(expired, segments, copied.Complete()) {
 		if err := p.keeper.Progress(ctx, o.LogStart); err != nil {
 			return err
 		}
 	}
-	if p.schedule.CopyGate(copied) < min(p.wanted(), p.schedule.CopyGate(math.MaxInt64)) {
-		// The tier waits for progress to come up there, which it does when its segment is closed.
-		if err := journal.log.Roll(); err != nil {
-			return err
-		}
+	// The tier waits for progress to come up there, which it does when its segment is closed, and
+	// then for the log to come up to what was folded in.
+	complete := copied.Complete()
+	complete.Journal = copied.Journal
+	if p.schedule.CopyGate(complete) < min(p.wanted(), p.schedule.CopyGate(copied.Complete())) {
+		return journal.log.Roll()
 	}
 	return nil
+}
+
+// progressHelps reports whether retention, here or in the tier, or the next start waits for
+// progress. That opens no gate which a transaction that is not over keeps shut.
+func (p *Partition) progressHelps(expired int64, segments []segment.Info, complete delay.Copy) bool {
+	next := p.schedule.NextGate()
+	from, to := p.schedule.Replay()
+	return p.schedule.Gate() < min(expired, next) ||
+		p.schedule.CopyGate(complete) < min(p.wanted(), next) ||
+		log.Between(segments, from, to) > p.mayReplay()
 }
 
 // mayReplay is how much of the log a start may read again although it holds nothing that is pending.
@@ -212,12 +222,16 @@ func (p *Partition) openKeeper(ctx context.Context) error {
 	if journal == nil {
 		return errNoSchedule
 	}
-	var err error
 	o := p.log.Offsets()
+	lost, err := p.lost(ctx, o)
+	if err != nil {
+		return err
+	}
 	p.keeper, p.schedule, err = delay.OpenKeeper(ctx, delay.KeeperConfig{
 		Journal:   scheduleLog{journal},
 		Topic:     p.Topic().ID,
 		Partition: p.number,
+		Lost:      lost,
 		FS:        p.fs,
 		Dir:       p.scratch,
 		Flush:     p.log.Flush,
@@ -225,4 +239,18 @@ func (p *Partition) openKeeper(ctx context.Context) error {
 		Now:       p.now,
 	}, delay.Range{From: o.RealStart, To: o.LogEnd})
 	return err
+}
+
+// lost lists what is missing of the log because it was restored without. The tier is asked only if
+// it may know of anything, so that it need not be there at a start.
+func (p *Partition) lost(ctx context.Context, o log.Offsets) (lost []delay.Range, err error) {
+	remote := p.remote.Load()
+	if remote == nil || o.LocalStart <= o.RealStart {
+		return nil, nil
+	}
+	ranges, err := remote.Lost(ctx)
+	for _, r := range ranges {
+		lost = append(lost, delay.Range(r))
+	}
+	return lost, err
 }

@@ -223,6 +223,7 @@ func TestCommitOfManyDelayedRecords(t *testing.T) {
 		for i := range many {
 			many[i] = delayed("x", fmt.Sprint(i%3+1, "s"))
 		}
+		many[n-1] = delayed("x", "1h") // else it may be delivered before it is cancelled
 		w.appendIn(p, 0, 0, many...)
 		time.Sleep(time.Minute)
 		w.end(p, 1, true)

@@ -32,7 +32,8 @@ func (r *restorer) makeLog(ctx context.Context, p partitionLog, made map[log.ID]
 		}
 		return r.finishLog(l, p, m)
 	}
-	if m != nil { // else nothing of the partition was ever confirmed
+	// Else nothing of the partition was ever confirmed, unless its schedule knows of it.
+	if m != nil || p.atLeast > 0 {
 		if err := r.claim(ctx, p, &o); err != nil {
 			return Partition{}, err
 		}

@@ -159,6 +159,30 @@ func TestProducerIDsAreNotGivenOutAgain(t *testing.T) {
 	}
 }
 
+// TestOnlyTheScheduleOfAPartitionCameUp: no ticket that it may hold is given out again, and whoever
+// reads it is told that nothing of the log came back.
+func TestOnlyTheScheduleOfAPartitionCameUp(t *testing.T) {
+	b, dir := tiertest.NewBucket(), t.TempDir()
+	w := newLost(t, b, "c1")
+	w.tiered(orders, 1)
+	w.sourceEnd = 5_000_000_000
+	w.tiered(scheduleOfOrders, 0, plain("run"))
+	w.stop()
+	plan, err := MakePlan(t.Context(), b, "", nil)
+	check(t, err)
+	restored, err := Run(t.Context(), configured(t, b, dir), plan)
+	check(t, err)
+	const next = 5_000_001_000
+	for _, p := range restored.Partitions {
+		if p.Partition == 0 {
+			equal(t, p, Partition{Topic: "orders", Next: next})
+		}
+	}
+	plan, err = MakePlan(t.Context(), b, "", nil)
+	check(t, err)
+	equal(t, manifest(&plan.Topics[0].RemoteTopic, 0).Lost, []tier.OffsetRange{{From: 0, To: next}})
+}
+
 // A transaction that was open when the last confirmed segment ended has lost its coordinator. It is
 // aborted, once, or readers of committed records would wait for ever.
 func TestOpenTransactionsAreAborted(t *testing.T) {

@@ -26,11 +26,25 @@ type lost struct {
 	logs    *log.Set
 	tier    *tier.Tier
 	stop    func()
+	// sourceEnd is the end of the log whose schedule the next log holds.
+	sourceEnd int64
+}
+
+// source is a log that holds the schedule of another.
+type source struct {
+	tiertest.Local
+	sourceEnd int64
+}
+
+func (s source) Offsets() tier.LocalOffsets {
+	o := s.Local.Offsets()
+	o.SourceEnd = s.sourceEnd
+	return o
 }
 
 func newLost(t testing.TB, bucket *tiertest.Bucket, clusterID string) *lost {
 	t.Helper()
-	w := &lost{TB: t, bucket: bucket, cluster: clusterID}
+	w := &lost{TB: t, bucket: bucket, cluster: clusterID, sourceEnd: tier.NoOffset}
 	var err error
 	if w.logs, err = log.Open(log.SetConfig{FS: vfs.NewMem(), Dir: "logs", Now: func() time.Time { return now }, JournalMaxBytes: -1}); err != nil {
 		t.Fatal(err)
@@ -84,7 +98,7 @@ func (w *lost) tiered(p topic, number int32, batches ...record.Batch) {
 	w.append(l, p.epoch, plain("lost"))
 	w.logs.Sync()
 	id := tier.PartitionID{Topic: tier.TopicID(p.id), Name: p.name, Partition: number}
-	remote, err := w.tier.Partition(id, tiertest.Local{Log: l}, p.epoch, func() tier.Config {
+	remote, err := w.tier.Partition(id, source{tiertest.Local{Log: l}, w.sourceEnd}, p.epoch, func() tier.Config {
 		return tier.Config{Copy: true, RetentionMs: -1, RetentionBytes: -1, Topic: p.config, Partitions: p.count, Schedule: tier.TopicID(p.schedule)}
 	})
 	if err != nil {
