@@ -9,7 +9,7 @@ import (
 	"github.com/morrowmq/morrow/log/record"
 	"github.com/morrowmq/morrow/tier"
 	"github.com/morrowmq/morrow/tier/bucket"
-	"github.com/morrowmq/morrow/tier/tiertest"
+	"github.com/morrowmq/morrow/tier/bucket/buckettest"
 )
 
 // scanned returns the bytes of all batches of a range, hidden ones included.
@@ -83,7 +83,7 @@ func TestDroppedOffsetsAreToldApart(t *testing.T) {
 func TestMissingObjectIsAnErrorUntilItIsBack(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.uploaded(func(l *fakeLog) { l.fill(2) })
-		w.bucket.Add(tiertest.Rule{Ops: tiertest.OpGet, Key: ".segment", Times: tiertest.Forever, Fault: tiertest.Refuse, Err: bucket.ErrNotFound})
+		w.bucket.Add(buckettest.Rule{Ops: buckettest.OpGet, Key: ".segment", Times: buckettest.Forever, Fault: buckettest.Refuse, Err: bucket.ErrNotFound})
 		for range 2 {
 			if _, err := w.p.BatchAt(w.t.Context(), 3, nil); !errors.Is(err, tier.ErrLost) {
 				t.Fatal(err)
@@ -101,7 +101,7 @@ func TestPrefetchedBatchesNeedNoStore(t *testing.T) {
 		w.uploaded(func(l *fakeLog) { l.fill(10) })
 		w.p.Prefetch(1<<20, 0)
 		w.settle()
-		w.bucket.Add(tiertest.Rule{Ops: tiertest.OpGet, Times: tiertest.Forever, Fault: tiertest.Refuse})
+		w.bucket.Add(buckettest.Rule{Ops: buckettest.OpGet, Times: buckettest.Forever, Fault: buckettest.Refuse})
 		if _, err := w.p.BatchAt(w.t.Context(), 0, nil); err != nil {
 			t.Fatal(err)
 		}

@@ -11,13 +11,13 @@ import (
 
 	"github.com/morrowmq/morrow/internal/vfs"
 	"github.com/morrowmq/morrow/tier"
-	"github.com/morrowmq/morrow/tier/tiertest"
+	"github.com/morrowmq/morrow/tier/bucket/buckettest"
 )
 
 // claimer is a broker that does nothing but claim the cluster id, through crashes and faults of the store.
 type claimer struct {
 	t      *testing.T
-	bucket *tiertest.Bucket
+	bucket *buckettest.Bucket
 	disk   *vfs.Mem
 	name   string
 	live   *tier.Installation // nil: it is stopped
@@ -43,11 +43,11 @@ func (c *claimer) claim() error {
 }
 
 // hurt makes the store fail in some way, now and then, and heals it.
-func hurt(b *tiertest.Bucket, rnd *rand.Rand) string {
+func hurt(b *buckettest.Bucket, rnd *rand.Rand) string {
 	b.Heal()
-	faults := []tiertest.Fault{tiertest.None, tiertest.None, tiertest.Refuse, tiertest.LoseReply, tiertest.Late, tiertest.Truncate}
+	faults := []buckettest.Fault{buckettest.None, buckettest.None, buckettest.Refuse, buckettest.LoseReply, buckettest.Late, buckettest.Truncate}
 	f := faults[rnd.IntN(len(faults))]
-	b.Add(tiertest.Rule{Ops: tiertest.OpPut, Key: "/owner", Fault: f, Times: 1 + rnd.IntN(3)})
+	b.Add(buckettest.Rule{Ops: buckettest.OpPut, Key: "/owner", Fault: f, Times: 1 + rnd.IntN(3)})
 	return fmt.Sprint(f)
 }
 
@@ -57,7 +57,7 @@ func TestOwnerIsNeverMistakenForACopy(t *testing.T) {
 	for seed := range uint64(400) {
 		synctest.Test(t, func(t *testing.T) {
 			rnd := rand.New(rand.NewPCG(seed, 3))
-			c := &claimer{t: t, bucket: tiertest.NewBucket(), disk: vfs.NewMem(), name: "a"}
+			c := &claimer{t: t, bucket: buckettest.New(), disk: vfs.NewMem(), name: "a"}
 			var said []string
 			for range 60 {
 				switch n := rnd.IntN(10); {
@@ -67,7 +67,7 @@ func TestOwnerIsNeverMistakenForACopy(t *testing.T) {
 				case n < 3:
 					said = append(said, "store away for a week")
 					c.bucket.Heal()
-					rule := tiertest.Rule{Fault: tiertest.Refuse, Times: tiertest.Forever}
+					rule := buckettest.Rule{Fault: buckettest.Refuse, Times: buckettest.Forever}
 					c.bucket.Add(rule)
 					if c.live != nil {
 						_ = c.claim()
@@ -104,7 +104,7 @@ func TestCopiesDoNotBothOwnTheBucket(t *testing.T) {
 	for seed := range uint64(400) {
 		synctest.Test(t, func(t *testing.T) {
 			rnd := rand.New(rand.NewPCG(seed, 5))
-			a := &claimer{t: t, bucket: tiertest.NewBucket(), disk: vfs.NewMem(), name: "a"}
+			a := &claimer{t: t, bucket: buckettest.New(), disk: vfs.NewMem(), name: "a"}
 			a.start()
 			for range 1 + rnd.IntN(6) {
 				hurt(a.bucket, rnd)
@@ -166,7 +166,7 @@ func TestCopiesDoNotBothOwnTheBucket(t *testing.T) {
 // renewed by a broker of which this is a copy.
 func TestMovedDirectoryWaitsForASignOfLife(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := &claimer{t: t, bucket: tiertest.NewBucket(), disk: vfs.NewMem(), name: "a"}
+		a := &claimer{t: t, bucket: buckettest.New(), disk: vfs.NewMem(), name: "a"}
 		a.start()
 		if err := a.claim(); err != nil {
 			t.Fatal(err)

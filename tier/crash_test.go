@@ -9,7 +9,7 @@ import (
 
 	"github.com/morrowmq/morrow/internal/vfs"
 	"github.com/morrowmq/morrow/tier"
-	"github.com/morrowmq/morrow/tier/tiertest"
+	"github.com/morrowmq/morrow/tier/bucket/buckettest"
 )
 
 // TestCrashSweep cuts the power before every single write to disk, and before and after every
@@ -26,11 +26,11 @@ func TestCrashSweep(t *testing.T) {
 			return func() bool { return w.fault.Fired(id) > 0 }
 		}},
 		{"before a request", func(w *world, n int, rnd *rand.Rand) func() bool {
-			r := w.bucket.Add(tiertest.Rule{After: n, Fault: tiertest.Late, Do: func() { w.crash(rnd) }})
+			r := w.bucket.Add(buckettest.Rule{After: n, Fault: buckettest.Late, Do: func() { w.crash(rnd) }})
 			return func() bool { return w.bucket.Fired(r) > 0 }
 		}},
 		{"after a request", func(w *world, n int, rnd *rand.Rand) func() bool {
-			r := w.bucket.Add(tiertest.Rule{After: n, Fault: tiertest.LoseReply, Do: func() { w.crash(rnd) }})
+			r := w.bucket.Add(buckettest.Rule{After: n, Fault: buckettest.LoseReply, Do: func() { w.crash(rnd) }})
 			return func() bool { return w.bucket.Fired(r) > 0 }
 		}},
 	} {
@@ -89,7 +89,7 @@ func TestLostStateFilesLoseNothing(t *testing.T) {
 		if err := w.disk.RemoveAll("/tier"); err != nil {
 			w.t.Fatal(err)
 		}
-		w.bucket.Add(tiertest.Rule{Fault: tiertest.Refuse, Times: tiertest.Forever})
+		w.bucket.Add(buckettest.Rule{Fault: buckettest.Refuse, Times: buckettest.Forever})
 		w.epoch++
 		w.start()
 		w.wait(time.Minute)
@@ -118,7 +118,7 @@ func TestBoundSurvivesRestart(t *testing.T) {
 		for epoch, want := range []int64{w.log.end, tier.NoOffset} {
 			w.stop()
 			w.bucket.Heal()
-			w.bucket.Add(tiertest.Rule{Fault: tiertest.Refuse, Times: tiertest.Forever})
+			w.bucket.Add(buckettest.Rule{Fault: buckettest.Refuse, Times: buckettest.Forever})
 			w.epoch = int32(epoch)
 			w.start()
 			w.settle()

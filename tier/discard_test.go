@@ -4,7 +4,7 @@ import (
 	"testing"
 
 	"github.com/morrowmq/morrow/tier"
-	"github.com/morrowmq/morrow/tier/tiertest"
+	"github.com/morrowmq/morrow/tier/bucket/buckettest"
 )
 
 // TestDiscardThatLandsLateFindsNothingEvicted: the manifest without segments was sent, nobody heard of
@@ -17,9 +17,9 @@ func TestDiscardThatLandsLateFindsNothingEvicted(t *testing.T) {
 		w.settle()
 		w.log.evict(15)
 		on := tier.Config{Copy: true, RetentionMs: -1, RetentionBytes: -1}
-		late := w.bucket.Add(tiertest.Rule{Ops: tiertest.OpPut, Key: "/manifest", Fault: tiertest.Late, Do: func() { w.configure(on) }})
+		late := w.bucket.Add(buckettest.Rule{Ops: buckettest.OpPut, Key: "/manifest", Fault: buckettest.Late, Do: func() { w.configure(on) }})
 		// The store takes nothing more for a while.
-		w.bucket.Add(tiertest.Rule{Ops: tiertest.OpPut, Fault: tiertest.Refuse, Times: tiertest.Forever})
+		w.bucket.Add(buckettest.Rule{Ops: buckettest.OpPut, Fault: buckettest.Refuse, Times: buckettest.Forever})
 		w.configure(tier.Config{Discard: true, RetentionMs: -1, RetentionBytes: -1})
 		w.settle()
 		if w.bucket.Fired(late) == 0 {

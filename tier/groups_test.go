@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/morrowmq/morrow/tier"
-	"github.com/morrowmq/morrow/tier/tiertest"
+	"github.com/morrowmq/morrow/tier/bucket/buckettest"
 )
 
 func committedAt(offset int64) *tier.GroupOffsets {
@@ -25,7 +25,7 @@ func committedAt(offset int64) *tier.GroupOffsets {
 // TestGroupOffsetsAreReplacedByWhatIsNewer fails each request of it in every way. What a reader
 // finds is a whole copy, and once the store works, the last.
 func TestGroupOffsetsAreReplacedByWhatIsNewer(t *testing.T) {
-	for _, f := range []tiertest.Fault{tiertest.Refuse, tiertest.LoseReply, tiertest.Late, tiertest.Vanish, tiertest.Truncate} {
+	for _, f := range []buckettest.Fault{buckettest.Refuse, buckettest.LoseReply, buckettest.Late, buckettest.Vanish, buckettest.Truncate} {
 		for n, fired := 0, true; fired; n++ {
 			inWorld(t, func(w *world) {
 				w.start()
@@ -34,13 +34,13 @@ func TestGroupOffsetsAreReplacedByWhatIsNewer(t *testing.T) {
 				if err := w.tier.PutGroupOffsets(w.t.Context(), first); err != nil {
 					w.t.Fatal(err)
 				}
-				rule := w.bucket.Add(tiertest.Rule{After: n, Fault: f})
+				rule := w.bucket.Add(buckettest.Rule{After: n, Fault: f})
 				err := w.tier.PutGroupOffsets(w.t.Context(), second)
 				fired = w.bucket.Fired(rule) > 0
 				w.bucket.Heal()
 				got, rerr := tier.ReadGroupOffsets(w.calm(), w.bucket, cluster)
 				switch {
-				case errors.Is(rerr, tier.ErrCorrupt) && f == tiertest.Truncate && err != nil: // noticed
+				case errors.Is(rerr, tier.ErrCorrupt) && f == buckettest.Truncate && err != nil: // noticed
 				case rerr != nil || len(got) != 1 || !reflect.DeepEqual(got[0], first) && !reflect.DeepEqual(got[0], second):
 					w.t.Errorf("request %d, %v: read %+v, %v", n, f, got, rerr)
 				case err == nil && !reflect.DeepEqual(got[0], second):
@@ -124,14 +124,14 @@ func TestTakenOverGroupOffsetsAreNeverReplaced(t *testing.T) {
 			w.settle()
 		},
 	} {
-		for _, f := range []tiertest.Fault{tiertest.None, tiertest.Late} {
+		for _, f := range []buckettest.Fault{buckettest.None, buckettest.Late} {
 			for n, fired := 0, true; fired; n++ {
 				inWorld(t, func(w *world) {
 					w.start()
 					w.settle()
 					before(w)
 					var found []*tier.GroupOffsets
-					rule := w.bucket.Add(tiertest.Rule{After: n, Fault: f, Do: func() { found = takeOver(w) }})
+					rule := w.bucket.Add(buckettest.Rule{After: n, Fault: f, Do: func() { found = takeOver(w) }})
 					_ = w.tier.PutGroupOffsets(w.t.Context(), committedAt(20)) // it may have been in time
 					if fired = w.bucket.Fired(rule) > 0; !fired {
 						return
@@ -170,7 +170,7 @@ func takeOver(w *world) []*tier.GroupOffsets {
 // again, loses nothing, and changes the bytes, so that an ETag that is computed from them changes
 // too.
 func TestGroupOffsetsAreClaimedThroughFaults(t *testing.T) {
-	for _, f := range []tiertest.Fault{tiertest.None, tiertest.Refuse, tiertest.LoseReply, tiertest.Late, tiertest.Vanish, tiertest.Truncate} {
+	for _, f := range []buckettest.Fault{buckettest.None, buckettest.Refuse, buckettest.LoseReply, buckettest.Late, buckettest.Vanish, buckettest.Truncate} {
 		for n, fired := 0, true; fired; n++ {
 			inWorld(t, func(w *world) {
 				w.start()
@@ -178,7 +178,7 @@ func TestGroupOffsetsAreClaimedThroughFaults(t *testing.T) {
 				first := committedAt(10)
 				w.must(w.tier.PutGroupOffsets(w.t.Context(), first))
 				stored := string(w.object(cluster + "/groups/4"))
-				rule := w.bucket.Add(tiertest.Rule{After: n, Fault: f})
+				rule := w.bucket.Add(buckettest.Rule{After: n, Fault: f})
 				err := tier.ClaimGroupOffsets(w.t.Context(), w.bucket, cluster, "another", 5)
 				fired = w.bucket.Fired(rule) > 0
 				w.bucket.Heal()

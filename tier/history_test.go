@@ -15,7 +15,7 @@ import (
 	"github.com/morrowmq/morrow/internal/vfs"
 	"github.com/morrowmq/morrow/tier"
 	"github.com/morrowmq/morrow/tier/bucket"
-	"github.com/morrowmq/morrow/tier/tiertest"
+	"github.com/morrowmq/morrow/tier/bucket/buckettest"
 )
 
 // TestEveryHistoryComesToRest: whatever has happened to the log, the store, the process and the
@@ -326,11 +326,11 @@ func (h *history) reconfigure() {
 
 // fault leaves out half manifests: one whose local copy is lost, too, needs a person.
 func (h *history) fault() {
-	faults := []tiertest.Fault{tiertest.Refuse, tiertest.LoseReply, tiertest.Late, tiertest.Vanish, tiertest.Stall}
-	ops := []tiertest.Op{tiertest.OpPut, tiertest.OpHead, tiertest.OpGet, tiertest.OpDelete, tiertest.OpAll}
-	r := tiertest.Rule{Ops: ops[h.rnd.IntN(len(ops))], After: h.rnd.IntN(20), Times: 1 + h.rnd.IntN(4), Fault: faults[h.rnd.IntN(len(faults))]}
+	faults := []buckettest.Fault{buckettest.Refuse, buckettest.LoseReply, buckettest.Late, buckettest.Vanish, buckettest.Stall}
+	ops := []buckettest.Op{buckettest.OpPut, buckettest.OpHead, buckettest.OpGet, buckettest.OpDelete, buckettest.OpAll}
+	r := buckettest.Rule{Ops: ops[h.rnd.IntN(len(ops))], After: h.rnd.IntN(20), Times: 1 + h.rnd.IntN(4), Fault: faults[h.rnd.IntN(len(faults))]}
 	if h.rnd.IntN(4) == 0 {
-		r.Fault, r.Times = tiertest.Refuse, tiertest.Forever
+		r.Fault, r.Times = buckettest.Refuse, buckettest.Forever
 	}
 	h.say("%v of %v, %d times after %d", r.Fault, r.Ops, r.Times, r.After)
 	h.bucket.Add(r)

@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/morrowmq/morrow/tier"
-	"github.com/morrowmq/morrow/tier/tiertest"
+	"github.com/morrowmq/morrow/tier/bucket/buckettest"
 )
 
 // TestBrokerThatIsRestartedOftenSweepsNevertheless: when the bucket was last looked through is remembered.
@@ -33,7 +33,7 @@ func TestSweepThatFailedIsTriedAgainSoon(t *testing.T) {
 		w.option = func(o *tier.Options) { o.SweepEvery = 24 * time.Hour }
 		w.start()
 		w.wait(23 * time.Hour)
-		w.bucket.Add(tiertest.Rule{Ops: tiertest.OpList, Fault: tiertest.Refuse})
+		w.bucket.Add(buckettest.Rule{Ops: buckettest.OpList, Fault: buckettest.Refuse})
 		w.wait(90 * time.Minute)
 		if s := w.tier.Status(); s.SweptErr == nil {
 			w.t.Fatalf("%+v", s)

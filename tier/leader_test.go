@@ -13,7 +13,7 @@ import (
 	"github.com/morrowmq/morrow/internal/vfs"
 	"github.com/morrowmq/morrow/tier"
 	"github.com/morrowmq/morrow/tier/bucket"
-	"github.com/morrowmq/morrow/tier/tiertest"
+	"github.com/morrowmq/morrow/tier/bucket/buckettest"
 )
 
 // broker is a second process of the same cluster: its own disk, its own replica of the log, the same bucket.
@@ -151,7 +151,7 @@ func TestSweepOfAFormerLeaderTouchesNothing(t *testing.T) {
 		before := len(w.segmentKeys())
 		b := w.broker(1, w.log.replica(2, 3))
 		b.log.fill(4)
-		w.bucket.Add(tiertest.Rule{Ops: tiertest.OpPut, Key: "/manifest", After: 1, Delay: 10 * time.Second})
+		w.bucket.Add(buckettest.Rule{Ops: buckettest.OpPut, Key: "/manifest", After: 1, Delay: 10 * time.Second})
 		b.start()
 		time.Sleep(3 * time.Second)
 		stored := len(w.segmentKeys())
@@ -192,7 +192,7 @@ func TestLeadershipMovesBackAndForth(t *testing.T) {
 				b := w.broker(epoch, log.replica(1+rnd.IntN(4), 1+rnd.IntN(4)))
 				b.start()
 				power := rand.New(rand.NewPCG(seed, uint64(epoch)))
-				b.bucket.Add(tiertest.Rule{After: rnd.IntN(60), Fault: tiertest.Late, Do: func() { b.crash(power) }})
+				b.bucket.Add(buckettest.Rule{After: rnd.IntN(60), Fault: buckettest.Late, Do: func() { b.crash(power) }})
 				for range 3 {
 					time.Sleep(time.Duration(rnd.IntN(3000)) * time.Millisecond)
 					b.log.fill(1 + rnd.IntN(3))
@@ -272,7 +272,7 @@ func TestRollBackIsRememberedWhileTheBucketIsDown(t *testing.T) {
 			w.t.Fatalf("%v, confirmed %d: the test is void", w.p.Err(), w.p.Confirmed())
 		}
 		w.stop()
-		w.bucket.Add(tiertest.Rule{Times: tiertest.Forever, Fault: tiertest.Refuse})
+		w.bucket.Add(buckettest.Rule{Times: buckettest.Forever, Fault: buckettest.Refuse})
 		w.start()
 		time.Sleep(time.Minute)
 		if got := w.p.Confirmed(); got != tier.NoOffset {
@@ -411,7 +411,7 @@ func claimAs(w *world, id string, seen int64, takeOver bool) error {
 // has just stored it stores it again; nobody else touches it as long as its owner may be alive.
 func TestDamagedOwnerMarkerIsMadeGood(t *testing.T) {
 	half := func(w *world, times int) {
-		w.bucket.Add(tiertest.Rule{Ops: tiertest.OpPut, Key: "/owner", Fault: tiertest.Truncate, Times: times})
+		w.bucket.Add(buckettest.Rule{Ops: buckettest.OpPut, Key: "/owner", Fault: buckettest.Truncate, Times: times})
 	}
 	t.Run("at once", func(t *testing.T) {
 		inWorld(t, func(w *world) {
@@ -430,7 +430,7 @@ func TestDamagedOwnerMarkerIsMadeGood(t *testing.T) {
 			w.log.fill(2)
 			w.start()
 			w.settle()
-			half(w, tiertest.Forever)
+			half(w, buckettest.Forever)
 			time.Sleep(2 * time.Minute)
 			if err := w.tier.Admitted(); err != nil {
 				w.t.Errorf("the owner itself: %v", err)

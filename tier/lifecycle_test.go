@@ -16,7 +16,7 @@ import (
 	"github.com/morrowmq/morrow/internal/vfs"
 	"github.com/morrowmq/morrow/tier"
 	"github.com/morrowmq/morrow/tier/bucket"
-	"github.com/morrowmq/morrow/tier/tiertest"
+	"github.com/morrowmq/morrow/tier/bucket/buckettest"
 )
 
 // TestSegmentVanishesWhileBeingUploaded: deleted or rewritten at any request, truncated while it is
@@ -39,7 +39,7 @@ func TestSegmentVanishesWhileBeingUploaded(t *testing.T) {
 			for n := range 30 {
 				inWorld(t, func(w *world) {
 					w.log.fill(6)
-					w.bucket.Add(tiertest.Rule{Key: c.at, After: n, Do: func() {
+					w.bucket.Add(buckettest.Rule{Key: c.at, After: n, Do: func() {
 						w.log.mu.Lock()
 						defer w.log.mu.Unlock()
 						if m, ok := w.manifest(); c.at == "" || !ok || m.End <= 10 {
@@ -144,7 +144,7 @@ func TestTopicIsDeletedForGood(t *testing.T) {
 			w.settle()
 			w.log.fill(5)
 			w.p.Notify()
-			rule := w.bucket.Add(tiertest.Rule{After: n, Fault: tiertest.Late, Times: 1 + n%4})
+			rule := w.bucket.Add(buckettest.Rule{After: n, Fault: buckettest.Late, Times: 1 + n%4})
 			time.Sleep(time.Duration(n%3) * 10 * time.Millisecond)
 			if err := w.p.Stop(w.t.Context()); err != nil {
 				w.t.Fatal(err)
@@ -191,7 +191,7 @@ func TestTopicThatWasNeverSentLeavesNothing(t *testing.T) {
 			w.log.fill(5)
 			w.start()
 			w.settle()
-			rule := w.bucket.Add(tiertest.Rule{After: n, Fault: tiertest.Refuse})
+			rule := w.bucket.Add(buckettest.Rule{After: n, Fault: buckettest.Refuse})
 			w.must(w.p.Stop(w.t.Context()))
 			w.must(w.tier.DeleteTopic(orders.Topic, orders.Name))
 			if n%2 == 1 {
@@ -244,7 +244,7 @@ func TestTopicIsDeletedDuringItsFirstRequest(t *testing.T) {
 // the topic when that is deleted. What lands afterwards is swept. (Scenario 53)
 func TestFirstRequestOfADeletedTopicLandsLate(t *testing.T) {
 	inWorld(t, func(w *world) {
-		late := w.bucket.Add(tiertest.Rule{Ops: tiertest.OpPut, Under: dir, Fault: tiertest.Late})
+		late := w.bucket.Add(buckettest.Rule{Ops: buckettest.OpPut, Under: dir, Fault: buckettest.Late})
 		w.before = func(op, key string) {
 			if w.bucket.Fired(late) > 0 {
 				w.crash(nil)
@@ -375,7 +375,7 @@ func TestScrubBesideRetentionAndUploads(t *testing.T) {
 		w.log.fill(30)
 		w.start()
 		w.settle()
-		w.bucket.Add(tiertest.Rule{Ops: tiertest.OpHead | tiertest.OpGet, Delay: time.Second, Times: tiertest.Forever})
+		w.bucket.Add(buckettest.Rule{Ops: buckettest.OpHead | buckettest.OpGet, Delay: time.Second, Times: buckettest.Forever})
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
@@ -494,7 +494,7 @@ func TestErrorsAreSortedIntoWaitingAndAlarm(t *testing.T) {
 			w.log.fill(1)
 			w.start()
 			w.settle()
-			w.bucket.Add(tiertest.Rule{Key: ".segment", Ops: tiertest.OpPut, Fault: tiertest.Refuse, Err: kind, Times: tiertest.Forever})
+			w.bucket.Add(buckettest.Rule{Key: ".segment", Ops: buckettest.OpPut, Fault: buckettest.Refuse, Err: kind, Times: buckettest.Forever})
 			w.log.fill(1)
 			w.p.Notify()
 			w.settle()
@@ -513,7 +513,7 @@ func TestErrorsAreSortedIntoWaitingAndAlarm(t *testing.T) {
 func TestStoreThatIsUnfitIsRefused(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.log.fill(1)
-		lying := w.bucket.Add(tiertest.Rule{Ops: tiertest.OpPut, Fault: tiertest.Vanish, Times: tiertest.Forever})
+		lying := w.bucket.Add(buckettest.Rule{Ops: buckettest.OpPut, Fault: buckettest.Vanish, Times: buckettest.Forever})
 		w.start()
 		time.Sleep(time.Minute)
 		err := w.tier.Admitted()
@@ -538,7 +538,7 @@ func TestMetricsFollowTheTopic(t *testing.T) {
 		w.start()
 		w.settle()
 		w.log.fill(2)
-		w.bucket.Add(tiertest.Rule{Fault: tiertest.Refuse, Times: tiertest.Forever})
+		w.bucket.Add(buckettest.Rule{Fault: buckettest.Refuse, Times: buckettest.Forever})
 		time.Sleep(time.Minute)
 		values := func() map[string]float64 {
 			families, err := registry.Gather()

@@ -10,7 +10,7 @@ import (
 
 	"github.com/morrowmq/morrow/tier"
 	"github.com/morrowmq/morrow/tier/bucket"
-	"github.com/morrowmq/morrow/tier/tiertest"
+	"github.com/morrowmq/morrow/tier/bucket/buckettest"
 )
 
 // TestAnOutageIsTwoLinesInTheLog, whatever number of partitions and tries there are: that it began,
@@ -38,7 +38,7 @@ func TestAnOutageIsTwoLinesInTheLog(t *testing.T) {
 		w.settle()
 		said := func(what string) int { return strings.Count(lines.String(), what) }
 		outage := func(kind error, lasts time.Duration) {
-			w.bucket.Add(tiertest.Rule{Fault: tiertest.Refuse, Err: kind, Times: tiertest.Forever})
+			w.bucket.Add(buckettest.Rule{Fault: buckettest.Refuse, Err: kind, Times: buckettest.Forever})
 			for _, l := range logs {
 				l.fill(1)
 			}

@@ -16,7 +16,7 @@ import (
 	"github.com/morrowmq/morrow/internal/vfs"
 	"github.com/morrowmq/morrow/log/record"
 	"github.com/morrowmq/morrow/tier"
-	"github.com/morrowmq/morrow/tier/tiertest"
+	"github.com/morrowmq/morrow/tier/bucket/buckettest"
 )
 
 // fetched is what one Read returned, copied.
@@ -286,7 +286,7 @@ func TestTimestampLookup(t *testing.T) { // scenario 50
 func TestDamagedBlockIsAnErrorAndNeverData(t *testing.T) { // scenario 11
 	inWorld(t, func(w *world) {
 		w.uploaded(func(l *fakeLog) { l.fill(3) })
-		r := w.bucket.Add(tiertest.Rule{Ops: tiertest.OpGet, Key: ".segment", Fault: tiertest.Flip, Times: tiertest.Forever})
+		r := w.bucket.Add(buckettest.Rule{Ops: buckettest.OpGet, Key: ".segment", Fault: buckettest.Flip, Times: buckettest.Forever})
 		if _, err := w.read(tier.ReadRequest{MaxBytes: 1 << 20}); !errors.Is(err, tier.ErrCorrupt) {
 			w.t.Fatalf("index: %v", err)
 		}
@@ -319,7 +319,7 @@ func TestStalledReadIsBoundedAndItsResultKept(t *testing.T) {
 		w.stop()
 		w.start() // the cache begins empty
 		w.settle()
-		slow := w.bucket.Add(tiertest.Rule{Ops: tiertest.OpGet, Key: ".segment", Delay: 20 * time.Second, Times: tiertest.Forever})
+		slow := w.bucket.Add(buckettest.Rule{Ops: buckettest.OpGet, Key: ".segment", Delay: 20 * time.Second, Times: buckettest.Forever})
 		for try, want := range []error{context.DeadlineExceeded, context.DeadlineExceeded, nil} {
 			ctx, cancel := context.WithTimeout(w.t.Context(), 15*time.Second)
 			began := time.Now()
@@ -339,7 +339,7 @@ func TestStalledReadIsBoundedAndItsResultKept(t *testing.T) {
 func TestOneLoadForManyReaders(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.uploaded(func(l *fakeLog) { l.add(batch{size: 200_000}, batch{}) })
-		rule := w.bucket.Add(tiertest.Rule{Ops: tiertest.OpGet, Key: ".segment", Delay: time.Second, Times: tiertest.Forever})
+		rule := w.bucket.Add(buckettest.Rule{Ops: buckettest.OpGet, Key: ".segment", Delay: time.Second, Times: buckettest.Forever})
 		var wg sync.WaitGroup
 		for range 50 {
 			wg.Go(func() {
@@ -363,7 +363,7 @@ func TestSequentialReaderIsReadAheadOf(t *testing.T) {
 				l.add(slices.Repeat([]batch{{size: 100_000}}, 60)...)
 			}
 		})
-		w.bucket.Add(tiertest.Rule{Ops: tiertest.OpGet, Key: ".segment", Delay: time.Second, Times: tiertest.Forever})
+		w.bucket.Add(buckettest.Rule{Ops: buckettest.OpGet, Key: ".segment", Delay: time.Second, Times: buckettest.Forever})
 		var waited []time.Duration
 		for offset := int64(0); offset < w.log.end; {
 			began := time.Now()

@@ -8,7 +8,7 @@ import (
 
 	"github.com/morrowmq/morrow/tier"
 	"github.com/morrowmq/morrow/tier/bucket"
-	"github.com/morrowmq/morrow/tier/tiertest"
+	"github.com/morrowmq/morrow/tier/bucket/buckettest"
 )
 
 // diverged has a broker whose bucket another one has used meanwhile, with a copy of its data
@@ -93,21 +93,21 @@ func TestStoppedPartitionGoesOnFromItsLog(t *testing.T) {
 // confirmed that is not, and another try succeeds, in this life or the next.
 func TestPartitionGoesOnThoughTheStoreFails(t *testing.T) {
 	for name, c := range map[string]struct {
-		fault                tiertest.Fault
+		fault                buckettest.Fault
 		restarts, powerFails bool
 	}{
-		"refused":                          {fault: tiertest.Refuse},
-		"refused, and begun again":         {fault: tiertest.Refuse, restarts: true},
-		"done, and not heard":              {fault: tiertest.LoseReply},
-		"done, not heard, and begun again": {fault: tiertest.LoseReply, restarts: true},
-		"the power fails before":           {fault: tiertest.Refuse, restarts: true, powerFails: true},
-		"done, and the power fails":        {fault: tiertest.LoseReply, restarts: true, powerFails: true},
+		"refused":                          {fault: buckettest.Refuse},
+		"refused, and begun again":         {fault: buckettest.Refuse, restarts: true},
+		"done, and not heard":              {fault: buckettest.LoseReply},
+		"done, not heard, and begun again": {fault: buckettest.LoseReply, restarts: true},
+		"the power fails before":           {fault: buckettest.Refuse, restarts: true, powerFails: true},
+		"done, and the power fails":        {fault: buckettest.LoseReply, restarts: true, powerFails: true},
 	} {
 		n := 0
 		for failed := true; failed && !t.Failed(); n++ {
 			inCluster(t, func(w *world) {
 				tw, _ := diverged(w, 2)
-				rule := tiertest.Rule{Under: dir, After: n, Fault: c.fault, Err: bucket.ErrUnknown}
+				rule := buckettest.Rule{Under: dir, After: n, Fault: c.fault, Err: bucket.ErrUnknown}
 				if c.powerFails {
 					rule.Do = func() { w.crash(tw.rnd) }
 				}

@@ -15,7 +15,7 @@ import (
 	"github.com/morrowmq/morrow/internal/vfs"
 	"github.com/morrowmq/morrow/tier"
 	"github.com/morrowmq/morrow/tier/bucket"
-	"github.com/morrowmq/morrow/tier/tiertest"
+	"github.com/morrowmq/morrow/tier/bucket/buckettest"
 )
 
 // timed closes a segment of ten records with this timestamp.
@@ -215,7 +215,7 @@ func TestDeleteRecordsInTheMiddleOfARemoteSegment(t *testing.T) { // scenario 29
 // (Scenarios 32, 24; rule R7)
 func TestExpirySweep(t *testing.T) {
 	tier.SetPageEntries(t, 4)
-	for _, f := range []tiertest.Fault{tiertest.Refuse, tiertest.LoseReply, tiertest.Late, tiertest.Vanish} {
+	for _, f := range []buckettest.Fault{buckettest.Refuse, buckettest.LoseReply, buckettest.Late, buckettest.Vanish} {
 		t.Run(f.String(), func(t *testing.T) {
 			for n, fired := 0, true; fired; n++ {
 				inWorld(t, func(w *world) {
@@ -224,7 +224,7 @@ func TestExpirySweep(t *testing.T) {
 							l.add(batch{})
 						}
 					})
-					rule := w.bucket.Add(tiertest.Rule{After: n, Fault: f})
+					rule := w.bucket.Add(buckettest.Rule{After: n, Fault: f})
 					w.log.deleteRecords(3 + int64(n%3)*6)
 					w.p.Notify()
 					w.settle()
@@ -254,7 +254,7 @@ func TestOneClosedSegmentIsNoPace(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.start()
 		w.settle()
-		w.bucket.Add(tiertest.Rule{Fault: tiertest.Refuse, Err: bucket.ErrThrottled, Times: tiertest.Forever})
+		w.bucket.Add(buckettest.Rule{Fault: buckettest.Refuse, Err: bucket.ErrThrottled, Times: buckettest.Forever})
 		w.log.fill(1)
 		w.p.Notify()
 		w.wait(100 * time.Millisecond)
@@ -280,7 +280,7 @@ func TestTierDownForHours(t *testing.T) {
 		w.log.fill(3)
 		w.start()
 		w.settle()
-		down := w.bucket.Add(tiertest.Rule{Fault: tiertest.Refuse, Err: bucket.ErrThrottled, Times: tiertest.Forever})
+		down := w.bucket.Add(buckettest.Rule{Fault: buckettest.Refuse, Err: bucket.ErrThrottled, Times: buckettest.Forever})
 		for range 5 {
 			w.log.fill(20)
 			w.p.Notify()
@@ -319,7 +319,7 @@ func TestTierDownPastTotalRetention(t *testing.T) {
 		w.log.fill(4)
 		w.start()
 		w.settle()
-		w.bucket.Add(tiertest.Rule{Fault: tiertest.Refuse, Times: tiertest.Forever})
+		w.bucket.Add(buckettest.Rule{Fault: buckettest.Refuse, Times: buckettest.Forever})
 		w.log.fill(4)
 		w.log.deleteRecords(30)
 		w.log.evict(30)
@@ -355,7 +355,7 @@ func TestRetentionTimeIsKnownWhileTheStoreIsAway(t *testing.T) {
 		}
 		times("at first")
 		w.stop()
-		w.bucket.Add(tiertest.Rule{Fault: tiertest.Refuse, Times: tiertest.Forever})
+		w.bucket.Add(buckettest.Rule{Fault: buckettest.Refuse, Times: buckettest.Forever})
 		w.start()
 		w.settle()
 		times("after a restart")
@@ -375,7 +375,7 @@ func TestGapIsRefused(t *testing.T) {
 		w.log.fill(2)
 		w.start()
 		w.settle()
-		w.bucket.Add(tiertest.Rule{Fault: tiertest.Refuse, Times: tiertest.Forever})
+		w.bucket.Add(buckettest.Rule{Fault: buckettest.Refuse, Times: buckettest.Forever})
 		w.log.fill(4)
 		w.log.evict(20)
 		w.settle()
@@ -508,7 +508,7 @@ func TestUnsentRecordsExpireWhileTheGateHolds(t *testing.T) {
 func TestUploadThatIsNotWantedAnyMoreIsSwept(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.log.fill(2)
-		w.bucket.Add(tiertest.Rule{Ops: tiertest.OpHead, Key: ".segment", Times: tiertest.Forever, Fault: tiertest.Refuse, Do: func() {
+		w.bucket.Add(buckettest.Rule{Ops: buckettest.OpHead, Key: ".segment", Times: buckettest.Forever, Fault: buckettest.Refuse, Do: func() {
 			w.configure(tier.Config{RetentionMs: -1, RetentionBytes: -1})
 		}})
 		w.start()
@@ -774,7 +774,7 @@ func TestExplainSaysWhatHappensNext(t *testing.T) {
 // TestExplainSaysWhatHelps: what waits for a store that fails says why, on one line.
 func TestExplainSaysWhatHelps(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.bucket.Add(tiertest.Rule{Key: ".segment", Fault: tiertest.Refuse, Err: bucket.ErrUnknown, Times: tiertest.Forever})
+		w.bucket.Add(buckettest.Rule{Key: ".segment", Fault: buckettest.Refuse, Err: bucket.ErrUnknown, Times: buckettest.Forever})
 		w.log.fill(1)
 		w.start()
 		w.wait(time.Minute)

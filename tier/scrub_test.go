@@ -7,7 +7,7 @@ import (
 
 	"github.com/morrowmq/morrow/tier"
 	"github.com/morrowmq/morrow/tier/bucket"
-	"github.com/morrowmq/morrow/tier/tiertest"
+	"github.com/morrowmq/morrow/tier/bucket/buckettest"
 )
 
 // TestLocalCopyStaysUntilTheRepairSucceeds: a damaged object replaces nothing. If the store takes no
@@ -19,7 +19,7 @@ func TestLocalCopyStaysUntilTheRepairSucceeds(t *testing.T) {
 		w.start()
 		w.settle()
 		w.bucket.Damage(w.segmentKeys()[3])
-		w.bucket.Add(tiertest.Rule{Ops: tiertest.OpPut, Key: ".segment", Fault: tiertest.Refuse, Err: bucket.ErrThrottled, Times: tiertest.Forever})
+		w.bucket.Add(buckettest.Rule{Ops: buckettest.OpPut, Key: ".segment", Fault: buckettest.Refuse, Err: bucket.ErrThrottled, Times: buckettest.Forever})
 		v, err := w.p.Scrub(w.t.Context(), tier.VerifyOptions{Deep: true})
 		if err != nil || len(v.Damaged) != 1 || v.Repaired != 0 {
 			w.t.Fatalf("%+v, %v", v, err)

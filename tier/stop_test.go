@@ -6,31 +6,31 @@ import (
 	"time"
 
 	"github.com/morrowmq/morrow/tier/bucket"
-	"github.com/morrowmq/morrow/tier/tiertest"
+	"github.com/morrowmq/morrow/tier/bucket/buckettest"
 )
 
 // TestStopDoesNotWaitForTheStore: whatever has just been asked of a store that does not answer,
 // also what is asked to learn how something ended and what tidies up, a broker that stops gives up
 // after a moment.
 func TestStopDoesNotWaitForTheStore(t *testing.T) {
-	for name, silent := range map[string]tiertest.Rule{
+	for name, silent := range map[string]buckettest.Rule{
 		"first request":         {},
-		"tidying up of a probe": {Ops: tiertest.OpDelete, Under: cluster + "/probe-"},
-		"owner marker":          {Ops: tiertest.OpHead, Key: "/owner"},
-		"segment":               {Ops: tiertest.OpPut, Key: ".segment"},
-		"is the segment there":  {Ops: tiertest.OpHead, Key: ".segment"},
-		"is the manifest there": {Ops: tiertest.OpHead, Key: "/manifest"},
-		"which manifest is it":  {Ops: tiertest.OpGet, Key: "/manifest", After: 1},
+		"tidying up of a probe": {Ops: buckettest.OpDelete, Under: cluster + "/probe-"},
+		"owner marker":          {Ops: buckettest.OpHead, Key: "/owner"},
+		"segment":               {Ops: buckettest.OpPut, Key: ".segment"},
+		"is the segment there":  {Ops: buckettest.OpHead, Key: ".segment"},
+		"is the manifest there": {Ops: buckettest.OpHead, Key: "/manifest"},
+		"which manifest is it":  {Ops: buckettest.OpGet, Key: "/manifest", After: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
 				switch name {
 				case "tidying up of a probe":
-					w.bucket.Add(tiertest.Rule{Ops: tiertest.OpPut, Under: cluster + "/probe-", Fault: tiertest.Refuse})
+					w.bucket.Add(buckettest.Rule{Ops: buckettest.OpPut, Under: cluster + "/probe-", Fault: buckettest.Refuse})
 				case "which manifest is it":
-					w.bucket.Add(tiertest.Rule{Ops: tiertest.OpPut, Key: "/manifest", Fault: tiertest.LoseReply})
+					w.bucket.Add(buckettest.Rule{Ops: buckettest.OpPut, Key: "/manifest", Fault: buckettest.LoseReply})
 				}
-				silent.Fault, silent.Times = tiertest.Stall, tiertest.Forever
+				silent.Fault, silent.Times = buckettest.Stall, buckettest.Forever
 				rule := w.bucket.Add(silent)
 				w.log.fill(2)
 				w.start()
@@ -56,7 +56,7 @@ func TestStopDoesNotWaitForTheStore(t *testing.T) {
 // wait as long for a store that is down.
 func TestStepEndsWhenTheManifestIsNotToBeHad(t *testing.T) {
 	inWorld(t, func(w *world) {
-		down := w.bucket.Add(tiertest.Rule{Ops: tiertest.OpGet, Key: "/manifest", Fault: tiertest.Refuse, Times: tiertest.Forever})
+		down := w.bucket.Add(buckettest.Rule{Ops: buckettest.OpGet, Key: "/manifest", Fault: buckettest.Refuse, Times: buckettest.Forever})
 		w.log.fill(2)
 		w.start()
 		time.Sleep(10 * time.Minute)

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/morrowmq/morrow/tier"
-	"github.com/morrowmq/morrow/tier/tiertest"
+	"github.com/morrowmq/morrow/tier/bucket/buckettest"
 )
 
 // orphan stores an object that no manifest names.
@@ -124,7 +124,7 @@ func TestSweepTellsOrphansApart(t *testing.T) {
 					want = append(want, w.orphan(max(0, base)))
 				}
 				time.Sleep(30 * time.Minute)
-				w.bucket.Add(tiertest.Rule{Ops: tiertest.OpDelete, Fault: tiertest.Refuse, Times: tiertest.Forever}) // garbage stays
+				w.bucket.Add(buckettest.Rule{Ops: buckettest.OpDelete, Fault: buckettest.Refuse, Times: buckettest.Forever}) // garbage stays
 				w.log.deleteRecords(42)
 				w.p.Notify()
 				w.wait(2 * time.Minute)
@@ -147,14 +147,14 @@ func TestSweepTellsOrphansApart(t *testing.T) {
 // TestSweepDeletesNothingItHasNotRecorded fails each request of a sweep in every way. What is gone
 // is in the log; once the store works, all is.
 func TestSweepDeletesNothingItHasNotRecorded(t *testing.T) {
-	for _, f := range []tiertest.Fault{tiertest.Refuse, tiertest.LoseReply, tiertest.Late, tiertest.Truncate, tiertest.Vanish} {
+	for _, f := range []buckettest.Fault{buckettest.Refuse, buckettest.LoseReply, buckettest.Late, buckettest.Truncate, buckettest.Vanish} {
 		for n, fired := 0, true; fired; n++ {
 			inWorld(t, func(w *world) {
 				w.start()
 				w.settle()
 				keys := []string{w.orphan(1), w.orphan(2), w.orphan(3)}
 				time.Sleep(30 * time.Minute)
-				rule := w.bucket.Add(tiertest.Rule{Ops: tiertest.OpAll, After: n, Fault: f})
+				rule := w.bucket.Add(buckettest.Rule{Ops: buckettest.OpAll, After: n, Fault: f})
 				_, err := w.tier.Sweep(w.t.Context(), tier.SweepOptions{})
 				fired = w.bucket.Fired(rule) > 0
 				w.bucket.DeliverLate()
@@ -231,9 +231,9 @@ func besides(w *world, rnd *rand.Rand) {
 	})
 	for range 60 {
 		// No damage here: what is damaged may be called so.
-		faults := []tiertest.Fault{tiertest.Refuse, tiertest.LoseReply, tiertest.Late, tiertest.Truncate, tiertest.Vanish}
-		ops := []tiertest.Op{tiertest.OpPut, tiertest.OpHead, tiertest.OpGet, tiertest.OpList, tiertest.OpDelete}
-		w.bucket.Add(tiertest.Rule{Ops: ops[rnd.IntN(len(ops))], After: rnd.IntN(20), Times: 1 + rnd.IntN(3), Fault: faults[rnd.IntN(len(faults))]})
+		faults := []buckettest.Fault{buckettest.Refuse, buckettest.LoseReply, buckettest.Late, buckettest.Truncate, buckettest.Vanish}
+		ops := []buckettest.Op{buckettest.OpPut, buckettest.OpHead, buckettest.OpGet, buckettest.OpList, buckettest.OpDelete}
+		w.bucket.Add(buckettest.Rule{Ops: ops[rnd.IntN(len(ops))], After: rnd.IntN(20), Times: 1 + rnd.IntN(3), Fault: faults[rnd.IntN(len(faults))]})
 		w.log.fill(1)
 		w.p.Notify()
 		w.orphan(rnd.IntN(1000))

@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"github.com/morrowmq/morrow/tier"
-	"github.com/morrowmq/morrow/tier/tiertest"
+	"github.com/morrowmq/morrow/tier/bucket/buckettest"
 )
 
 // TestStoredButUncommittedSegmentIsNotReadable: the objects are there, no manifest names them. (Scenario 51)
@@ -15,7 +15,7 @@ func TestStoredButUncommittedSegmentIsNotReadable(t *testing.T) {
 		w.log.fill(2)
 		w.start()
 		w.settle()
-		w.bucket.Add(tiertest.Rule{Ops: tiertest.OpPut, Key: "/manifest", Times: tiertest.Forever, Fault: tiertest.Refuse})
+		w.bucket.Add(buckettest.Rule{Ops: buckettest.OpPut, Key: "/manifest", Times: buckettest.Forever, Fault: buckettest.Refuse})
 		w.log.fill(2)
 		w.p.Notify()
 		w.settle()

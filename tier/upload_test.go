@@ -8,7 +8,7 @@ import (
 
 	"github.com/morrowmq/morrow/internal/vfs"
 	"github.com/morrowmq/morrow/tier"
-	"github.com/morrowmq/morrow/tier/tiertest"
+	"github.com/morrowmq/morrow/tier/bucket/buckettest"
 )
 
 func TestClosedSegmentsAreConfirmed(t *testing.T) {
@@ -47,18 +47,18 @@ func TestNewsIsNotLeftWaiting(t *testing.T) {
 // end everything is, and no orphan stays. (Scenarios 2, 3, 5-10, 62; D2)
 func TestUploadSweep(t *testing.T) {
 	tier.SetPageEntries(t, 3)
-	for _, f := range []tiertest.Fault{
-		tiertest.Refuse, tiertest.LoseReply, tiertest.Late, tiertest.Truncate, tiertest.Vanish, tiertest.Stall, tiertest.Short, tiertest.Flip,
+	for _, f := range []buckettest.Fault{
+		buckettest.Refuse, buckettest.LoseReply, buckettest.Late, buckettest.Truncate, buckettest.Vanish, buckettest.Stall, buckettest.Short, buckettest.Flip,
 	} {
 		t.Run(f.String(), func(t *testing.T) {
 			for n, fired := 0, true; fired; n++ {
-				synctest.Test(t, func(t *testing.T) { fired = sweepUpload(t, tiertest.Rule{Fault: f, After: n, Times: 1 + n%3}) })
+				synctest.Test(t, func(t *testing.T) { fired = sweepUpload(t, buckettest.Rule{Fault: f, After: n, Times: 1 + n%3}) })
 			}
 		})
 	}
 }
 
-func sweepUpload(t *testing.T, r tiertest.Rule) bool {
+func sweepUpload(t *testing.T, r buckettest.Rule) bool {
 	w := newWorld(t)
 	w.log.fill(10)
 	rule := w.bucket.Add(r)

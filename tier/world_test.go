@@ -18,7 +18,7 @@ import (
 	"github.com/morrowmq/morrow/internal/vfs"
 	"github.com/morrowmq/morrow/tier"
 	"github.com/morrowmq/morrow/tier/bucket"
-	"github.com/morrowmq/morrow/tier/tiertest"
+	"github.com/morrowmq/morrow/tier/bucket/buckettest"
 )
 
 var orders = tier.PartitionID{Topic: tier.TopicID{1, 2, 3}, Name: "orders", Partition: 3}
@@ -29,7 +29,7 @@ const cluster = "c1"
 // fail, a log, and one life of the process after the other.
 type world struct {
 	t      *testing.T
-	bucket *tiertest.Bucket
+	bucket *buckettest.Bucket
 	mu     sync.Mutex // guards disk, which a crash replaces from wherever it happens
 	disk   *vfs.Mem
 	log    *fakeLog
@@ -59,7 +59,7 @@ func inWorld(t *testing.T, run func(w *world)) {
 }
 
 func newWorld(t *testing.T) *world {
-	w := &world{t: t, bucket: tiertest.NewBucket(), disk: vfs.NewMem(), log: newFakeLog(t), config: new(atomic.Pointer[tier.Config])}
+	w := &world{t: t, bucket: buckettest.New(), disk: vfs.NewMem(), log: newFakeLog(t), config: new(atomic.Pointer[tier.Config])}
 	w.configure(tier.Config{Copy: true, RetentionMs: -1, RetentionBytes: -1})
 	t.Cleanup(w.stop)
 	return w
@@ -243,7 +243,7 @@ func (w *world) readManifest() (*tier.Manifest, error) {
 	return tier.ReadManifest(w.calm(), w.bucket, cluster, orders.Topic, orders.Partition)
 }
 
-func (w *world) calm() context.Context { return tiertest.Unharmed(w.t.Context()) }
+func (w *world) calm() context.Context { return buckettest.Unharmed(w.t.Context()) }
 
 // checkBucket compares every remote segment with the log, byte for byte.
 func (w *world) checkBucket() {

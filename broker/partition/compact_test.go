@@ -15,7 +15,7 @@ import (
 	"github.com/morrowmq/morrow/delay"
 	"github.com/morrowmq/morrow/internal/pace"
 	"github.com/morrowmq/morrow/log/segment"
-	"github.com/morrowmq/morrow/tier/tiertest"
+	"github.com/morrowmq/morrow/tier/bucket/buckettest"
 )
 
 func keyed(key, value string) rec { return rec{key: key, value: value} }
@@ -151,7 +151,7 @@ func TestCancelOfACompactedTicketSaysThatItIsGone(t *testing.T) {
 // tiered instead; and compacted again once the tier has nothing of it any more.
 func TestCompactedTopicCanBeTiered(t *testing.T) {
 	living(t, func(t *testing.T, w *world) {
-		w.bucket = tiertest.NewBucket()
+		w.bucket = buckettest.New()
 		w.open()
 		w.create("state", 1, "cleanup.policy", "compact", "segment.bytes", "1024")
 		w.load()
@@ -204,7 +204,7 @@ func TestTopicThatHasLeftTheTierIsCompacted(t *testing.T) {
 	for _, crash := range []bool{false, true} {
 		t.Run(fmt.Sprintf("crash=%t", crash), func(t *testing.T) {
 			living(t, func(t *testing.T, w *world) {
-				w.bucket = tiertest.NewBucket()
+				w.bucket = buckettest.New()
 				w.open()
 				w.create("state", 1, "remote.storage.enable", "true", "retention.ms", "-1")
 				stop := w.start()

@@ -15,7 +15,7 @@ import (
 	"github.com/morrowmq/morrow/log/record"
 	"github.com/morrowmq/morrow/tier"
 	"github.com/morrowmq/morrow/tier/bucket"
-	"github.com/morrowmq/morrow/tier/tiertest"
+	"github.com/morrowmq/morrow/tier/bucket/buckettest"
 )
 
 // This file is D1 in virtual time: delays that are longer than local retention, and than all
@@ -119,7 +119,7 @@ func TestD1cStoreIsDownAcrossTheDueTime(t *testing.T) {
 		l.schedule(100, 4*time.Hour)
 		l.run(3*time.Hour + 55*time.Minute)
 		l.evicted()
-		w.bucket.Add(tiertest.Rule{Times: tiertest.Forever, Fault: tiertest.Refuse, Err: bucket.ErrThrottled})
+		w.bucket.Add(buckettest.Rule{Times: buckettest.Forever, Fault: buckettest.Refuse, Err: bucket.ErrThrottled})
 		others.schedule(10, 6*time.Minute)
 		near := l.schedule(10, 6*time.Minute)
 		time.Sleep(5*time.Minute + 30*time.Second)
@@ -159,11 +159,11 @@ func stopped(sources []delay.SourceState) (n int) {
 // TestD1dDiskFullDeletesNothingPending: producers are refused, and what waits is delivered.
 func TestD1dDiskFullDeletesNothingPending(t *testing.T) {
 	living(t, func(t *testing.T, w *world) {
-		w.bucket = tiertest.NewBucket()
+		w.bucket = buckettest.New()
 		w.reserve = 1 << 20
 		w.open()
 		l, _ := w.underway()
-		w.bucket.Add(tiertest.Rule{Times: tiertest.Forever, Fault: tiertest.Refuse})
+		w.bucket.Add(buckettest.Rule{Times: buckettest.Forever, Fault: buckettest.Refuse})
 		l.schedule(100, 3*time.Hour)
 		l.run(30 * time.Minute)
 		usage, err := w.fsys.Usage("/")
@@ -198,8 +198,8 @@ func TestD1eScheduleThatIsNeverUploadedStaysLocal(t *testing.T) {
 		w.start()
 		w.awaitLoaded("orders")
 		journal := w.partition("orders").scheduleLog()
-		w.bucket.Add(tiertest.Rule{
-			Ops: tiertest.OpPut, Under: "c/" + tier.TopicID(journal.Topic().ID).String() + "/", Key: ".segment", Times: tiertest.Forever, Fault: tiertest.Refuse,
+		w.bucket.Add(buckettest.Rule{
+			Ops: buckettest.OpPut, Under: "c/" + tier.TopicID(journal.Topic().ID).String() + "/", Key: ".segment", Times: buckettest.Forever, Fault: buckettest.Refuse,
 		})
 		l := w.ledger("orders")
 		l.schedule(100, 12*time.Hour)
@@ -402,7 +402,7 @@ func TestCancelOfWhatLiesInTheTierNeedsNoStore(t *testing.T) {
 		early := l.schedule(1, time.Minute)
 		l.run(3 * time.Hour)
 		l.evicted()
-		w.bucket.Add(tiertest.Rule{Times: tiertest.Forever, Fault: tiertest.Refuse})
+		w.bucket.Add(buckettest.Rule{Times: buckettest.Forever, Fault: buckettest.Refuse})
 		p := w.partition("orders")
 		w.append(p, cancelOf(tickets[7]))
 		l.due[tickets[7]] = 0
@@ -461,7 +461,7 @@ func TestReadWhileHiddenSegmentsGo(t *testing.T) {
 		if o := p.log.Offsets(); o.RealStart != 0 || o.LocalStart == 0 {
 			t.Fatalf("%+v: the test is void", o)
 		}
-		w.bucket.Add(tiertest.Rule{Ops: tiertest.OpGet, Key: "/manifest", Delay: 50 * time.Second})
+		w.bucket.Add(buckettest.Rule{Ops: buckettest.OpGet, Key: "/manifest", Delay: 50 * time.Second})
 		failed := make(chan error, 1)
 		go func() {
 			r, err := p.ReadRemote(context.Background(), ReadRequest{MaxBytes: 1, MinOne: true, LeaderEpoch: -1, LastFetchedEpoch: -1})

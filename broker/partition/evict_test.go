@@ -9,7 +9,7 @@ import (
 
 	"github.com/morrowmq/morrow/cluster"
 	"github.com/morrowmq/morrow/cluster/config"
-	"github.com/morrowmq/morrow/tier/tiertest"
+	"github.com/morrowmq/morrow/tier/bucket/buckettest"
 )
 
 // localRuns counts the runs whose records are wholly on the local disk, and the others.
@@ -46,7 +46,7 @@ func TestSmallRunsStayLocalUntilTheyAreMerged(t *testing.T) {
 		if here, gone := l.localRuns(); here < 5 || gone > 0 {
 			t.Fatalf("%d small runs are local, %d are not", here, gone)
 		}
-		reads := w.bucket.Add(tiertest.Rule{Ops: tiertest.OpGet, Key: ".segment", Times: tiertest.Forever, Fault: tiertest.Refuse})
+		reads := w.bucket.Add(buckettest.Rule{Ops: buckettest.OpGet, Key: ".segment", Times: buckettest.Forever, Fault: buckettest.Refuse})
 		l.spills(6, 10, 18*time.Hour)
 		if here, gone := l.localRuns(); here+gone > 8 {
 			t.Fatalf("%d runs: they were not merged", here+gone)
@@ -73,7 +73,7 @@ func TestMergeOfEvictedRunsWaitsForTheStore(t *testing.T) {
 			t.Fatalf("%d runs are local, %d are not: the test is void", here, gone)
 		}
 		p := w.partition("orders")
-		down := w.bucket.Add(tiertest.Rule{Times: tiertest.Forever, Fault: tiertest.Refuse})
+		down := w.bucket.Add(buckettest.Rule{Times: buckettest.Forever, Fault: buckettest.Refuse})
 		l.spills(4, 50, 18*time.Hour)
 		spills, merges := p.Setbacks()
 		if spills > 0 || merges < 3 || merges > 40 {

@@ -9,7 +9,7 @@ import (
 	"github.com/morrowmq/morrow/cluster"
 	"github.com/morrowmq/morrow/cluster/config"
 	"github.com/morrowmq/morrow/tier"
-	"github.com/morrowmq/morrow/tier/tiertest"
+	"github.com/morrowmq/morrow/tier/bucket/buckettest"
 )
 
 // TestHoleOfTheCleanerReachesTheTier: a topic that was compacted goes to the tier. Of two segments
@@ -35,8 +35,8 @@ func TestHoleOfTheCleanerReachesTheTier(t *testing.T) {
 		w.follow()
 		// After a failure one segment is tried alone. When the next one is to be committed the store is down.
 		dir := fmt.Sprintf("c/%s/0/", tier.TopicID(w.topic("state").ID))
-		w.bucket.Add(tiertest.Rule{Ops: tiertest.OpPut, Under: fmt.Sprintf("%s%020d", dir, 0), Fault: tiertest.Refuse})
-		w.bucket.Add(tiertest.Rule{Ops: tiertest.OpPut, Under: dir + "manifest", After: 2, Times: tiertest.Forever, Fault: tiertest.Refuse})
+		w.bucket.Add(buckettest.Rule{Ops: buckettest.OpPut, Under: fmt.Sprintf("%s%020d", dir, 0), Fault: buckettest.Refuse})
+		w.bucket.Add(buckettest.Rule{Ops: buckettest.OpPut, Under: dir + "manifest", After: 2, Times: buckettest.Forever, Fault: buckettest.Refuse})
 		w.start()
 		sleepMinutes(30)
 		if p.confirmed() != 1 {

@@ -11,13 +11,13 @@ import (
 	"github.com/morrowmq/morrow/delay"
 	"github.com/morrowmq/morrow/log"
 	"github.com/morrowmq/morrow/log/record"
-	"github.com/morrowmq/morrow/tier/tiertest"
+	"github.com/morrowmq/morrow/tier/bucket/buckettest"
 )
 
 // tiered runs a test on a world with a bucket.
 func tiered(t *testing.T, test func(t *testing.T, w *world)) {
 	living(t, func(t *testing.T, w *world) {
-		w.bucket = tiertest.NewBucket()
+		w.bucket = buckettest.New()
 		w.open()
 		test(t, w)
 	})

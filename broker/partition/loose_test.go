@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/morrowmq/morrow/tier/tiertest"
+	"github.com/morrowmq/morrow/tier/bucket/buckettest"
 )
 
 // TestPowerLossSparesWhatWasSpilledOfALooseTopic: of a topic whose records are acknowledged before
@@ -44,7 +44,7 @@ func TestPowerLossSparesWhatWasSpilledOfALooseTopic(t *testing.T) {
 // another record.
 func TestPowerLossSparesWhatWasUploadedOfALooseTopic(t *testing.T) {
 	living(t, func(t *testing.T, w *world) {
-		w.bucket = tiertest.NewBucket()
+		w.bucket = buckettest.New()
 		w.open()
 		w.create("cold", 1, "flush.messages", "1000000", "flush.ms", "360000000", "remote.storage.enable", "true", "retention.ms", "-1", "delay.enable", "false")
 		stop := w.start()

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/morrowmq/morrow/tier/tiertest"
+	"github.com/morrowmq/morrow/tier/bucket/buckettest"
 )
 
 func sleepMinutes(n int) { time.Sleep(time.Duration(n) * time.Minute) }
@@ -249,7 +249,7 @@ func TestOldRecordsDoNotExpireBeforeYoungOnesInTheTier(t *testing.T) {
 // TestFirstOfTheNewestRecordsIsFound, also if only the later ones are still local.
 func TestFirstOfTheNewestRecordsIsFound(t *testing.T) {
 	living(t, func(t *testing.T, w *world) {
-		w.bucket = tiertest.NewBucket()
+		w.bucket = buckettest.New()
 		w.open()
 		w.create("cold", 1, "remote.storage.enable", "true", "local.retention.ms", "1", "retention.ms", "-1")
 		w.start()
@@ -268,7 +268,7 @@ func TestFirstOfTheNewestRecordsIsFound(t *testing.T) {
 
 func TestTieredPartitionIsReadHereAndThere(t *testing.T) {
 	living(t, func(t *testing.T, w *world) {
-		w.bucket = tiertest.NewBucket()
+		w.bucket = buckettest.New()
 		w.open()
 		w.create("cold", 1, "remote.storage.enable", "true", "local.retention.ms", "1", "retention.ms", "-1")
 		w.start()
@@ -331,7 +331,7 @@ func TestTieredPartitionIsReadHereAndThere(t *testing.T) {
 // more, the local copy of what was looked for goes too.
 func TestTimestampIsLookedUpWhileSegmentsAreEvicted(t *testing.T) {
 	living(t, func(t *testing.T, w *world) {
-		w.bucket, w.store = tiertest.NewBucket(), newMemStore("log.retention.check.interval.ms", "1000")
+		w.bucket, w.store = buckettest.New(), newMemStore("log.retention.check.interval.ms", "1000")
 		w.open()
 		w.create("cold", 1, "remote.storage.enable", "true", "local.retention.ms", "3600000", "retention.ms", "-1")
 		w.start()
@@ -347,7 +347,7 @@ func TestTimestampIsLookedUpWhileSegmentsAreEvicted(t *testing.T) {
 		if o := p.log.Offsets(); o.LocalStart != 1 {
 			t.Fatalf("the local log starts at %d: the test is void", o.LocalStart)
 		}
-		w.bucket.Add(tiertest.Rule{Ops: tiertest.OpGet, Times: tiertest.Forever, Delay: 5 * time.Second})
+		w.bucket.Add(buckettest.Rule{Ops: buckettest.OpGet, Times: buckettest.Forever, Delay: 5 * time.Second})
 		got, err := p.ListOffset(context.Background(), want.Timestamp, false)
 		if o := p.log.Offsets(); o.LocalStart != 2 {
 			t.Fatalf("then it starts at %d: the test is void", o.LocalStart)

@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/morrowmq/morrow/tier/bucket"
-	"github.com/morrowmq/morrow/tier/tiertest"
+	"github.com/morrowmq/morrow/tier/bucket/buckettest"
 )
 
 // This file asks how much is done where there is nothing more to do: what waits for something
@@ -64,7 +64,7 @@ func TestScheduleLogIsQuietWhileTheStoreIsDown(t *testing.T) {
 		l := w.ledger("orders")
 		l.schedule(20, 3*time.Hour)
 		l.run(30 * time.Minute)
-		w.bucket.Add(tiertest.Rule{Times: tiertest.Forever, Fault: tiertest.Refuse, Err: bucket.ErrThrottled})
+		w.bucket.Add(buckettest.Rule{Times: buckettest.Forever, Fault: buckettest.Refuse, Err: bucket.ErrThrottled})
 		l.schedule(20, 3*time.Hour)
 		l.run(30 * time.Minute)
 		w.quiet("orders")

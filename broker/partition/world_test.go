@@ -21,7 +21,7 @@ import (
 	"github.com/morrowmq/morrow/log"
 	"github.com/morrowmq/morrow/log/record"
 	"github.com/morrowmq/morrow/tier"
-	"github.com/morrowmq/morrow/tier/tiertest"
+	"github.com/morrowmq/morrow/tier/bucket/buckettest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -73,7 +73,7 @@ type world struct {
 	mem        *vfs.Mem // under fsys
 	store      *memStore
 	clock      func() time.Time
-	bucket     *tiertest.Bucket // nil: no tier
+	bucket     *buckettest.Bucket // nil: no tier
 	tier       *tier.Tier
 	reserve    int64 // bytes of disk
 	logs       *log.Set

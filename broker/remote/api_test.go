@@ -19,7 +19,7 @@ import (
 	"github.com/morrowmq/morrow/log/record"
 	"github.com/morrowmq/morrow/tier"
 	"github.com/morrowmq/morrow/tier/bucket"
-	"github.com/morrowmq/morrow/tier/tiertest"
+	"github.com/morrowmq/morrow/tier/bucket/buckettest"
 )
 
 // localLog is a log of closed segments, one batch each, all of them local.
@@ -76,7 +76,7 @@ func (file) ProducerSnapshot() ([]byte, error) { return nil, nil }
 // world is the API of a broker with a topic in the tier, in virtual time.
 type world struct {
 	*testing.T
-	bucket *tiertest.Bucket
+	bucket *buckettest.Bucket
 	mux    *http.ServeMux
 }
 
@@ -84,7 +84,7 @@ type world struct {
 func inWorld(t *testing.T, test func(w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{T: t, bucket: tiertest.NewBucket(), mux: http.NewServeMux()}
+		w := &world{T: t, bucket: buckettest.New(), mux: http.NewServeMux()}
 		tr, err := tier.Open(tier.Options{
 			Bucket: w.bucket, Cluster: "c1", Name: "b1", Instance: "i1", FS: vfs.NewMem(), Dir: "/tier", Logger: slog.New(slog.DiscardHandler), CacheReserve: 1,
 		})
@@ -259,7 +259,7 @@ func TestErrorsOfTheStoreAreToldApart(t *testing.T) {
 		bucket.ErrDenied: "store_denies", bucket.ErrThrottled: "store_throttles", bucket.ErrUnknown: "store_unreachable", bucket.ErrConfig: "store_misconfigured",
 	} {
 		inWorld(t, func(w *world) {
-			w.bucket.Add(tiertest.Rule{Ops: tiertest.OpList, Times: tiertest.Forever, Fault: tiertest.Refuse, Err: kind})
+			w.bucket.Add(buckettest.Rule{Ops: buckettest.OpList, Times: buckettest.Forever, Fault: buckettest.Refuse, Err: kind})
 			for _, r := range [][2]string{{"POST", "/sweep"}, {"GET", "/sweeps"}} {
 				if got := w.ask(r[0], r[1], "", 503, nil); !strings.Contains(got, `"error":"`+code+`"`) {
 					w.Errorf("%v: %s", kind, got)

@@ -18,7 +18,7 @@ import (
 	"github.com/morrowmq/morrow/log"
 	"github.com/morrowmq/morrow/log/record"
 	"github.com/morrowmq/morrow/tier"
-	"github.com/morrowmq/morrow/tier/tiertest"
+	"github.com/morrowmq/morrow/tier/bucket/buckettest"
 )
 
 var offsetsTopic = cluster.TopicID{5, 15: 5}
@@ -86,11 +86,11 @@ func TestGroupsComeBack(t *testing.T) {
 func TestRecordsComeBackWithoutGroups(t *testing.T) {
 	for _, c := range []struct {
 		name string
-		harm func(b *tiertest.Bucket, key string)
+		harm func(b *buckettest.Bucket, key string)
 		err  string
 	}{
-		{"no copy", func(b *tiertest.Bucket, key string) { b.Take(key) }, ""},
-		{"a damaged copy", func(b *tiertest.Bucket, key string) { b.Damage(key) }, "c1/groups/9: "},
+		{"no copy", func(b *buckettest.Bucket, key string) { b.Take(key) }, ""},
+		{"a damaged copy", func(b *buckettest.Bucket, key string) { b.Damage(key) }, "c1/groups/9: "},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b, dir := ordersLost(t), t.TempDir()
@@ -113,7 +113,7 @@ func TestRecordsComeBackWithoutGroups(t *testing.T) {
 // A broker that lives on commits until it is taken over: all of that comes back. Then it replaces
 // nothing any more.
 func TestGroupsOfABrokerThatIsTakenOver(t *testing.T) {
-	b, dir := tiertest.NewBucket(), t.TempDir()
+	b, dir := buckettest.New(), t.TempDir()
 	w := newLost(t, b, "c1")
 	defer w.stop()
 	w.tiered(orders, 0, build(0, 77, 0, "a", "b"))

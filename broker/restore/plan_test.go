@@ -9,11 +9,11 @@ import (
 
 	"github.com/morrowmq/morrow/cluster"
 	"github.com/morrowmq/morrow/tier"
-	"github.com/morrowmq/morrow/tier/tiertest"
+	"github.com/morrowmq/morrow/tier/bucket/buckettest"
 )
 
 func TestTopicsAreChosenByNameOrID(t *testing.T) {
-	b := tiertest.NewBucket()
+	b := buckettest.New()
 	w := newLost(t, b, "c1")
 	old := topic{id: cluster.TopicID{2, 15: 1}, name: "orders", count: 1}
 	payments := topic{id: cluster.TopicID{3, 15: 1}, name: "payments", count: 1}
@@ -64,7 +64,7 @@ func TestTopicsAreChosenByNameOrID(t *testing.T) {
 	if _, err := MakePlan(t.Context(), b, "c3", nil); err == nil || !strings.Contains(err.Error(), "holds nothing of a cluster c3") {
 		t.Error(err)
 	}
-	if _, err := MakePlan(t.Context(), tiertest.NewBucket(), "", nil); err == nil || !strings.Contains(err.Error(), "holds no topics") {
+	if _, err := MakePlan(t.Context(), buckettest.New(), "", nil); err == nil || !strings.Contains(err.Error(), "holds no topics") {
 		t.Error(err)
 	}
 }
@@ -105,7 +105,7 @@ func TestDamagedManifestConcernsItsTopicOnly(t *testing.T) {
 		{"a topic whose name is not known", orders, 0, "", "topic " + orders.id.String() + " cannot be restored: c1/", "name the others to restore them without it"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			b := tiertest.NewBucket()
+			b := buckettest.New()
 			w := newLost(t, b, "c1")
 			w.tiered(orders, 0)
 			w.tiered(payments, 0)

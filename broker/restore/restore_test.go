@@ -16,7 +16,7 @@ import (
 	"github.com/morrowmq/morrow/log/record"
 	"github.com/morrowmq/morrow/tier"
 	"github.com/morrowmq/morrow/tier/bucket"
-	"github.com/morrowmq/morrow/tier/tiertest"
+	"github.com/morrowmq/morrow/tier/bucket/buckettest"
 )
 
 var (
@@ -29,8 +29,8 @@ var (
 
 // ordersLost makes a bucket with a topic of three partitions: one with records of a producer and
 // hidden ones, one that was empty, and one that the tier never heard of.
-func ordersLost(t testing.TB) *tiertest.Bucket {
-	b := tiertest.NewBucket()
+func ordersLost(t testing.TB) *buckettest.Bucket {
+	b := buckettest.New()
 	w := newLost(t, b, "c1")
 	defer w.stop()
 	w.tiered(orders, 0, build(0, 77, 0, "a", "b"), build(record.Hidden, -1, -1, "later"), build(0, 77, 2, "c"))
@@ -134,7 +134,7 @@ func TestRestoreMakesADataDirectory(t *testing.T) {
 // A producer that has been idle since before the loss of one disk goes on after that of another: of
 // its id nothing is left in the bucket, and still nobody else has it.
 func TestProducerIDsAreNotGivenOutAgain(t *testing.T) {
-	b := tiertest.NewBucket()
+	b := buckettest.New()
 	w := newLost(t, b, "c1")
 	w.tiered(orders, 0, plain("a"))
 	w.stop()
@@ -162,7 +162,7 @@ func TestProducerIDsAreNotGivenOutAgain(t *testing.T) {
 // TestOnlyTheScheduleOfAPartitionCameUp: no ticket that it may hold is given out again, and whoever
 // reads it is told that nothing of the log came back.
 func TestOnlyTheScheduleOfAPartitionCameUp(t *testing.T) {
-	b, dir := tiertest.NewBucket(), t.TempDir()
+	b, dir := buckettest.New(), t.TempDir()
 	w := newLost(t, b, "c1")
 	w.tiered(orders, 1)
 	w.sourceEnd = 5_000_000_000
@@ -186,7 +186,7 @@ func TestOnlyTheScheduleOfAPartitionCameUp(t *testing.T) {
 // A transaction that was open when the last confirmed segment ended has lost its coordinator. It is
 // aborted, once, or readers of committed records would wait for ever.
 func TestOpenTransactionsAreAborted(t *testing.T) {
-	b, dir := tiertest.NewBucket(), t.TempDir()
+	b, dir := buckettest.New(), t.TempDir()
 	w := newLost(t, b, "c1")
 	one := orders
 	one.count = 1
@@ -225,18 +225,18 @@ func TestOpenTransactionsAreAborted(t *testing.T) {
 func TestInterruptedRestoreIsRunAgain(t *testing.T) {
 	for _, c := range []struct {
 		name string
-		harm func(b *tiertest.Bucket, f *vfs.Fault, n int) (fired func() bool)
+		harm func(b *buckettest.Bucket, f *vfs.Fault, n int) (fired func() bool)
 	}{
-		{"a request is refused", func(b *tiertest.Bucket, _ *vfs.Fault, n int) func() bool {
+		{"a request is refused", func(b *buckettest.Bucket, _ *vfs.Fault, n int) func() bool {
 			// Several in a row: reads and the claim of the owner are tried again.
-			r := b.Add(tiertest.Rule{After: n, Times: 4, Fault: tiertest.Refuse, Err: bucket.ErrDenied})
+			r := b.Add(buckettest.Rule{After: n, Times: 4, Fault: buckettest.Refuse, Err: bucket.ErrDenied})
 			return func() bool { return b.Fired(r) > 0 }
 		}},
-		{"an answer is lost", func(b *tiertest.Bucket, _ *vfs.Fault, n int) func() bool {
-			r := b.Add(tiertest.Rule{After: n, Times: 4, Fault: tiertest.LoseReply})
+		{"an answer is lost", func(b *buckettest.Bucket, _ *vfs.Fault, n int) func() bool {
+			r := b.Add(buckettest.Rule{After: n, Times: 4, Fault: buckettest.LoseReply})
 			return func() bool { return b.Fired(r) > 0 }
 		}},
-		{"a disk operation fails", func(_ *tiertest.Bucket, f *vfs.Fault, n int) func() bool {
+		{"a disk operation fails", func(_ *buckettest.Bucket, f *vfs.Fault, n int) func() bool {
 			r := f.Add(vfs.Rule{After: n})
 			return func() bool { return f.Fired(r) > 0 }
 		}},
@@ -279,7 +279,7 @@ func TestHalfRestoredDirectoryIsRefused(t *testing.T) {
 	plan, err := MakePlan(t.Context(), b, "", nil)
 	check(t, err)
 	cfg := configured(t, b, dir)
-	b.Add(tiertest.Rule{Key: "/manifest", Ops: tiertest.OpPut, Fault: tiertest.Refuse, Err: bucket.ErrDenied, Times: tiertest.Forever})
+	b.Add(buckettest.Rule{Key: "/manifest", Ops: buckettest.OpPut, Fault: buckettest.Refuse, Err: bucket.ErrDenied, Times: buckettest.Forever})
 	if _, err := Run(t.Context(), cfg, plan); !errors.Is(err, bucket.ErrDenied) {
 		t.Fatal(err)
 	}

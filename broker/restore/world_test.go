@@ -13,6 +13,7 @@ import (
 	"github.com/morrowmq/morrow/log"
 	"github.com/morrowmq/morrow/log/record"
 	"github.com/morrowmq/morrow/tier"
+	"github.com/morrowmq/morrow/tier/bucket/buckettest"
 	"github.com/morrowmq/morrow/tier/tiertest"
 )
 
@@ -21,7 +22,7 @@ var now = time.UnixMilli(1_800_000_000_000)
 // lost is a broker whose partitions are in a bucket and nowhere else.
 type lost struct {
 	testing.TB
-	bucket  *tiertest.Bucket
+	bucket  *buckettest.Bucket
 	cluster string
 	logs    *log.Set
 	tier    *tier.Tier
@@ -42,7 +43,7 @@ func (s source) Offsets() tier.LocalOffsets {
 	return o
 }
 
-func newLost(t testing.TB, bucket *tiertest.Bucket, clusterID string) *lost {
+func newLost(t testing.TB, bucket *buckettest.Bucket, clusterID string) *lost {
 	t.Helper()
 	w := &lost{TB: t, bucket: bucket, cluster: clusterID, sourceEnd: tier.NoOffset}
 	var err error

@@ -20,6 +20,7 @@ import (
 	"github.com/morrowmq/morrow/log"
 	"github.com/morrowmq/morrow/log/record"
 	"github.com/morrowmq/morrow/tier"
+	"github.com/morrowmq/morrow/tier/bucket/buckettest"
 	"github.com/morrowmq/morrow/tier/tiertest"
 )
 
@@ -390,7 +391,7 @@ func TestOpenTransactionsNeedAWord(t *testing.T) {
 func (d *dataDir) tierUp(topic string, l *log.Log) {
 	d.Helper()
 	tr, err := tier.Open(tier.Options{
-		Bucket: tiertest.NewBucket(), Cluster: "c", Name: "b", FS: vfs.OS{}, Dir: filepath.Join(d.path, tierName),
+		Bucket: buckettest.New(), Cluster: "c", Name: "b", FS: vfs.OS{}, Dir: filepath.Join(d.path, tierName),
 		Logger: slog.New(slog.DiscardHandler), Now: func() time.Time { return now },
 	})
 	d.must(err)

@@ -31,7 +31,7 @@ var soleHomes = []home{
 	{"go.etcd.io/bbolt", []string{"cluster/local"}, "cluster.Store is the seam"},
 	{"golang.org/x/sys", []string{"internal/vfs", "protocol", "cmd", "internal/bench"}, "system calls are files (vfs), sockets (protocol, bench) or the process (cmd)"},
 	{"os/exec", []string{"internal/testnet", "cmd"}, "the broker starts no processes"},
-	{"testing", []string{"internal/testnet", "internal/script", "tier/tiertest", "tier/proxytest"}, "production code links no test code"},
+	{"testing", []string{"internal/testnet", "internal/script", "tier/bucket/buckettest", "tier/proxytest"}, "production code links no test code"},
 	{"pgregory.net/rapid", nil, "it is for tests"},
 	{"go.uber.org/goleak", nil, "it is for tests"},
 }

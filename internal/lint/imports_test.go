@@ -30,8 +30,9 @@ var importMap = []edges{
 	{"log", []string{"log/record", "log/batches", "log/segment", "log/producer", "log/compact", "internal/vfs"}},
 
 	{"tier/bucket", []string{"internal/vfs", "internal/pace"}},
+	{"tier/bucket/buckettest", []string{"tier/bucket"}},
 	{"tier", []string{"log/record", "log/batches", "tier/bucket", "internal/vfs", "internal/pace"}},
-	{"tier/tiertest", []string{"log", "tier", "tier/bucket"}},
+	{"tier/tiertest", []string{"log", "tier"}},
 	{"tier/proxytest", nil},
 	{"delay", []string{"log/record", "internal/vfs"}},
 
@@ -86,7 +87,7 @@ var importMap = []edges{
 }
 
 // testOnly are packages for tests: any test file may import them, and nothing else may.
-var testOnly = []string{"internal/testnet", "internal/script", "log/record/recordtest", "tier/tiertest", "tier/proxytest", "broker/coord/coordtest"}
+var testOnly = []string{"internal/testnet", "internal/script", "log/record/recordtest", "tier/bucket/buckettest", "tier/tiertest", "tier/proxytest", "broker/coord/coordtest"}
 
 // testImports are what the tests of a package may import beyond the rule of mayImport.
 var testImports = map[string][]string{

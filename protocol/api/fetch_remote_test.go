@@ -14,14 +14,14 @@ import (
 
 	"github.com/morrowmq/morrow/broker/partition"
 	"github.com/morrowmq/morrow/tier/bucket"
-	"github.com/morrowmq/morrow/tier/tiertest"
+	"github.com/morrowmq/morrow/tier/bucket/buckettest"
 )
 
 // remote runs a test on a world whose partitions cold-0 and cold-1 hold a record in the tier each,
 // and one at offset 1 here.
-func remote(t *testing.T, test func(t *testing.T, w *world, store *tiertest.Bucket)) {
+func remote(t *testing.T, test func(t *testing.T, w *world, store *buckettest.Bucket)) {
 	synctest.Test(t, func(t *testing.T) {
-		store := tiertest.NewBucket()
+		store := buckettest.New()
 		w := newWorld(t, tieredIn(store))
 		w.create("cold", 2, "remote.storage.enable", "true", "local.retention.ms", "1", "retention.ms", "-1")
 		c := w.connect()
@@ -48,7 +48,7 @@ func remote(t *testing.T, test func(t *testing.T, w *world, store *tiertest.Buck
 }
 
 func TestDescribeLogDirsTellsWhatIsInTheTier(t *testing.T) {
-	remote(t, func(t *testing.T, w *world, _ *tiertest.Bucket) {
+	remote(t, func(t *testing.T, w *world, _ *buckettest.Bucket) {
 		w.create("local", 1)
 		size := int64(len(batch(values("a")...)))
 		for v := int16(1); v <= 5; v++ {
@@ -76,7 +76,7 @@ func TestDescribeLogDirsTellsWhatIsInTheTier(t *testing.T) {
 }
 
 func TestFetchFromTheTier(t *testing.T) {
-	remote(t, func(t *testing.T, w *world, _ *tiertest.Bucket) {
+	remote(t, func(t *testing.T, w *world, _ *buckettest.Bucket) {
 		c := w.connect()
 		req := w.fetchOf(time.Hour, place{"cold", 0, 0}, place{"cold", 1, 0})
 		req.MinBytes = 1 << 19 // what the tier has is answered at once all the same
@@ -103,7 +103,7 @@ func TestFetchFromTheTier(t *testing.T) {
 // The tier keeps blocks of a segment in files of their own: batches lie across their borders.
 func TestShareFetchOfBatchesThatTheTierHasInPieces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, tieredIn(tiertest.NewBucket()))
+		w := newWorld(t, tieredIn(buckettest.New()))
 		w.setGroup("g", "share.auto.offset.reset", "earliest")
 		topic := w.create("jobs", 1, "remote.storage.enable", "true", "local.retention.ms", "1", "retention.ms", "-1")
 		w.loaded("jobs", 0)
@@ -138,8 +138,8 @@ func TestShareFetchOfBatchesThatTheTierHasInPieces(t *testing.T) {
 }
 
 func TestFetchFromASlowTierComesBackEmptyAndFindsItNextTime(t *testing.T) {
-	remote(t, func(t *testing.T, w *world, store *tiertest.Bucket) {
-		store.Add(tiertest.Rule{Ops: tiertest.OpGet, Times: tiertest.Forever, Delay: 3 * time.Second})
+	remote(t, func(t *testing.T, w *world, store *buckettest.Bucket) {
+		store.Add(buckettest.Rule{Ops: buckettest.OpGet, Times: buckettest.Forever, Delay: 3 * time.Second})
 		c := w.connect()
 		var took []time.Duration
 		for {
@@ -164,7 +164,7 @@ func TestFetchFromASlowTierComesBackEmptyAndFindsItNextTime(t *testing.T) {
 // A client that never catches up with what is here gets what is in the tier besides, if it is the
 // turn of that: partitions that had records go behind those that had none.
 func TestFetchFromTheTierBesideABusyPartition(t *testing.T) {
-	remote(t, func(t *testing.T, w *world, _ *tiertest.Bucket) {
+	remote(t, func(t *testing.T, w *world, _ *buckettest.Bucket) {
 		w.create("busy", 1)
 		c := w.connect()
 		const limit = 1000
@@ -182,16 +182,16 @@ func TestFetchFromTheTierBesideABusyPartition(t *testing.T) {
 }
 
 func TestFetchFromATierThatFails(t *testing.T) {
-	remote(t, func(t *testing.T, w *world, store *tiertest.Bucket) {
-		store.Add(tiertest.Rule{Ops: tiertest.OpGet, Times: tiertest.Forever, Fault: tiertest.Refuse, Err: bucket.ErrDenied})
+	remote(t, func(t *testing.T, w *world, store *buckettest.Bucket) {
+		store.Add(buckettest.Rule{Ops: buckettest.OpGet, Times: buckettest.Forever, Fault: buckettest.Refuse, Err: bucket.ErrDenied})
 		p := w.connect().fetch(0, place{"cold", 0, 0})[0]
 		wantCode(t, "answer", p.ErrorCode, kerr.KafkaStorageError) // a consumer asks again, and keeps its place
 	})
 }
 
 func TestFetchFromTheTierOfAStoppingServer(t *testing.T) {
-	remote(t, func(t *testing.T, w *world, store *tiertest.Bucket) {
-		store.Add(tiertest.Rule{Ops: tiertest.OpGet, Times: tiertest.Forever, Delay: time.Hour})
+	remote(t, func(t *testing.T, w *world, store *buckettest.Bucket) {
+		store.Add(buckettest.Rule{Ops: buckettest.OpGet, Times: buckettest.Forever, Delay: time.Hour})
 		poll := w.poll(w.fetchOf(time.Hour, place{"cold", 0, 0}))
 		w.stopServer()
 		if resp, took := poll.answer(); took > 0 || resp.Topics[0].Partitions[0].ErrorCode != 0 {

@@ -11,7 +11,7 @@ import (
 )
 
 // Bucket is an object store: whole objects under flat keys. Every implementation passes
-// tiertest.TestBucket.
+// buckettest.TestBucket.
 //
 // All methods are safe for concurrent use and end when ctx does. Errors are [*Error] and
 // match one of the Err… values below with errors.Is.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/morrowmq/morrow/internal/vfs"
 	"github.com/morrowmq/morrow/tier/bucket"
+	"github.com/morrowmq/morrow/tier/bucket/buckettest"
 )
 
 func openFile(t *testing.T, fsys vfs.FS) *bucket.Dir {
@@ -26,6 +27,25 @@ func openFile(t *testing.T, fsys vfs.FS) *bucket.Dir {
 }
 
 func sum(b []byte) bucket.Body { return bucket.BytesBody(bucket.CRC64NVME, b) }
+
+// TestDir: the acceptance test, on a real disk and in memory.
+func TestDir(t *testing.T) {
+	for name, fsys := range map[string]func() (vfs.FS, string){
+		"os":     func() (vfs.FS, string) { return vfs.OS{}, t.TempDir() },
+		"memory": func() (vfs.FS, string) { return vfs.NewMem(), "/bucket" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			buckettest.TestBucket(t, 0, func(t *testing.T) bucket.Bucket {
+				f, dir := fsys()
+				b, err := bucket.OpenDir(f, dir, time.Now())
+				if err != nil {
+					t.Fatal(err)
+				}
+				return b
+			})
+		})
+	}
+}
 
 // TestDirPutIsDurableInThisOrder pins the steps of a new object and of a replacement.
 func TestDirPutIsDurableInThisOrder(t *testing.T) {

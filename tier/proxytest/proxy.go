@@ -1,6 +1,6 @@
 // Package proxytest stands between a client and an S3 server, and makes requests fail as networks,
 // proxies and stores do. It is for tests of the real client, whose retries are part of what is
-// tested; tiertest has a bucket in memory.
+// tested; tier/bucket/buckettest has a bucket in memory.
 //
 // A Proxy may be used by any number of goroutines. It has those of its HTTP server.
 package proxytest

@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"github.com/morrowmq/morrow/tier/bucket"
+	"github.com/morrowmq/morrow/tier/bucket/buckettest"
 	"github.com/morrowmq/morrow/tier/proxytest"
-	"github.com/morrowmq/morrow/tier/tiertest"
 )
 
 func TestS3Bucket(t *testing.T) {
@@ -23,7 +23,7 @@ func TestS3Bucket(t *testing.T) {
 			if algorithm == "sha256" {
 				large = 0 // one part only
 			}
-			tiertest.TestBucket(t, large, func(t *testing.T) bucket.Bucket {
+			buckettest.TestBucket(t, large, func(t *testing.T) bucket.Bucket {
 				return openBucket(t, addr, "&part_size=5242880&checksum="+algorithm)
 			})
 		})

@@ -1,3 +1,4 @@
+// Package tiertest holds a log as a tier sees it.
 package tiertest
 
 import (

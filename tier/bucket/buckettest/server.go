@@ -1,4 +1,4 @@
-package tier_test
+package buckettest
 
 import (
 	"bytes"
@@ -15,37 +15,55 @@ import (
 	"github.com/morrowmq/morrow/tier/bucket"
 )
 
-// lie is something that a store does wrong.
-type lie int
+// Lie is something that a store does wrong.
+type Lie int
 
+// The lies.
 const (
-	honest lie = iota
-	knowsNoChecksums
-	verifiesNothing
-	verifiesWholeObjectsOnly
-	tellsNoChecksum
-	tellsAnotherChecksum
-	tellsChecksumOfParts
-	tellsChecksumOfPartsOnly // and not that it is one
-	tellsNoKind              // of a checksum of the whole: no lie
-	tellsAnotherSize
-	tellsNoETag
-	ignoresRanges
-	returnsOtherBytes
-	ignoresIfNoneMatch
-	ignoresIfMatch
-	listsNothing
-	deletesNothing
+	Honest Lie = iota
+	KnowsNoChecksums
+	VerifiesNothing
+	VerifiesWholeObjectsOnly
+	TellsNoChecksum
+	TellsAnotherChecksum
+	TellsChecksumOfParts
+	TellsChecksumOfPartsOnly // and not that it is one
+	TellsNoKind              // of a checksum of the whole: no lie
+	TellsAnotherSize
+	TellsNoETag
+	IgnoresRanges
+	ReturnsOtherBytes
+	IgnoresIfNoneMatch
+	IgnoresIfMatch
+	ListsNothing
+	DeletesNothing
 )
 
-// lyingStore speaks as much S3 as a tier needs, and tells at most one lie. It takes whatever
-// credentials, but the session token that has expired.
-type lyingStore struct {
-	lie lie
+// Server is an HTTP handler that speaks as much S3 as a tier needs, and tells at most one lie. It
+// takes whatever credentials, but the session token that has expired.
+type Server struct {
+	lie Lie
 
 	mu      sync.Mutex
 	objects map[string]fakeObject // by path; guarded by mu
 	expired string                // guarded by mu
+}
+
+// NewServer returns a store of no objects.
+func NewServer(lie Lie) *Server { return &Server{lie: lie, objects: map[string]fakeObject{}} }
+
+// Expire has requests with a session token refused from here on.
+func (s *Server) Expire(token string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.expired = token
+}
+
+// Objects returns the paths of what is stored, in order.
+func (s *Server) Objects() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(s.objects)), func(path string) bool { return strings.HasPrefix(path, partOf) })
 }
 
 type fakeObject struct {
@@ -58,9 +76,13 @@ func (o fakeObject) etag() string {
 	return fmt.Sprintf("%q", bucket.SumOf(bucket.CRC32C, o.data).String())
 }
 
+// partOf begins the names of parts, which are kept among the objects.
+const partOf = "part of "
+
 const sumHeader, kindHeader = "X-Amz-Checksum-Crc64nvme", "X-Amz-Checksum-Type"
 
-func (s *lyingStore) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+// ServeHTTP implements [http.Handler].
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	q, path := r.URL.Query(), r.URL.Path
@@ -75,10 +97,10 @@ func (s *lyingStore) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, "<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>")
 	case q.Has("partNumber"): // the probe sends one
 		data, _ := io.ReadAll(r.Body)
-		s.objects["part of "+path] = fakeObject{data: data}
+		s.objects[partOf+path] = fakeObject{data: data}
 		w.Header().Set("ETag", `"p"`)
 	case q.Has("uploadId") && r.Method == http.MethodPost:
-		if s.put(w, r, s.objects["part of "+path].data, s.lie == verifiesWholeObjectsOnly) {
+		if s.put(w, r, s.objects[partOf+path].data, s.lie == VerifiesWholeObjectsOnly) {
 			fmt.Fprintf(w, "<CompleteMultipartUploadResult><ETag>%s</ETag></CompleteMultipartUploadResult>", s.objects[path].etag())
 		}
 	case q.Has("uploadId"):
@@ -89,7 +111,7 @@ func (s *lyingStore) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("ETag", s.objects[path].etag())
 		}
 	case r.Method == http.MethodDelete:
-		if s.lie != deletesNothing {
+		if s.lie != DeletesNothing {
 			delete(s.objects, path)
 		}
 		w.WriteHeader(http.StatusNoContent)
@@ -104,36 +126,36 @@ func fail(w http.ResponseWriter, status int, code string) {
 }
 
 // put stores an object and reports whether it did.
-func (s *lyingStore) put(w http.ResponseWriter, r *http.Request, data []byte, unverified bool) bool {
+func (s *Server) put(w http.ResponseWriter, r *http.Request, data []byte, unverified bool) bool {
 	old, there := s.objects[r.URL.Path]
 	sum := r.Header.Get(sumHeader)
 	raw, _ := base64.StdEncoding.DecodeString(sum)
 	switch match := r.Header.Get("If-Match"); {
-	case s.lie == knowsNoChecksums:
+	case s.lie == KnowsNoChecksums:
 		fail(w, http.StatusNotImplemented, "NotImplemented")
 		return false
-	case r.Header.Get("If-None-Match") != "" && there && s.lie != ignoresIfNoneMatch,
-		match != "" && (!there || match != old.etag()) && s.lie != ignoresIfMatch:
+	case r.Header.Get("If-None-Match") != "" && there && s.lie != IgnoresIfNoneMatch,
+		match != "" && (!there || match != old.etag()) && s.lie != IgnoresIfMatch:
 		fail(w, http.StatusPreconditionFailed, "PreconditionFailed")
 		return false
-	case string(raw) != bucket.SumOf(bucket.CRC64NVME, data).Sum && s.lie != verifiesNothing && !unverified:
+	case string(raw) != bucket.SumOf(bucket.CRC64NVME, data).Sum && s.lie != VerifiesNothing && !unverified:
 		fail(w, http.StatusBadRequest, "BadDigest")
 		return false
 	}
 	o := fakeObject{data: data, sum: sum, kind: "FULL_OBJECT"}
 	switch inParts := r.Method == http.MethodPost; {
-	case inParts && s.lie == tellsChecksumOfParts:
+	case inParts && s.lie == TellsChecksumOfParts:
 		o.kind = "COMPOSITE"
-	case inParts && s.lie == tellsChecksumOfPartsOnly:
+	case inParts && s.lie == TellsChecksumOfPartsOnly:
 		o.sum, o.kind = sum+"-1", ""
-	case s.lie == tellsNoKind:
+	case s.lie == TellsNoKind:
 		o.kind = ""
 	}
 	s.objects[r.URL.Path] = o
 	return true
 }
 
-func (s *lyingStore) get(w http.ResponseWriter, r *http.Request) {
+func (s *Server) get(w http.ResponseWriter, r *http.Request) {
 	o, there := s.objects[r.URL.Path]
 	if !there {
 		fail(w, http.StatusNotFound, "NoSuchKey")
@@ -146,20 +168,20 @@ func (s *lyingStore) get(w http.ResponseWriter, r *http.Request) {
 		h.Set(kindHeader, o.kind)
 	}
 	switch s.lie {
-	case tellsNoETag:
+	case TellsNoETag:
 		h.Del("ETag")
-	case tellsNoChecksum:
+	case TellsNoChecksum:
 		h.Del(sumHeader)
-	case tellsAnotherChecksum:
+	case TellsAnotherChecksum:
 		h.Set(sumHeader, base64.StdEncoding.EncodeToString([]byte(bucket.SumOf(bucket.CRC64NVME, []byte("something else")).Sum)))
-	case tellsAnotherSize:
+	case TellsAnotherSize:
 		o.data = append(bytes.Clone(o.data), '.')
-	case returnsOtherBytes:
+	case ReturnsOtherBytes:
 		o.data = bytes.ToLower(o.data)
 		o.data[100] = '!'
 	}
 	from, to, ranged := 0, len(o.data)-1, false
-	if n, _ := fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-%d", &from, &to); n == 2 && s.lie != ignoresRanges {
+	if n, _ := fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-%d", &from, &to); n == 2 && s.lie != IgnoresRanges {
 		ranged = true
 	} else {
 		from, to = 0, len(o.data)-1
@@ -171,10 +193,10 @@ func (s *lyingStore) get(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(o.data[from : to+1])
 }
 
-func (s *lyingStore) list(w http.ResponseWriter, prefix string) {
+func (s *Server) list(w http.ResponseWriter, prefix string) {
 	fmt.Fprint(w, "<ListBucketResult>")
 	for _, path := range slices.Sorted(maps.Keys(s.objects)) {
-		if key := strings.TrimPrefix(path, "/b/"); strings.HasPrefix(key, prefix) && s.lie != listsNothing {
+		if key := strings.TrimPrefix(path, "/b/"); strings.HasPrefix(key, prefix) && s.lie != ListsNothing {
 			fmt.Fprintf(w, "<Contents><Key>%s</Key><Size>%d</Size></Contents>", key, len(s.objects[path].data))
 		}
 	}

@@ -1,4 +1,4 @@
-package tiertest
+package buckettest
 
 import (
 	"bytes"

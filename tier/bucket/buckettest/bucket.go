@@ -1,6 +1,6 @@
-// Package tiertest holds a bucket in memory that can be made to fail, and the acceptance test that every
-// implementation of [bucket.Bucket] passes, that bucket included.
-package tiertest
+// Package buckettest holds a bucket in memory that can be made to fail, the acceptance test that
+// every implementation of [bucket.Bucket] passes, that bucket included, and a store that lies.
+package buckettest
 
 import (
 	"bytes"
@@ -38,8 +38,8 @@ type stored struct {
 
 var _ bucket.Bucket = (*Bucket)(nil)
 
-// NewBucket returns an empty bucket.
-func NewBucket() *Bucket { return &Bucket{objects: map[string]stored{}} }
+// New returns an empty bucket.
+func New() *Bucket { return &Bucket{objects: map[string]stored{}} }
 
 func (b *Bucket) String() string { return "fake://bucket" }
 
