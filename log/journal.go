@@ -69,9 +69,9 @@ const (
 	unprepared fileState = iota // not written with zeros yet
 	free
 	writing
-	full    // waits to be trimmed
-	pinned  // holds entries of a log that is offline: needed by the next start
-	trimmed // not needed, but no frame of a later generation says so yet
+	full     // waits to be trimmed
+	pinned   // holds entries of a log that is offline: needed by the next start
+	trimmed  // not needed, but no frame of a later generation says so yet
 	yielding // gives its space to others
 )
 
