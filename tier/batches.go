@@ -168,7 +168,7 @@ func (p *Partition) Prefetch(bytes int64, offsets ...int64) {
 	if !p.prefetching.CompareAndSwap(false, true) {
 		return
 	}
-	begun := p.tier.life.start(func(ctx context.Context) {
+	begun := p.tier.life.Start(func(ctx context.Context) {
 		defer p.prefetching.Store(false)
 		if _, err := p.manifest(ctx); err != nil {
 			return // who reads will meet it

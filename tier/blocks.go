@@ -3,9 +3,9 @@ package tier
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/morrowmq/morrow/internal/vfs"
+	"github.com/morrowmq/morrow/tier/chunk"
 )
 
 // segmentBlocks are the blocks of one segment object, verified, wherever their bytes are. One
@@ -30,13 +30,7 @@ func (p *Partition) blocksOf(e *Entry, ix *Index) segmentBlocks {
 	if placed := p.tier.placed; placed != nil {
 		return &placedBlocks{segmentObject: o, placed: placed}
 	}
-	return &cachedBlocks{segmentObject: o, cache: p.tier.chunks, held: map[int]*chunk{}}
-}
-
-// blockKey names one block of one object. Tokens are unique, so what is known of a block never becomes wrong.
-type blockKey struct {
-	token Token
-	block int
+	return &cachedBlocks{segmentObject: o, cache: p.tier.chunks, held: map[int]*chunk.Chunk{}}
 }
 
 // segmentObject is one segment object as a sequence of blocks.
@@ -48,17 +42,9 @@ type segmentObject struct {
 }
 
 // block names a block and returns where it lies in the object, and the checksum of its bytes.
-func (o *segmentObject) block(n int) (key blockKey, pos, size int64, crc uint32) {
+func (o *segmentObject) block(n int) (key chunk.Key, pos, size int64, crc uint32) {
 	pos = int64(n) * o.ix.BlockBytes
-	return blockKey{o.token, n}, pos, min(o.ix.BlockBytes, o.ix.DataSize-pos), o.ix.Blocks[n]
-}
-
-// checkBlock compares the checksum of a block with what it must be.
-func checkBlock(n int, got, want uint32) error {
-	if got != want {
-		return fmt.Errorf("block %d: %w: crc %08x instead of %08x", n, ErrCorrupt, got, want)
-	}
-	return nil
+	return chunk.Key{Object: o.token, Block: n}, pos, min(o.ix.BlockBytes, o.ix.DataSize-pos), o.ix.Blocks[n]
 }
 
 // runs divides the blocks [from, to) into what is to be asked for with one request each. Readers
@@ -74,51 +60,51 @@ func runs(from, to int, do func(from, to int)) {
 // cachedBlocks reads an object through the chunk cache. Chunks it has touched stay pinned.
 type cachedBlocks struct {
 	segmentObject
-	cache *chunkCache
-	held  map[int]*chunk
+	cache *chunk.Cache
+	held  map[int]*chunk.Chunk
 }
 
 func (b *cachedBlocks) block(ctx context.Context, n int) (vfs.File, int64, error) {
 	if ch := b.held[n]; ch != nil {
-		return ch.file, 0, nil
+		return ch.File(), 0, nil
 	}
 	key, pos, size, crc := b.segmentObject.block(n)
-	ch, err := b.cache.get(ctx, key, size, crc, b.p.fetcher(b.key, pos))
+	ch, err := b.cache.Get(ctx, key, size, crc, b.p.fetcher(b.key, pos))
 	if err != nil {
 		return nil, 0, err
 	}
 	b.held[n] = ch
-	return ch.file, 0, nil
+	return ch.File(), 0, nil
 }
 
 func (b *cachedBlocks) prefetch(from, to int) {
 	runs(from, to, func(from, to int) {
 		for ; from < to && b.held[from] != nil; from++ {
 		}
-		run := make([]wantedChunk, 0, runBlocks)
+		run := make([]chunk.Wanted, 0, runBlocks)
 		for n := from; n < to; n++ {
 			key, _, size, crc := b.segmentObject.block(n)
-			run = append(run, wantedChunk{key, size, crc})
+			run = append(run, chunk.Wanted{Key: key, Size: size, CRC: crc})
 		}
-		b.cache.prefetch(run, func(first int) openFunc { return b.openRun(from + first) })
+		b.cache.Prefetch(run, func(first int) chunk.OpenFunc { return b.openRun(from + first) })
 	})
 }
 
 // openRun makes the function that asks for some blocks at once.
-func (b *cachedBlocks) openRun(block int) openFunc {
+func (b *cachedBlocks) openRun(block int) chunk.OpenFunc {
 	_, pos, _, _ := b.segmentObject.block(block)
-	return func(ctx context.Context, n int) (loadFunc, func(), error) {
+	return func(ctx context.Context, n int) (chunk.LoadFunc, func(), error) {
 		return b.p.openRun(ctx, b.key, pos, min(int64(n)*b.ix.BlockBytes, b.ix.DataSize-pos))
 	}
 }
 
-func (b *cachedBlocks) used(n int, from, to int64) { b.cache.used(b.held[n], from, to) }
+func (b *cachedBlocks) used(n int, from, to int64) { b.cache.Used(b.held[n], from, to) }
 
 func (b *cachedBlocks) releaseBelow(end int) error {
 	var errs []error
 	for n, ch := range b.held {
 		if n < end {
-			errs = append(errs, b.cache.release(ch))
+			errs = append(errs, b.cache.Release(ch))
 			delete(b.held, n)
 		}
 	}

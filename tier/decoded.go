@@ -9,19 +9,20 @@ import (
 	"github.com/maypok86/otter/v2"
 
 	"github.com/morrowmq/morrow/tier/bucket"
+	"github.com/morrowmq/morrow/tier/flight"
 )
 
 // decoded keeps segment indexes and manifest pages in memory, decoded and checked, within a bound
 // of bytes. What it returns is shared and must not be changed.
 type decoded struct {
 	cache   *otter.Cache[Token, any]
-	loading *flights[Token, any]
+	loading *flight.Group[Token, any]
 }
 
 // loadTimeout bounds one small read: a page or an index.
 const loadTimeout = 60 * time.Second
 
-func newDecoded(life *lifetime, maxBytes int64) (*decoded, error) {
+func newDecoded(life *flight.Lifetime, maxBytes int64) (*decoded, error) {
 	cache, err := otter.New(&otter.Options[Token, any]{
 		MaximumWeight: uint64(maxBytes),
 		Weigher:       func(_ Token, v any) uint32 { return weight(v) },
@@ -30,7 +31,7 @@ func newDecoded(life *lifetime, maxBytes int64) (*decoded, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &decoded{cache: cache, loading: newFlights[Token, any](life)}, nil
+	return &decoded{cache: cache, loading: flight.NewGroup[Token, any](life)}, nil
 }
 
 func weight(v any) uint32 {
@@ -71,7 +72,7 @@ func (d *decoded) get(ctx context.Context, key Token, load func(context.Context)
 	if v, ok := d.cache.GetIfPresent(key); ok {
 		return v, nil
 	}
-	return d.loading.get(ctx, key, func(ctx context.Context) (any, error) {
+	return d.loading.Get(ctx, key, func(ctx context.Context) (any, error) {
 		ctx, cancel := context.WithTimeout(ctx, loadTimeout)
 		defer cancel()
 		v, err := load(ctx)

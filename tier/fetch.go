@@ -8,6 +8,7 @@ import (
 
 	"github.com/morrowmq/morrow/internal/pace"
 	"github.com/morrowmq/morrow/tier/bucket"
+	"github.com/morrowmq/morrow/tier/chunk"
 )
 
 const (
@@ -24,7 +25,7 @@ const (
 var errTooSlow = fmt.Errorf("no block in %v", fetchTimeout)
 
 // fetcher makes a function that reads a range of an object, within the limits on concurrency and rate.
-func (p *Partition) fetcher(key string, pos int64) loadFunc {
+func (p *Partition) fetcher(key string, pos int64) chunk.LoadFunc {
 	return func(ctx context.Context, into []byte) error {
 		release, err := p.fetchSlot(ctx)
 		if err != nil {
@@ -63,7 +64,7 @@ func (p *Partition) fetchSlot(ctx context.Context) (release func(), err error) {
 
 // openRun asks for n bytes of an object, within the same limits. They are read block by block; one
 // that takes too long ends it.
-func (p *Partition) openRun(ctx context.Context, key string, pos, n int64) (next loadFunc, done func(), err error) {
+func (p *Partition) openRun(ctx context.Context, key string, pos, n int64) (next chunk.LoadFunc, done func(), err error) {
 	release, err := p.fetchSlot(ctx)
 	if err != nil {
 		return nil, nil, err

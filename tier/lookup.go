@@ -24,7 +24,7 @@ func (p *Partition) manifest(ctx context.Context) (*Manifest, error) {
 	if m := p.view.Load().manifest; m != nil {
 		return m, nil
 	}
-	m, err := p.tier.manifests.get(ctx, p.catalog.dir, func(ctx context.Context) (*Manifest, error) {
+	m, err := p.tier.manifests.Get(ctx, p.catalog.dir, func(ctx context.Context) (*Manifest, error) {
 		ctx, cancel := context.WithTimeout(ctx, loadTimeout)
 		defer cancel()
 		m, _, err := readManifest(ctx, p.tier.bucket, p.catalog.dir)

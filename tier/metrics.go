@@ -144,7 +144,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		full = in.Seconds()
 	}
 	ch <- prometheus.MustNewConstMetric(diskFullDesc, prometheus.GaugeValue, full)
-	hits, misses, memory, disk := c.t.chunks.counts()
+	hits, misses, memory, disk := c.t.chunks.Counts()
 	ch <- prometheus.MustNewConstMetric(admittedDesc, prometheus.GaugeValue, usable)
 	ch <- prometheus.MustNewConstMetric(cacheDesc, prometheus.CounterValue, float64(hits), "hit")
 	ch <- prometheus.MustNewConstMetric(cacheDesc, prometheus.CounterValue, float64(misses), "miss")

@@ -11,6 +11,8 @@ import (
 	"github.com/morrowmq/morrow/internal/pace"
 	"github.com/morrowmq/morrow/internal/vfs"
 	"github.com/morrowmq/morrow/tier/bucket"
+	"github.com/morrowmq/morrow/tier/chunk"
+	"github.com/morrowmq/morrow/tier/flight"
 )
 
 // placed reads objects where they lie, if that is the disk on which the chunk cache would keep
@@ -22,38 +24,17 @@ import (
 // changed since.
 type placed struct {
 	bucket   bucket.InPlace
-	checking *flights[blockKey, time.Time]
-
-	mu    sync.Mutex
-	whole recent[blockKey, time.Time] // guarded by mu; blocks, and when their file was last modified as they were verified
+	checking *flight.Group[chunk.Key, time.Time]
+	whole    chunk.Verified
 }
 
-const (
-	// maxWhole is how many blocks are remembered: 4 GiB of them, which the page cache of most
-	// machines would not hold.
-	maxWhole = 4 << 10
-	// checkBytes are read at once to be verified: little enough to stay in the processor's cache.
-	checkBytes = 128 << 10
-)
+// checkBytes are read at once to be verified: little enough to stay in the processor's cache.
+const checkBytes = 128 << 10
 
 var checkBuffers = sync.Pool{New: func() any { return new([checkBytes]byte) }}
 
-func newPlaced(b bucket.InPlace, life *lifetime) *placed {
-	return &placed{bucket: b, checking: newFlights[blockKey, time.Time](life)}
-}
-
-// isWhole reports whether a block was verified in a file that was modified at that time.
-func (p *placed) isWhole(key blockKey, modified time.Time) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	at, ok := p.whole.get(key)
-	return ok && at.Equal(modified)
-}
-
-func (p *placed) remember(key blockKey, modified time.Time) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.whole.add(key, modified, maxWhole)
+func newPlaced(b bucket.InPlace, life *flight.Lifetime) *placed {
+	return &placed{bucket: b, checking: flight.NewGroup[chunk.Key, time.Time](life)}
 }
 
 // placedBlocks reads an object where it lies.
@@ -81,17 +62,17 @@ func (b *placedBlocks) block(ctx context.Context, n int) (vfs.File, int64, error
 		return nil, 0, err
 	}
 	key, pos, _, _ := b.segmentObject.block(n)
-	if b.placed.isWhole(key, b.modified) {
+	if b.placed.whole.Has(key, b.modified) {
 		return b.file, pos, nil
 	}
-	modified, err := b.placed.checking.get(ctx, key, func(ctx context.Context) (at time.Time, err error) {
+	modified, err := b.placed.checking.Get(ctx, key, func(ctx context.Context) (at time.Time, err error) {
 		err = b.opened(ctx, func(f vfs.File, modified time.Time) error {
 			at = modified
 			return b.check(ctx, f, n, modified)
 		})
 		return at, err
 	})
-	if errors.Is(err, errBrokenOff) || err == nil && !modified.Equal(b.modified) {
+	if errors.Is(err, flight.ErrBrokenOff) || err == nil && !modified.Equal(b.modified) {
 		err = b.check(ctx, b.file, n, b.modified) // others have looked at another block, or another file
 	}
 	if err != nil {
@@ -117,24 +98,24 @@ func (b *placedBlocks) prefetch(from, to int) {
 
 func (b *placedBlocks) isWhole(n int) bool {
 	key, _, _, _ := b.segmentObject.block(n)
-	return b.placed.isWhole(key, b.modified)
+	return b.placed.whole.Has(key, b.modified)
 }
 
 // prefetchRun begins to verify blocks of which none is known to be whole.
 func (b *placedBlocks) prefetchRun(from, to int) {
-	var keys []blockKey
+	var keys []chunk.Key
 	for n := from; n < to; n++ {
 		key, _, _, _ := b.segmentObject.block(n)
 		keys = append(keys, key)
 	}
 	o := &placedBlocks{segmentObject: b.segmentObject, placed: b.placed} // b may be released meanwhile
-	b.placed.checking.beginRun(keys, func(ctx context.Context, count int, land func(time.Time, error)) error {
+	b.placed.checking.BeginRun(keys, func(ctx context.Context, count int, land func(time.Time, error)) error {
 		return o.opened(ctx, func(f vfs.File, modified time.Time) error {
 			for n := from; n < from+count; n++ {
 				err := o.check(ctx, f, n, modified)
 				land(modified, err)
 				if err != nil {
-					return errBrokenOff
+					return flight.ErrBrokenOff
 				}
 			}
 			return nil
@@ -169,14 +150,14 @@ func (b *placedBlocks) check(ctx context.Context, f vfs.File, n int, modified ti
 	if err != nil {
 		err = &bucket.Error{Op: "get", Key: b.key, Kind: bucket.ErrUnknown, Err: err}
 	} else {
-		err = checkBlock(n, got, crc)
+		err = chunk.Check(n, got, crc)
 	}
 	if err != nil {
 		b.p.stats.fetchErrors.Add(1)
 		return err
 	}
 	b.p.stats.fetchBytes.Add(size)
-	b.placed.remember(key, modified)
+	b.placed.whole.Add(key, modified)
 	return nil
 }
 

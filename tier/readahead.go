@@ -47,7 +47,7 @@ func (s *streams) advance(from, to int64) int {
 func (s *segmentReader) readAhead(from, next int64) {
 	n := s.p.streams.advance(from, next)
 	if n -= s.ahead(next, n); n > 0 {
-		s.p.tier.life.start(func(ctx context.Context) { s.p.readAheadFrom(ctx, s.e.End, n) })
+		s.p.tier.life.Start(func(ctx context.Context) { s.p.readAheadFrom(ctx, s.e.End, n) })
 	}
 }
 

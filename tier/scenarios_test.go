@@ -21,7 +21,7 @@ func TestScenariosHaveTheirTests(t *testing.T) {
 	}
 	tests := map[string]bool{}
 	function := regexp.MustCompile(`(?m)^func (Test\w+)\(`)
-	for _, dir := range []string{".", "bucket", "s3test", "bucket/buckettest", "../log", "../log/segment", "../delay", "../broker/partition", "../broker/restore", "../protocol/api"} {
+	for _, dir := range []string{".", "bucket", "s3test", "bucket/buckettest", "chunk", "flight", "../log", "../log/segment", "../delay", "../broker/partition", "../broker/restore", "../protocol/api"} {
 		files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
 		if err != nil {
 			t.Fatal(err)

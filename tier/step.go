@@ -3,13 +3,12 @@ package tier
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"math/rand/v2"
-	"runtime/debug"
 	"time"
 
 	"github.com/morrowmq/morrow/tier/bucket"
+	"github.com/morrowmq/morrow/tier/flight"
 )
 
 const (
@@ -26,11 +25,11 @@ func (p *Partition) work(ctx context.Context) (delay time.Duration) {
 	err := p.inTurn(ctx, func() error {
 		var more bool
 		var due time.Duration
-		err := contained(func() (err error) {
+		err := flight.Contain(func() (err error) {
 			more, due, err = p.step(ctx)
 			return err
 		})
-		if errors.Is(err, errPanic) {
+		if errors.Is(err, flight.ErrPanic) {
 			p.catalog.current = nil // whatever it was doing
 		}
 		if ctx.Err() != nil {
@@ -56,19 +55,6 @@ func (p *Partition) work(ctx context.Context) (delay time.Duration) {
 	}
 	return delay
 }
-
-// contained makes a panic an error: a bug in the work on one partition must not stop the others,
-// nor pass silently.
-func contained(do func() error) (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("%w: %v\n%s", errPanic, r, debug.Stack())
-		}
-	}()
-	return do()
-}
-
-var errPanic = errors.New("panic")
 
 // step does the next piece of each kind of work. One kind that fails does not keep the others from
 // being tried, unless the manifest is not to be had any more: then the next would only ask the same

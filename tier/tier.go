@@ -31,6 +31,8 @@ import (
 	"github.com/morrowmq/morrow/internal/pace"
 	"github.com/morrowmq/morrow/internal/vfs"
 	"github.com/morrowmq/morrow/tier/bucket"
+	"github.com/morrowmq/morrow/tier/chunk"
+	"github.com/morrowmq/morrow/tier/flight"
 )
 
 // Options are the parts and limits of a Tier. Zero limits mean the defaults.
@@ -139,10 +141,10 @@ type Tier struct {
 	scrubEvery   time.Duration
 	scrubRate    int64
 	queue        *queue
-	life         *lifetime
+	life         *flight.Lifetime
 	decoded      *decoded
-	manifests    *flights[string, *Manifest]
-	chunks       *chunkCache
+	manifests    *flight.Group[string, *Manifest]
+	chunks       *chunk.Cache
 	placed       *placed       // nil: what is read goes through chunks
 	deletion     chan struct{} // 1-buffered: a topic is to be deleted
 	admitted     atomic.Pointer[admission]
@@ -179,13 +181,13 @@ func Open(o Options) (*Tier, error) {
 		sweepEvery: o.SweepEvery, sweepGrace: o.SweepGrace, scrubEvery: o.ScrubEvery, scrubRate: o.ScrubRate,
 		uploads: semaphore.NewWeighted(int64(o.Uploads)), fetches: semaphore.NewWeighted(int64(o.Fetches)),
 		copyLimit: pace.NewLimiter(o.CopyRate), fetchLimit: pace.NewLimiter(o.FetchRate),
-		queue: newQueue(), life: newLifetime(), deletion: make(chan struct{}, 1), partitions: map[partitionKey]*Partition{}, ending: map[TopicID][]*Partition{},
+		queue: newQueue(), life: flight.NewLifetime(ErrClosed), deletion: make(chan struct{}, 1), partitions: map[partitionKey]*Partition{}, ending: map[TopicID][]*Partition{},
 	}
 	t.courtesy = newCourtesy(o.Spread, o.Appended, t.waitingBytes)
 	t.admitted.Store(&admission{err: ErrNotAdmitted})
 	t.begun = make(chan struct{})
 	t.begin = sync.OnceFunc(func() { close(t.begun) })
-	t.manifests = newFlights[string, *Manifest](t.life)
+	t.manifests = flight.NewGroup[string, *Manifest](t.life)
 	var err error
 	if t.decoded, err = newDecoded(t.life, o.DecodedBytes); err != nil {
 		return nil, fmt.Errorf("open tier: %w", err)
@@ -201,7 +203,7 @@ func Open(o Options) (*Tier, error) {
 	if t.chores, err = openChores(t.fs, vfs.Join(t.dir, "chores"), t.now()); err != nil {
 		return nil, fmt.Errorf("open tier: %w", err)
 	}
-	if t.chunks, err = openChunkCache(t.fs, vfs.Join(t.dir, "cache"), o.CacheMemory, o.CacheBytes, o.CacheReserve, t.life); err != nil {
+	if t.chunks, err = chunk.Open(t.fs, vfs.Join(t.dir, "cache"), o.CacheMemory, o.CacheBytes, o.CacheReserve, t.life); err != nil {
 		return nil, fmt.Errorf("open tier: %w", err)
 	}
 	if b, ok := o.Bucket.(bucket.InPlace); ok && b.Beside(t.dir) {
@@ -251,11 +253,11 @@ func (t *Tier) forget(p *Partition) {
 // Close ends what reads have begun in the background. Run must have ended, and every Read must have
 // been released.
 func (t *Tier) Close() error {
-	t.life.end()
+	t.life.End()
 	if t.registerer != nil {
 		t.registerer.Unregister(collector{t})
 	}
-	return t.chunks.close()
+	return t.chunks.Close()
 }
 
 // all returns the open partitions.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/morrowmq/morrow/internal/pace"
 	"github.com/morrowmq/morrow/log/batches"
+	"github.com/morrowmq/morrow/tier/flight"
 )
 
 // A step uploads at most this much, so that the bound moves on and other partitions get their turn.
@@ -276,7 +277,7 @@ func (p *Partition) send(ctx context.Context, todo []upload) ([]upload, error) {
 	var wg sync.WaitGroup
 	for i := range todo {
 		if !todo[i].drop {
-			wg.Go(func() { errs[i] = contained(func() error { return p.sendOne(ctx, &todo[i]) }) })
+			wg.Go(func() { errs[i] = flight.Contain(func() error { return p.sendOne(ctx, &todo[i]) }) })
 		}
 	}
 	wg.Wait()

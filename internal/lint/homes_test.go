@@ -27,7 +27,7 @@ var soleHomes = []home{
 	{"github.com/pierrec/lz4", []string{"log/record"}, "record bounds what a batch may decompress to"},
 	{"github.com/aws", []string{"tier/bucket"}, "the bucket interface is the seam"},
 	{"github.com/minio/crc64nvme", []string{"tier/bucket"}, "it is the checksum of an object"},
-	{"github.com/maypok86/otter", []string{"tier"}, "it is the chunk cache"},
+	{"github.com/maypok86/otter", []string{"tier"}, "it keeps what was decoded"},
 	{"go.etcd.io/bbolt", []string{"cluster/local"}, "cluster.Store is the seam"},
 	{"golang.org/x/sys", []string{"internal/vfs", "protocol", "cmd", "internal/bench"}, "system calls are files (vfs), sockets (protocol, bench) or the process (cmd)"},
 	{"os/exec", []string{"internal/testnet", "cmd"}, "the broker starts no processes"},

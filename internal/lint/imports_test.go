@@ -31,7 +31,9 @@ var importMap = []edges{
 
 	{"tier/bucket", []string{"internal/vfs", "internal/pace"}},
 	{"tier/bucket/buckettest", []string{"tier/bucket"}},
-	{"tier", []string{"log/record", "log/batches", "tier/bucket", "internal/vfs", "internal/pace"}},
+	{"tier/flight", nil},
+	{"tier/chunk", []string{"tier/bucket", "tier/flight", "internal/vfs"}},
+	{"tier", []string{"log/record", "log/batches", "tier/bucket", "tier/chunk", "tier/flight", "internal/vfs", "internal/pace"}},
 	{"tier/tiertest", []string{"log", "tier"}},
 	{"tier/proxytest", nil},
 	{"delay", []string{"log/record", "internal/vfs"}},

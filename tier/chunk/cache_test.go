@@ -1,4 +1,4 @@
-package tier
+package chunk
 
 import (
 	"context"
@@ -11,31 +11,36 @@ import (
 	"testing/synctest"
 
 	"github.com/morrowmq/morrow/internal/vfs"
+	"github.com/morrowmq/morrow/tier/bucket"
+	"github.com/morrowmq/morrow/tier/flight"
 )
 
-// chunkTester is a cache over an endless object whose blocks hold their own number.
-type chunkTester struct {
+// errOver is the error of what is asked of a cache when its lifetime is over.
+var errOver = errors.New("it is over")
+
+// tester is a cache over an endless object whose blocks hold their own number.
+type tester struct {
 	t     *testing.T
-	cache *chunkCache
+	cache *Cache
 	disk  *vfs.Mem
-	life  *lifetime
+	life  *flight.Lifetime
 
 	mu    sync.Mutex
-	loads map[blockKey]int
+	loads map[Key]int
 }
 
 const testChunk = 1000
 
-// newChunkTester opens a cache for so many chunks in memory and on disk.
-func newChunkTester(t *testing.T, memory, disk int64) *chunkTester {
-	c := &chunkTester{t: t, disk: vfs.NewMem(), life: newLifetime(), loads: map[blockKey]int{}}
+// newTester opens a cache for so many chunks in memory and on disk.
+func newTester(t *testing.T, memory, disk int64) *tester {
+	c := &tester{t: t, disk: vfs.NewMem(), life: flight.NewLifetime(errOver), loads: map[Key]int{}}
 	var err error
-	if c.cache, err = openChunkCache(c.disk, "/cache", memory*testChunk, disk*testChunk, 0, c.life); err != nil {
+	if c.cache, err = Open(c.disk, "/cache", memory*testChunk, disk*testChunk, 0, c.life); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		c.life.end()
-		if err := c.cache.close(); err != nil {
+		c.life.End()
+		if err := c.cache.Close(); err != nil {
 			t.Error(err)
 		}
 		if names, err := c.disk.List("/cache"); err != nil || len(names) > 0 {
@@ -54,12 +59,12 @@ func chunkBytes(block int) []byte {
 }
 
 // read reads a whole chunk as a sequential reader does, in several steps.
-func (c *chunkTester) read(object byte, block int) {
+func (c *tester) read(object byte, block int) {
 	c.t.Helper()
-	key := blockKey{token: Token{object}, block: block}
+	key := Key{Object: [16]byte{object}, Block: block}
 	want := chunkBytes(block)
 	for pos := int64(0); pos < testChunk; pos += 250 {
-		ch, err := c.cache.get(context.Background(), key, testChunk, crc32.Checksum(want, castagnoli), func(_ context.Context, into []byte) error {
+		ch, err := c.cache.Get(context.Background(), key, testChunk, crc32.Checksum(want, castagnoli), func(_ context.Context, into []byte) error {
 			c.mu.Lock()
 			defer c.mu.Unlock()
 			c.loads[key]++
@@ -70,23 +75,23 @@ func (c *chunkTester) read(object byte, block int) {
 			c.t.Error(err)
 			return
 		}
-		c.cache.used(ch, pos, pos+250)
+		c.cache.Used(ch, pos, pos+250)
 		var b [10]byte
 		if _, err := ch.file.ReadAt(b[:], pos); err != nil || b[3] != byte(block*7) {
 			c.t.Errorf("block %d: %v, %v", block, b, err)
 		}
-		if err := c.cache.release(ch); err != nil {
+		if err := c.cache.Release(ch); err != nil {
 			c.t.Error(err)
 		}
 	}
 }
 
-func (c *chunkTester) loadsOf(object byte) int {
+func (c *tester) loadsOf(object byte) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n := 0
 	for key, loads := range c.loads {
-		if key.token[0] == object {
+		if key.Object[0] == object {
 			n += loads
 		}
 	}
@@ -96,7 +101,7 @@ func (c *chunkTester) loadsOf(object byte) int {
 // TestScanDoesNotThrashTheCache: what is read again and again stays while one reader goes through
 // everything once. (Scenario 49)
 func TestScanDoesNotThrashTheCache(t *testing.T) {
-	c := newChunkTester(t, 5, 45)
+	c := newTester(t, 5, 45)
 	for range 3 {
 		for block := range 20 {
 			c.read(1, block)
@@ -119,11 +124,11 @@ func TestScanDoesNotThrashTheCache(t *testing.T) {
 }
 
 func TestCacheKeepsItsBound(t *testing.T) {
-	c := newChunkTester(t, 3, 10)
+	c := newTester(t, 3, 10)
 	rnd := rand.New(rand.NewPCG(1, 1))
 	for range 2000 {
 		c.read(byte(rnd.IntN(3)), rnd.IntN(1+rnd.IntN(30)))
-		if _, _, memory, disk := c.cache.counts(); memory > 3*testChunk || disk > 10*testChunk {
+		if _, _, memory, disk := c.cache.Counts(); memory > 3*testChunk || disk > 10*testChunk {
 			t.Fatalf("%d bytes in memory, %d on disk", memory, disk)
 		}
 		if names, _ := c.disk.List("/cache"); len(names) > 10 {
@@ -134,7 +139,7 @@ func TestCacheKeepsItsBound(t *testing.T) {
 
 // TestChunksInUseStayReadable while others push them out. (Scenario 48)
 func TestChunksInUseStayReadable(t *testing.T) {
-	c := newChunkTester(t, 1, 2)
+	c := newTester(t, 1, 2)
 	var wg sync.WaitGroup
 	for reader := range 8 {
 		wg.Go(func() {
@@ -149,7 +154,7 @@ func TestChunksInUseStayReadable(t *testing.T) {
 
 // TestCacheLeavesTheReserve: when the disk runs full, the cache gives way and readers are served from memory.
 func TestCacheLeavesTheReserve(t *testing.T) {
-	c := newChunkTester(t, 2, 100)
+	c := newTester(t, 2, 100)
 	c.disk.SetCapacity(64 << 10)
 	c.cache.reserve = 32 << 10
 	for n := range 400 {
@@ -162,17 +167,17 @@ func TestCacheLeavesTheReserve(t *testing.T) {
 	for n := range 400 {
 		c.read(2, n%100)
 	}
-	if _, _, _, disk := c.cache.counts(); disk != 0 {
+	if _, _, _, disk := c.cache.Counts(); disk != 0 {
 		t.Errorf("%d bytes cached on a full disk", disk)
 	}
 }
 
 func TestDamagedChunkIsNotCached(t *testing.T) {
-	c := newChunkTester(t, 5, 10)
-	key := blockKey{token: Token{1}}
+	c := newTester(t, 5, 10)
+	key := Key{Object: [16]byte{1}}
 	for range 2 {
-		_, err := c.cache.get(t.Context(), key, testChunk, 12345, func(_ context.Context, into []byte) error { copy(into, chunkBytes(0)); return nil })
-		if !errors.Is(err, ErrCorrupt) {
+		_, err := c.cache.Get(t.Context(), key, testChunk, 12345, func(_ context.Context, into []byte) error { copy(into, chunkBytes(0)); return nil })
+		if !errors.Is(err, bucket.ErrCorrupt) {
 			t.Fatal(err)
 		}
 	}
@@ -180,14 +185,14 @@ func TestDamagedChunkIsNotCached(t *testing.T) {
 }
 
 func TestPanicOfALoadReachesItsReaders(t *testing.T) {
-	c := newChunkTester(t, 5, 10)
-	_, err := c.cache.get(t.Context(), blockKey{}, 1, 0, func(context.Context, []byte) error { panic("a bug") })
+	c := newTester(t, 5, 10)
+	_, err := c.cache.Get(t.Context(), Key{}, 1, 0, func(context.Context, []byte) error { panic("a bug") })
 	if err == nil {
 		t.Fatal("no error")
 	}
-	c.life.end()
-	_, err = c.cache.get(t.Context(), blockKey{}, 1, 0, func(context.Context, []byte) error { return nil })
-	if !errors.Is(err, ErrClosed) {
+	c.life.End()
+	_, err = c.cache.Get(t.Context(), Key{}, 1, 0, func(context.Context, []byte) error { return nil })
+	if !errors.Is(err, errOver) {
 		t.Fatal(err)
 	}
 }
@@ -199,14 +204,14 @@ func TestRunThatBreaksOff(t *testing.T) {
 }
 
 func testRunThatBreaksOff(t *testing.T) {
-	c := newChunkTester(t, 10, 0)
-	var run []wantedChunk
+	c := newTester(t, 10, 0)
+	var run []Wanted
 	for block := range 4 {
-		run = append(run, wantedChunk{blockKey{block: block}, testChunk, crc32.Checksum(chunkBytes(block), castagnoli)})
+		run = append(run, Wanted{Key: Key{Block: block}, Size: testChunk, CRC: crc32.Checksum(chunkBytes(block), castagnoli)})
 	}
 	opened, broken, goOn := 0, 1, make(chan struct{})
-	c.cache.prefetch(run, func(first int) openFunc {
-		return func(context.Context, int) (loadFunc, func(), error) {
+	c.cache.Prefetch(run, func(first int) OpenFunc {
+		return func(context.Context, int) (LoadFunc, func(), error) {
 			opened++
 			block := first
 			return func(_ context.Context, into []byte) error {
@@ -224,16 +229,16 @@ func testRunThatBreaksOff(t *testing.T) {
 	var wg sync.WaitGroup
 	for block, w := range run {
 		wg.Go(func() {
-			ch, err := c.cache.get(context.Background(), w.key, w.size, w.crc, func(_ context.Context, into []byte) error {
+			ch, err := c.cache.Get(context.Background(), w.Key, w.Size, w.CRC, func(_ context.Context, into []byte) error {
 				alone[block]++
 				copy(into, chunkBytes(block))
 				return nil
 			})
-			if damaged := block == broken; damaged != errors.Is(err, ErrCorrupt) || !damaged && err != nil {
+			if damaged := block == broken; damaged != errors.Is(err, bucket.ErrCorrupt) || !damaged && err != nil {
 				t.Errorf("chunk %d: %v", block, err)
 			}
 			if err == nil {
-				err = c.cache.release(ch)
+				err = c.cache.Release(ch)
 			}
 			if err != nil && block != broken {
 				t.Error(err)
