@@ -22,6 +22,8 @@ var (
 	// memory take more of it than they may, though it has waited. It passes: they are moved to
 	// runs.
 	ErrCrowded = errors.New("pending records take more memory than delay.index.memory; they are being moved out of it")
+	// ErrStaged is ErrCrowded for a batch in a transaction: those that are not over take too much.
+	ErrStaged = errors.New("delayed records in transactions that are not over take more than half of delay.index.memory")
 )
 
 // crowdPatience is how long an append waits for memory. A producer that is slowed down need not
@@ -67,18 +69,29 @@ func (p *Partition) Append(ctx context.Context, b record.Batch, v *log.Verificat
 	}
 	splitter := t.Rules.Splitter(b, now.UnixMilli())
 	defer splitter.Release()
-	b, err := t.check(b, now, d, splitter.Visit())
+	checked, err := t.check(b, now, d, splitter.Visit())
 	if err != nil {
-		return Pending{}, err
+		return p.refuse(b, err)
 	}
-	plan, err := splitter.Plan(b)
+	plan, err := splitter.Plan(checked)
 	if err != nil {
-		return Pending{}, err
+		return p.refuse(b, err)
 	}
 	if plan.Plain() {
-		return p.appendPlain(b, v, now)
+		return p.appendPlain(checked, v, now)
 	}
-	return p.appendDelayed(ctx, b, plan, v, now)
+	return p.appendDelayed(ctx, checked, plan, v, now)
+}
+
+// refuse refuses a batch for what is in it. A retry of one that is stored is told so all the same:
+// what is refused may have changed since (delay.max.ms).
+func (p *Partition) refuse(b record.Batch, err error) (Pending, error) {
+	if _, records := errors.AsType[*record.RecordErrors](err); records {
+		if dup, isDup := p.duplicate(b); isDup {
+			return dup, nil
+		}
+	}
+	return Pending{}, err
 }
 
 // AppendOwn is Append for a batch that the broker has made of records that clients produced:
@@ -142,8 +155,8 @@ func (p *Partition) appendPlain(b record.Batch, v *log.Verification, now time.Ti
 func (p *Partition) appendDelayed(ctx context.Context, b record.Batch, plan *delay.Plan, v *log.Verification, now time.Time) (Pending, error) {
 	if !p.loaded.Load() {
 		// What is stored already is told so at once.
-		if dup, isDup, err := p.log.CheckProducer(b.ProducerID(), b.ProducerEpoch(), b.BaseSequence(), b.LastSequence()); err == nil && isDup {
-			return p.pending(dup), nil
+		if dup, isDup := p.duplicate(b); isDup {
+			return dup, nil
 		}
 		return Pending{}, ErrLoading
 	}
@@ -154,14 +167,22 @@ func (p *Partition) appendDelayed(ctx context.Context, b record.Batch, plan *del
 		a, err := p.appendPlan(b, plan, v, now)
 		switch {
 		case errors.Is(err, delay.ErrChanged):
-		case errors.Is(err, ErrCrowded) && !waited:
+		case (errors.Is(err, ErrCrowded) || errors.Is(err, ErrStaged)) && !waited:
 			waited = true
 			// The partitions of one request share its time of arrival: they wait that long together.
-			p.room.wait(ctx, min(crowdPatience, now.Add(crowdPatience).Sub(p.now())))
+			if full := p.room.lacking(b.Transactional()); full != nil {
+				full.wait(ctx, min(crowdPatience, now.Add(crowdPatience).Sub(p.now())))
+			}
 		default:
 			return a, err
 		}
 	}
+}
+
+// duplicate reports whether a batch is stored already, and where.
+func (p *Partition) duplicate(b record.Batch) (Pending, bool) {
+	dup, isDup, err := p.log.CheckProducer(b.ProducerID(), b.ProducerEpoch(), b.BaseSequence(), b.LastSequence())
+	return p.pending(dup), err == nil && isDup
 }
 
 // appendPlan takes a batch through the append section: duplicates, cancels, receive time, append
@@ -179,8 +200,13 @@ func (p *Partition) appendPlan(b record.Batch, plan *delay.Plan, v *log.Verifica
 	if err != nil || isDup {
 		return p.pending(dup), err
 	}
-	if plan.Grows() && p.room.crowded() {
-		return Pending{}, ErrCrowded
+	if plan.Grows() {
+		switch p.room.lacking(b.Transactional()) {
+		case &p.room.all:
+			return Pending{}, ErrCrowded
+		case &p.room.staged:
+			return Pending{}, ErrStaged
+		}
 	}
 	if !plan.Free() {
 		if err := p.schedule.Admit(plan); err != nil {

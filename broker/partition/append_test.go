@@ -11,6 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/morrowmq/morrow/cluster"
+	"github.com/morrowmq/morrow/cluster/config"
 	"github.com/morrowmq/morrow/delay"
 	"github.com/morrowmq/morrow/internal/vfs"
 	"github.com/morrowmq/morrow/log"
@@ -101,6 +103,31 @@ func TestAppendRefusals(t *testing.T) {
 		})
 	}
 	if s := w.stats(w.partition("orders")); s.Pending != 0 {
+		t.Errorf("%d records are pending", s.Pending)
+	}
+}
+
+// TestRetryOfWhatIsStoredIsNotRefused, although its delay would be by now.
+func TestRetryOfWhatIsStoredIsNotRefused(t *testing.T) {
+	w := newWorld(t)
+	w.create("orders", 1)
+	w.load()
+	p := w.partition("orders")
+	stored := sequenced(batch(epoch, delayed("a", "2h")), 0)
+	first, err := p.Append(t.Context(), bytes.Clone(stored), nil, epoch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.store.must(cluster.SetTopicConfig{Topic: "orders", Edit: cluster.ConfigEdit{Replace: config.Values{"delay.max.ms": "3600000"}}})
+	w.follow()
+	again, err := p.Append(t.Context(), stored, nil, epoch)
+	if err != nil || again.BaseOffset != first.BaseOffset || again.EndOffset != first.EndOffset {
+		t.Errorf("the retry: %+v, %v", again, err)
+	}
+	if _, err := p.Append(t.Context(), sequenced(batch(epoch, delayed("b", "2h")), 1), nil, epoch); !errors.Is(err, record.ErrInvalid) {
+		t.Errorf("the next batch: %v", err)
+	}
+	if s := w.stats(p); s.Pending != 1 {
 		t.Errorf("%d records are pending", s.Pending)
 	}
 }
@@ -293,6 +320,56 @@ func TestDelayedRecordsAreRefusedIfTheirMemoryStaysFull(t *testing.T) {
 	})
 }
 
+// TestOpenTransactionsMayTakeHalfOfTheMemory: what is in them cannot be moved out of it. Who adds to
+// them waits then, and is refused; others are not concerned, but for being moved out sooner.
+func TestOpenTransactionsMayTakeHalfOfTheMemory(t *testing.T) {
+	living(t, func(t *testing.T, w *world) {
+		const memory = 1 << 20
+		w.store = newMemStore("delay.index.memory", strconv.Itoa(memory))
+		w.open()
+		w.create("orders", 1)
+		w.create("other", 1)
+		w.Cleanup(w.start())
+		w.awaitLoaded("orders")
+		w.awaitLoaded("other")
+		p, other := w.partition("orders"), w.partition("other")
+		rs := make([]rec, 1000)
+		for i := range rs {
+			rs[i] = delayed("x", "1h")
+		}
+		for range memory / nearBytes / len(rs) * 3 / 4 {
+			w.append(other, rs...)
+		}
+		time.Sleep(2 * tendInterval)
+		if s := w.stats(other); s.Spilled > 0 {
+			t.Fatalf("%d were moved to a run: the test is void", s.Spilled)
+		}
+		next := int32(0)
+		for int64(next) <= mayStage(memory) {
+			w.appendIn(p, 0, next, rs...)
+			next += int32(len(rs))
+		}
+		time.Sleep(2 * tendInterval)
+		if s := w.stats(other); s.Spilled == 0 {
+			t.Error("nothing makes room for what is in a transaction")
+		}
+		began := w.clock()
+		if _, err := p.Append(t.Context(), transactional(batch(began, delayed("x", "1h")), 0, next), nil, began); !errors.Is(err, ErrStaged) {
+			t.Errorf("one more in the transaction: %v", err)
+		}
+		if took := w.clock().Sub(began); took != crowdPatience {
+			t.Errorf("it waited %v", took)
+		}
+		w.append(p, delayed("x", "1h"))
+		if took := w.clock().Sub(began); took != crowdPatience {
+			t.Errorf("others wait too: %v", took)
+		}
+		w.end(p, 1, true)
+		time.Sleep(2 * tendInterval)
+		w.appendIn(p, 1, 0, delayed("x", "1h"))
+	})
+}
+
 // A batch after which no more records are pending than before takes no memory: an operator's
 // cancels and moves, and those of clients.
 func TestCancelsAndMovesNeedNoMemory(t *testing.T) {
@@ -301,8 +378,8 @@ func TestCancelsAndMovesNeedNoMemory(t *testing.T) {
 	p := w.partition("orders")
 	first := w.append(p, delayed("a", "1h"), delayed("b", "1h"), delayed("c", "1h"))
 	w.commit()
-	p.room.set(true)
-	defer p.room.set(false)
+	p.room.all.set(true)
+	defer p.room.all.set(false)
 	send := func(how func() (Pending, error), want error) {
 		t.Helper()
 		if _, err := how(); !errors.Is(err, want) {
@@ -332,7 +409,7 @@ func TestRefusedBatchStoresNothing(t *testing.T) {
 		reason error
 		set    func(refuse bool)
 	}{
-		{ErrCrowded, func(refuse bool) { p.room.set(refuse) }},
+		{ErrCrowded, func(refuse bool) { p.room.all.set(refuse) }},
 		{ErrLoading, func(refuse bool) { p.loaded.Store(!refuse) }},
 	}
 	for i, r := range refusals {
@@ -368,9 +445,9 @@ func TestRetryOfAStoredBatchIsAnsweredWhileOthersAreRefused(t *testing.T) {
 			t.Errorf("retry %s: %v, offsets [%d, %d), want [%d, %d)", when, err, a.BaseOffset, a.EndOffset, first.BaseOffset, first.EndOffset)
 		}
 	}
-	p.room.set(true)
+	p.room.all.set(true)
 	retry("while memory is full")
-	p.room.set(false)
+	p.room.all.set(false)
 	p.loaded.Store(false)
 	retry("while the schedule is loading")
 	p.loaded.Store(true)

@@ -43,7 +43,7 @@ type Partition struct {
 	// find finds the partition with the same number of another topic, nil if it is not there; fs
 	// and scratch are for the keeper's temporary files.
 	find    func(topic cluster.TopicID) *Partition
-	room    *room // of the table
+	room    *rooms // of the table
 	fs      vfs.FS
 	scratch string
 	// schedule and keeper are set before loaded is, under mu, once they have heard of everything in
@@ -75,7 +75,7 @@ type Partition struct {
 }
 
 // openPartition opens a partition's log, or makes it if the partition is new here.
-func openPartition(cfg Config, k key, topic *Topic, epoch int32, room *room, find func(cluster.TopicID) *Partition) (*Partition, error) {
+func openPartition(cfg Config, k key, topic *Topic, epoch int32, room *rooms, find func(cluster.TopicID) *Partition) (*Partition, error) {
 	p := &Partition{number: k.number, now: cfg.Now, logger: cfg.Logger, dispatcher: cfg.Dispatcher, tier: cfg.Tier, fs: cfg.FS, find: find, room: room, turn: newTurn()}
 	p.scratch = scratchDir(cfg, log.ID{Topic: k.topic, Partition: k.number})
 	p.topic.Store(topic)

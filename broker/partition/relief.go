@@ -51,34 +51,41 @@ func (t *Table) crowd(ctx context.Context) error {
 // memory than they may.
 func (t *Table) judgeRoom() (over bool) {
 	limit := t.cfg.Store.Image().BrokerConfig().Int("delay.index.memory")
-	near := int64(0)
+	near, staged := int64(0), int64(0)
 	for p := range t.All {
-		near += p.near()
+		n, s := p.near()
+		near, staged = near+n, staged+s
 	}
+	full := t.room.staged.set(staged > mayStage(limit))
+	near += min(staged, mayStage(limit)) // of what is more only those hear who add to it
 	crowded := near*nearBytes > limit+limit/4
-	if crowded {
+	if crowded || t.room.staged.crowded() {
 		t.crowded.Add(int64(crowdInterval))
 	}
-	if t.room.set(crowded) && crowded {
+	if t.room.all.set(crowded) && crowded || full && t.room.staged.crowded() {
 		t.crowdNews.Do(func() {
 			t.cfg.Logger.Warn("delayed records are produced faster than they are moved out of memory; they have to wait, now and then",
-				"pending_in_memory", near, "delay.index.memory", limit)
+				"pending_in_memory", near, "in_open_transactions", staged, "delay.index.memory", limit)
 		})
 	}
 	return near*nearBytes > limit
 }
 
+// mayStage is how many records may be in transactions that are not over, of a memory of limit bytes:
+// half of it, so that the rest is left to what can be moved out of it.
+func mayStage(limit int64) int64 { return limit / nearBytes / 2 }
+
 // Crowded is for how long, in all, delayed records have had to wait for memory. It is as exact as
 // crowdInterval.
 func (t *Table) Crowded() time.Duration { return time.Duration(t.crowded.Load()) }
 
-// near counts what is pending and in no run.
-func (p *Partition) near() int64 {
+// near counts what is pending and in no run, and what is in transactions that are not over.
+func (p *Partition) near() (pending, staged int64) {
 	s, ok := p.ScheduleStats(p.now().UnixMilli())
 	if !ok {
-		return 0
+		return 0, 0
 	}
-	return s.Pending - s.Spilled
+	return s.Pending - s.Spilled, s.Undecided
 }
 
 // pieceRecords is how many pending records are moved to one run at most.
@@ -97,16 +104,17 @@ func (t *Table) wantRelief() {
 // burden is what one partition's schedule lays on the broker.
 type burden struct {
 	p *Partition
-	// near is how many records are in the near index, replay how many bytes of its log a start
-	// would read again for them.
-	near, replay int64
+	// near is how many records are in the near index, staged how many in transactions that are not
+	// over, replay how many bytes of its log a start would read again for them.
+	near, staged, replay int64
 	// far is the offset below which what is pending lies too far behind the end of the log, beyond
 	// how many bytes that are.
 	far, beyond int64
 }
 
 func (p *Partition) burden(distance int64) burden {
-	b := burden{p: p, near: p.near()}
+	b := burden{p: p}
+	b.near, b.staged = p.near()
 	segments := p.log.Segments()
 	from, _ := p.schedule.Replay()
 	b.replay = log.Between(segments, from, math.MaxInt64)
@@ -124,14 +132,15 @@ func (t *Table) relieve(ctx context.Context) (relieved bool) {
 	limits := t.cfg.Store.Image().BrokerConfig()
 	distance := limits.Int("delay.spill.distance.bytes")
 	var all []burden
-	near, replay := int64(0), int64(0)
+	near, staged, replay := int64(0), int64(0), int64(0)
 	for p := range t.All {
 		if p.loaded.Load() {
 			b := p.burden(distance)
-			all, near, replay = append(all, b), near+b.near, replay+b.replay
+			all, near, staged, replay = append(all, b), near+b.near, staged+b.staged, replay+b.replay
 		}
 	}
-	memory := near*nearBytes > limits.Int("delay.index.memory")
+	limit := limits.Int("delay.index.memory")
+	memory := (near+min(staged, mayStage(limit)))*nearBytes > limit
 	switch {
 	case memory:
 		all = slices.DeleteFunc(all, func(b burden) bool { return b.near == 0 })

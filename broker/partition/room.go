@@ -6,6 +6,23 @@ import (
 	"time"
 )
 
+// rooms is the room for delayed records: for all of them, and for those in transactions that are not
+// over, which cannot be moved out of memory. The zero value has room.
+type rooms struct {
+	all, staged room
+}
+
+// lacking is the room that there is not for a batch, nil if there is.
+func (r *rooms) lacking(transactional bool) *room {
+	switch {
+	case transactional && r.staged.crowded():
+		return &r.staged
+	case r.all.crowded():
+		return &r.all
+	}
+	return nil
+}
+
 // room says whether there is memory for more delayed records. It is safe for concurrent use. The
 // zero value has room.
 type room struct {

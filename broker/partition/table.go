@@ -65,8 +65,8 @@ type Table struct {
 	created     []*Partition       // guarded by mu: created by the follow under way, with schedules; nobody finds them yet
 	unload      chan struct{}      // 1-buffered: unloaded has grown
 
-	// room is full while the near indexes take more memory than they may although they are being spilled.
-	room room
+	// room is full while delayed records take more memory than they may although they are being spilled.
+	room rooms
 	// crowded is for how long it was full, in nanoseconds; crowdNews is for the log line about it.
 	crowded   atomic.Int64
 	crowdNews rate.Sometimes

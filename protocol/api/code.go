@@ -56,6 +56,7 @@ var kinds = []struct {
 	// Retried by Java and librdkafka alike.
 	{partition.ErrLoading, kerr.NotEnoughReplicas},
 	{partition.ErrCrowded, kerr.NotEnoughReplicas},
+	{partition.ErrStaged, kerr.NotEnoughReplicas},
 	{log.ErrNoSpace, kerr.NotEnoughReplicas},
 	// The topic is being deleted: clients ask for the metadata and learn of it.
 	{log.ErrClosed, kerr.NotLeaderForPartition},

@@ -57,6 +57,7 @@ func TestCodeOfEveryKindOfError(t *testing.T) {
 		{fmt.Errorf("%w: %w", log.ErrNoSpace, &fs.PathError{Op: "write", Err: syscall.ENOSPC}), kerr.NotEnoughReplicas},
 		{partition.ErrLoading, kerr.NotEnoughReplicas},
 		{partition.ErrCrowded, kerr.NotEnoughReplicas},
+		{partition.ErrStaged, kerr.NotEnoughReplicas},
 		{&delay.TooManyPendingError{}, kerr.NotEnoughReplicas},
 		{context.DeadlineExceeded, kerr.RequestTimedOut},
 		{&cluster.Error{Kind: cluster.TopicExists}, kerr.TopicAlreadyExists},
