@@ -90,6 +90,10 @@ func TestTimelineOfNothingHasNoRows(t *testing.T) {
 	if stdout != "nothing is pending\n" {
 		t.Errorf("printed %q", stdout)
 	}
+	_, stdout, _ = scheduleAgainst(t, schedules.Timeline{Before: 3, Buckets: make([]schedules.Bucket, 24)}, http.StatusOK, "timeline", "orders")
+	if lines := strings.Fields(stdout); len(lines) != 5 || !strings.HasPrefix(stdout, "DUE FROM") || lines[3] != "before" || lines[4] != "3" {
+		t.Errorf("of what is overdue alone it printed %q", stdout)
+	}
 }
 
 func TestNegativeNumbersAreNotTakenForAll(t *testing.T) {

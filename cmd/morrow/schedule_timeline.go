@@ -53,7 +53,7 @@ func (c *scheduleClient) timeline(cmd *cobra.Command, topic string, q url.Values
 	return t, err
 }
 
-// drawTimeline draws a histogram, one row for each bucket.
+// drawTimeline draws a histogram, one row for each bucket; none if all are empty.
 func drawTimeline(w io.Writer, t schedules.Timeline, width int) {
 	most := int64(0)
 	for _, b := range t.Buckets {
@@ -67,6 +67,9 @@ func drawTimeline(w io.Writer, t schedules.Timeline, width int) {
 	fmt.Fprintln(w, "DUE FROM\t\tRECORDS\t")
 	if t.Before > 0 {
 		fmt.Fprintf(w, "before\t\t%d\t\n", t.Before)
+	}
+	if most == 0 {
+		t.Buckets = nil
 	}
 	for _, b := range t.Buckets {
 		fmt.Fprintf(w, "%s\t%s\t%d\t%s\n", timestamp(b.FromMs), when.Due(b.FromMs, now), b.Count, bar(b.Count, most, width))
