@@ -155,6 +155,7 @@ func (c *catalog) cutBack(ctx context.Context, m *Manifest, end int64) (err erro
 	}
 	m.Pages, m.Tail, m.End = m.Pages[:n], slices.Clone(last[:k]), end
 	m.Epochs = slices.DeleteFunc(m.Epochs, func(x EpochStart) bool { return x.Start >= end })
+	m.Lost = slices.DeleteFunc(m.Lost, func(r OffsetRange) bool { return r.To > end }) // another log's
 	return nil
 }
 

@@ -45,12 +45,11 @@ func (p *Partition) manifest(ctx context.Context) (*Manifest, error) {
 }
 
 // Lost lists the offsets of which nothing came back when the partition was restored, oldest first.
-// The store is asked only if this broker has no manifest.
+// The store is asked only if this broker has committed nothing: who has used the bucket since may
+// have been restored without what is here.
 func (p *Partition) Lost(ctx context.Context) ([]OffsetRange, error) {
-	if p.view.Load().manifest == nil {
-		if m := p.kept(); m != nil {
-			return m.Lost, nil
-		}
+	if m := p.kept(); m != nil {
+		return m.Lost, nil
 	}
 	m, err := p.manifest(ctx)
 	if err != nil {

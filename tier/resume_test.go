@@ -222,3 +222,44 @@ func TestWhatWasGivenUpIsNotTakenBack(t *testing.T) {
 		w.log = c.log // for the last look at the bucket
 	})
 }
+
+// TestResumeForgetsWhatARestoreHasLeftOut: another broker was restored from the bucket, and this one
+// still has the records that were lost to that.
+func TestResumeForgetsWhatARestoreHasLeftOut(t *testing.T) {
+	inCluster(t, func(w *world) {
+		w.log.fill(4)
+		w.start()
+		w.settle()
+		w.stop()
+		w.log.fill(2)
+		r, err := tier.Restore(w.calm(), w.bucket, cluster, orders.Topic, 3, tier.RestoreOptions{Epoch: w.epoch + 1, Gap: 1000, Now: time.Now()})
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if m, _ := w.manifest(); len(m.Lost) != 1 || m.Lost[0] != (tier.OffsetRange{From: r.End, To: r.Next}) {
+			w.t.Fatalf("the restore lost %v", m.Lost)
+		}
+		w.epoch += 2
+		w.start()
+		w.settleZombie()
+		if _, err := w.p.Segments(w.calm()); err != nil { // now it knows the manifest of the other
+			w.t.Fatal(err)
+		}
+		nothing := func() {
+			w.t.Helper()
+			if lost, err := w.p.Lost(w.t.Context()); err != nil || len(lost) > 0 {
+				w.t.Errorf("lost %v, %v", lost, err)
+			}
+		}
+		nothing()
+		if _, err := w.p.Resume(w.t.Context(), true); err != nil {
+			w.t.Fatal(err)
+		}
+		w.wait(time.Second)
+		w.confirmedAll()
+		if m, _ := w.manifest(); len(m.Lost) > 0 {
+			w.t.Errorf("the manifest says that %v is lost", m.Lost)
+		}
+		nothing()
+	})
+}
