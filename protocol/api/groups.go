@@ -19,7 +19,7 @@ import (
 //
 // as are those of transactions by package broker/txn:
 //
-//	InitProducerId 22, AddPartitionsToTxn 24, AddOffsetsToTxn 25, EndTxn 26, WriteTxnMarkers 27, DescribeTransactions 65, ListTransactions 66
+//	InitProducerId 22, AddPartitionsToTxn 24, EndTxn 26, WriteTxnMarkers 27, DescribeTransactions 65, ListTransactions 66
 
 // from makes a handler of a method that needs the request only.
 func from[Req kmsg.Request, Resp kmsg.Response](answer func(context.Context, Req) Resp) protocol.Handler {

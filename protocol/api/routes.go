@@ -26,7 +26,7 @@ func (a *API) Routes() []protocol.Route {
 		{Key: 22, Min: 0, Max: 5, Start: from(t.InitProducerID)},
 		{Key: 23, Min: 2, Max: 4, Start: a.offsetForLeaderEpoch},
 		{Key: 24, Min: 0, Max: 5, Start: from(t.AddPartitionsToTxn)},
-		{Key: 25, Min: 0, Max: 4, Start: from(t.AddOffsetsToTxn)},
+		{Key: 25, Min: 0, Max: 4, Start: a.addOffsetsToTxn},
 		{Key: 26, Min: 0, Max: 5, Start: from(t.EndTxn)},
 		{Key: 27, Min: 1, Max: 2, Start: from(t.WriteTxnMarkers)},
 		{Key: 28, Min: 0, Max: 6, Start: a.txnOffsetCommit},

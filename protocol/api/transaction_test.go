@@ -22,13 +22,29 @@ type shop struct {
 
 const shopID = "shop"
 
-// open finds the coordinator, which makes its topic, and becomes the producer of the id.
+// open finds the coordinators, which makes their topics, and becomes the producer of the id.
 func (w *world) open(t *testing.T) *shop {
+	c := w.openAlone(t)
+	c.findGroup()
+	return c
+}
+
+// findGroup finds the coordinator of the group, and waits until it is loaded.
+func (c *shop) findGroup() {
+	wantCode(c.t, "find the group's coordinator", ask[*kmsg.FindCoordinatorResponse](c.client, 4, groupRequest("g")).Coordinators[0].ErrorCode, nil)
+	req := kmsg.NewPtrOffsetFetchRequest()
+	req.Group = "g"
+	for ask[*kmsg.OffsetFetchResponse](c.client, 7, req).ErrorCode == kerr.CoordinatorLoadInProgress.Code {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// openAlone is open without a look for the group.
+func (w *world) openAlone(t *testing.T) *shop {
 	c := &shop{client: w.connect(), t: t, next: map[string]int32{}}
 	find := groupRequest(shopID)
 	find.CoordinatorType = transactionCoordinator
 	wantCode(t, "find the coordinator", ask[*kmsg.FindCoordinatorResponse](c.client, 4, find).Coordinators[0].ErrorCode, nil)
-	wantCode(t, "find the group's", ask[*kmsg.FindCoordinatorResponse](c.client, 4, groupRequest("g")).Coordinators[0].ErrorCode, nil)
 	req := kmsg.NewPtrInitProducerIDRequest()
 	req.TransactionalID, req.TransactionTimeoutMillis = kmsg.StringPtr(shopID), 60_000
 	for {
@@ -224,5 +240,25 @@ func TestTransactionsHoldNothingOfTheBrokersOwn(t *testing.T) {
 	describe.TransactionalIDs = []string{shopID}
 	if d := ask[*kmsg.DescribeTransactionsResponse](c.client, 0, describe).TransactionStates[0]; d.State != "Empty" || len(d.Topics) > 0 {
 		t.Errorf("the transaction is %s with %v", d.State, d.Topics)
+	}
+}
+
+// A producer may be the first to name a group: it adds its offsets to the transaction before it
+// looks for the group's coordinator.
+func TestOffsetsOfTheFirstGroupAreAddedToATransaction(t *testing.T) {
+	w := newWorld(t)
+	w.create("orders", 1)
+	c := w.openAlone(t)
+	if _, there := w.store.Image().Topic(cluster.OffsetsTopic); there {
+		t.Fatal("there are groups: the test is void")
+	}
+	offsets := kmsg.NewPtrAddOffsetsToTxnRequest()
+	offsets.TransactionalID, offsets.ProducerID, offsets.ProducerEpoch, offsets.Group = shopID, c.id, c.epoch, "g"
+	wantCode(t, "add the group", ask[*kmsg.AddOffsetsToTxnResponse](c.client, 3, offsets).ErrorCode, nil)
+	c.findGroup()
+	wantCode(t, "offset", c.commitOffset(3, 7), nil)
+	c.end(3, true)
+	if o := c.settledOffset(); o != 7 {
+		t.Errorf("committed offset is %d", o)
 	}
 }

@@ -8,8 +8,22 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/morrowmq/morrow/broker/txn"
+	"github.com/morrowmq/morrow/cluster"
 	"github.com/morrowmq/morrow/protocol"
 )
+
+// AddOffsetsToTxn, key 25, versions 0-4. Producers send it before they look for the coordinator of
+// the group, which is what otherwise creates the topic that keeps its offsets.
+
+func (a *API) addOffsetsToTxn(_ context.Context, r *protocol.Request) protocol.Reply {
+	req := r.Message.(*kmsg.AddOffsetsToTxnRequest)
+	return func(ctx context.Context) (protocol.Answer, error) {
+		if _, err := a.statePartition(ctx, cluster.OffsetsTopic, a.groups.FindShard(req.Group)); err != nil {
+			a.logger.Warn("the topic of the groups' offsets cannot be created", "err", err) // the producer is told to try again
+		}
+		return protocol.Answer{Message: a.transactions.AddOffsetsToTxn(ctx, req)}, nil
+	}
+}
 
 // TxnOffsetCommit, key 28, versions 0-6 (KIP-98, KIP-447, KIP-890).
 //
