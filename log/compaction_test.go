@@ -400,6 +400,24 @@ func TestCompactionLeavesTheReserveAlone(t *testing.T) {
 	check(t, s.Close())
 }
 
+// TestCleaningMakesNothingYounger: what has no timestamps goes on counting from when it was written.
+func TestCleaningMakesNothingYounger(t *testing.T) {
+	at := now
+	s := openSet(t, vfs.NewMem(), "data", func(c *SetConfig) { c.Now = func() time.Time { return at } })
+	defer s.Close()
+	l := compactable(t, s)
+	for _, v := range []string{"old", "old", "new"} {
+		_, err := l.Append(1, at, plain(batch(-1, 0, v)))
+		check(t, err)
+		check(t, l.Roll())
+		at = at.Add(time.Hour)
+	}
+	s.Sync()
+	clean(t, l, 0, forever)
+	segments := l.Segments()
+	equal(t, []int64{segments[0].End, segments[0].Timestamp()}, []int64{3, now.Add(2 * time.Hour).UnixMilli()})
+}
+
 func TestMinimumAndMaximumLag(t *testing.T) {
 	s := openSet(t, vfs.NewMem(), "data")
 	l := compactable(t, s, func(c *Config) {

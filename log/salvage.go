@@ -271,7 +271,7 @@ func (s *Salvage) rewrite(p *part) error {
 		return err
 	}
 	if err = s.scanPart(p, d.Append); err == nil {
-		err = d.Finish()
+		err = d.Finish(segment.None)
 	}
 	if err != nil {
 		return errors.Join(err, d.Discard())

@@ -294,12 +294,13 @@ func (w *rewriter) finish() error {
 	if draft == nil {
 		return nil
 	}
-	if err := draft.Finish(); err != nil {
-		return errors.Join(err, draft.Discard())
-	}
-	before := int64(0)
+	before, written := int64(0), int64(segment.None)
 	for _, s := range old {
-		before += s.Size()
+		i := s.Info()
+		before, written = before+i.Size, max(written, i.Written)
+	}
+	if err := draft.Finish(written); err != nil {
+		return errors.Join(err, draft.Discard())
 	}
 	if err := w.job.Swap(draft, old); err != nil {
 		return err

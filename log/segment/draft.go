@@ -88,20 +88,15 @@ func (d *Draft) Room(bytes, end int64, indexBytes int) bool {
 	return d.s.Room(int64(len(d.buf))+bytes, end, indexBytes)
 }
 
-// Finish makes everything that was appended durable: only the name is missing.
-func (d *Draft) Finish() error {
+// Finish makes everything that was appended durable: only the name is missing. Until it is opened
+// anew, what the draft has become counts as written when the last of it was first: at written, ms.
+func (d *Draft) Finish(written int64) error {
 	if err := d.flush(); err != nil {
 		return err
 	}
 	d.s.Seal()
-	if err := d.s.Sync(); err != nil {
-		return err
-	}
-	st, err := d.s.o.FS.Stat(d.s.log.name())
-	if err == nil {
-		d.s.written = st.ModTime.UnixMilli()
-	}
-	return err
+	d.s.written = written
+	return d.s.Sync()
 }
 
 // Discard removes the draft.

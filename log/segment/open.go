@@ -42,11 +42,13 @@ func Open(o Options, base, trusted int64) (*Segment, Tail, error) {
 	if err != nil {
 		return nil, Tail{}, err
 	}
-	s.written = st.ModTime.UnixMilli()
 	s.loadSummary(trusted, st.Size)
 	tail := Tail{Covered: s.state.end}
 	if err := s.walk(&tail, st.Size); err != nil {
 		return nil, Tail{}, err
+	}
+	if s.state.size > 0 {
+		s.written = st.ModTime.UnixMilli()
 	}
 	return s, tail, nil
 }
