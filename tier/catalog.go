@@ -187,6 +187,9 @@ func (c *catalog) putPage(ctx context.Context, epoch int32, entries []Entry) (Pa
 
 // page returns the entries of a page. They are shared: the caller must not change them.
 func (c *catalog) page(ctx context.Context, p *PageRef) ([]Entry, error) {
+	if c.decoded == nil { // there is no broker
+		return readPage(ctx, c.bucket, c.dir, p.id(), p.Size, p.Sum)
+	}
 	return c.decoded.page(ctx, c.bucket, c.dir, p.id(), p.Size, p.Sum)
 }
 

@@ -436,6 +436,48 @@ func TestRestoreFromTheBucketAlone(t *testing.T) {
 	})
 }
 
+// TestRestoreGivesUpALastSegmentOnlyIfItMay: without the last segment it is not known which
+// transactions were open. What came before it comes back if the loss is accepted.
+func TestRestoreGivesUpALastSegmentOnlyIfItMay(t *testing.T) {
+	for _, harm := range []string{"missing", "damaged"} {
+		inWorld(t, func(w *world) {
+			tier.SetPageEntries(w.t, 2)
+			w.log.fill(7)
+			w.start()
+			w.settle()
+			w.stop()
+			keys := w.bucket.Keys("")
+			segments := slices.DeleteFunc(keys, func(key string) bool { return !strings.HasSuffix(key, ".segment") })
+			for _, key := range segments[1:] {
+				o, err := w.bucket.Head(w.calm(), key)
+				if err != nil {
+					w.t.Fatal(err)
+				}
+				w.bucket.Take(key)
+				if harm == "missing" {
+					continue
+				}
+				if _, err := w.bucket.Put(w.calm(), key, bucket.BytesBody(w.bucket.Checksum(), make([]byte, o.Size)), bucket.PutOptions{IfNoneMatch: true}); err != nil {
+					w.t.Fatal(err)
+				}
+			}
+			o := tier.RestoreOptions{Epoch: 10, Gap: 1000, Now: time.Now()}
+			if _, err := tier.Restore(w.calm(), w.bucket, cluster, orders.Topic, 3, o); !errors.Is(err, tier.ErrLastSegment) {
+				w.t.Fatalf("%s: %v", harm, err)
+			}
+			o.AcceptLoss = true
+			r, err := tier.Restore(w.calm(), w.bucket, cluster, orders.Topic, 3, o)
+			if err != nil || r.End != 5 || r.Next != 1035 || r.VisibleEnd != 5 || len(r.GivenUp) != 6 || r.GivenUp[5].Base != 5 || string(r.Snapshot) != string(snapshotAt(5)) {
+				w.t.Fatalf("%s: restored %+v, %v", harm, r, err)
+			}
+			m, err := tier.ReadManifest(w.calm(), w.bucket, cluster, orders.Topic, 3)
+			if err != nil || m.Summary().Segments != 1 || m.End != r.Next {
+				w.t.Fatalf("%s: %+v, %v", harm, m, err)
+			}
+		})
+	}
+}
+
 // TestRestoreBeginsWhereTheGateHeld: pending records were moved to a run, and the log began anew
 // behind them, but the run was not in the bucket yet. A schedule that is rebuilt from there needs
 // the records themselves, so the restored log begins with them. (Scenario 55)

@@ -2,6 +2,7 @@ package tier
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"time"
@@ -17,8 +18,14 @@ type RestoreOptions struct {
 	// AtLeast is the lowest next offset that the caller allows. Gap is left free above whatever is
 	// known to have been given out.
 	AtLeast, Gap int64
-	Now          time.Time
+	// AcceptLoss gives up the last segments if they are missing or damaged.
+	AcceptLoss bool
+	Now        time.Time
 }
+
+// ErrLastSegment says that the last segment of a partition is missing or damaged. It holds what was
+// known of producers and transactions at its end, without which the partition cannot go on there.
+var ErrLastSegment = errors.New("the last segment cannot be read")
 
 // Restored is how a partition begins again. Below Next everything is remote, or was dropped on record.
 type Restored struct {
@@ -33,6 +40,8 @@ type Restored struct {
 	Epochs                           []EpochStart // of the remote range and of the log that begins
 	// Snapshot is the producer state at the end of the last remote segment; nil if there is none.
 	Snapshot []byte
+	// GivenUp are segments that could not be read, the newest first. They lie above End.
+	GivenUp []Entry
 }
 
 // Restore claims the manifest of a partition whose local log was lost, and says how the log goes
@@ -52,14 +61,17 @@ func Restore(ctx context.Context, b bucket.Bucket, cluster string, topic TopicID
 	if m.Epoch >= o.Epoch {
 		return Restored{}, fmt.Errorf("%s: %w: %d ≥ %d", c.key(), ErrFenced, m.Epoch, o.Epoch)
 	}
-	r := m.restored(o)
-	if r.Snapshot, err = lastSnapshot(ctx, &c, m); err != nil {
+	next := m.clone()
+	snapshot, givenUp, err := lastSnapshot(ctx, &c, next, o.AcceptLoss)
+	if err != nil {
 		return Restored{}, err
 	}
-	next := m.clone()
+	o.AtLeast = max(o.AtLeast, m.End)
+	r := next.restored(o)
+	r.Snapshot, r.GivenUp = snapshot, givenUp
 	next.Epoch, next.LogEnd, next.Time = o.Epoch, r.Next, o.Now.UnixMilli()
-	next.Lost = append(next.Lost, OffsetRange{max(m.End, m.LogStart, 0), r.Next})
-	from := m.End
+	next.Lost = append(next.Lost, OffsetRange{max(next.End, m.LogStart, 0), r.Next})
+	from := next.End
 	if from == NoOffset {
 		from = r.Start
 	}
@@ -90,23 +102,41 @@ func (m *Manifest) restored(o RestoreOptions) Restored {
 	return r
 }
 
-// lastSnapshot reads the producer state that was stored with the last segment.
-func lastSnapshot(ctx context.Context, c *catalog, m *Manifest) ([]byte, error) {
-	last, err := lastSegment(ctx, c, m)
-	if err != nil || last == nil {
-		return nil, err
+// lastSnapshot reads the producer state that was stored with the last segment. With acceptLoss it
+// cuts off the manifest what cannot be read. ErrLastSegment: there is something.
+func lastSnapshot(ctx context.Context, c *catalog, m *Manifest, acceptLoss bool) (snapshot []byte, givenUp []Entry, err error) {
+	for {
+		last, err := lastSegment(ctx, c, m)
+		if err != nil || last == nil {
+			return nil, givenUp, err
+		}
+		snapshot, err = readSnapshot(ctx, c, last)
+		if !errors.Is(err, bucket.ErrNotFound) && !errors.Is(err, bucket.ErrCorrupt) {
+			return snapshot, givenUp, err
+		}
+		if !acceptLoss {
+			return nil, nil, fmt.Errorf("%w, offsets %d to %d: %w", ErrLastSegment, last.Base, last.End-1, err)
+		}
+		givenUp = append(givenUp, *last)
+		if err := c.cutBack(ctx, m, last.Base); err != nil {
+			return nil, nil, err
+		}
 	}
-	ix, err := readIndex(ctx, c.bucket, c.dir, last)
+}
+
+// readSnapshot reads the producer state at the end of a segment.
+func readSnapshot(ctx context.Context, c *catalog, e *Entry) ([]byte, error) {
+	ix, err := readIndex(ctx, c.bucket, c.dir, e)
 	if err != nil || ix.SnapshotSize == 0 {
 		return nil, err
 	}
-	key := last.id().key(c.dir, segmentSuffix)
-	data, err := readRange(ctx, c.bucket, key, last.DataSize, ix.SnapshotSize)
+	key := e.id().key(c.dir, segmentSuffix)
+	data, err := readRange(ctx, c.bucket, key, e.DataSize, ix.SnapshotSize)
 	if err != nil {
 		return nil, err
 	}
 	if got := crc32.Checksum(data, castagnoli); got != ix.SnapshotCRC {
-		return nil, fmt.Errorf("%s: producer snapshot: %w: crc %08x instead of %08x", key, ErrCorrupt, got, ix.SnapshotCRC)
+		return nil, fmt.Errorf("%s: producer snapshot: %w: crc %08x instead of %08x", key, bucket.ErrCorrupt, got, ix.SnapshotCRC)
 	}
 	return data, nil
 }

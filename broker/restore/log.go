@@ -32,26 +32,36 @@ func (r *restorer) makeLog(ctx context.Context, p partitionLog, made map[log.ID]
 		}
 		return r.finishLog(l, p, m)
 	}
+	var givenUp []tier.Entry
 	// Else nothing of the partition was ever confirmed, unless its schedule knows of it.
 	if m != nil || p.atLeast > 0 {
-		if err := r.claim(ctx, p, &o); err != nil {
+		restored, err := r.claim(ctx, p, &o)
+		if err != nil {
 			return Partition{}, err
 		}
+		givenUp = restored.GivenUp
 	}
 	l, err := r.logs.Create(id, o)
 	if err != nil {
 		return Partition{}, err
 	}
-	return r.finishLog(l, p, m)
+	out, err := r.finishLog(l, p, m)
+	for _, e := range givenUp {
+		out.GivenUp++
+		out.Segments--
+		out.Bytes -= e.Bytes
+		out.End = e.Base
+	}
+	return out, err
 }
 
 // claim claims a partition's manifest and works out with what its log begins.
-func (r *restorer) claim(ctx context.Context, p partitionLog, o *log.Options) error {
+func (r *restorer) claim(ctx context.Context, p partitionLog, o *log.Options) (tier.Restored, error) {
 	restored, err := tier.Restore(ctx, r.cfg.Bucket, p.topic.Cluster, p.topic.ID, p.number, tier.RestoreOptions{
-		Epoch: p.epoch, AtLeast: p.atLeast, Gap: r.cfg.Gap, Now: r.cfg.Now(),
+		Epoch: p.epoch, AtLeast: p.atLeast, Gap: r.cfg.Gap, AcceptLoss: r.cfg.AcceptLoss, Now: r.cfg.Now(),
 	})
 	if err != nil {
-		return err
+		return restored, err
 	}
 	o.Start = restored.Next
 	o.Before = &log.Before{Start: restored.Start, ReportedStart: restored.ReportedStart, VisibleEnd: restored.VisibleEnd}
@@ -60,10 +70,10 @@ func (r *restorer) claim(ctx context.Context, p partitionLog, o *log.Options) er
 	}
 	if restored.Snapshot != nil {
 		if o.Before.Producers, err = producer.Decode(restored.Snapshot); err != nil {
-			return err
+			return restored, err
 		}
 	}
-	return nil
+	return restored, nil
 }
 
 // finishLog aborts what was open, and describes what came back.

@@ -62,8 +62,10 @@ type Config struct {
 	Bucket bucket.Bucket
 	// TakeOver goes on although another broker has shown signs of life lately.
 	TakeOver bool
-	Gap      int64 // 0: DefaultGap
-	Now      func() time.Time
+	// AcceptLoss gives up the last segments of a partition if they are missing or damaged.
+	AcceptLoss bool
+	Gap        int64 // 0: DefaultGap
+	Now        func() time.Time
 	// Progress is told of every partition that is done. It may be nil.
 	Progress func(Partition)
 }
@@ -78,6 +80,8 @@ type Partition struct {
 	Next     int64 `json:"next"`
 	Segments int   `json:"segments"`
 	Bytes    int64 `json:"bytes"`
+	// GivenUp is how many segments at its end, or at that of its schedule, could not be read.
+	GivenUp int `json:"given_up"`
 	// Aborted is how many transactions were open when the last confirmed segment ended. They were aborted.
 	Aborted int `json:"aborted"`
 }
@@ -197,19 +201,22 @@ func (r *restorer) makeLogs(ctx context.Context) error {
 
 // restorePartition makes the log of a partition and the one of its schedule.
 func (r *restorer) restorePartition(ctx context.Context, t *Topic, n int32, made map[log.ID]bool) error {
-	known := int64(0) // every ticket in the schedule is below
+	known, givenUp := int64(0), 0 // every ticket in the schedule is below known
 	if m := manifest(t.schedule, n); m != nil {
 		known = max(0, m.SourceEnd)
 		l := partitionLog{topic: t.schedule, number: n, epoch: t.epoch()}
-		if _, err := r.makeLog(ctx, l, made); err != nil {
+		p, err := r.makeLog(ctx, l, made)
+		if err != nil {
 			return fmt.Errorf("schedule: %w", err)
 		}
+		givenUp = p.GivenUp
 	}
 	l := partitionLog{topic: &t.RemoteTopic, number: n, epoch: t.epoch(), atLeast: known}
 	p, err := r.makeLog(ctx, l, made)
 	if err != nil {
 		return err
 	}
+	p.GivenUp += givenUp
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.done = append(r.done, p)

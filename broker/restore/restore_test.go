@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -181,6 +182,36 @@ func TestOnlyTheScheduleOfAPartitionCameUp(t *testing.T) {
 	plan, err = MakePlan(t.Context(), b, "", nil)
 	check(t, err)
 	equal(t, manifest(&plan.Topics[0].RemoteTopic, 0).Lost, []tier.OffsetRange{{From: 0, To: next}})
+}
+
+// Where the last segment is missing, the restore stops and says so. It goes on if that is accepted.
+func TestLastSegmentThatIsMissing(t *testing.T) {
+	for _, c := range []struct {
+		of            topic
+		end, segments int64
+	}{{orders, 3, 2}, {scheduleOfOrders, 4, 3}} {
+		b, dir := ordersLost(t), t.TempDir()
+		keys := b.Keys(fmt.Sprintf("c1/%s/0/", tier.TopicID(c.of.id)))
+		keys = slices.DeleteFunc(keys, func(key string) bool { return !strings.HasSuffix(key, ".segment") })
+		b.Take(keys[len(keys)-1])
+		plan, err := MakePlan(t.Context(), b, "", nil)
+		check(t, err)
+		cfg := configured(t, b, dir)
+		if _, err := Run(t.Context(), cfg, plan); !errors.Is(err, tier.ErrLastSegment) || !strings.Contains(err.Error(), "restore orders-0: ") {
+			t.Fatalf("%s: %v", c.of.name, err)
+		}
+		plan, err = MakePlan(t.Context(), b, "", nil)
+		check(t, err)
+		cfg.AcceptLoss = true
+		restored, err := Run(t.Context(), cfg, plan)
+		check(t, err)
+		for _, p := range restored.Partitions {
+			if want := int64(1 - min(p.Partition, 1)); int64(p.GivenUp) != want || p.Partition == 0 && (p.End != c.end || int64(p.Segments) != c.segments) {
+				t.Errorf("%s: %+v", c.of.name, p)
+			}
+		}
+		check(t, CheckFinished(vfs.OS{}, dir))
+	}
 }
 
 // A transaction that was open when the last confirmed segment ended has lost its coordinator. It is

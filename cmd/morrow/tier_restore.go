@@ -27,6 +27,7 @@ type tierRestore struct {
 	file, dir, cluster string
 	pairs              []string
 	takeOver, dryRun   bool
+	acceptLoss         bool
 	gap                int64
 }
 
@@ -81,6 +82,7 @@ five minutes. --take-over does not wait for that; be sure then that the old brok
 	f.StringVar(&r.dir, "data-dir", "", "`directory` to restore into (default: that of the broker)")
 	f.StringVar(&r.cluster, "cluster", "", "`id` of the cluster, if the bucket holds several")
 	f.BoolVar(&r.takeOver, "take-over", false, "go on although another broker has used the bucket lately")
+	f.BoolVar(&r.acceptLoss, "accept-loss", false, "give up the last segments of a partition if they are missing or damaged")
 	f.BoolVar(&r.dryRun, "dry-run", false, "only show what would be restored")
 	f.Int64Var(&r.gap, "gap", restore.DefaultGap, "`offsets` to leave free in each partition above the last one that is known to have been used")
 	completeFlags(cmd, map[string]cobra.CompletionFunc{
@@ -112,6 +114,9 @@ func (r *tierRestore) run(cmd *cobra.Command, args []string) error {
 	if !r.dryRun {
 		done, err := r.restore(cmd.Context(), cmd.ErrOrStderr(), bucket, layout, plan)
 		if err != nil {
+			if errors.Is(err, tier.ErrLastSegment) {
+				return fmt.Errorf("%w; --accept-loss gives up what cannot be read", err)
+			}
 			return explainOwner(err, " or use --take-over")
 		}
 		out.Partitions, out.Groups = done.Partitions, done.Groups
@@ -126,7 +131,7 @@ func (r *tierRestore) restore(ctx context.Context, stderr io.Writer, b bucket.Bu
 	}
 	cfg := restore.Config{
 		FS: vfs.OS{}, Dir: l.DataDir, Node: l.NodeID, Name: "morrow tier restore on " + hostName(),
-		Bucket: b, TakeOver: r.takeOver, Gap: r.gap, Now: time.Now,
+		Bucket: b, TakeOver: r.takeOver, AcceptLoss: r.acceptLoss, Gap: r.gap, Now: time.Now,
 	}
 	if bar := newBar(stderr, "partitions", total); bar != nil {
 		cfg.Progress = func(restore.Partition) { _ = bar.Add(1) }
@@ -184,6 +189,11 @@ func printRestored(w io.Writer, out restored, dir string) {
 		row(w, "TOPIC", "PARTITION", "START", "END", "GOES ON AT", "SEGMENTS", "BYTES", "ABORTED")
 		for _, p := range out.Partitions {
 			row(w, p.Topic, p.Partition, p.Start, p.End, p.Next, p.Segments, p.Bytes, p.Aborted)
+		}
+	}
+	for _, p := range out.Partitions {
+		if p.GivenUp > 0 {
+			fmt.Fprintf(w, "%s-%d: %d segments could not be read and were given up\n", p.Topic, p.Partition, p.GivenUp)
 		}
 	}
 	for _, s := range out.Skipped {

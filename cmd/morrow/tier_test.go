@@ -273,6 +273,18 @@ func TestTierRestore(t *testing.T) {
 		t.Errorf("serve on a half restored directory: exit code %d: %s", code, stderr)
 	}
 	b.refused(t, `morrow: the bucket holds no topic "nope" of cluster `+cluster+"; topics that are not tiered, as compacted ones, are not in it", append(args, "--take-over", "nope")...)
+	shown := decode[[]tierSegment](t, b, "tier", "show", "orders", "--url", url)
+	last := filepath.Join(strings.TrimPrefix(url, "file://"), filepath.FromSlash(shown[len(shown)-1].Key))
+	if err := os.Rename(last, last+".away"); err != nil {
+		t.Fatal(err)
+	}
+	code, _, stderr = b.try(t, append(args, "--take-over")...)
+	if code != 1 || !strings.Contains(stderr, "restore orders-0: the last segment cannot be read") || !strings.HasSuffix(stderr, "; --accept-loss gives up what cannot be read\n") {
+		t.Errorf("exit code %d: %s", code, stderr)
+	}
+	if err := os.Rename(last+".away", last); err != nil {
+		t.Fatal(err)
+	}
 	done := decode[restored](t, b, append(args, "--take-over")...)
 	if len(done.Partitions) != 1 || done.Partitions[0].End != int64(n) || done.Partitions[0].Next < 60 {
 		t.Fatalf("%+v", done)
