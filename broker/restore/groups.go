@@ -126,7 +126,8 @@ func (r *restorer) groupRecords(g *tier.GroupOffsets) map[int32][]coord.Record {
 		}
 		position := group.Position{
 			CommittedOffset: group.CommittedOffset{Group: o.Group, Topic: o.TopicName, TopicID: o.Topic, Partition: o.Partition, Offset: o.Offset},
-			LeaderEpoch:     o.LeaderEpoch, Metadata: o.Metadata, Committed: o.Committed, Expires: o.Expires,
+			LeaderEpoch:     o.LeaderEpoch, Metadata: o.Metadata, Expires: o.Expires,
+			Committed: r.cfg.Now().UnixMilli(), // the group may have been active since: then they did not expire
 		}
 		if within := max(v.start, min(o.Offset, v.end)); within != o.Offset {
 			position.Offset, position.LeaderEpoch = within, -1
