@@ -18,6 +18,9 @@ type RestoreOptions struct {
 	// AtLeast is the lowest next offset that the caller allows. Gap is left free above whatever is
 	// known to have been given out.
 	AtLeast, Gap int64
+	// Topic describes the topic from now on, if it is not nil: the newest of what its manifests say,
+	// since by their times it cannot be told any more.
+	Topic *RemoteTopic
 	// AcceptLoss gives up the last segments if they are missing or damaged.
 	AcceptLoss bool
 	Now        time.Time
@@ -71,6 +74,9 @@ func Restore(ctx context.Context, b bucket.Bucket, cluster string, topic TopicID
 	r.Snapshot, r.GivenUp = snapshot, givenUp
 	next.Epoch, next.LogEnd, next.Time = o.Epoch, r.Next, o.Now.UnixMilli()
 	next.Lost = append(next.Lost, OffsetRange{max(next.End, m.LogStart, 0), r.Next})
+	if t := o.Topic; t != nil {
+		next.Name, next.Config, next.Partitions, next.Schedule = t.Name, t.Config, t.Count, t.Schedule
+	}
 	from := next.End
 	if from == NoOffset {
 		from = r.Start

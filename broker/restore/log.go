@@ -58,7 +58,7 @@ func (r *restorer) makeLog(ctx context.Context, p partitionLog, made map[log.ID]
 // claim claims a partition's manifest and works out with what its log begins.
 func (r *restorer) claim(ctx context.Context, p partitionLog, o *log.Options) (tier.Restored, error) {
 	restored, err := tier.Restore(ctx, r.cfg.Bucket, p.topic.Cluster, p.topic.ID, p.number, tier.RestoreOptions{
-		Epoch: p.epoch, AtLeast: p.atLeast, Gap: r.cfg.Gap, AcceptLoss: r.cfg.AcceptLoss, Now: r.cfg.Now(),
+		Epoch: p.epoch, AtLeast: p.atLeast, Gap: r.cfg.Gap, Topic: p.topic, AcceptLoss: r.cfg.AcceptLoss, Now: r.cfg.Now(),
 	})
 	if err != nil {
 		return restored, err

@@ -181,7 +181,32 @@ func TestOnlyTheScheduleOfAPartitionCameUp(t *testing.T) {
 	}
 	plan, err = MakePlan(t.Context(), b, "", nil)
 	check(t, err)
+	equal(t, []any{plan.Topics[0].Name, plan.Topics[0].Config}, []any{orders.name, orders.config})
 	equal(t, manifest(&plan.Topics[0].RemoteTopic, 0).Lost, []tier.OffsetRange{{From: 0, To: next}})
+}
+
+// The lost broker had not told the bucket of a change for every partition. A restore that was
+// interrupted and is run again still knows which description of the topic is the newest.
+func TestRestoreThatIsRunAgainKnowsTheNewestConfigs(t *testing.T) {
+	b, dir := buckettest.New(), t.TempDir()
+	w := newLost(t, b, "c1")
+	before, older := now, orders
+	older.config = map[string]string{"remote.storage.enable": "true", "retention.ms": "4"}
+	w.tiered(older, 1)
+	now = now.Add(time.Second)
+	w.tiered(orders, 0)
+	now = before
+	w.stop()
+	for range 2 {
+		plan, err := MakePlan(t.Context(), b, "", nil)
+		check(t, err)
+		equal(t, plan.Topics[0].Config, orders.config)
+		_, err = Run(t.Context(), configured(t, b, dir), plan)
+		check(t, err)
+		// As if it had been interrupted before the metadata was made.
+		check(t, os.Remove(filepath.Join(dir, "meta.db")))
+		check(t, os.WriteFile(filepath.Join(dir, markerName), fmt.Appendf(nil, `{"cluster":"c1","topics":["%s"]}`, orders.id), 0o600))
+	}
 }
 
 // Where the last segment is missing, the restore stops and says so. It goes on if that is accepted.
