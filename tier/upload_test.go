@@ -14,6 +14,7 @@ import (
 func TestClosedSegmentsAreConfirmed(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.log.fill(20)
+		w.bucket.Add(buckettest.Rule{Delay: time.Second}) // no answer before settle
 		w.start()
 		if got := w.p.Confirmed(); got != tier.NoOffset {
 			w.t.Fatalf("confirmed %d before the bucket was asked", got)
