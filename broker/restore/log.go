@@ -95,6 +95,7 @@ func (r *restorer) finishLog(l *log.Log, p partitionLog, m *tier.Manifest) (Part
 	}
 	o := l.Offsets()
 	out.Start, out.Next = o.LogStart, o.LogEnd
+	out.End = max(out.End, out.Start) // nothing came back
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.ranges[partitionKey{p.topic.ID, p.number}] = visibleRange{o.LogStart, o.VisibleEnd}

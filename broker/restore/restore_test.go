@@ -122,9 +122,8 @@ func TestRestoreMakesADataDirectory(t *testing.T) {
 	check(t, err)
 	equal(t, []int{len(done), progress}, []int{3, 3})
 	for _, p := range done {
-		if p.Partition == 0 {
-			equal(t, []int64{p.Start, p.End, p.Next, int64(p.Segments)}, []int64{0, 4, 1005, 3})
-		}
+		want := [][]int64{{0, 4, 1005, 3}, {0, 0, 1001, 0}, {1000, 1000, 1000, 0}}[p.Partition]
+		equal(t, []int64{p.Start, p.End, p.Next, int64(p.Segments)}, want)
 	}
 	restoredOrders(t, dir, 0)
 	if _, err := Run(t.Context(), cfg, plan); err == nil || !strings.Contains(err.Error(), "is not empty, it holds logs") {
