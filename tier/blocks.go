@@ -3,6 +3,7 @@ package tier
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/morrowmq/morrow/internal/vfs"
 	"github.com/morrowmq/morrow/tier/chunk"
@@ -47,6 +48,14 @@ func (o *segmentObject) block(n int) (key chunk.Key, pos, size int64, crc uint32
 	return chunk.Key{Object: o.token, Block: n}, pos, min(o.ix.BlockBytes, o.ix.DataSize-pos), o.ix.Blocks[n]
 }
 
+// named names the object in an error that says that a block is damaged.
+func (o *segmentObject) named(err error) error {
+	if errors.Is(err, ErrCorrupt) {
+		return fmt.Errorf("%s: %w", o.key, err)
+	}
+	return err
+}
+
 // runs divides the blocks [from, to) into what is to be asked for with one request each. Readers
 // that come from different places divide alike.
 func runs(from, to int, do func(from, to int)) {
@@ -71,7 +80,7 @@ func (b *cachedBlocks) block(ctx context.Context, n int) (vfs.File, int64, error
 	key, pos, size, crc := b.segmentObject.block(n)
 	ch, err := b.cache.Get(ctx, key, size, crc, b.p.fetcher(b.key, pos))
 	if err != nil {
-		return nil, 0, err
+		return nil, 0, b.named(err)
 	}
 	b.held[n] = ch
 	return ch.File(), 0, nil

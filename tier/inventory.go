@@ -109,7 +109,7 @@ func (i *inventory) see(key string) {
 func (f *foundManifest) read(ctx context.Context, b bucket.Bucket) error {
 	m, _, err := readManifest(ctx, b, partitionDir(f.topic.Cluster, f.topic.ID, f.partition))
 	switch {
-	case errors.Is(err, bucket.ErrCorrupt), errors.Is(err, ErrVersion):
+	case errors.Is(err, ErrCorrupt), errors.Is(err, ErrVersion):
 		f.err = err
 	case err == nil:
 		f.manifest = m

@@ -76,7 +76,7 @@ func (b *placedBlocks) block(ctx context.Context, n int) (vfs.File, int64, error
 		err = b.check(ctx, b.file, n, b.modified) // others have looked at another block, or another file
 	}
 	if err != nil {
-		return nil, 0, err
+		return nil, 0, b.named(err)
 	}
 	return b.file, pos, nil
 }

@@ -209,7 +209,7 @@ func TestBlockIsVerifiedOnceUntilItsFileChanges(t *testing.T) {
 			t.Errorf("%v bytes were verified of %v", got, want)
 		}
 		d.damage(d.keys()[1], 3<<20+5)
-		if err := read(50 + 31); !errors.Is(err, tier.ErrCorrupt) {
+		if err := read(50 + 31); !errors.Is(err, tier.ErrCorrupt) || !strings.HasPrefix(err.Error(), d.keys()[1]+": block 3: ") {
 			t.Errorf("read of what was changed: %v", err)
 		}
 		for _, offset := range []int64{0, 49, 50, 60, 95} {

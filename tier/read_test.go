@@ -293,8 +293,9 @@ func TestDamagedBlockIsAnErrorAndNeverData(t *testing.T) { // scenario 11
 		w.bucket.Heal()
 		w.checkReadAt(0, 100)
 		_ = r
-		w.bucket.Damage(w.segmentKeys()[1])
-		if _, err := w.read(tier.ReadRequest{Offset: 5, MaxBytes: 1 << 20}); !errors.Is(err, tier.ErrCorrupt) {
+		key := w.segmentKeys()[1]
+		w.bucket.Damage(key)
+		if _, err := w.read(tier.ReadRequest{Offset: 5, MaxBytes: 1 << 20}); !errors.Is(err, tier.ErrCorrupt) || !strings.HasPrefix(err.Error(), key+": block 0: ") {
 			w.t.Fatalf("data: %v", err)
 		}
 		w.checkReadAt(0, 100)

@@ -117,7 +117,7 @@ func lastSnapshot(ctx context.Context, c *catalog, m *Manifest, acceptLoss bool)
 			return nil, givenUp, err
 		}
 		snapshot, err = readSnapshot(ctx, c, last)
-		if !errors.Is(err, bucket.ErrNotFound) && !errors.Is(err, bucket.ErrCorrupt) {
+		if !errors.Is(err, bucket.ErrNotFound) && !errors.Is(err, ErrCorrupt) {
 			return snapshot, givenUp, err
 		}
 		if !acceptLoss {
@@ -142,7 +142,7 @@ func readSnapshot(ctx context.Context, c *catalog, e *Entry) ([]byte, error) {
 		return nil, err
 	}
 	if got := crc32.Checksum(data, castagnoli); got != ix.SnapshotCRC {
-		return nil, fmt.Errorf("%s: producer snapshot: %w: crc %08x instead of %08x", key, bucket.ErrCorrupt, got, ix.SnapshotCRC)
+		return nil, fmt.Errorf("%s: producer snapshot: %w: crc %08x instead of %08x", key, ErrCorrupt, got, ix.SnapshotCRC)
 	}
 	return data, nil
 }
