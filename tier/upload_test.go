@@ -1,6 +1,7 @@
 package tier_test
 
 import (
+	"strings"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -113,5 +114,31 @@ func TestBoundThatCouldNotBeWrittenIsWrittenLater(t *testing.T) {
 		w.fault.End(full[0])
 		w.settle()
 		w.confirmedAll()
+	})
+}
+
+// TestUploadThatTookTooLongIsBegunAnew: when it ends, a sweep may take its object for an orphan.
+func TestUploadThatTookTooLongIsBegunAnew(t *testing.T) {
+	inWorld(t, func(w *world) {
+		var first string
+		w.before = func(op, key string) {
+			if op == "put" && strings.HasSuffix(key, ".segment") && first == "" {
+				first = key
+			}
+		}
+		w.option = func(o *tier.Options) { o.CopyRate = 4 << 10 }
+		w.log.add(batch{size: 4 << 20})
+		w.start()
+		for len(w.segmentKeys()) == 0 {
+			time.Sleep(time.Second)
+		}
+		w.tier.SetRates(0, 0)
+		w.settle()
+		w.confirmedAll()
+		m, _ := w.manifest()
+		if m.Key(&m.Tail[0]) == first {
+			w.t.Error("an object was committed that was a quarter of an hour on its way")
+		}
+		w.noOrphans()
 	})
 }
