@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -130,7 +131,7 @@ func (h *history) say(format string, args ...any) {
 
 // event is one thing that happens.
 func (h *history) event() {
-	switch h.rnd.IntN(20) {
+	switch h.rnd.IntN(21) {
 	case 0, 1, 2, 3:
 		h.append(1 + h.rnd.IntN(3))
 	case 4:
@@ -161,6 +162,8 @@ func (h *history) event() {
 		h.bucket.DeliverLate()
 	case 17:
 		h.restart()
+	case 18:
+		h.diskFault()
 	default:
 		d := time.Duration(h.rnd.Int64N(int64(time.Second)))
 		if h.rnd.IntN(2) == 0 {
@@ -336,6 +339,13 @@ func (h *history) fault() {
 	h.bucket.Add(r)
 }
 
+// diskFault has the tier's own files not written for a while.
+func (h *history) diskFault() {
+	r := vfs.Rule{Name: "*-3.*", After: h.rnd.IntN(6), Times: 1 + h.rnd.IntN(4), Err: syscall.ENOSPC, Partial: h.rnd.IntN(2) == 0}
+	h.say("disk is full, %d times after %d", r.Times, r.After)
+	h.world.fault.Add(r)
+}
+
 // restart begins another life: in an orderly way, after a crash, or on another broker that takes over.
 func (h *history) restart() {
 	h.lives++
@@ -379,6 +389,9 @@ func (h *history) rangeIsWhole() {
 	o := h.log.Offsets()
 	if o.LocalStart > max(m.End, o.Start) && !h.log.Dropped(max(m.End, o.Start), o.LocalStart) {
 		h.t.Errorf("offsets from %d to %d are nowhere", m.End, o.LocalStart)
+	}
+	if end := min(m.Start, o.LocalStart); o.Start < end && !h.log.Dropped(o.Start, end) {
+		h.t.Errorf("offsets from %d to %d are nowhere, remote are %d to %d", o.Start, end, m.Start, m.End)
 	}
 }
 

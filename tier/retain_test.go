@@ -503,21 +503,26 @@ func TestUnsentRecordsExpireWhileTheGateHolds(t *testing.T) {
 	})
 }
 
-// TestUploadThatIsNotWantedAnyMoreIsSwept: copying was switched off between an upload and its
-// commit. (Scenario 28)
+// TestUploadThatIsNotWantedAnyMoreIsSwept: copying was switched off between an upload and its commit,
+// or the log went on without it. (Scenario 28)
 func TestUploadThatIsNotWantedAnyMoreIsSwept(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.log.fill(2)
-		w.bucket.Add(buckettest.Rule{Ops: buckettest.OpHead, Key: ".segment", Times: buckettest.Forever, Fault: buckettest.Refuse, Do: func() {
-			w.configure(tier.Config{RetentionMs: -1, RetentionBytes: -1})
-		}})
-		w.start()
-		w.settle()
-		if len(w.segmentKeys()) == 0 {
-			w.t.Fatal("void: nothing was sent")
-		}
-		w.noOrphans()
-	})
+	for name, happens := range map[string]func(*world){
+		"copying is switched off": func(w *world) { w.configure(tier.Config{RetentionMs: -1, RetentionBytes: -1}) },
+		"its records are deleted": func(w *world) { w.log.deleteRecords(10); w.log.evict(10) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.log.fill(2)
+				w.bucket.Add(buckettest.Rule{Ops: buckettest.OpHead, Key: ".segment", Times: buckettest.Forever, Fault: buckettest.Refuse, Do: func() { happens(w) }})
+				w.start()
+				w.settle()
+				if len(w.segmentKeys()) == 0 {
+					w.t.Fatal("void: nothing was sent")
+				}
+				w.noOrphans()
+			})
+		})
+	}
 }
 
 // TestPartitionWithoutRemotePartIsLeftAlone: copying is switched off and nothing is remote; the

@@ -44,8 +44,11 @@ func (p *Partition) uploadStep(ctx context.Context) (more bool, err error) {
 		return false, p.giveUpStale(nil) // their objects would never be swept
 	}
 	todo, more, err := p.next()
-	if err != nil || len(todo) == 0 {
+	if err != nil {
 		return false, err
+	}
+	if len(todo) == 0 {
+		return false, p.giveUpStale(nil)
 	}
 	defer func() { err = errors.Join(err, closeFiles(todo)) }()
 	ready, err := p.prepare(ctx, todo)
