@@ -7,7 +7,7 @@ import "context"
 // already (Source.Dropped), so that it can be repeated after a crash. It returns when the segments
 // are unreachable; their objects are deleted later.
 func (p *Partition) Drop(ctx context.Context, from, to int64, spare func(Span) bool) error {
-	return p.inTurn(ctx, func() error {
+	return p.inTurn(ctx, func(ctx context.Context) error {
 		if err := p.ready(ctx); err != nil || p.catalog.current == nil {
 			return err
 		}

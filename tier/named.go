@@ -16,7 +16,7 @@ func (o offsets) contain(offset int64) bool { return o.first <= offset && offset
 // uploaded, of those at least whose base offset is in bases. The manifest is read from the bucket;
 // if it is not ours to change, the result is nil.
 func (p *Partition) named(ctx context.Context, bases offsets) (named map[Token]bool, err error) {
-	err = p.inTurn(ctx, func() error {
+	err = p.inTurn(ctx, func(ctx context.Context) error {
 		if p.catalog.current == nil {
 			return nil
 		}

@@ -39,6 +39,9 @@ type Partition struct {
 	source Source
 	config func() Config
 
+	life     context.Context // of all work on the partition
+	breakOff func()          // ends it
+
 	// turn is held (by sending to it) by whoever changes the manifest, the state, or anything in this block.
 	turn      chan struct{}
 	catalog   catalog
@@ -103,6 +106,7 @@ func newPartition(t *Tier, id PartitionID, source Source, epoch int32, config fu
 			copy: localCopy{t.fs, statePath(t.dir, id, ".manifest")},
 		},
 	}
+	p.life, p.breakOff = context.WithCancel(context.Background())
 	p.kept = sync.OnceValue(p.catalog.copy.read)
 	v := view{confirmed: NoOffset, kept: math.MaxInt64}
 	if st.bound.Epoch == epoch {
@@ -175,35 +179,52 @@ func (p *Partition) Notify() {
 	p.tier.queue.add(p, p.tier.now())
 }
 
-// Stop ends all work on the partition and returns when none is under way. Reads fail from then on.
+// Stop ends all work on the partition and returns when none is under way. What is under way is broken
+// off: it waits for no store. Reads fail from then on.
 func (p *Partition) Stop(ctx context.Context) error {
 	p.tier.forget(p)
-	err := p.inTurn(ctx, func() error {
-		p.stopped = true
-		p.state.close()
-		return nil
-	})
-	if errors.Is(err, errStopped) {
-		return nil
+	p.breakOff()
+	if err := p.take(ctx); err != nil {
+		return err
 	}
-	return err
+	defer p.giveBack()
+	p.stopped = true
+	p.state.close()
+	return nil
 }
 
 var errStopped = errors.New("this broker does not look after the partition any more")
 
-// inTurn runs do while no other step of the partition runs. After Stop it fails.
-func (p *Partition) inTurn(ctx context.Context, do func() error) error {
-	select {
-	case p.turn <- struct{}{}:
-	case <-ctx.Done():
-		return ctx.Err()
+// inTurn runs do while no other step of the partition runs. Stop ends its context; after that it fails.
+func (p *Partition) inTurn(ctx context.Context, do func(context.Context) error) error {
+	if err := p.take(ctx); err != nil {
+		return err
 	}
-	defer func() { <-p.turn }()
+	defer p.giveBack()
 	if p.stopped {
 		return fmt.Errorf("%s: %w", p.id, errStopped)
 	}
-	return do()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(p.life, cancel)()
+	err := do(ctx)
+	if err != nil && p.life.Err() != nil {
+		return fmt.Errorf("%s: %w", p.id, errStopped)
+	}
+	return err
 }
+
+// take waits for the turn.
+func (p *Partition) take(ctx context.Context) error {
+	select {
+	case p.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (p *Partition) giveBack() { <-p.turn }
 
 // publish replaces the view. The caller has the turn, or adds a manifest where there was none.
 func (p *Partition) publish(change func(*view)) {

@@ -14,7 +14,7 @@ import (
 
 // repair stores a damaged segment anew from the local log.
 func (p *Partition) repair(ctx context.Context, d *Damage) error {
-	return p.inTurn(ctx, func() error {
+	return p.inTurn(ctx, func(ctx context.Context) error {
 		_, err := p.repairOrKeep(ctx, d.Entry)
 		return err
 	})

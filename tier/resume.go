@@ -31,7 +31,7 @@ type GivenUp struct {
 //
 // It fails with ErrOnlyRemote if the log needs something that is nowhere any more, and with ErrNotDiverged.
 func (p *Partition) Resume(ctx context.Context, acceptLoss bool) (g GivenUp, err error) {
-	err = p.inTurn(ctx, func() error {
+	err = p.inTurn(ctx, func(ctx context.Context) error {
 		if err := p.tier.Admitted(); err != nil {
 			return err
 		}

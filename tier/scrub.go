@@ -243,7 +243,7 @@ func (p *Partition) Scrub(ctx context.Context, o VerifyOptions) (Verified, error
 // keepResult makes a result the last one. What was repaired behind the look is not damaged any more.
 func (p *Partition) keepResult(ctx context.Context, r Verified) {
 	r.Damaged = slices.Clone(r.Damaged)
-	_ = p.inTurn(ctx, func() error { // a partition that has been stopped has no result
+	_ = p.inTurn(ctx, func(ctx context.Context) error { // a partition that has been stopped has no result
 		for i := range r.Damaged {
 			d := &r.Damaged[i]
 			if named, err := p.names(ctx, &d.Entry); err == nil && !named && !d.Repaired {

@@ -22,7 +22,7 @@ const (
 
 // work does one step of the partition and returns after how long the next one is due.
 func (p *Partition) work(ctx context.Context) (delay time.Duration) {
-	err := p.inTurn(ctx, func() error {
+	err := p.inTurn(ctx, func(ctx context.Context) error {
 		var more bool
 		var due time.Duration
 		err := flight.Contain(func() (err error) {

@@ -73,3 +73,32 @@ func TestStepEndsWhenTheManifestIsNotToBeHad(t *testing.T) {
 		w.confirmedAll()
 	})
 }
+
+// TestDeletedPartitionDoesNotWaitForTheStore: who stops a partition, since its topic is deleted, has
+// other topics to see to, whether the store is silent or an upload is slow.
+func TestDeletedPartitionDoesNotWaitForTheStore(t *testing.T) {
+	for name, during := range map[string]func(w *world){
+		"silent": func(w *world) {
+			w.bucket.Add(buckettest.Rule{Ops: buckettest.OpPut | buckettest.OpHead, Under: dir, Fault: buckettest.Stall, Times: buckettest.Forever})
+		},
+		"slow": func(w *world) { w.tier.SetRates(1<<10, 0) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.start()
+				w.settle()
+				during(w)
+				w.log.add(batch{size: 4 << 20})
+				w.p.Notify()
+				time.Sleep(20 * time.Second)
+				asked := time.Now()
+				if err := w.p.Stop(w.t.Context()); err != nil {
+					w.t.Error(err)
+				}
+				if took := time.Since(asked); took > 5*time.Second {
+					w.t.Errorf("took %v", took)
+				}
+			})
+		})
+	}
+}

@@ -2,6 +2,7 @@ package partition
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -9,6 +10,8 @@ import (
 
 	"github.com/morrowmq/morrow/cluster"
 	"github.com/morrowmq/morrow/internal/vfs"
+	"github.com/morrowmq/morrow/tier"
+	"github.com/morrowmq/morrow/tier/bucket/buckettest"
 )
 
 // TestDeletedTopicLeavesNothingOnDisk is P5 for the directories: those of the topic and of its
@@ -74,4 +77,34 @@ func TestTopicIsDeletedWhileItsScheduleIsAtWork(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestTopicIsDeletedWhileTheStoreIsSilent: its uploads are broken off, so that the broker can look after
+// the next topic at once, and nobody is told of what that ends.
+func TestTopicIsDeletedWhileTheStoreIsSilent(t *testing.T) {
+	tiered(t, func(t *testing.T, w *world) {
+		w.create("gone", 30, "remote.storage.enable", "true")
+		w.start()
+		time.Sleep(time.Minute)
+		w.bucket.Add(buckettest.Rule{Under: fmt.Sprintf("c/%s/", tier.TopicID(w.topic("gone").ID)), Times: buckettest.Forever, Fault: buckettest.Stall})
+		for n := range int32(30) {
+			p, err := w.table.Get(w.topic("gone").ID, n)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.rolled(p, plain("x"))
+		}
+		time.Sleep(10 * time.Second)
+		asked := time.Now()
+		w.store.must(cluster.DeleteTopics{IDs: []cluster.TopicID{w.topic("gone").ID}})
+		if err := w.table.WaitVersion(t.Context(), w.store.Image().Version()); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(asked); took > 5*time.Second {
+			t.Errorf("took %v", took)
+		}
+		if lines := w.lines.String(); strings.Contains(lines, "WARN") || strings.Contains(lines, "ERROR") {
+			t.Errorf("logged: %s", lines)
+		}
+	})
 }

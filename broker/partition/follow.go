@@ -3,6 +3,7 @@ package partition
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -172,10 +173,16 @@ func (t *Table) drop(ctx context.Context, id cluster.TopicID) {
 		}
 	}
 	t.mu.Unlock()
+	var g sync.WaitGroup
+	for _, p := range gone { // all at once: each waits a moment for the store
+		g.Go(func() {
+			if err := p.close(ctx); err != nil {
+				t.cfg.Logger.Warn("partition did not stop cleanly", "partition", p.String(), "err", err)
+			}
+		})
+	}
+	g.Wait()
 	for _, p := range gone {
-		if err := p.close(ctx); err != nil {
-			t.cfg.Logger.Warn("partition did not stop cleanly", "partition", p.String(), "err", err)
-		}
 		t.cfg.Closed(p)
 	}
 }
