@@ -309,6 +309,48 @@ func (w *world) replaceObject(key string, b []byte) {
 	}
 }
 
+// TestManifestOfAnotherPartitionIsRefused: somebody has copied objects to other keys. What such a
+// manifest names confirms nothing of this partition. (Scenario 54)
+func TestManifestOfAnotherPartitionIsRefused(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.log.fill(2)
+		w.start()
+		w.settle()
+		id, log := orders, newFakeLog(w.t)
+		id.Partition++
+		log.fill(2)
+		w.replaceObject(strings.Replace(dir, "/3/", "/4/", 1)+"manifest", w.object(dir+"manifest"))
+		p, err := w.tier.Partition(id, log, w.epoch, w.current)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		w.settle()
+		if !errors.Is(p.Err(), tier.ErrCorrupt) || p.Confirmed() != tier.NoOffset {
+			w.t.Errorf("%v, confirmed %d", p.Err(), p.Confirmed())
+		}
+	})
+}
+
+// TestLastLogEndIsRemembered: what lay in the open segment may be lost with the power. A restore gives
+// none of its offsets out again, though the log ends below them now. (Scenario 55)
+func TestLastLogEndIsRemembered(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.log.fill(2)
+		w.log.end += 20
+		w.start()
+		w.settle()
+		w.stop()
+		w.log.end -= 20
+		w.epoch++
+		w.start()
+		w.settle()
+		w.confirmedAll()
+		if m, _ := w.manifest(); m.Epoch != w.epoch || m.LogEnd != 30 {
+			w.t.Errorf("leader epoch %d, log end %d", m.Epoch, m.LogEnd)
+		}
+	})
+}
+
 // TestTwoClustersInOneBucket do not see each other. (Scenario 54)
 func TestTwoClustersInOneBucket(t *testing.T) {
 	inWorld(t, func(w *world) {
