@@ -41,10 +41,8 @@ func (b *broker) topicDeleted(ctx context.Context, d *cluster.Deletion) error {
 	if err := b.shares.TopicDeleted(ctx, d.ID); err != nil {
 		return err
 	}
-	if b.tier != nil {
-		if err := b.tier.DeleteTopic(tier.TopicID(d.ID), d.Name); err != nil {
-			return err
-		}
+	if err := b.deleteTiered(tier.TopicID(d.ID), d.Name); err != nil {
+		return err
 	}
 	for _, what := range []cluster.Cleanup{cluster.CleanupData(b.nodeID()), cluster.CleanupOffsets, cluster.CleanupTier} {
 		if _, err := b.store.Apply(ctx, cluster.ConfirmDeleted{IDs: []cluster.TopicID{d.ID}, What: what}); err != nil {

@@ -28,7 +28,7 @@ func (b *broker) openTier(ctx context.Context) error {
 		Cluster:    b.store.Image().ClusterID(),
 		Name:       b.advertisedAddresses()[0] + " on " + host,
 		FS:         b.cfg.FS,
-		Dir:        vfs.Join(b.dataDir(), "remote"),
+		Dir:        b.tierDir(),
 		Logger:     b.logger,
 		Registerer: b.registry,
 		Now:        b.cfg.Now,
@@ -44,6 +44,18 @@ func (b *broker) openTier(ctx context.Context) error {
 		Appended:   b.logs.Appended,
 	})
 	return err
+}
+
+// tierDir is where the tier keeps what it knows.
+func (b *broker) tierDir() string { return vfs.Join(b.dataDir(), "remote") }
+
+// deleteTiered sees to it that nothing of a deleted topic stays in the bucket. It returns when that
+// is recorded.
+func (b *broker) deleteTiered(topic tier.TopicID, name string) error {
+	if b.tier == nil {
+		return tier.RecordDeletion(b.cfg.FS, b.tierDir(), topic, name, b.cfg.Now())
+	}
+	return b.tier.DeleteTopic(topic, name)
 }
 
 // limit is a config's bytes per second as the tier takes it: 0 for none.

@@ -12,8 +12,8 @@ import (
 
 // Alarm is something a person should look at.
 type Alarm struct {
-	Name    string // for machines: store_refused, store_failing, partition_stopped, damage
-	Subject string // the bucket or the partition; the bucket if it fails several in the same way
+	Name    string // for machines: store_refused, store_failing, partition_stopped, damage, deletion_failing
+	Subject string // the bucket, the partition or the deleted topic; the bucket if it fails several in the same way
 	Text    string
 }
 
@@ -27,7 +27,7 @@ func (t *Tier) Alarms() []Alarm {
 		return []Alarm{{Name: "store_refused", Subject: t.bucket.String(), Text: "nothing is uploaded: " + Advice(a.err)}}
 	}
 	var alarms []Alarm
-	failing := failures{}
+	failing, undeleted := failures{}, failures{}
 	for _, p := range t.all() {
 		if err := p.Err(); stopped(err) {
 			alarms = append(alarms, Alarm{Name: "partition_stopped", Subject: p.id.String(), Text: Advice(err)})
@@ -38,23 +38,30 @@ func (t *Tier) Alarms() []Alarm {
 			alarms = append(alarms, Alarm{Name: "damage", Subject: p.id.String(), Text: s.result.Damaged[0].Err.Error()})
 		}
 	}
-	alarms = append(alarms, failing.alarms(t.bucket.String())...)
+	for _, d := range t.deletions.all() {
+		if d.Err != nil {
+			undeleted.add(d.Name, fmt.Errorf("what it has in the bucket cannot be deleted: %w", d.Err))
+		}
+	}
+	alarms = append(alarms, failing.alarms("store_failing", t.bucket.String(), "partitions")...)
+	alarms = append(alarms, undeleted.alarms("deletion_failing", t.bucket.String(), "deleted topics")...)
 	slices.SortFunc(alarms, func(x, y Alarm) int {
 		return cmp.Or(strings.Compare(x.Name, y.Name), strings.Compare(x.Subject, y.Subject), strings.Compare(x.Text, y.Text))
 	})
 	return alarms
 }
 
-// failures are the partitions that a store fails, by kind of failure: all of them say the same.
+// failures are the partitions or deleted topics that a store fails, by kind of failure: all of them
+// say the same.
 type failures map[string]*failure
 
 type failure struct {
-	partitions int
-	first      string // by name
-	err        error  // of the first
+	subjects int
+	first    string // by name
+	err      error  // of the first
 }
 
-func (f failures) add(partition string, err error) {
+func (f failures) add(subject string, err error) {
 	var store *bucket.Error
 	kind := err.Error()
 	if errors.As(err, &store) {
@@ -65,17 +72,17 @@ func (f failures) add(partition string, err error) {
 		same = &failure{}
 		f[kind] = same
 	}
-	if same.partitions++; same.first == "" || partition < same.first {
-		same.first, same.err = partition, err
+	if same.subjects++; same.first == "" || subject < same.first {
+		same.first, same.err = subject, err
 	}
 }
 
-// alarms are one for each kind.
-func (f failures) alarms(bucket string) (all []Alarm) {
+// alarms are one for each kind. subjects is what several of them are.
+func (f failures) alarms(name, bucket, subjects string) (all []Alarm) {
 	for _, same := range f {
-		a := Alarm{Name: "store_failing", Subject: same.first, Text: Advice(same.err)}
-		if same.partitions > 1 {
-			a.Subject, a.Text = bucket, fmt.Sprintf("%d partitions, %s among them: %s", same.partitions, same.first, a.Text)
+		a := Alarm{Name: name, Subject: same.first, Text: Advice(same.err)}
+		if same.subjects > 1 {
+			a.Subject, a.Text = bucket, fmt.Sprintf("%d %s, %s among them: %s", same.subjects, subjects, same.first, a.Text)
 		}
 		all = append(all, a)
 	}

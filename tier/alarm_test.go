@@ -18,7 +18,7 @@ func TestOutageOfTheStoreIsOneAlarm(t *testing.T) {
 	f.add("a-0", errors.Join(store(bucket.ErrDenied, "ka"), store(bucket.ErrUnknown, "ka")))
 	f.add("c-0", store(bucket.ErrFull, "kc"))
 	f.add("d-0", errors.New("no file"))
-	got := f.alarms("file:///b")
+	got := f.alarms("store_failing", "file:///b", "partitions")
 	slices.SortFunc(got, func(x, y Alarm) int { return strings.Compare(y.Subject, x.Subject) })
 	want := []Alarm{
 		{"store_failing", "file:///b", "2 partitions, a-0 among them: " + Advice(errors.Join(store(bucket.ErrDenied, "ka"), store(bucket.ErrUnknown, "ka")))},

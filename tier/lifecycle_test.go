@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"reflect"
 	"slices"
 	"strings"
@@ -276,6 +277,97 @@ func TestFirstRequestOfADeletedTopicLandsLate(t *testing.T) {
 	})
 }
 
+// TestDeletionThatTheStoreRefusesIsTold: in the status, an alarm and the metrics, after a restart
+// too, until it is done.
+func TestDeletionThatTheStoreRefusesIsTold(t *testing.T) {
+	inWorld(t, func(w *world) {
+		registry := prometheus.NewPedanticRegistry()
+		w.option = func(o *tier.Options) { o.Registerer = registry }
+		old := orders
+		defer func() { orders = old }()
+		w.log.fill(5)
+		w.start()
+		w.settle()
+		w.bucket.Add(buckettest.Rule{Ops: buckettest.OpDelete, Under: dir, Fault: buckettest.Refuse, Times: buckettest.Forever, Err: bucket.ErrDenied})
+		since := time.Now()
+		w.must(w.tier.DeleteTopic(old.Topic, old.Name))
+		told := func(when string, want bool) {
+			w.t.Helper()
+			var count, age float64
+			families, err := registry.Gather()
+			w.must(err)
+			for _, f := range families {
+				switch f.GetName() {
+				case "morrow_tier_topic_deletions":
+					count = f.GetMetric()[0].GetGauge().GetValue()
+				case "morrow_tier_topic_deletion_seconds":
+					age = f.GetMetric()[0].GetGauge().GetValue()
+				}
+			}
+			s := w.tier.Status()
+			if !want {
+				if len(s.Deletions) != 0 || len(s.Alarms) != 0 || count != 0 || age != 0 {
+					w.t.Errorf("%s: %+v, %v, metrics %v and %v", when, s.Deletions, s.Alarms, count, age)
+				}
+				return
+			}
+			if len(s.Deletions) != 1 || s.Deletions[0].Topic != old.Topic || s.Deletions[0].Name != old.Name ||
+				!s.Deletions[0].Since.Equal(since.Truncate(time.Millisecond)) || !errors.Is(s.Deletions[0].Err, bucket.ErrDenied) {
+				w.t.Errorf("%s: %+v", when, s.Deletions)
+			}
+			if a := s.Alarms; len(a) != 1 || a[0].Name != "deletion_failing" || a[0].Subject != old.Name ||
+				!strings.HasPrefix(a[0].Text, "what it has in the bucket cannot be deleted: ") || !strings.Contains(a[0].Text, "access denied by the store: injected (check the credentials") {
+				w.t.Errorf("%s: %+v", when, a)
+			}
+			if count != 1 || age < time.Since(since).Seconds()-0.001 {
+				w.t.Errorf("%s: %v deletions for %vs", when, count, age)
+			}
+		}
+		time.Sleep(10 * time.Minute)
+		told("while it is refused", true)
+		w.stop()
+		orders = tier.PartitionID{Topic: tier.TopicID{9}, Name: old.Name, Partition: 3}
+		w.log = newFakeLog(w.t)
+		w.start()
+		if d := w.tier.Status().Deletions; len(d) != 1 || d[0].Name != old.Name || d[0].Err != nil {
+			w.t.Errorf("just started: %+v", d)
+		}
+		time.Sleep(10 * time.Minute)
+		told("after a restart", true)
+		w.bucket.Heal()
+		time.Sleep(10 * time.Minute)
+		told("when it is done", false)
+	})
+}
+
+// TestTopicIsDeletedWhileTieringIsOff: its objects go once it is switched on. Where there never was
+// a tier nothing is recorded.
+func TestTopicIsDeletedWhileTieringIsOff(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.must(tier.RecordDeletion(w.disk, "/tier", orders.Topic, orders.Name, time.Now()))
+		if _, err := w.disk.Stat("/tier"); !errors.Is(err, fs.ErrNotExist) {
+			w.t.Errorf("without a tier: %v", err)
+		}
+		w.log.fill(5)
+		w.start()
+		w.settle()
+		w.stop()
+		old := orders
+		defer func() { orders = old }()
+		w.must(tier.RecordDeletion(w.disk, "/tier", old.Topic, old.Name, time.Now()))
+		orders = tier.PartitionID{Topic: tier.TopicID{9}, Name: old.Name, Partition: 3}
+		w.log = newFakeLog(w.t)
+		w.start()
+		if d := w.tier.Status().Deletions; len(d) != 1 || d[0].Name != old.Name {
+			w.t.Errorf("just started: %+v", d)
+		}
+		time.Sleep(10 * time.Minute)
+		if keys := w.bucket.Keys(dir); len(keys) != 0 {
+			w.t.Errorf("left: %v", keys)
+		}
+	})
+}
+
 // TestSweepDryRunAndGrace: only what is old enough and named by nobody; a dry run removes nothing. (Rule R10)
 func TestSweepDryRunAndGrace(t *testing.T) {
 	inWorld(t, func(w *world) {
@@ -296,6 +388,12 @@ func TestSweepDryRunAndGrace(t *testing.T) {
 		if s := sweep(tier.SweepOptions{}); s.Orphans != 0 {
 			w.t.Fatalf("within the grace period: %+v", s)
 		}
+		for _, short := range []time.Duration{-time.Hour, time.Minute, 20*time.Minute - time.Millisecond} {
+			var refused *tier.GraceError
+			if _, err := w.tier.Sweep(w.t.Context(), tier.SweepOptions{Grace: short}); !errors.As(err, &refused) || refused.Least != 20*time.Minute {
+				w.t.Errorf("%s: %v", short, err)
+			}
+		}
 		time.Sleep(30 * time.Minute)
 		var found []string
 		if s := sweep(tier.SweepOptions{DryRun: true, Found: func(o tier.Orphan) { found = append(found, o.Key) }}); s.Orphans != 1 || !slices.Equal(found, []string{orphan}) {
@@ -314,6 +412,10 @@ func TestSweepDryRunAndGrace(t *testing.T) {
 		w.replaceObject(orphan, []byte("left behind"))
 		w.stop()
 		time.Sleep(25 * time.Hour)
+		var refused *tier.GraceError
+		if _, err := tier.SweepOffline(w.calm(), w.bucket, cluster, "sweep", tier.SweepOptions{Grace: 11 * time.Hour}); !errors.As(err, &refused) {
+			w.t.Errorf("with little grace: %v", err)
+		}
 		for _, o := range []tier.SweepOptions{{DryRun: true}, {}} {
 			if s, err := tier.SweepOffline(w.calm(), w.bucket, cluster, "sweep", o); err != nil || s.Orphans != 1 {
 				w.t.Fatalf("without a broker, %+v: %+v, %v", o, s, err)

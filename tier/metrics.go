@@ -98,6 +98,8 @@ var (
 	admittedDesc   = prometheus.NewDesc("morrow_tier_store_usable", "1 if the store has passed the probe and belongs to this cluster.", nil, nil)
 	cacheDesc      = prometheus.NewDesc("morrow_tier_cache_chunks_total", "Chunks asked of the chunk cache.", []string{"result"}, nil)
 	cacheBytesDesc = prometheus.NewDesc("morrow_tier_cache_bytes", "Bytes in the chunk cache.", []string{"where"}, nil)
+	deletionsDesc  = prometheus.NewDesc("morrow_tier_topic_deletions", "Deleted topics whose objects are not gone from the bucket yet.", nil, nil)
+	deletionDesc   = prometheus.NewDesc("morrow_tier_topic_deletion_seconds", "How long ago the first of them was deleted; 0 if there is none.", nil, nil)
 	sweptDesc      = prometheus.NewDesc("morrow_tier_swept_objects_total", "Orphaned objects deleted.", nil, nil)
 	abortsDesc     = prometheus.NewDesc("morrow_tier_abort_errors_total", "Multipart uploads that failed and could not be given up at once. A later sweep ends them.", nil, nil)
 	groupsDesc     = prometheus.NewDesc("morrow_tier_group_offsets_seconds", "Age of the copy of what groups have committed: how far back a restore would set them. Without one since the start: how long that has been tried; infinite until there is something to copy.", nil, nil)
@@ -114,7 +116,7 @@ func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, m := range gauges {
 		ch <- m.desc
 	}
-	for _, d := range []*prometheus.Desc{lagSecondsDesc, atRiskDesc, diskFullDesc, admittedDesc, cacheDesc, cacheBytesDesc, sweptDesc, sweptBytesDesc, abortsDesc, groupsDesc, sweepAgeDesc, scrubAgeDesc} {
+	for _, d := range []*prometheus.Desc{lagSecondsDesc, atRiskDesc, diskFullDesc, admittedDesc, cacheDesc, cacheBytesDesc, deletionsDesc, deletionDesc, sweptDesc, sweptBytesDesc, abortsDesc, groupsDesc, sweepAgeDesc, scrubAgeDesc} {
 		ch <- d
 	}
 }
@@ -144,6 +146,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		full = in.Seconds()
 	}
 	ch <- prometheus.MustNewConstMetric(diskFullDesc, prometheus.GaugeValue, full)
+	c.collectDeletions(ch)
 	hits, misses, memory, disk := c.t.chunks.Counts()
 	ch <- prometheus.MustNewConstMetric(admittedDesc, prometheus.GaugeValue, usable)
 	ch <- prometheus.MustNewConstMetric(cacheDesc, prometheus.CounterValue, float64(hits), "hit")
@@ -164,6 +167,15 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		aborts = b.AbortErrors()
 	}
 	ch <- prometheus.MustNewConstMetric(abortsDesc, prometheus.CounterValue, float64(aborts))
+}
+
+func (c collector) collectDeletions(ch chan<- prometheus.Metric) {
+	deletions, waiting := c.t.deletions.all(), time.Duration(0)
+	if len(deletions) > 0 {
+		waiting = c.t.since(deletions[0].Since)
+	}
+	ch <- prometheus.MustNewConstMetric(deletionsDesc, prometheus.GaugeValue, float64(len(deletions)))
+	ch <- prometheus.MustNewConstMetric(deletionDesc, prometheus.GaugeValue, waiting.Seconds())
 }
 
 // since is how long ago something was; 0 if it was never.

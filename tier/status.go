@@ -23,13 +23,15 @@ type Status struct {
 	Swept    Swept
 	SweptAt  time.Time
 	SweptErr error
-	Alarms   []Alarm
+	// Deletions are the deleted topics whose objects are not gone yet, the oldest first.
+	Deletions []Deletion
+	Alarms    []Alarm
 }
 
 // Status describes the Tier.
 func (t *Tier) Status() Status {
 	a := t.admitted.Load()
-	s := Status{Bucket: t.bucket.String(), Cluster: t.cluster, Owner: a.owner, Ours: a.ok && t.installation.owns(a.owner), Alarms: t.Alarms()}
+	s := Status{Bucket: t.bucket.String(), Cluster: t.cluster, Owner: a.owner, Ours: a.ok && t.installation.owns(a.owner), Deletions: t.deletions.all(), Alarms: t.Alarms()}
 	if !a.ok {
 		s.Refused = a.err
 	}

@@ -15,11 +15,31 @@ import (
 // SweepOptions say how thorough a sweep is.
 type SweepOptions struct {
 	DryRun bool
-	// Grace is how old an unreferenced object must be, by the store's clock; at least twice
-	// Options.PrepareTTL. 0: Options.SweepGrace.
+	// Grace is how old an unreferenced object must be, by the store's clock; *GraceError if it is
+	// shorter than twice Options.PrepareTTL. 0: Options.SweepGrace.
 	Grace time.Duration
 	// Found is told about every object that is, or with DryRun would be, deleted. It may be nil.
 	Found func(Orphan)
+}
+
+// GraceError refuses a grace period in which an upload that was begun may still be named.
+type GraceError struct{ Grace, Least time.Duration }
+
+func (e *GraceError) Error() string {
+	return fmt.Sprintf("the grace period is %s, expected at least %s: what is younger may belong to an upload that is under way", e.Grace, e.Least)
+}
+
+// grace is how old an orphan must be, given what is asked for, what is configured, and how long an
+// upload may last. What is configured is raised to the least.
+func grace(asked, configured, prepareTTL time.Duration) (time.Duration, error) {
+	least := 2 * prepareTTL
+	if asked == 0 {
+		return max(configured, least), nil
+	}
+	if asked < least {
+		return 0, &GraceError{asked, least}
+	}
+	return asked, nil
 }
 
 // Orphan is an object that no manifest names.
@@ -51,10 +71,10 @@ func (t *Tier) Sweep(ctx context.Context, o SweepOptions) (Swept, error) {
 	if err := t.Admitted(); err != nil {
 		return Swept{}, err
 	}
-	if o.Grace == 0 {
-		o.Grace = t.sweepGrace
+	var err error
+	if o.Grace, err = grace(o.Grace, t.sweepGrace, t.prepareTTL); err != nil {
+		return Swept{}, err
 	}
-	o.Grace = max(o.Grace, 2*t.prepareTTL)
 	s := &sweep{bucket: t.bucket, cluster: t.cluster, o: o, before: t.now().Add(-o.Grace), now: t.now, by: t.name}
 	s.named = func(ctx context.Context, topic TopicID, partition int32, bases offsets) (map[Token]bool, error) {
 		if p := t.Lookup(topic, partition); p != nil {
@@ -78,10 +98,9 @@ func (t *Tier) Sweep(ctx context.Context, o SweepOptions) (Swept, error) {
 // have a manifest. Unless it is a dry run it owns the cluster id meanwhile, under a name for
 // people, so that neither a broker nor a restore begins beside it. *OwnedError: one is at work.
 func SweepOffline(ctx context.Context, b bucket.Bucket, cluster, name string, o SweepOptions) (s Swept, err error) {
-	if o.Grace == 0 {
-		o.Grace = defaultSweepGrace
+	if o.Grace, err = grace(o.Grace, defaultSweepGrace, defaultPrepareTTL); err != nil {
+		return Swept{}, err
 	}
-	o.Grace = max(o.Grace, 2*defaultPrepareTTL)
 	if o.DryRun {
 		return sweepOffline(b, cluster, name, o).run(ctx)
 	}

@@ -147,6 +147,7 @@ type Tier struct {
 	chunks       *chunk.Cache
 	placed       *placed       // nil: what is read goes through chunks
 	deletion     chan struct{} // 1-buffered: a topic is to be deleted
+	deletions    *deletions
 	admitted     atomic.Pointer[admission]
 	begun        chan struct{} // closed by the first admission
 	begin        func()        // closes begun
@@ -193,6 +194,9 @@ func Open(o Options) (*Tier, error) {
 		return nil, fmt.Errorf("open tier: %w", err)
 	}
 	if err := t.fs.MkdirAll(t.deletionsDir()); err != nil {
+		return nil, fmt.Errorf("open tier: %w", err)
+	}
+	if t.deletions, err = loadDeletions(t.fs, t.deletionsDir()); err != nil {
 		return nil, fmt.Errorf("open tier: %w", err)
 	}
 	if t.installation = (&Installation{ID: o.Instance}); t.alone {

@@ -35,13 +35,11 @@ func tombstoneKey(cluster string, topic TopicID) string {
 // can be reached. Partitions of the topic that are still open are worked on no more; their owner
 // calls Stop nevertheless.
 func (t *Tier) DeleteTopic(topic TopicID, name string) error {
-	data, err := json.Marshal(Tombstone{Name: name, Time: t.now().UnixMilli()})
-	if err != nil {
+	stone := Tombstone{Name: name, Time: t.now().UnixMilli()}
+	if err := recordDeletion(t.fs, t.deletionsDir(), topic, stone); err != nil {
 		return err
 	}
-	if err := vfs.WriteFile(t.fs, vfs.Join(t.deletionsDir(), topic.String()), data); err != nil {
-		return fmt.Errorf("record the deletion of topic %s: %w", name, err)
-	}
+	t.deletions.add(topic, stone)
 	for _, p := range t.all() {
 		if p.id.Topic == topic {
 			t.forget(p)
@@ -57,10 +55,37 @@ func (t *Tier) DeleteTopic(topic TopicID, name string) error {
 	return nil
 }
 
-func (t *Tier) deletionsDir() string { return vfs.Join(t.dir, "deletions") }
+// RecordDeletion is DeleteTopic while tiering is switched off: whoever opens the Tier of dir again
+// does the work. If there never was one, nothing of the topic can be in a bucket, and nothing is recorded.
+func RecordDeletion(fsys vfs.FS, dir string, topic TopicID, name string, now time.Time) error {
+	_, err := fsys.Stat(deletionsDir(dir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return recordDeletion(fsys, deletionsDir(dir), topic, Tombstone{Name: name, Time: now.UnixMilli()})
+}
+
+func recordDeletion(fsys vfs.FS, dir string, topic TopicID, stone Tombstone) error {
+	data, err := json.Marshal(stone)
+	if err != nil {
+		return err
+	}
+	if err := vfs.WriteFile(fsys, vfs.Join(dir, topic.String()), data); err != nil {
+		return fmt.Errorf("record the deletion of topic %s: %w", stone.Name, err)
+	}
+	return nil
+}
+
+func deletionsDir(dir string) string { return vfs.Join(dir, "deletions") }
+
+func (t *Tier) deletionsDir() string { return deletionsDir(t.dir) }
 
 // deleteTopics carries out recorded deletions until ctx ends.
 func (t *Tier) deleteTopics(ctx context.Context) error {
+	var said saidError
 	for failures := 0; ; {
 		err := t.Admitted() // who admits the store says why it does not
 		refused := err != nil
@@ -72,10 +97,10 @@ func (t *Tier) deleteTopics(ctx context.Context) error {
 			failures++
 			wait = backOff(failures, err)
 		} else {
-			failures = 0
+			failures, said = 0, saidError{}
 		}
-		if err != nil && !refused && ctx.Err() == nil {
-			t.logger.Warn("tier: a topic's remote data could not be deleted yet", "in", wait, "err", err)
+		if err != nil && !refused && ctx.Err() == nil && said.isNews(err, t.now()) {
+			t.logger.Warn("tier: a topic's remote data could not be deleted yet, and is tried again", "err", Advice(err))
 		}
 		if err := t.waitDeletion(ctx, wait); err != nil {
 			return err
@@ -100,20 +125,14 @@ func (t *Tier) waitDeletion(ctx context.Context, wait time.Duration) error {
 
 // deletePending carries out the deletions that are recorded.
 func (t *Tier) deletePending(ctx context.Context) error {
-	names, err := t.fs.List(t.deletionsDir())
-	if err != nil {
-		return err
-	}
 	var errs []error
-	for _, name := range names {
-		topic, err := ParseTopicID(name)
-		if err != nil {
-			continue // the temporary file of a record that was never finished
+	for _, d := range t.deletions.all() {
+		err := t.deleteRecorded(ctx, d.Topic)
+		if ctx.Err() != nil {
+			return ctx.Err()
 		}
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		errs = append(errs, t.deleteRecorded(ctx, topic))
+		t.deletions.tried(d.Topic, err)
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }

@@ -8,6 +8,7 @@ package remote
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strconv"
 	"time"
@@ -71,7 +72,8 @@ func (a *API) Routes() []rest.Route {
 	}
 }
 
-// Status tells how the tier stands, and all its partitions or, unless topic is empty, those of one.
+// Status tells how the tier stands, and all its partitions and deletions or, unless topic is empty,
+// those of one.
 func (a *API) Status(topic string) (out Status, err error) {
 	if a.tier == nil {
 		return out, errOff
@@ -79,8 +81,8 @@ func (a *API) Status(topic string) (out Status, err error) {
 	s := a.tier.Status()
 	out = Status{
 		Bucket: s.Bucket, Cluster: s.Cluster, Usable: s.Refused == nil,
-		Owner:  Owner{Name: s.Owner.Name, Instance: s.Owner.Instance, Ours: s.Ours},
-		Alarms: []Alarm{}, Partitions: []Partition{},
+		Owner:     Owner{Name: s.Owner.Name, Instance: s.Owner.Instance, Ours: s.Ours},
+		Deletions: []Deletion{}, Alarms: []Alarm{}, Partitions: []Partition{},
 	}
 	if s.Refused != nil {
 		out.Error = s.Refused.Error()
@@ -99,6 +101,16 @@ func (a *API) Status(topic string) (out Status, err error) {
 		if s.SweptErr != nil {
 			out.Sweep.Error = s.SweptErr.Error()
 		}
+	}
+	for _, d := range s.Deletions {
+		if topic != "" && d.Name != topic {
+			continue
+		}
+		x := Deletion{Topic: d.Name, ID: d.Topic.Kafka(), SinceMs: d.Since.UnixMilli()}
+		if d.Err != nil {
+			x.Error = tier.Advice(d.Err)
+		}
+		out.Deletions = append(out.Deletions, x)
 	}
 	for _, x := range s.Alarms {
 		out.Alarms = append(out.Alarms, Alarm(x))
@@ -245,9 +257,6 @@ func (a *API) sweep(r *http.Request) (any, error) {
 	if err := rest.Decode(r, &q); err != nil {
 		return nil, err
 	}
-	if q.GraceMs < 0 {
-		return nil, rest.BadRequest("grace_ms is %d, expected no negative number", q.GraceMs)
-	}
 	out := Swept{Deleted: q.Delete, Found: []Orphan{}}
 	s, err := a.tier.Sweep(r.Context(), tier.SweepOptions{
 		DryRun: !q.Delete, Grace: time.Duration(q.GraceMs) * time.Millisecond,
@@ -257,6 +266,9 @@ func (a *API) sweep(r *http.Request) (any, error) {
 			}
 		},
 	})
+	if short := (*tier.GraceError)(nil); errors.As(err, &short) {
+		return nil, rest.BadRequest("%v", short)
+	}
 	if err != nil {
 		return nil, err
 	}

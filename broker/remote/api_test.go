@@ -247,7 +247,11 @@ func TestSweepIsToldAndRecorded(t *testing.T) {
 		if r.By != "b1" || r.GraceMs != 43200000 || r.Error != "" || len(r.Deleted) != 1 || r.Deleted[0].Key != orphan || r.Deleted[0].Bytes != 11 {
 			w.Errorf("recorded %+v", r)
 		}
-		w.ask("POST", "/sweep", `{"grace_ms":-1}`, 400, nil)
+		for grace, want := range map[string]string{"-1": "the grace period is -1ms", "43199999": "the grace period is 11h59m59.999s, expected at least 12h0m0s"} {
+			if got := w.ask("POST", "/sweep", `{"grace_ms":`+grace+`}`, 400, nil); !strings.Contains(got, want) {
+				w.Errorf("%s: %s", grace, got)
+			}
+		}
 		for _, last := range []string{"0", "1001", "x"} {
 			w.ask("GET", "/sweeps?last="+last, "", 400, nil)
 		}

@@ -14,10 +14,12 @@ type Status struct {
 	Error  string `json:"error,omitempty"`
 	Owner  Owner  `json:"owner"`
 	// DiskFullInMs is in how long the disk is full if the store stays away; absent if nothing waits for it.
-	DiskFullInMs *int64      `json:"disk_full_in_ms,omitempty"`
-	Sweep        *Sweep      `json:"sweep,omitempty"`
-	Alarms       []Alarm     `json:"alarms"`
-	Partitions   []Partition `json:"partitions"`
+	DiskFullInMs *int64 `json:"disk_full_in_ms,omitempty"`
+	Sweep        *Sweep `json:"sweep,omitempty"`
+	// Deletions are the deleted topics whose objects are not gone from the bucket yet.
+	Deletions  []Deletion  `json:"deletions"`
+	Alarms     []Alarm     `json:"alarms"`
+	Partitions []Partition `json:"partitions"`
 }
 
 // Owner is whose cluster id it is in the bucket.
@@ -36,6 +38,14 @@ type Sweep struct {
 	OrphanBytes int64  `json:"orphan_bytes"`
 	Uploads     int    `json:"uploads"`
 	Error       string `json:"error,omitempty"`
+}
+
+// Deletion is a deleted topic whose objects are not gone yet, and why the last try failed.
+type Deletion struct {
+	Topic   string `json:"topic"`
+	ID      string `json:"id"`
+	SinceMs int64  `json:"since_ms"`
+	Error   string `json:"error,omitempty"`
 }
 
 // Alarm is something that a person should look at.

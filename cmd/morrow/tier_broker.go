@@ -16,7 +16,8 @@ import (
 	"github.com/morrowmq/morrow/tier"
 )
 
-// status asks the broker how its tier stands, with all partitions or those of a topic, which must be there.
+// status asks the broker how its tier stands, with all partitions or those of a topic, which must be
+// there, or deleted and not gone from the bucket.
 func (c *tierClient) status(ctx context.Context, topic string) (remote.Status, error) {
 	var s remote.Status
 	q := url.Values{}
@@ -24,7 +25,7 @@ func (c *tierClient) status(ctx context.Context, topic string) (remote.Status, e
 		q.Set("topic", topic)
 	}
 	err := c.get(ctx, &s, q)
-	if err == nil && topic != "" && len(s.Partitions) == 0 {
+	if err == nil && topic != "" && len(s.Partitions)+len(s.Deletions) == 0 {
 		err = fmt.Errorf("topic %s does not exist, or is not tiered", topic)
 	}
 	return s, err
@@ -39,7 +40,7 @@ func newTierStatus(c *tierClient) *cobra.Command {
 CONFIRMED is the offset below which everything is in the bucket and may be deleted locally.
 WAITING is what is closed and not confirmed. AT RISK is the age of the oldest record that would
 be lost with the disk: records are uploaded when their segment is closed (segment.bytes,
-segment.ms).`,
+segment.ms). A deleted topic is listed until its objects are gone from the bucket.`,
 		Example: `  morrow tier status
   morrow tier status orders -o json`,
 		Args: wantArgs(0, 1),
@@ -76,6 +77,15 @@ func printTierStatus(w io.Writer, s remote.Status) {
 	}
 	if s.DiskFullInMs != nil {
 		fmt.Fprintf(w, "disk full: in %s, if the store stays away\n", when.Span(time.Duration(*s.DiskFullInMs)*time.Millisecond))
+	}
+	for _, d := range s.Deletions {
+		why := "waits for the store"
+		if d.Error != "" {
+			why = "is tried again: " + d.Error
+		} else if s.Usable {
+			why = "is under way"
+		}
+		fmt.Fprintf(w, "deleted topic: %s, since %s, deletion of its objects %s\n", d.Topic, timestamp(d.SinceMs), why)
 	}
 	for _, a := range s.Alarms {
 		fmt.Fprintf(w, "alarm: %s: %s: %s\n", a.Name, a.Subject, a.Text)
@@ -182,7 +192,7 @@ stopped, and refuses to delete while one is not.`,
 		},
 	}
 	cmd.Flags().BoolVar(&remove, "delete", false, "delete them")
-	cmd.Flags().DurationVar(&grace, "grace", 0, "`age` of what is looked at, never less than 12h (default: tier.sweep.grace.ms)")
+	cmd.Flags().DurationVar(&grace, "grace", 0, "`age` of what is looked at, 12h at least (default: tier.sweep.grace.ms)")
 	cmd.Flags().StringVar(&clusterID, "cluster", "", "`id` of a cluster whose brokers are stopped")
 	cmd.Flags().BoolVar(&log, "log", false, "show what was deleted, by whom, when and why")
 	cmd.Flags().IntVar(&last, "last", last, "with --log: so many `sweeps` that deleted something")
