@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/morrowmq/morrow/delay/index"
 	"github.com/morrowmq/morrow/log/record"
 )
 
@@ -93,7 +94,7 @@ func (p *Plan) Changes(base int64) (Changes, error) {
 	for i := range items {
 		it, o := &items[i], &ops[i]
 		o.kind, o.at, o.name, o.producerID = opSchedule, base+int64(it.index), "", 0
-		o.entry = Entry{Due: it.value, Ticket: o.at, Size: storedSize(int(it.size))}
+		o.entry = Entry{Due: it.value, Ticket: o.at, Size: index.StoredSize(int(it.size))}
 		if it.relative {
 			o.entry.Due = dueAfter(p.receive, it.value)
 		}
@@ -204,7 +205,7 @@ func (c *Changes) readHidden(b record.Batch, v *record.View) error {
 		return nil
 	}
 	o.kind = opSchedule
-	o.entry = Entry{Due: r.due, Ticket: o.at, Size: storedSize(len(v.Raw))}
+	o.entry = Entry{Due: r.due, Ticket: o.at, Size: index.StoredSize(len(v.Raw))}
 	if b.Transactional() {
 		o.kind, o.producerID = opStage, b.ProducerID()
 	}
@@ -255,7 +256,7 @@ func (s *Schedule) do(o *op) bool {
 
 // place makes an entry pending whose ticket is already pinned.
 func (s *Schedule) place(e Entry, name string) {
-	s.near.insert(e)
+	s.near.Insert(e)
 	s.tally.add(e)
 	if name != "" {
 		s.names.add(name, e)

@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/morrowmq/morrow/delay/index"
 	"github.com/morrowmq/morrow/log/record"
 )
 
@@ -35,7 +36,7 @@ func cancelOf(ticket int64) record.Record {
 
 // pendingTickets lists what is pending, in order of delivery.
 func (p *partition) pendingTickets() (tickets []int64) {
-	page, err := p.schedule.List(context.Background(), firstEntry, Filter{Until: lastEntry.Due}, 1000)
+	page, err := p.schedule.List(context.Background(), index.First, Filter{Until: index.Last.Due}, 1000)
 	if err != nil {
 		panic(err)
 	}

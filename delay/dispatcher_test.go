@@ -154,7 +154,7 @@ func TestBurstIsDeliveredOnceInOrderWithFewReads(t *testing.T) {
 		synctest.Wait()
 
 		got := ticketsOf(t, p.visible())
-		slices.SortFunc(want, Entry.compare)
+		slices.SortFunc(want, Entry.Compare)
 		if len(got) != len(want) {
 			t.Fatalf("%d delivered, want %d", len(got), len(want))
 		}

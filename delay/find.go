@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/morrowmq/morrow/delay/index"
 	"github.com/morrowmq/morrow/log/record"
 )
 
@@ -65,7 +66,7 @@ func (s *Schedule) find(ctx context.Context, src Source, ticket int64) (Found, e
 // read reads a delayed record from the log, whether it is pending or not.
 func read(ctx context.Context, src Source, ticket int64) (f Found, err error) {
 	err = readTicket(ctx, src, ticket, func(b record.Batch, v *record.View, r stored) {
-		f.Entry = Entry{Due: r.due, Ticket: ticket, Size: storedSize(len(v.Raw))}
+		f.Entry = Entry{Due: r.due, Ticket: ticket, Size: index.StoredSize(len(v.Raw))}
 		f.Key, f.Run = string(r.key), -1
 		f.ProducedAt = v.CreateTime()
 		f.Codec = b.Attributes().Codec()

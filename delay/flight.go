@@ -36,7 +36,7 @@ func (f *flight) depart() {
 func (f *flight) find(e Entry) int {
 	i := f.next
 	if i >= len(f.Entries) || f.Entries[i].Ticket != e.Ticket || f.Entries[i].Due != e.Due {
-		i = sort.Search(len(f.Entries), func(i int) bool { return !f.Entries[i].less(e) })
+		i = sort.Search(len(f.Entries), func(i int) bool { return !f.Entries[i].Less(e) })
 	}
 	if i == len(f.Entries) || f.Entries[i].Ticket != e.Ticket || f.Entries[i].Due != e.Due || f.gone[i] {
 		return -1
@@ -90,7 +90,7 @@ func (s *Schedule) take(now int64, maxCount, maxBytes int, readers []*reader, ve
 	case len(readers) > 0:
 		more = s.takeRuns(f, now, maxCount, maxBytes, readers, near)
 	case near:
-		f.Entries = s.near.popDue(nil, now, maxCount, maxBytes)
+		f.Entries = s.near.PopDue(nil, now, maxCount, maxBytes)
 	}
 	s.findEarliest()
 	more = more || near && s.earliest <= now
@@ -114,7 +114,7 @@ func (s *Schedule) giveBack(f *flight) {
 	f.returned = true
 	for i, e := range f.Entries {
 		if !f.gone[i] && e.Ticket >= s.floor {
-			s.near.insert(e)
+			s.near.Insert(e)
 			s.earliest = min(s.earliest, e.Due)
 		}
 	}

@@ -118,7 +118,7 @@ func TestProgressRecordsFoldOneAfterAnother(t *testing.T) {
 }
 
 func FuzzScheduleLog(f *testing.F) {
-	p := &progress{complete: true, runs: []runProgress{{from: 1, exceptions: []Entry{{1, 2, 0}, {3, 4, 0}}}}, drops: []Range{{1, 2}}}
+	p := &progress{complete: true, runs: []runProgress{{from: 1, exceptions: []Entry{{Due: 1, Ticket: 2}, {Due: 3, Ticket: 4}}}}, drops: []Range{{1, 2}}}
 	f.Add(p.encode())
 	info := runInfo{data: []dataFence{{1, 2, 3, 4}}, tickets: []ticketFence{{1, 2}}, keys: []keyFence{{"a", 2}}, filter: newFilter(3)}
 	f.Add(info.encode())

@@ -14,9 +14,11 @@ import (
 	"testing"
 	"time"
 
+	"pgregory.net/rapid"
+
+	"github.com/morrowmq/morrow/delay/index"
 	"github.com/morrowmq/morrow/internal/vfs"
 	"github.com/morrowmq/morrow/log/record"
-	"pgregory.net/rapid"
 )
 
 // history drives the real schedule, keeper and line of one partition through a random history of
@@ -220,7 +222,7 @@ func (h *history) check() {
 	}
 	s := h.schedule
 	s.release(math.MaxInt)
-	s.near.ascend(firstEntry, func(e Entry) bool {
+	s.near.Ascend(index.First, func(e Entry) bool {
 		add(e)
 		return true
 	})
@@ -620,7 +622,7 @@ func (h *history) list(limit int) {
 		want = append(want, fmt.Sprintf("%d %09d %s", all[t].due, t, all[t].name))
 	}
 	slices.Sort(want)
-	position := firstEntry
+	position := index.First
 	for range 1000 {
 		page, err := h.schedule.List(context.Background(), position, Filter{Until: LastDue}, limit)
 		if err != nil || len(page.Records) > limit {

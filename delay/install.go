@@ -3,6 +3,8 @@ package delay
 import (
 	"math"
 	"slices"
+
+	"github.com/morrowmq/morrow/delay/index"
 )
 
 // change is what a progress record brings about besides the proofs it folds in.
@@ -57,7 +59,7 @@ func (r *run) progress(complete bool) runProgress {
 	r.fresh = nil
 	if complete {
 		p.exceptions = nil
-		r.exceptions.ascend(firstEntry, func(e Entry) bool {
+		r.exceptions.Ascend(index.First, func(e Entry) bool {
 			p.exceptions = append(p.exceptions, Entry{Due: e.Due, Ticket: e.Ticket})
 			return true
 		})
@@ -123,7 +125,7 @@ func (s *Schedule) forgetBelow(ticket int64) {
 			s.pins.remove(e.Ticket)
 		}
 	}
-	s.near.removeBelow(ticket, forget)
+	s.near.RemoveBelow(ticket, forget)
 	for _, f := range s.flights {
 		for i, e := range f.Entries {
 			if !f.gone[i] && s.floor <= e.Ticket && e.Ticket < ticket {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/morrowmq/morrow/delay/index"
 	"github.com/morrowmq/morrow/internal/vfs"
 	"github.com/morrowmq/morrow/log/record"
 )
@@ -64,7 +66,7 @@ func (p *spilling) spill(t testing.TB, below int64) {
 func (p *spilling) all(t testing.TB) []Pending {
 	t.Helper()
 	var all []Pending
-	for position := firstEntry; ; {
+	for position := index.First; ; {
 		page, err := p.schedule.List(t.Context(), position, Filter{Until: LastDue}, 1000)
 		if err != nil {
 			t.Fatal(err)
@@ -106,7 +108,7 @@ func TestSpilledRecordsAreDeliveredInOrderWithTheOthers(t *testing.T) {
 		time.Sleep(2 * time.Hour)
 		synctest.Wait()
 		got := ticketsOf(t, p.visible())
-		slices.SortFunc(want, Entry.compare)
+		slices.SortFunc(want, Entry.Compare)
 		for i := range want {
 			if i >= len(got) || got[i] != want[i].Ticket {
 				t.Fatalf("delivery %d of %d is of ticket %v, want %d", i, len(want), got[i:min(i+1, len(got))], want[i].Ticket)
@@ -819,4 +821,11 @@ func BenchmarkLoad(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(n)*float64(b.N)/b.Elapsed().Seconds()/1e6, "Mrecords/s")
+}
+
+func heapBytes() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }

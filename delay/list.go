@@ -75,13 +75,13 @@ func (s *Schedule) list(ctx context.Context, position Entry, f Filter, limit int
 func joinPages(p, q Page, limit int) Page {
 	switch {
 	case p.Done && q.Done:
-	case p.Done || !q.Done && q.Next.less(p.Next):
+	case p.Done || !q.Done && q.Next.Less(p.Next):
 		p.Next, p.Done = q.Next, false
 	}
 	p.Records = append(p.Records, q.Records...)
-	slices.SortFunc(p.Records, func(a, b Pending) int { return a.Entry.compare(b.Entry) })
+	slices.SortFunc(p.Records, func(a, b Pending) int { return a.Entry.Compare(b.Entry) })
 	if !p.Done {
-		n, _ := slices.BinarySearchFunc(p.Records, p.Next, func(r Pending, e Entry) int { return r.Entry.compare(e) })
+		n, _ := slices.BinarySearchFunc(p.Records, p.Next, func(r Pending, e Entry) int { return r.Entry.Compare(e) })
 		p.Records = p.Records[:n]
 	}
 	if len(p.Records) > limit {
@@ -97,7 +97,7 @@ func (s *Schedule) listNear(position Entry, f Filter, limit int) Page {
 	defer s.mu.Unlock()
 	p := Page{Next: position, Done: true}
 	effort := listEffort
-	s.near.ascend(position, func(e Entry) bool {
+	s.near.Ascend(position, func(e Entry) bool {
 		if e.Due >= f.Until {
 			return false
 		}
@@ -112,7 +112,7 @@ func (s *Schedule) listNear(position Entry, f Filter, limit int) Page {
 	flying := Page{Done: true}
 	for _, fl := range s.flights {
 		for i, e := range fl.Entries {
-			if !fl.gone[i] && e.Ticket >= s.floor && !e.less(position) && e.Due < f.Until {
+			if !fl.gone[i] && e.Ticket >= s.floor && !e.Less(position) && e.Due < f.Until {
 				flying.add(f, Pending{Entry: e, Key: s.names.of[e.Ticket], InFlight: true, Run: -1})
 			}
 		}
@@ -129,7 +129,7 @@ func (p *Page) add(f Filter, r Pending) {
 // listRun lists what is in a run.
 func (s *Schedule) listRun(ctx context.Context, r *run, position Entry, f Filter, limit int) (Page, error) {
 	p := Page{Next: position, Done: true}
-	if f.KeyPrefix != "" && len(r.keys) == 0 || r.last.less(position) || r.first.Due >= f.Until {
+	if f.KeyPrefix != "" && len(r.keys) == 0 || r.last.Less(position) || r.first.Due >= f.Until {
 		return p, nil
 	}
 	// A reader begins behind an entry; the position itself is to be listed.
@@ -180,7 +180,7 @@ func (s *Schedule) Timeline(bounds []int64) (counts []int64) {
 	defer s.mu.Unlock()
 	counts = make([]int64, max(0, len(bounds)-1))
 	for i := range counts {
-		counts[i] = int64(s.near.countBetween(bounds[i]-1, bounds[i+1]-1))
+		counts[i] = int64(s.near.CountBetween(bounds[i]-1, bounds[i+1]-1))
 		for _, r := range s.runs.list {
 			counts[i] += r.overdue(bounds[i+1]-1) - r.overdue(bounds[i]-1)
 		}

@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/morrowmq/morrow/delay/index"
 	"github.com/morrowmq/morrow/log/record"
 )
 
@@ -86,7 +87,7 @@ func TestRunThatCannotBeReadIsStillAnError(t *testing.T) {
 	if _, err := p.schedule.Find(t.Context(), p, 0); !errors.Is(err, down) {
 		t.Errorf("find: %v", err)
 	}
-	if _, err := p.schedule.List(t.Context(), firstEntry, Filter{Until: LastDue}, 10); !errors.Is(err, down) {
+	if _, err := p.schedule.List(t.Context(), index.First, Filter{Until: LastDue}, 10); !errors.Is(err, down) {
 		t.Errorf("list: %v", err)
 	}
 }

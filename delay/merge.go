@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"github.com/morrowmq/morrow/delay/index"
 )
 
 // mergeWork is a run being made of others. What it will hold is what was live in them, by the
@@ -22,7 +24,7 @@ func (w *mergeWork) finish(e Entry, from *run) {
 	if w == nil || e.Ticket < w.low || e.Ticket >= w.high {
 		return
 	}
-	if position, ok := w.positions[from]; ok && !position.less(e) {
+	if position, ok := w.positions[from]; ok && !position.Less(e) {
 		w.collected = append(w.collected, e)
 	} else {
 		w.excluded = append(w.excluded, e)
@@ -168,7 +170,7 @@ func (k *Keeper) mergeRecords(ctx context.Context, w *runWriter, old []*run, yie
 			if err := d.advance(ctx); err != nil {
 				return err
 			}
-			if len(d.live) > 0 && (first == nil || d.live[0].less(first.live[0].Entry)) {
+			if len(d.live) > 0 && (first == nil || d.live[0].Less(first.live[0].Entry)) {
 				first = d
 			}
 		}
@@ -204,7 +206,7 @@ func (d *liveReader) advance(ctx context.Context) error {
 		if err := ctx.Err(); err != nil { // the journal may not look
 			return err
 		}
-		if err := d.fill(ctx, firstEntry.Due, 0, 0); err != nil {
+		if err := d.fill(ctx, index.First.Due, 0, 0); err != nil {
 			return err
 		}
 		entries := make([]Entry, len(d.queue))

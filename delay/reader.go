@@ -8,6 +8,7 @@ import (
 	"sort"
 	"time"
 
+	"github.com/morrowmq/morrow/delay/index"
 	"github.com/morrowmq/morrow/log/record"
 )
 
@@ -49,7 +50,7 @@ func newReader(r *run, j Journal, after Entry) *reader {
 // rewind begins anew behind an entry.
 func (d *reader) rewind(after Entry) {
 	d.after, d.queue, d.queued, d.handed = after, nil, 0, nil
-	d.fence = max(0, sort.Search(len(d.run.data), func(i int) bool { return after.less(d.run.data[i].first()) })-1)
+	d.fence = max(0, sort.Search(len(d.run.data), func(i int) bool { return after.Less(d.run.data[i].first()) })-1)
 }
 
 func (f dataFence) first() Entry { return Entry{Due: f.due, Ticket: f.ticket} }
@@ -96,13 +97,13 @@ func (d *reader) load(ctx context.Context) error {
 		if i == 0 && e != f.first() {
 			return fmt.Errorf("%w: it begins with ticket %d, expected %d", errUnreadable, e.Ticket, f.ticket)
 		}
-		if d.after.less(e) {
-			e.Size = storedSize(len(raw))
+		if d.after.Less(e) {
+			e.Size = index.StoredSize(len(raw))
 			queued += int(e.Size)
 			queue = append(queue, runItem{e, payload{raw: raw, baseTimestamp: batch.baseTimestamp, codec: batch.codec, ready: true}})
 		}
 	}
-	if len(queue) > had && had > 0 && !queue[had-1].less(queue[had].Entry) {
+	if len(queue) > had && had > 0 && !queue[had-1].Less(queue[had].Entry) {
 		return fmt.Errorf("%w: records are not in order", errUnreadable)
 	}
 	d.queue, d.queued = queue, queued
@@ -142,7 +143,7 @@ func (s *Schedule) takeRuns(f *flight, now int64, maxCount, maxBytes int, reader
 				bound, _ = first.bound()
 			}
 			had := len(f.Entries)
-			f.Entries = s.near.popBefore(f.Entries, bound, maxCount, maxBytes)
+			f.Entries = s.near.PopBefore(f.Entries, bound, maxCount, maxBytes)
 			for _, e := range f.Entries[had:] {
 				maxCount--
 				maxBytes -= int(e.Size)
@@ -172,11 +173,11 @@ func (s *Schedule) firstOf(readers []*reader, end Entry) (first *reader, dry boo
 			d.pop()
 		}
 		bound, ok := d.bound()
-		if !ok || !bound.less(end) {
+		if !ok || !bound.Less(end) {
 			continue
 		}
 		if first != nil {
-			if other, _ := first.bound(); !bound.less(other) {
+			if other, _ := first.bound(); !bound.Less(other) {
 				continue
 			}
 		}
@@ -207,13 +208,13 @@ func (s *Schedule) settle(readers []*reader) {
 func (s *Schedule) look(d *reader) {
 	bound, ok := d.bound()
 	if !ok {
-		bound = lastEntry
+		bound = index.Last
 	}
 	d.run.due = max(d.run.due, bound.Due)
 	switch {
 	case !ok || d.stop.err != nil:
 		// The line knows when a reader that rests may go on.
-		d.run.next = lastEntry.Due
+		d.run.next = index.Last.Due
 	case len(d.queue) > 0:
 		d.run.next = bound.Due
 	default:

@@ -64,7 +64,7 @@ func (r *run) upcoming(until int64) Range {
 		}
 		return r.trailer
 	}
-	first := max(0, sort.Search(len(r.data), func(i int) bool { return r.cursor.less(r.data[i].first()) })-1)
+	first := max(0, sort.Search(len(r.data), func(i int) bool { return r.cursor.Less(r.data[i].first()) })-1)
 	end := sort.Search(len(r.data), func(i int) bool { return r.data[i].due > until })
 	if r.live == 0 || end < first {
 		end = first

@@ -4,6 +4,8 @@ import (
 	"math"
 	"slices"
 	"sort"
+
+	"github.com/morrowmq/morrow/delay/index"
 )
 
 // A run is a part of a partition's schedule that was taken out of memory: its records, with their
@@ -74,7 +76,7 @@ type run struct {
 	// cursor: all of the run up to it is finished. It moves only when somebody who has read the run says so.
 	cursor Entry
 	// exceptions are those above the cursor that are finished.
-	exceptions *index
+	exceptions *index.Index
 	// fresh are exceptions that no progress record names yet.
 	fresh []Entry
 	// live is how many are not finished.
@@ -82,7 +84,7 @@ type run struct {
 	// pending is live without those finished above the high watermark.
 	pending int64
 	// next is a lower bound of when the first one is due that is neither finished nor in flight,
-	// for waking up in time. It is that of [lastEntry] while the run cannot be read: the line knows
+	// for waking up in time. It is that of [index.Last] while the run cannot be read: the line knows
 	// when to try again.
 	next int64
 	// due is a lower bound of when the first pending one is due, as its last reader has seen.
@@ -91,14 +93,14 @@ type run struct {
 
 func newRun(info runInfo) *run {
 	return &run{
-		runInfo: info, cursor: firstEntry, exceptions: newIndex(), live: info.count,
+		runInfo: info, cursor: index.First, exceptions: index.New(), live: info.count,
 		pending: info.count, next: info.first.Due - horizon.Milliseconds(), due: info.first.Due,
 	}
 }
 
 // finished reports whether a record of the run is finished, by what lies below the high watermark.
 func (r *run) finished(e Entry) bool {
-	return !r.cursor.less(e) || r.exceptions.contains(e)
+	return !r.cursor.Less(e) || r.exceptions.Contains(e)
 }
 
 // finish notes that a record of the run is finished.
@@ -106,7 +108,7 @@ func (r *run) finish(e Entry) {
 	if r.finished(e) {
 		return
 	}
-	r.exceptions.insert(e)
+	r.exceptions.Insert(e)
 	r.fresh = append(r.fresh, e)
 	r.live--
 }
@@ -114,7 +116,7 @@ func (r *run) finish(e Entry) {
 // exclude notes that a record is not in the run, though its tables may say so.
 func (r *run) exclude(e Entry) {
 	if !r.finished(e) {
-		r.exceptions.insert(e)
+		r.exceptions.Insert(e)
 		r.fresh = append(r.fresh, e)
 	}
 }
@@ -122,16 +124,16 @@ func (r *run) exclude(e Entry) {
 // advance moves the cursor: everything up to e is finished. Those that no exception names were finished
 // in a state that the run was read from.
 func (r *run) advance(e Entry) {
-	if !r.cursor.less(e) {
+	if !r.cursor.Less(e) {
 		return
 	}
 	r.cursor = e
 	for {
-		x, ok := r.exceptions.min()
-		if !ok || e.less(x) {
+		x, ok := r.exceptions.Min()
+		if !ok || e.Less(x) {
 			return
 		}
-		r.exceptions.remove(x)
+		r.exceptions.Remove(x)
 	}
 }
 
@@ -166,7 +168,7 @@ func (r *run) rank(now int64) int64 {
 // overdue estimates how many pending records are due at or before now. It is exact about there
 // being none, but for what was delivered a moment ago.
 func (r *run) overdue(now int64) int64 {
-	if now < r.next && r.next != lastEntry.Due {
+	if now < r.next && r.next != index.Last.Due {
 		return 0
 	}
 	return min(max(0, r.rank(now)-(r.count-r.pending)), r.pending)

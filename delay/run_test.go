@@ -1,6 +1,10 @@
 package delay
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/morrowmq/morrow/delay/index"
+)
 
 func TestNothingIsOverdueBeforeTheFirstPendingRecordOfARunIsDue(t *testing.T) {
 	const count = 6
@@ -16,7 +20,7 @@ func TestNothingIsOverdueBeforeTheFirstPendingRecordOfARunIsDue(t *testing.T) {
 			t.Errorf("at %d %d are overdue, want %d to %d", c.now, got, c.atLeast, c.atMost)
 		}
 	}
-	r.next = lastEntry.Due // it cannot be read
+	r.next = index.Last.Due // it cannot be read
 	if r.overdue(500) == 0 {
 		t.Error("what cannot be read is not overdue")
 	}

@@ -401,8 +401,8 @@ func loadRun(ctx context.Context, j Journal, p *runProgress) (*run, error) {
 	r := newRun(info)
 	r.cursor, r.live, r.pending = p.cursor, p.live, p.live
 	for _, x := range p.exceptions {
-		if r.cursor.less(x) && !r.exceptions.contains(x) {
-			r.exceptions.insert(x)
+		if r.cursor.Less(x) && !r.exceptions.Contains(x) {
+			r.exceptions.Insert(x)
 		}
 	}
 	r.next = max(r.first.Due, r.cursor.Due) - horizon.Milliseconds()

@@ -4,7 +4,12 @@ import (
 	"math"
 	"sync"
 	"sync/atomic"
+
+	"github.com/morrowmq/morrow/delay/index"
 )
+
+// Entry is one pending record: when it is due, its ticket, and its size.
+type Entry = index.Entry
 
 // Schedule knows what is pending in one partition. It is a function of the partition's log: apply
 // every batch in order, and two schedules of the same log are equal, whoever leads and whenever it
@@ -25,7 +30,7 @@ type Schedule struct {
 
 	// mu guards everything below. It is held for memory operations only.
 	mu   sync.Mutex
-	near *index
+	near *index.Index
 	// floor: what is pending below it is in runs, the rest in near.
 	floor int64
 	runs  runs
@@ -68,7 +73,7 @@ type Schedule struct {
 // applied yet. [OpenKeeper] makes one that also knows what lies in runs.
 func NewSchedule(start int64) *Schedule {
 	return &Schedule{
-		near: newIndex(), floor: start, newest: -1, began: start, end: start, highWatermark: start,
+		near: index.New(), floor: start, newest: -1, began: start, end: start, highWatermark: start,
 		earliest: math.MaxInt64, wake: func(int64) {},
 	}
 }
@@ -78,10 +83,10 @@ func (s *Schedule) remove(e Entry, kind opKind) (Entry, bool) {
 	if e, ok := s.land(e, kind); ok {
 		return e, true
 	}
-	found, ok := s.near.remove(e)
+	found, ok := s.near.Remove(e)
 	if !ok && s.open.releasing() {
 		s.release(math.MaxInt)
-		found, ok = s.near.remove(e)
+		found, ok = s.near.Remove(e)
 	}
 	return found, ok
 }
@@ -99,7 +104,7 @@ func (s *Schedule) contains(e Entry) bool {
 	if s.open.releasing() {
 		s.release(math.MaxInt)
 	}
-	return s.near.contains(e)
+	return s.near.Contains(e)
 }
 
 // NextDue is when the next entry not in flight is due; math.MaxInt64 if there is none.
@@ -116,7 +121,7 @@ func (s *Schedule) findEarliest() {
 	s.earliest = math.MaxInt64
 	if s.open.releasing() {
 		s.earliest = math.MinInt64
-	} else if e, ok := s.near.min(); ok {
+	} else if e, ok := s.near.Min(); ok {
 		s.earliest = e.Due
 	}
 }
@@ -167,7 +172,7 @@ func (s *Schedule) upcoming(until int64, limit int) (entries []Entry) {
 	if s.earliest > until {
 		return nil
 	}
-	s.near.ascend(firstEntry, func(e Entry) bool {
+	s.near.Ascend(index.First, func(e Entry) bool {
 		if e.Due > until || len(entries) == limit {
 			return false
 		}

@@ -11,8 +11,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/morrowmq/morrow/log/record"
 	"pgregory.net/rapid"
+
+	"github.com/morrowmq/morrow/delay/index"
+	"github.com/morrowmq/morrow/log/record"
 )
 
 // testNow is when the batches of these tests are planned, and testReceive when they are received.
@@ -60,7 +62,7 @@ func pendingIn(t interface{ Fatalf(string, ...any) }, batches []record.Batch) ma
 		}
 	}
 	dues := map[int64]int64{}
-	s.near.ascend(firstEntry, func(e Entry) bool {
+	s.near.Ascend(index.First, func(e Entry) bool {
 		dues[e.Ticket] = e.Due
 		return true
 	})

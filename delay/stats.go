@@ -89,7 +89,7 @@ func (s *Schedule) Stats(now int64) Stats {
 // nearDue is when the first record is due that is pending in no run; math.MaxInt64 if there is none.
 func (s *Schedule) nearDue() int64 {
 	due := int64(math.MaxInt64)
-	if e, ok := s.near.min(); ok {
+	if e, ok := s.near.Min(); ok {
 		due = e.Due
 	}
 	for _, f := range s.flights {
@@ -111,12 +111,12 @@ const jitter = 1000
 func (s *Schedule) moveMark(now int64) {
 	if now >= s.mark-jitter {
 		now = max(now, s.mark)
-		s.overdue += int64(s.near.countBetween(s.mark, now))
+		s.overdue += int64(s.near.CountBetween(s.mark, now))
 		s.mark = now
 		return
 	}
 	s.mark = now
-	s.overdue = int64(s.near.countBetween(math.MinInt64, now))
+	s.overdue = int64(s.near.CountBetween(math.MinInt64, now))
 	for _, f := range s.flights {
 		for i, e := range f.Entries {
 			if !f.gone[i] && e.Ticket >= s.floor && e.Due <= now {

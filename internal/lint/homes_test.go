@@ -17,7 +17,7 @@ var soleHomes = []home{
 	{"github.com/spf13/pflag", []string{"cmd"}, "the command line is cmd's"},
 	{"github.com/spf13/viper", []string{"cmd"}, "packages take a Config struct"},
 	{"github.com/schollz/progressbar", []string{"cmd"}, "only the tool talks to people"},
-	{"github.com/google/btree", []string{"delay"}, "it is the near index"},
+	{"github.com/google/btree", []string{"delay/index"}, "it is the near index"},
 	{"github.com/twmb/franz-go/pkg/kerr", []string{"protocol", "protocol/api", "broker/group", "broker/txn", "internal/bench", "cmd"},
 		"Kafka's error codes exist only where answers are made, or explained to people; below, errors are domain outcomes"},
 	{"github.com/twmb/franz-go/pkg/kgo", []string{"cmd", "internal/bench"}, "the broker is not a client of itself"},
@@ -108,7 +108,7 @@ func TestLibrariesOutsideTheirHomesAreFound(t *testing.T) {
 		"broker/a_test.go:1: import of log; its home is nowhere: log/slog is the logger, passed in",
 		"log/a.go:1: import of log; its home is nowhere: log/slog is the logger, passed in",
 		"protocol/api/a.go:1: import of golang.org/x/sys/unix; its home is internal/vfs, protocol, cmd, internal/bench: system calls are files (vfs), sockets (protocol, bench) or the process (cmd)",
-		"protocol/api/a.go:3: import of github.com/google/btree; its home is delay: it is the near index",
+		"protocol/api/a.go:3: import of github.com/google/btree; its home is delay/index: it is the near index",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("problems:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))

@@ -36,7 +36,8 @@ var importMap = []edges{
 	{"tier", []string{"log/record", "log/batches", "tier/bucket", "tier/chunk", "tier/flight", "internal/vfs", "internal/pace"}},
 	{"tier/tiertest", []string{"log", "tier"}},
 	{"tier/proxytest", nil},
-	{"delay", []string{"log/record", "internal/vfs"}},
+	{"delay/index", nil},
+	{"delay", []string{"log/record", "delay/index", "internal/vfs"}},
 
 	{"protocol", nil},
 	{"cluster/config", nil},

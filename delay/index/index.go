@@ -1,4 +1,4 @@
-package delay
+package index
 
 import (
 	"math"
@@ -6,19 +6,20 @@ import (
 	"github.com/google/btree"
 )
 
+// First is before all entries, and Last behind all.
 var (
-	firstEntry = Entry{Due: math.MinInt64, Ticket: math.MinInt64}
-	lastEntry  = Entry{Due: math.MaxInt64, Ticket: math.MaxInt64}
+	First = Entry{Due: math.MinInt64, Ticket: math.MinInt64}
+	Last  = Entry{Due: math.MaxInt64, Ticket: math.MaxInt64}
 )
 
-// index holds entries in order: a B-tree of time buckets that hold them packed. An insert finds its
+// Index holds entries in order: a B-tree of time buckets that hold them packed. An insert finds its
 // bucket and appends to it; a bucket is sorted when it is about to be due. What does not belong to
 // the bucket of the last insert waits in an inbox, so that many are sorted in one go and each
 // bucket is found once for all that it gets. It is not safe for concurrent use.
 //
 // Invariant: the buckets' ranges [low, high) do not overlap and follow one another, except that the
 // first may begin anywhere at or below its entries. No bucket is empty.
-type index struct {
+type Index struct {
 	tree *btree.BTreeG[leaf]
 	// hot is the bucket of the last insert: most producers' dues ascend.
 	hot   *bucket
@@ -42,8 +43,9 @@ func leafAt(e Entry) leaf { return leaf{due: e.Due, ticket: e.Ticket} }
 
 func leafOf(b *bucket) leaf { return leaf{b.low.Due, b.low.Ticket, b} }
 
-func newIndex() *index {
-	x := &index{most: bucketCap, inbox: inbox{first: lastEntry}, tree: btree.NewG(32, func(a, b leaf) bool {
+// New returns an index of no entries.
+func New() *Index {
+	x := &Index{most: bucketCap, inbox: inbox{first: Last}, tree: btree.NewG(32, func(a, b leaf) bool {
 		return a.due < b.due || a.due == b.due && a.ticket < b.ticket
 	})}
 	x.visit = func(l leaf) bool {
@@ -54,8 +56,8 @@ func newIndex() *index {
 }
 
 // locate returns the bucket whose range holds e, or nil if there are no buckets.
-func (x *index) locate(e Entry) *bucket {
-	if h := x.hot; h != nil && !e.less(h.low) && e.less(h.high) {
+func (x *Index) locate(e Entry) *bucket {
+	if h := x.hot; h != nil && !e.Less(h.low) && e.Less(h.high) {
 		return h
 	}
 	x.found = nil
@@ -67,24 +69,24 @@ func (x *index) locate(e Entry) *bucket {
 	return x.found
 }
 
-func (x *index) link(b *bucket) { x.tree.ReplaceOrInsert(leafOf(b)) }
+func (x *Index) link(b *bucket) { x.tree.ReplaceOrInsert(leafOf(b)) }
 
-// insert adds an entry that is not there yet.
-func (x *index) insert(e Entry) {
+// Insert adds an entry that is not there yet.
+func (x *Index) Insert(e Entry) {
 	x.count++
-	if h := x.hot; h != nil && !e.less(h.low) && e.less(h.high) {
+	if h := x.hot; h != nil && !e.Less(h.low) && e.Less(h.high) {
 		x.put(e)
 		return
 	}
 	x.inbox.add(e)
 	if len(x.inbox.entries) >= min(maxInbox, 1+x.count/16) {
-		x.settle(lastEntry)
+		x.settle(Last)
 	}
 }
 
 // settle moves what is in the inbox to the tree, if anything there is before an entry.
-func (x *index) settle(end Entry) {
-	if !x.inbox.first.less(end) {
+func (x *Index) settle(end Entry) {
+	if !x.inbox.first.Less(end) {
 		return
 	}
 	for entries := x.inbox.empty(); len(entries) > 0; {
@@ -94,13 +96,13 @@ func (x *index) settle(end Entry) {
 }
 
 // put adds an entry to the tree.
-func (x *index) put(e Entry) { x.place(e).add(e) }
+func (x *Index) put(e Entry) { x.place(e).add(e) }
 
 // place returns the bucket to put e into, which has room.
-func (x *index) place(e Entry) *bucket {
+func (x *Index) place(e Entry) *bucket {
 	b := x.locate(e)
 	if b == nil {
-		b = newBucket(e, lastEntry)
+		b = newBucket(e, Last)
 		x.link(b)
 	}
 	b = x.room(b, e)
@@ -109,19 +111,19 @@ func (x *index) place(e Entry) *bucket {
 }
 
 // room returns the bucket to put e into: b, whose range it is in, or a new one.
-func (x *index) room(b *bucket, e Entry) *bucket {
+func (x *Index) room(b *bucket, e Entry) *bucket {
 	if b.n < x.most && b.fits(e) {
-		if e.less(b.low) {
+		if e.Less(b.low) {
 			x.lower(b, e)
 		}
 		return b
 	}
 	switch {
-	case e.less(b.low):
+	case e.Less(b.low):
 		before := newBucket(e, b.low)
 		x.link(before)
 		return before
-	case b.last.less(e):
+	case b.last.Less(e):
 		after := newBucket(e, b.high)
 		b.high = e
 		x.link(after)
@@ -130,21 +132,21 @@ func (x *index) room(b *bucket, e Entry) *bucket {
 	// What is left is a full bucket with e in its midst: an entry too far for the base is above all others.
 	upper := b.split()
 	x.link(upper)
-	if !e.less(upper.low) {
+	if !e.Less(upper.low) {
 		b = upper
 	}
 	return x.room(b, e)
 }
 
 // lower moves the beginning of the first bucket down.
-func (x *index) lower(b *bucket, e Entry) {
+func (x *Index) lower(b *bucket, e Entry) {
 	x.tree.Delete(leafOf(b))
 	b.low = e
 	x.link(b)
 }
 
-// remove takes an entry out and returns it as stored; ok tells whether it was there.
-func (x *index) remove(e Entry) (_ Entry, ok bool) {
+// Remove takes an entry out and returns it as stored; ok tells whether it was there.
+func (x *Index) Remove(e Entry) (_ Entry, ok bool) {
 	b, i := x.find(e)
 	if i < 0 {
 		return e, false
@@ -161,8 +163,8 @@ func (x *index) remove(e Entry) (_ Entry, ok bool) {
 	return e, true
 }
 
-// contains reports whether an entry is there.
-func (x *index) contains(e Entry) bool {
+// Contains reports whether an entry is there.
+func (x *Index) Contains(e Entry) bool {
 	_, i := x.find(e)
 	return i >= 0
 }
@@ -171,8 +173,8 @@ func (x *index) contains(e Entry) bool {
 const maxUnsorted = 64
 
 // find returns the bucket and the position of an entry; the position is -1 if it is not there.
-func (x *index) find(e Entry) (*bucket, int) {
-	x.settle(lastEntry)
+func (x *Index) find(e Entry) (*bucket, int) {
+	x.settle(Last)
 	b := x.locate(e)
 	if b == nil {
 		return nil, -1
@@ -184,7 +186,7 @@ func (x *index) find(e Entry) (*bucket, int) {
 }
 
 // unlink removes an empty bucket; the one before it takes over its range.
-func (x *index) unlink(b *bucket) {
+func (x *Index) unlink(b *bucket) {
 	x.tree.Delete(leafOf(b))
 	if x.hot == b {
 		x.hot = nil
@@ -200,7 +202,7 @@ func (x *index) unlink(b *bucket) {
 }
 
 // merge appends the bucket after b to it if both are sparse.
-func (x *index) merge(b *bucket) {
+func (x *Index) merge(b *bucket) {
 	x.found = nil
 	x.tree.AscendGreaterOrEqual(leafAt(b.high), x.visit)
 	after := x.found
@@ -215,7 +217,7 @@ func (x *index) merge(b *bucket) {
 }
 
 // first returns the first bucket, sorted, or nil.
-func (x *index) first() *bucket {
+func (x *Index) first() *bucket {
 	l, ok := x.tree.Min()
 	if ok {
 		x.scratch = l.sort(x.scratch)
@@ -223,31 +225,31 @@ func (x *index) first() *bucket {
 	return l.bucket
 }
 
-// min returns the first entry.
-func (x *index) min() (e Entry, ok bool) {
+// Min returns the first entry.
+func (x *Index) Min() (e Entry, ok bool) {
 	b := x.first()
 	if b != nil {
 		e, ok = b.at(0), true
 	}
-	if len(x.inbox.entries) > 0 && (!ok || x.inbox.first.less(e)) {
+	if len(x.inbox.entries) > 0 && (!ok || x.inbox.first.Less(e)) {
 		e, ok = x.inbox.first, true
 	}
 	return e, ok
 }
 
-// popDue moves entries due at or before now to dst, in order, until there are maxCount of them or
+// PopDue moves entries due at or before now to dst, in order, until there are maxCount of them or
 // their sizes exceed maxBytes.
-func (x *index) popDue(dst []Entry, now int64, maxCount, maxBytes int) []Entry {
-	return x.popBefore(dst, Entry{Due: now + 1, Ticket: math.MinInt64}, maxCount, maxBytes)
+func (x *Index) PopDue(dst []Entry, now int64, maxCount, maxBytes int) []Entry {
+	return x.PopBefore(dst, Entry{Due: now + 1, Ticket: math.MinInt64}, maxCount, maxBytes)
 }
 
-// popBefore is popDue for entries before another.
-func (x *index) popBefore(dst []Entry, end Entry, maxCount, maxBytes int) []Entry {
+// PopBefore is PopDue for entries before another.
+func (x *Index) PopBefore(dst []Entry, end Entry, maxCount, maxBytes int) []Entry {
 	x.settle(end)
 	for b := x.first(); b != nil; b = x.first() {
 		for b.n > 0 {
 			e := b.at(0)
-			if !e.less(end) || maxCount == 0 || maxBytes <= 0 {
+			if !e.Less(end) || maxCount == 0 || maxBytes <= 0 {
 				return dst
 			}
 			b.remove(0)
@@ -261,9 +263,9 @@ func (x *index) popBefore(dst []Entry, end Entry, maxCount, maxBytes int) []Entr
 	return dst
 }
 
-// removeBelow removes all entries with a lower ticket, and calls forget for each.
-func (x *index) removeBelow(ticket int64, forget func(Entry)) {
-	x.settle(lastEntry)
+// RemoveBelow removes all entries with a lower ticket, and calls forget for each.
+func (x *Index) RemoveBelow(ticket int64, forget func(Entry)) {
+	x.settle(Last)
 	var empty []*bucket
 	x.tree.Ascend(func(l leaf) bool {
 		x.count -= l.removeBelow(ticket, forget)
@@ -277,14 +279,14 @@ func (x *index) removeBelow(ticket int64, forget func(Entry)) {
 	}
 }
 
-// ascend calls yield for the entries from a key on, in order, until it returns false. It may
+// Ascend calls yield for the entries from a key on, in order, until it returns false. It may
 // sort buckets; entries must not be changed meanwhile.
-func (x *index) ascend(from Entry, yield func(Entry) bool) {
-	x.settle(lastEntry)
+func (x *Index) Ascend(from Entry, yield func(Entry) bool) {
+	x.settle(Last)
 	x.ascendBuckets(from, func(b *bucket) bool {
 		x.scratch = b.sort(x.scratch)
 		for i := range b.n {
-			if e := b.at(i); !e.less(from) && !yield(e) {
+			if e := b.at(i); !e.Less(from) && !yield(e) {
 				return false
 			}
 		}
@@ -292,14 +294,14 @@ func (x *index) ascend(from Entry, yield func(Entry) bool) {
 	})
 }
 
-func (x *index) ascendBuckets(from Entry, yield func(*bucket) bool) {
+func (x *Index) ascendBuckets(from Entry, yield func(*bucket) bool) {
 	if start := x.locate(from); start != nil {
 		x.tree.AscendGreaterOrEqual(leafOf(start), func(l leaf) bool { return yield(l.bucket) })
 	}
 }
 
-// countBetween counts the entries with after < due <= until.
-func (x *index) countBetween(after, until int64) (n int) {
+// CountBetween counts the entries with after < due <= until.
+func (x *Index) CountBetween(after, until int64) (n int) {
 	if until <= after {
 		return 0
 	}

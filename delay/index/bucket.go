@@ -1,4 +1,4 @@
-package delay
+package index
 
 import (
 	"cmp"
@@ -8,7 +8,7 @@ import (
 	"sync"
 )
 
-// Entry is one pending record.
+// Entry is one pending record. Due and Ticket are its key.
 type Entry struct {
 	// Due in milliseconds since the epoch.
 	Due int64
@@ -18,15 +18,16 @@ type Entry struct {
 	Size int32
 }
 
-// compare orders entries as they are delivered: by due, then in the order they were produced.
-func (e Entry) compare(f Entry) int {
+// Compare orders entries as they are delivered: by due, then in the order they were produced.
+func (e Entry) Compare(f Entry) int {
 	if c := cmp.Compare(e.Due, f.Due); c != 0 {
 		return c
 	}
 	return cmp.Compare(e.Ticket, f.Ticket)
 }
 
-func (e Entry) less(f Entry) bool {
+// Less reports whether e is before f in the order of Compare.
+func (e Entry) Less(f Entry) bool {
 	return e.Due < f.Due || e.Due == f.Due && e.Ticket < f.Ticket
 }
 
@@ -109,7 +110,7 @@ func (b *bucket) add(e Entry) {
 func (b *bucket) addRun(entries []Entry, most int) int {
 	entries = entries[:min(len(entries), most-b.n)]
 	for i, e := range entries {
-		if i > 0 && (!e.less(b.high) || e.less(b.low) || e.Due-b.base > math.MaxUint32) {
+		if i > 0 && (!e.Less(b.high) || e.Less(b.low) || e.Due-b.base > math.MaxUint32) {
 			return i
 		}
 		b.add(e)
@@ -119,7 +120,7 @@ func (b *bucket) addRun(entries []Entry, most int) int {
 
 // note keeps account of the order, before an entry is appended.
 func (b *bucket) note(e Entry) {
-	if b.n > 0 && e.less(b.last) {
+	if b.n > 0 && e.Less(b.last) {
 		return
 	}
 	if b.sorted == b.n {

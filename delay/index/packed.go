@@ -1,4 +1,4 @@
-package delay
+package index
 
 import (
 	"cmp"
@@ -63,8 +63,8 @@ func packSize(n int32) uint16 {
 	return uint16(shift)<<11 | uint16(m)
 }
 
-// storedSize is a record's size as the index keeps it.
-func storedSize(n int) int32 { return unpackSize(packSize(int32(n))) }
+// StoredSize is a record's size as the index keeps it.
+func StoredSize(n int) int32 { return unpackSize(packSize(int32(n))) }
 
 func unpackSize(p uint16) int32 {
 	if p < 1<<11 {

@@ -1,4 +1,4 @@
-package delay
+package index
 
 import (
 	"math"
@@ -10,9 +10,12 @@ import (
 	"pgregory.net/rapid"
 )
 
+// lastDue is as late as dues are: the end of the year 9999.
+const lastDue = 253402300799999
+
 func TestIndexBehavesLikeASortedSet(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		x := newIndex()
+		x := New()
 		x.most = rapid.SampledFrom([]int{64, 300, bucketCap}).Draw(t, "most")
 		model := map[int64]Entry{}
 		sorted := func() []Entry {
@@ -20,13 +23,13 @@ func TestIndexBehavesLikeASortedSet(t *testing.T) {
 			for _, e := range model {
 				es = append(es, e)
 			}
-			slices.SortFunc(es, Entry.compare)
+			slices.SortFunc(es, Entry.Compare)
 			return es
 		}
 		next := int64(0)
 		// Few dues make long runs of equal ones; far ones do not fit into one bucket's range.
 		due := rapid.OneOf(rapid.Int64Range(0, 3), rapid.Int64Range(0, 10_000), rapid.Int64Range(0, 1<<40),
-			rapid.Int64Range(-1<<33, 1<<33), rapid.Just(int64(LastDue)))
+			rapid.Int64Range(-1<<33, 1<<33), rapid.Just(int64(lastDue)))
 		t.Repeat(map[string]func(*rapid.T){
 			"": func(t *rapid.T) {
 				if x.count != len(model) {
@@ -34,10 +37,10 @@ func TestIndexBehavesLikeASortedSet(t *testing.T) {
 				}
 				checkIndex(t, x)
 				if es := sorted(); len(es) > 0 {
-					if e, ok := x.min(); !ok || e != es[0] {
+					if e, ok := x.Min(); !ok || e != es[0] {
 						t.Fatalf("first is %v, %v, want %v", e, ok, es[0])
 					}
-				} else if e, ok := x.min(); ok {
+				} else if e, ok := x.Min(); ok {
 					t.Fatalf("first is %v of none", e)
 				}
 			},
@@ -45,9 +48,9 @@ func TestIndexBehavesLikeASortedSet(t *testing.T) {
 				n := rapid.IntRange(1, 150).Draw(t, "n")
 				d, step := due.Draw(t, "due"), rapid.SampledFrom([]int64{0, 1, -1, 1000, -1 << 20, 1 << 33}).Draw(t, "step")
 				for range n {
-					e := Entry{Due: min(d, LastDue), Ticket: next, Size: unpackSize(packSize(int32(next % 5000)))}
+					e := Entry{Due: min(d, lastDue), Ticket: next, Size: unpackSize(packSize(int32(next % 5000)))}
 					next += 1 + next%3
-					x.insert(e)
+					x.Insert(e)
 					model[e.Ticket] = e
 					d += step
 				}
@@ -58,7 +61,7 @@ func TestIndexBehavesLikeASortedSet(t *testing.T) {
 				for range 100 {
 					e := Entry{Due: rng.Int64N(span), Ticket: next, Size: 7}
 					next++
-					x.insert(e)
+					x.Insert(e)
 					model[e.Ticket] = e
 				}
 			},
@@ -71,7 +74,7 @@ func TestIndexBehavesLikeASortedSet(t *testing.T) {
 				n := rapid.IntRange(1, min(len(es)-i, 200)).Draw(t, "n")
 				step := rapid.IntRange(1, 5).Draw(t, "step")
 				for ; n > 0 && i < len(es); n, i = n-1, i+step {
-					if got, ok := x.remove(Entry{Due: es[i].Due, Ticket: es[i].Ticket}); !ok || got != es[i] {
+					if got, ok := x.Remove(Entry{Due: es[i].Due, Ticket: es[i].Ticket}); !ok || got != es[i] {
 						t.Fatalf("remove %v: got %v, %v", es[i], got, ok)
 					}
 					delete(model, es[i].Ticket)
@@ -79,7 +82,7 @@ func TestIndexBehavesLikeASortedSet(t *testing.T) {
 			},
 			"remove what is not there": func(t *rapid.T) {
 				e := Entry{Due: due.Draw(t, "due"), Ticket: next + 1}
-				if _, ok := x.remove(e); ok || x.contains(e) {
+				if _, ok := x.Remove(e); ok || x.Contains(e) {
 					t.Fatalf("removed %v", e)
 				}
 			},
@@ -92,7 +95,7 @@ func TestIndexBehavesLikeASortedSet(t *testing.T) {
 						delete(model, e.Ticket)
 					}
 				}
-				if got := x.popDue(nil, now, n, math.MaxInt); !slices.Equal(got, want) {
+				if got := x.PopDue(nil, now, n, math.MaxInt); !slices.Equal(got, want) {
 					t.Fatalf("popped %v, want %v", got, want)
 				}
 			},
@@ -105,13 +108,13 @@ func TestIndexBehavesLikeASortedSet(t *testing.T) {
 						n++
 					}
 				}
-				if got := x.countBetween(after, until); got != n {
+				if got := x.CountBetween(after, until); got != n {
 					t.Fatalf("%d between %d and %d, want %d", got, after, until, n)
 				}
 				from := Entry{Due: after, Ticket: rapid.Int64Range(0, next+1).Draw(t, "ticket")}
-				want := slices.DeleteFunc(es, func(e Entry) bool { return e.less(from) })
+				want := slices.DeleteFunc(es, func(e Entry) bool { return e.Less(from) })
 				var got []Entry
-				x.ascend(from, func(e Entry) bool {
+				x.Ascend(from, func(e Entry) bool {
 					got = append(got, e)
 					return true
 				})
@@ -132,7 +135,7 @@ func TestRadixSortIsAStableSortByDue(t *testing.T) {
 			entries[i] = Entry{Due: rng.Int64N(span) - rng.Int64N(span), Ticket: int64(i)}
 		}
 		want := slices.Clone(entries)
-		slices.SortFunc(want, Entry.compare)
+		slices.SortFunc(want, Entry.Compare)
 		if got, _ := radixSort(entries, make([]Entry, len(entries))); !slices.Equal(got, want) {
 			t.Fatalf("%v, want %v", got, want)
 		}
@@ -140,23 +143,23 @@ func TestRadixSortIsAStableSortByDue(t *testing.T) {
 }
 
 // checkIndex checks the invariants of the index.
-func checkIndex(t interface{ Fatalf(string, ...any) }, x *index) {
-	high, n := firstEntry, 0
+func checkIndex(t interface{ Fatalf(string, ...any) }, x *Index) {
+	high, n := First, 0
 	x.tree.Ascend(func(l leaf) bool {
 		b := l.bucket
 		if b.n == 0 || b.n > x.most {
 			t.Fatalf("bucket with %d entries", b.n)
 		}
-		if high != firstEntry && high != b.low || leafOf(b) != l {
+		if high != First && high != b.low || leafOf(b) != l {
 			t.Fatalf("bucket begins at %v, the one before ends at %v", b.low, high)
 		}
 		high = b.high
 		for i := range b.n {
 			e := b.at(i)
-			if e.less(b.low) || !e.less(b.high) || b.last.less(e) {
+			if e.Less(b.low) || !e.Less(b.high) || b.last.Less(e) {
 				t.Fatalf("%v in bucket [%v, %v), last %v", e, b.low, b.high, b.last)
 			}
-			if 0 < i && i < b.sorted && !b.at(i-1).less(e) {
+			if 0 < i && i < b.sorted && !b.at(i-1).Less(e) {
 				t.Fatalf("bucket is not sorted")
 			}
 		}
@@ -164,11 +167,11 @@ func checkIndex(t interface{ Fatalf(string, ...any) }, x *index) {
 		return true
 	})
 	for _, e := range x.inbox.entries {
-		if e.less(x.inbox.first) {
+		if e.Less(x.inbox.first) {
 			t.Fatalf("%v is in the inbox, all should be at or after %v", e, x.inbox.first)
 		}
 	}
-	if n+len(x.inbox.entries) != x.count || n > 0 && high != lastEntry {
+	if n+len(x.inbox.entries) != x.count || n > 0 && high != Last {
 		t.Fatalf("%d entries up to %v and %d in the inbox, count is %d", n, high, len(x.inbox.entries), x.count)
 	}
 }
@@ -213,9 +216,9 @@ func runIndex(b *testing.B, n int, due func(int, *rand.Rand) int64) {
 	}
 	before := heapBytes()
 	b.StartTimer()
-	x := newIndex()
+	x := New()
 	for i, d := range dues {
-		x.insert(Entry{Due: d, Ticket: int64(i), Size: 100})
+		x.Insert(Entry{Due: d, Ticket: int64(i), Size: 100})
 	}
 	b.StopTimer()
 	inserted := b.Elapsed()
@@ -244,7 +247,7 @@ func TestPackedOrder(t *testing.T) {
 	for range 1000 {
 		e, p := any()
 		f, q := any()
-		if below, same := p.below(&q) == 1, p.same(&q); below != e.less(f) || same != (e == f) || comparePacked(p, q) != e.compare(f) {
+		if below, same := p.below(&q) == 1, p.same(&q); below != e.Less(f) || same != (e == f) || comparePacked(p, q) != e.Compare(f) {
 			t.Fatalf("%+v, %+v: below %v, same %v, compare %d", e, f, below, same, comparePacked(p, q))
 		}
 	}

@@ -1,4 +1,4 @@
-package delay
+package index
 
 import (
 	"math/bits"
@@ -13,7 +13,7 @@ const maxInbox = 64 << 10
 // inbox holds entries that are on their way into the tree of an index, in no order.
 type inbox struct {
 	entries []Entry
-	// first is before all entries, or one of them; lastEntry if there are none.
+	// first is before all entries, or one of them; Last if there are none.
 	first Entry
 }
 
@@ -22,7 +22,7 @@ var spares = sync.Pool{New: func() any { return new([]Entry) }}
 
 func (x *inbox) add(e Entry) {
 	x.entries = append(x.entries, e)
-	if e.less(x.first) {
+	if e.Less(x.first) {
 		x.first = e
 	}
 }
@@ -31,19 +31,19 @@ func (x *inbox) add(e Entry) {
 func (x *inbox) empty() []Entry {
 	entries := x.entries
 	if len(entries) < minRadix {
-		slices.SortFunc(entries, Entry.compare)
+		slices.SortFunc(entries, Entry.Compare)
 	} else {
 		spare := *spares.Get().(*[]Entry)
 		spare = slices.Grow(spare[:0], len(entries))[:len(entries)]
 		entries, spare = radixSort(entries, spare)
 		spares.Put(&spare)
 	}
-	x.entries, x.first = entries[:0], lastEntry
+	x.entries, x.first = entries[:0], Last
 	return entries
 }
 
 // free gives memory back. Nothing is in the inbox.
-func (x *inbox) free() { *x = inbox{first: lastEntry} }
+func (x *inbox) free() { *x = inbox{first: Last} }
 
 const (
 	// radixBits is how many bits of a due time one pass sorts by.
