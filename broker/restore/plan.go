@@ -157,7 +157,9 @@ func (p *Plan) choose(topics []Topic, wanted []string) error {
 func (p *Plan) missing(topics []Topic, wanted []string) error {
 	var errs []error
 	for _, w := range wanted {
-		if !slices.ContainsFunc(topics, func(t Topic) bool { return t.Name == w || t.ID.Kafka() == w }) {
+		if cluster.IsReserved(w) {
+			errs = append(errs, fmt.Errorf("topic %q is the broker's own: what the bucket has of it comes back with the topics it is about", w))
+		} else if !slices.ContainsFunc(topics, func(t Topic) bool { return t.Name == w || t.ID.Kafka() == w }) {
 			errs = append(errs, fmt.Errorf("the bucket holds no topic %q of cluster %s; topics that are not tiered, as compacted ones, are not in it", w, p.Cluster))
 		}
 	}

@@ -41,6 +41,7 @@ func TestTopicsAreChosenByNameOrID(t *testing.T) {
 		{old.id.String(), "orders 2; skipped"},
 		{old.id.String() + " payments", "orders 2, payments 3; skipped"},
 		{old.id.String() + " orders", "orders 2; skipped orders 1"},
+		{"__schedule.orders", `topic "__schedule.orders" is the broker's own: what the bucket has of it comes back with the topics it is about`},
 		{"gone", `the bucket holds no topic "gone" of cluster c1; topics that are not tiered, as compacted ones, are not in it`},
 	} {
 		plan, err := MakePlan(t.Context(), b, "", strings.Fields(c.wanted))
