@@ -3,12 +3,14 @@ package partition
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/morrowmq/morrow/cluster"
+	"github.com/morrowmq/morrow/internal/vfs"
 	"github.com/morrowmq/morrow/log"
 )
 
@@ -26,6 +28,7 @@ func (t *Table) watch(ctx context.Context) error {
 			t.follow(ctx)
 			t.clean(ctx)
 		case <-retry.C:
+			t.reopen(ctx)
 			t.clean(ctx)
 		}
 	}
@@ -47,16 +50,61 @@ func (t *Table) follow(ctx context.Context) {
 		func(id cluster.TopicID) { t.drop(ctx, id) },
 	)
 	_ = g.Wait() // failures are kept per partition
-	t.publishCreated(ctx)
+	t.publish(ctx)
 	t.reconfigure(old, img)
 	t.mu.Lock()
 	t.applied = img
-	// Schedules are loaded once the partitions that hold their runs are there too.
-	t.unloaded, t.opened = append(t.unloaded, t.opened...), nil
-	wake(t.unload)
 	close(t.changed)
 	t.changed = make(chan struct{})
 	t.mu.Unlock()
+}
+
+// publish has the schedules loaded of partitions that were opened: now that those are there too
+// which hold their runs.
+func (t *Table) publish(ctx context.Context) {
+	t.publishCreated(ctx)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.unloaded, t.opened = append(t.unloaded, t.opened...), nil
+	wake(t.unload)
+}
+
+// maxReopenWait is how long, at most, after failures it is tried again to open partitions.
+const maxReopenWait = 30 * time.Second
+
+// reopen tries again to open, or to create, the partitions for which the disk had no room: nothing
+// of them is damaged. Only the watch loop calls it.
+func (t *Table) reopen(ctx context.Context) {
+	now := t.cfg.Now()
+	if t.reopens.wait(now) {
+		return
+	}
+	t.mu.RLock()
+	img := t.applied
+	var again []key
+	for k, err := range t.failed {
+		if vfs.IsFull(err) && t.cfg.Logs.Get(log.ID{Topic: k.topic, Partition: k.number}) == nil {
+			again = append(again, k)
+		}
+	}
+	t.mu.RUnlock()
+	if len(again) == 0 {
+		return
+	}
+	for _, k := range again {
+		if topic, ok := img.TopicByID(k.topic); ok {
+			t.open(k, t.settings(topic), topic.Partitions[k.number].LeaderEpoch)
+		}
+	}
+	t.publish(ctx)
+	t.mu.RLock()
+	failing := slices.ContainsFunc(again, func(k key) bool { return t.failed[k] != nil })
+	t.mu.RUnlock()
+	if failing {
+		t.reopens.failed(now, time.Second, maxReopenWait)
+	} else {
+		t.reopens.over()
+	}
 }
 
 // reconfigure hands new settings to topics that did not change themselves but whose defaults did.
@@ -118,16 +166,23 @@ func (t *Table) open(k key, settings *Topic, epoch int32) {
 		return p
 	}
 	p, err := openPartition(t.cfg, k, settings, epoch, &t.room, find)
+	t.mu.RLock()
+	failed := t.failed[k]
+	t.mu.RUnlock()
 	if err != nil {
-		t.cfg.Logger.Error("partition cannot be opened and stays offline", "topic", settings.Name, "partition", k.number, "err", err)
+		t.sayUnopened(settings, k.number, err, failed)
 		t.mu.Lock()
 		t.failed[k] = err
 		t.mu.Unlock()
 		return
 	}
+	if failed != nil {
+		t.cfg.Logger.Info("partition is opened: the disk has room for it", "topic", settings.Name, "partition", k.number)
+	}
 	t.cfg.Opened(p)
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	delete(t.failed, k)
 	switch {
 	case p.delays() && p.created:
 		t.created = append(t.created, p)
@@ -136,6 +191,16 @@ func (t *Table) open(k key, settings *Topic, epoch int32) {
 		t.opened = append(t.opened, p)
 	}
 	t.partitions[k] = p
+}
+
+// sayUnopened says why a partition cannot be opened, and not again while the disk is full.
+func (t *Table) sayUnopened(settings *Topic, number int32, err, last error) {
+	switch {
+	case !vfs.IsFull(err):
+		t.cfg.Logger.Error("partition cannot be opened and stays offline", "topic", settings.Name, "partition", number, "err", err)
+	case !vfs.IsFull(last):
+		t.cfg.Logger.Warn("partition is offline until the disk has room for it", "topic", settings.Name, "partition", number, "err", err)
+	}
 }
 
 // publishCreated lets partitions be found that have just been created. Their schedules are empty

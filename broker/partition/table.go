@@ -65,6 +65,9 @@ type Table struct {
 	created     []*Partition       // guarded by mu: created by the follow under way, with schedules; nobody finds them yet
 	unload      chan struct{}      // 1-buffered: unloaded has grown
 
+	// reopens counts how often in a row partitions could not be opened for want of room.
+	reopens setbacks
+
 	// room is full while delayed records take more memory than they may although they are being spilled.
 	room rooms
 	// crowded is for how long it was full, in nanoseconds; crowdNews is for the log line about it.

@@ -253,3 +253,42 @@ func TestConfigsAtTheirLimits(t *testing.T) {
 		t.Errorf("offline are %v", offline)
 	}
 }
+
+// TestTopicCreatedOnAFullDiskComesUpWithRoom: nothing of it is damaged, so no restart is needed.
+func TestTopicCreatedOnAFullDiskComesUpWithRoom(t *testing.T) {
+	living(t, func(t *testing.T, w *world) {
+		w.create("other", 1)
+		w.Cleanup(w.start())
+		usage, err := w.fsys.Usage("/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.mem.SetCapacity(usage.Total - usage.Free)
+		w.store.must(cluster.CreateTopics{Topics: []cluster.NewTopic{{Name: "orders", Partitions: 2, ReplicationFactor: 1}}})
+		topic, _ := w.store.Image().Topic("orders")
+		time.Sleep(5 * time.Minute)
+		if _, err := w.table.Get(topic.ID, 1); !errors.Is(err, ErrOffline) {
+			t.Errorf("on a full disk: %v", err)
+		}
+		if n := strings.Count(w.lines.String(), "offline until the disk has room"); n != 4 { // each with its schedule
+			t.Errorf("it is said %d times", n)
+		}
+		w.mem.SetCapacity(0)
+		time.Sleep(maxReopenWait + time.Second)
+		w.awaitLoaded("orders")
+		for n := range int32(2) {
+			p, err := w.table.Get(topic.ID, n)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.append(p, plain("a"), delayed("b", "1m"))
+			time.Sleep(2 * time.Minute)
+			if s := w.stats(p); s.Delivered != 1 {
+				t.Errorf("delivered %d", s.Delivered)
+			}
+		}
+		if offline := w.table.Offline(); len(offline) > 0 {
+			t.Errorf("offline are %v", offline)
+		}
+	})
+}
