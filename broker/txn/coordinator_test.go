@@ -571,12 +571,13 @@ func TestListTransactions(t *testing.T) {
 			}
 		}
 		req := kmsg.NewPtrDescribeTransactionsRequest()
-		req.TransactionalIDs = []string{"orders-1", "unknown"}
+		req.TransactionalIDs = []string{"orders-1", "unknown", ""}
 		d := r.DescribeTransactions(t.Context(), req).TransactionStates
 		if d[0].State != "Ongoing" || d[0].ProducerID != ids[0] || d[0].TimeoutMillis != 60_000 || len(d[0].Topics) != 1 || d[0].Topics[0].Topic != "a" || d[0].StartTimestamp <= 0 {
 			t.Errorf("described as %+v", d[0])
 		}
 		r.want("describe what is not", d[1].ErrorCode, kerr.TransactionalIDNotFound)
+		r.want("describe what cannot be", d[2].ErrorCode, kerr.InvalidRequest)
 	})
 }
 

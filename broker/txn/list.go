@@ -26,6 +26,9 @@ func (c *Coordinator) DescribeTransactions(ctx context.Context, req *kmsg.Descri
 		d, err := coord.Do(ctx, c.shards.Of(id), func(m *machine, _ *coord.Tx) (kmsg.DescribeTransactionsResponseTransactionState, error) {
 			return m.describe(id)
 		})
+		if id == "" { // nobody can have it
+			err = kerr.InvalidRequest
+		}
 		if err != nil {
 			d = kmsg.NewDescribeTransactionsResponseTransactionState()
 			d.ErrorCode, d.ProducerID, d.ProducerEpoch, d.StartTimestamp = codeOf(err), noID, noEpoch, -1
