@@ -72,6 +72,13 @@ func (t *Table) publish(ctx context.Context) {
 // maxReopenWait is how long, at most, after failures it is tried again to open partitions.
 const maxReopenWait = 30 * time.Second
 
+// wantsRoom reports whether a partition could not be opened only because the disk was full. What the
+// commit journal has of it and could not put in its place needs a restart.
+func (t *Table) wantsRoom(k key, err error) bool {
+	id := log.ID{Topic: k.topic, Partition: k.number}
+	return vfs.IsFull(err) && t.cfg.Logs.Get(id) == nil && t.cfg.Logs.Restored(id) == nil
+}
+
 // reopen tries again to open, or to create, the partitions for which the disk had no room: nothing
 // of them is damaged. Only the watch loop calls it.
 func (t *Table) reopen(ctx context.Context) {
@@ -83,7 +90,7 @@ func (t *Table) reopen(ctx context.Context) {
 	img := t.applied
 	var again []key
 	for k, err := range t.failed {
-		if vfs.IsFull(err) && t.cfg.Logs.Get(log.ID{Topic: k.topic, Partition: k.number}) == nil {
+		if t.wantsRoom(k, err) {
 			again = append(again, k)
 		}
 	}
@@ -170,7 +177,7 @@ func (t *Table) open(k key, settings *Topic, epoch int32) {
 	failed := t.failed[k]
 	t.mu.RUnlock()
 	if err != nil {
-		t.sayUnopened(settings, k.number, err, failed)
+		t.sayUnopened(k, settings.Name, err, failed)
 		t.mu.Lock()
 		t.failed[k] = err
 		t.mu.Unlock()
@@ -194,12 +201,12 @@ func (t *Table) open(k key, settings *Topic, epoch int32) {
 }
 
 // sayUnopened says why a partition cannot be opened, and not again while the disk is full.
-func (t *Table) sayUnopened(settings *Topic, number int32, err, last error) {
+func (t *Table) sayUnopened(k key, topic string, err, last error) {
 	switch {
-	case !vfs.IsFull(err):
-		t.cfg.Logger.Error("partition cannot be opened and stays offline", "topic", settings.Name, "partition", number, "err", err)
-	case !vfs.IsFull(last):
-		t.cfg.Logger.Warn("partition is offline until the disk has room for it", "topic", settings.Name, "partition", number, "err", err)
+	case !t.wantsRoom(k, err):
+		t.cfg.Logger.Error("partition cannot be opened and stays offline", "topic", topic, "partition", k.number, "err", err)
+	case last == nil:
+		t.cfg.Logger.Warn("partition is offline until the disk has room for it", "topic", topic, "partition", k.number, "err", err)
 	}
 }
 
