@@ -158,7 +158,7 @@ func openS3(ctx context.Context, u *url.URL) (*S3, error) {
 	}
 	cfg, err := load(ctx)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("what the environment and the shared files say of AWS: %w", err)
 	}
 	if cfg.Region == "" {
 		return nil, fmt.Errorf("no region: add ?region=… or set AWS_REGION")

@@ -3,6 +3,7 @@ package bucket
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -224,6 +225,8 @@ func explain(err error) error {
 		}
 	case errors.As(err, &request):
 		text = address(request.URL) + ": " + connectionText(request.Err)
+	case errors.As(err, &response):
+		text = fmt.Sprintf("an answer that is none of an S3 store (HTTP %d): see whether endpoint is the address of one, and whether it speaks http or https there", response.HTTPStatusCode())
 	default:
 		return err
 	}
@@ -244,7 +247,13 @@ func address(raw string) string {
 
 // connectionText is what became of a connection, without its ports.
 func connectionText(err error) string {
-	var op *net.OpError
+	var (
+		op        *net.OpError
+		authority x509.UnknownAuthorityError
+	)
+	if errors.As(err, &authority) {
+		return "its certificate is of an authority that is not trusted here; if it is a private one, have AWS_CA_BUNDLE name a file with the authority's certificate"
+	}
 	if errors.As(err, &op) {
 		return op.Err.Error()
 	}
