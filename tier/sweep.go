@@ -101,6 +101,9 @@ func SweepOffline(ctx context.Context, b bucket.Bucket, cluster, name string, o 
 	if o.Grace, err = grace(o.Grace, defaultSweepGrace, defaultPrepareTTL); err != nil {
 		return Swept{}, err
 	}
+	if err := holds(ctx, b, cluster); err != nil {
+		return Swept{}, err
+	}
 	if o.DryRun {
 		return sweepOffline(b, cluster, name, o).run(ctx)
 	}
@@ -110,6 +113,20 @@ func SweepOffline(ctx context.Context, b bucket.Bucket, cluster, name string, o 
 		return err
 	})
 	return s, err
+}
+
+// holds fails if the bucket has nothing of the cluster: the id is mistyped, and neither clean nor to
+// be owned.
+func holds(ctx context.Context, b bucket.Bucket, cluster string) error {
+	found := errors.New("there is something")
+	err := b.List(ctx, cluster+"/", func(bucket.Object) error { return found })
+	switch {
+	case errors.Is(err, found):
+		return nil
+	case err != nil:
+		return err
+	}
+	return fmt.Errorf("%s holds nothing of cluster %s", b, cluster)
 }
 
 func sweepOffline(b bucket.Bucket, cluster, name string, o SweepOptions) *sweep {

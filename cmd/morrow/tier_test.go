@@ -211,6 +211,10 @@ func TestTierSweepDeletesOrphansOnlyWhenAsked(t *testing.T) {
 		}
 	}
 	b.refused(t, "morrow: --last is 0, expected a number from 1 to 1000; usage: morrow tier sweep", "tier", "sweep", "--log", "--last", "0", "--http", b.http)
+	for _, args := range [][]string{nil, {"--delete"}} {
+		b.refused(t, "morrow: "+url+" holds nothing of cluster mistyped", append([]string{"tier", "sweep", "--url", url, "--cluster", "mistyped"}, args...)...)
+	}
+	b.refused(t, "morrow: the grace period is 1h0m0s, expected at least 12h0m0s: what is younger may belong to an upload that is under way", "tier", "sweep", "--grace", "1h", "--http", b.http)
 	code, _, stderr := b.try(t, "tier", "sweep", "--delete", "--url", url, "--cluster", listed[0].Cluster)
 	if code != 1 || !strings.Contains(stderr, "is in use by another broker") || strings.Contains(stderr, "--take-over") {
 		t.Errorf("exit code %d: %s", code, stderr)
