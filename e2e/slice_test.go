@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -90,6 +91,48 @@ func TestClosedSegmentsAreConfirmedInTheTier(t *testing.T) {
 			t.Fatal("no segments arrived in the tier")
 		}
 	}
+}
+
+// TestTopicDeletedWhileTieringIsOffLeavesTheBucket: what it has there goes once tiering is on again.
+func TestTopicDeletedWhileTieringIsOffLeavesTheBucket(t *testing.T) {
+	b := start(t)
+	createTopic(t, b, "cold", 1, map[string]string{"remote.storage.enable": "true", "segment.bytes": "16384"})
+	cl := client(t, b, kgo.DefaultProduceTopic("cold"), kgo.ProducerBatchCompression(kgo.NoCompression()))
+	ctx := deadline(t, time.Minute)
+	for range 100 {
+		if err := cl.ProduceSync(ctx, kgo.SliceRecord(make([]byte, 1000))).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	segments := func() int {
+		t.Helper()
+		found, err := filepath.Glob(filepath.Join(b.DataDir(), "tier", "*", "*", "*", "*.segment"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(found)
+	}
+	await := func(what string, done func() bool) {
+		t.Helper()
+		for ; !done(); time.Sleep(50 * time.Millisecond) {
+			if ctx.Err() != nil {
+				t.Fatal(what)
+			}
+		}
+	}
+	await("no segments arrived in the tier", func() bool { return segments() >= 5 })
+	b.Stop()
+	b.Restart("--set", "remote.log.storage.system.enable=false")
+	if _, err := kadm.NewClient(client(t, b)).DeleteTopic(ctx, "cold"); err != nil {
+		t.Fatal(err)
+	}
+	await("the deletion is not recorded", func() bool {
+		found, err := filepath.Glob(filepath.Join(b.DataDir(), "remote", "deletions", "*"))
+		return err == nil && len(found) > 0
+	})
+	b.Stop()
+	b.Restart("--set", "remote.log.storage.system.enable=true")
+	await("the segments of the deleted topic stay", func() bool { return segments() == 0 })
 }
 
 // tieredObjects counts the files below the tier's directory.
