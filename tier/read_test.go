@@ -231,6 +231,31 @@ func TestAbortedTransactionsAcrossTheSeam(t *testing.T) { // scenario 44
 	})
 }
 
+// TestMarkerIsEvictedDuringARead: the log does not know of an aborted transaction any more, and the
+// manifest with which the read began does not know of it yet. (Scenario 44)
+func TestMarkerIsEvictedDuringARead(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.log.aborted = []tier.AbortedTxn{{ProducerID: 1, First: 2, Last: 7}}
+		w.uploaded(func(l *fakeLog) { l.fill(1) })
+		w.bucket.Add(buckettest.Rule{Ops: buckettest.OpGet, Key: ".segment", Do: func() {
+			w.log.fill(1)
+			w.p.Notify()
+			time.Sleep(10 * time.Second)
+			w.log.evict(w.p.Confirmed())
+			w.log.mu.Lock()
+			defer w.log.mu.Unlock()
+			w.log.aborted = nil
+		}})
+		f, err := w.read(tier.ReadRequest{Offset: 0, MaxBytes: 1 << 20, MinOne: true, Committed: true})
+		if err != nil || w.log.Offsets().LocalStart != 10 {
+			w.t.Fatalf("local data begins at %d: the test is void; %v", w.log.Offsets().LocalStart, err)
+		}
+		if len(f.aborted) != 1 || f.aborted[0].ProducerID != 1 {
+			w.t.Errorf("aborted transactions %v", f.aborted)
+		}
+	})
+}
+
 func TestTimestampLookup(t *testing.T) { // scenario 50
 	inWorld(t, func(w *world) {
 		rnd := rand.New(rand.NewPCG(5, 5))
