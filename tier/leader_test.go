@@ -348,6 +348,11 @@ func TestLastLogEndIsRemembered(t *testing.T) {
 		if m, _ := w.manifest(); m.Epoch != w.epoch || m.LogEnd != 30 {
 			w.t.Errorf("leader epoch %d, log end %d", m.Epoch, m.LogEnd)
 		}
+		w.stop()
+		o := tier.RestoreOptions{Epoch: 10, Gap: 5, Now: time.Now()}
+		if r, err := tier.Restore(w.calm(), w.bucket, cluster, orders.Topic, orders.Partition, o); err != nil || r.Next != 35 {
+			w.t.Errorf("restored %+v, %v", r, err)
+		}
 	})
 }
 

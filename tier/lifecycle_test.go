@@ -227,7 +227,7 @@ func TestTopicIsDeletedDuringItsFirstRequest(t *testing.T) {
 			if op == "get" && key == dir+"manifest" && !deleted {
 				deleted = true
 				w.must(w.tier.DeleteTopic(orders.Topic, orders.Name))
-				time.Sleep(time.Minute)
+				time.Sleep(10 * time.Second) // less than a request may take
 			}
 		}
 		w.start()
