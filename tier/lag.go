@@ -131,14 +131,15 @@ func (w *waiting) since(end int64, now time.Time) time.Time {
 }
 
 const (
-	maxForecast = 10 * 365 * 24 * time.Hour
+	// maxForecast is what is looked ahead: a disk that lasts longer is no worry.
+	maxForecast = 365 * 24 * time.Hour
 	// minForecast is the least time over which a pace is measured: a segment that has just closed
 	// was not written in that moment.
 	minForecast = time.Minute
 )
 
 // DiskFull estimates when the disk is full if the bucket stays away: at the pace at which what waits
-// for it has grown. ok is false if nothing is waiting.
+// for it has grown. ok is false if nothing is waiting, or if the disk lasts for a year.
 func (t *Tier) DiskFull() (in time.Duration, ok bool) {
 	var all Lag
 	for _, p := range t.all() {
@@ -159,11 +160,11 @@ func (t *Tier) diskFull(l Lag) (in time.Duration, ok bool) {
 		return 0, false
 	}
 	waited := max(t.now().Sub(l.Since), minForecast)
-	in = maxForecast
-	if f := float64(u.Free) / float64(l.Bytes) * float64(waited); f < float64(maxForecast) {
-		in = time.Duration(f)
+	f := float64(u.Free) / float64(l.Bytes) * float64(waited)
+	if f >= float64(maxForecast) {
+		return 0, false
 	}
-	return in, true
+	return time.Duration(f), true
 }
 
 // add adds what is not confirmed of another partition.

@@ -94,7 +94,7 @@ var gauges = []topicGauge{
 var (
 	lagSecondsDesc = prometheus.NewDesc("morrow_tier_copy_lag_seconds", "How long the oldest closed segment has been waiting for its confirmation.", []string{"topic"}, nil)
 	atRiskDesc     = prometheus.NewDesc("morrow_tier_unconfirmed_seconds", "Age of the oldest records that are not confirmed in the bucket: how far back a restore would lose something.", []string{"topic"}, nil)
-	diskFullDesc   = prometheus.NewDesc("morrow_tier_disk_full_seconds", "In how long the disk is full if the bucket stays away, at the pace of what waits for it. +Inf if nothing waits.", nil, nil)
+	diskFullDesc   = prometheus.NewDesc("morrow_tier_disk_full_seconds", "In how long the disk is full if the bucket stays away, at the pace of what waits for it. +Inf if nothing waits, or if that is more than a year.", nil, nil)
 	admittedDesc   = prometheus.NewDesc("morrow_tier_store_usable", "1 if the store has passed the probe and belongs to this cluster.", nil, nil)
 	cacheDesc      = prometheus.NewDesc("morrow_tier_cache_chunks_total", "Chunks asked of the chunk cache.", []string{"result"}, nil)
 	cacheBytesDesc = prometheus.NewDesc("morrow_tier_cache_bytes", "Bytes in the chunk cache.", []string{"where"}, nil)

@@ -297,6 +297,10 @@ func TestTierDownForHours(t *testing.T) {
 		if len(alarms) != 1 || alarms[0].Name != "store_failing" {
 			w.t.Fatalf("alarms %+v", alarms)
 		}
+		if in, ok := w.tier.DiskFull(); ok {
+			w.t.Errorf("a disk that lasts for years is full in %v", in)
+		}
+		w.disk.SetCapacity(10*lag.Bytes + 1<<20)
 		if in, ok := w.tier.DiskFull(); !ok || in <= 0 {
 			w.t.Fatalf("disk full in %v, %v", in, ok)
 		}

@@ -16,7 +16,8 @@ type Status struct {
 	// this installation.
 	Owner Owner
 	Ours  bool
-	// DiskFull is in how long the disk is full if the bucket stays away; known only if something waits for it.
+	// DiskFull is in how long the disk is full if the bucket stays away; known only if something
+	// waits for it and the disk does not last for a year.
 	DiskFull      time.Duration
 	DiskFullKnown bool
 	// Swept is the last look for orphans of Run, SweptAt when that was; zero: there was none.

@@ -13,7 +13,8 @@ type Status struct {
 	Usable bool   `json:"usable"`
 	Error  string `json:"error,omitempty"`
 	Owner  Owner  `json:"owner"`
-	// DiskFullInMs is in how long the disk is full if the store stays away; absent if nothing waits for it.
+	// DiskFullInMs is in how long the disk is full if the store stays away; absent if nothing
+	// waits for it, or the disk lasts for a year.
 	DiskFullInMs *int64 `json:"disk_full_in_ms,omitempty"`
 	Sweep        *Sweep `json:"sweep,omitempty"`
 	// Deletions are the deleted topics whose objects are not gone from the bucket yet.
