@@ -211,6 +211,9 @@ func TestCopyThatUploadedNothingIsNoObstacle(t *testing.T) {
 		if a := w.tier.Alarms(); len(a) != 1 || a[0].Name != "partition_stopped" {
 			t.Errorf("alarms %+v", a)
 		}
+		if _, err := w.p.Resume(w.t.Context(), true); !errors.Is(err, tier.ErrDiverged) { // the copy could commit as well
+			t.Errorf("resumed in the leader epoch of the copy: %v", err)
+		}
 		tw.restart(w)
 		w.settle()
 		w.confirmedAll()

@@ -278,3 +278,27 @@ func (w *world) notNamed(o tier.Orphan) {
 		w.t.Errorf("manifest: %v", err)
 	}
 }
+
+// TestTombstoneOutlivesWhatLandsLate: another request may land as late as the one that was just found.
+func TestTombstoneOutlivesWhatLandsLate(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.log.fill(2)
+		w.start()
+		w.settle()
+		late, data := w.segmentKeys()[0], w.object(w.segmentKeys()[0])
+		w.must(w.p.Stop(w.t.Context()))
+		w.must(w.tier.DeleteTopic(orders.Topic, orders.Name))
+		time.Sleep(time.Hour)
+		w.replaceObject(late, data)
+		topic := fmt.Sprintf("%s/%s/", cluster, orders.Topic)
+		for _, want := range []int{1, 0} {
+			time.Sleep(time.Hour)
+			if _, err := w.tier.Sweep(w.t.Context(), tier.SweepOptions{}); err != nil {
+				w.t.Fatal(err)
+			}
+			if keys := w.bucket.Keys(topic); len(keys) != want || want == 1 && keys[0] != topic+"deleted" {
+				w.t.Fatalf("after a sweep there are %v", keys)
+			}
+		}
+	})
+}
