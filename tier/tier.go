@@ -244,6 +244,12 @@ func (t *Tier) Partition(id PartitionID, source Source, epoch int32, config func
 	return p, nil
 }
 
+// Knows reports whether this broker has ever looked after a partition here: then something of it may
+// lie in the bucket.
+func (t *Tier) Knows(id PartitionID) (bool, error) {
+	return vfs.Exists(t.fs, statePath(t.dir, id, stateSuffix))
+}
+
 func (t *Tier) forget(p *Partition) {
 	t.outage.worked(p)
 	t.queue.remove(p)

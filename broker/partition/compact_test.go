@@ -244,6 +244,33 @@ func TestTopicThatHasLeftTheTierIsCompacted(t *testing.T) {
 	}
 }
 
+// TestTopicThatHasLeftTheTierIsRemembered by what the tier wrote down: the store was down when it
+// left, and nothing had been evicted yet when the broker died.
+func TestTopicThatHasLeftTheTierIsRemembered(t *testing.T) {
+	living(t, func(t *testing.T, w *world) {
+		w.bucket = buckettest.New()
+		w.open()
+		w.create("orders", 1, "remote.storage.enable", "true", "retention.ms", "-1")
+		stop := w.start()
+		p := w.partition("orders")
+		w.rolled(p, plain("a"))
+		time.Sleep(time.Minute)
+		if o := p.log.Offsets(); o.DeleteBound >= 0 || p.confirmed() != 1 {
+			t.Fatalf("offsets are %+v, the tier has it up to %d: the test is void", o, p.confirmed())
+		}
+		w.bucket.Add(buckettest.Rule{Times: buckettest.Forever, Fault: buckettest.Refuse})
+		without := config.Values{"retention.ms": "-1", "remote.log.delete.on.disable": "true"}
+		w.store.must(cluster.SetTopicConfig{Topic: "orders", Edit: cluster.ConfigEdit{Replace: without}})
+		time.Sleep(time.Minute)
+		w.crash(stop, 0)
+		w.bucket.Heal()
+		time.Sleep(time.Hour)
+		if remote := w.partition("orders").remote.Load(); remote == nil || !remote.Empty() {
+			t.Error("something is left in the tier")
+		}
+	})
+}
+
 func TestDirtiestPartitionIsCleanedFirst(t *testing.T) {
 	w := newWorld(t)
 	w.create("clean", 1)

@@ -14,16 +14,18 @@ import (
 )
 
 // openRemote takes the partition into the tier, if its topic is tiered or once was: what lies there
-// must stay readable.
+// must stay readable, or go.
 func (p *Partition) openRemote() error {
 	topic, o := p.Topic(), p.log.Offsets()
 	if p.tier == nil || p.remote.Load() != nil {
 		return nil
 	}
-	if !topic.Config.RemoteStorageEnable && o.DeleteBound < 0 && o.LocalStart <= o.RealStart {
-		return nil
-	}
 	id := tier.PartitionID{Topic: tier.TopicID(topic.ID), Name: topic.Name, Partition: p.number}
+	if !topic.Config.RemoteStorageEnable && o.DeleteBound < 0 && o.LocalStart <= o.RealStart {
+		if known, err := p.tier.Knows(id); err != nil || !known {
+			return err
+		}
+	}
 	remote, err := p.tier.Partition(id, localSource{p}, p.epoch.Load(), p.tierConfig)
 	if err != nil {
 		return fmt.Errorf("remote part of %s: %w", p, err)
