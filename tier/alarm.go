@@ -34,8 +34,10 @@ func (t *Tier) Alarms() []Alarm {
 		} else if err != nil {
 			failing.add(p.id.String(), err)
 		}
-		if s := p.scrubbed.Load(); s != nil && len(s.result.Damaged) > s.result.Repaired {
-			alarms = append(alarms, Alarm{Name: "damage", Subject: p.id.String(), Text: s.result.Damaged[0].Err.Error()})
+		if s := p.scrubbed.Load(); s != nil {
+			if i := slices.IndexFunc(s.result.Damaged, func(d Damage) bool { return !d.Repaired }); i >= 0 {
+				alarms = append(alarms, Alarm{Name: "damage", Subject: p.id.String(), Text: s.result.Damaged[i].Err.Error()})
+			}
 		}
 	}
 	for _, d := range t.deletions.all() {

@@ -45,6 +45,7 @@ func (p *Partition) BatchAt(ctx context.Context, offset int64, buf []byte) (reco
 func anySegment(s Span) bool { return s.Segments > 0 }
 
 func (p *Partition) batchAt(ctx context.Context, e *Entry, offset int64, buf []byte) (_ record.Batch, err error) {
+	defer func() { p.suspect(e, err) }()
 	ix, err := p.tier.decoded.index(ctx, p.tier.bucket, p.catalog.dir, e)
 	if err != nil {
 		return nil, err
@@ -106,6 +107,7 @@ func (p *Partition) Scan(ctx context.Context, from, to int64, visit func(record.
 const scanAhead = 2 * runBlocks
 
 func (p *Partition) scanEntry(ctx context.Context, e *Entry, from, to int64, visit func(record.Batch) error) (err error) {
+	defer func() { p.suspect(e, err) }()
 	ix, err := p.tier.decoded.index(ctx, p.tier.bucket, p.catalog.dir, e)
 	if err != nil {
 		return err

@@ -14,7 +14,8 @@ import (
 	"github.com/morrowmq/morrow/internal/vfs"
 )
 
-// housekeep looks for orphans and for damage, now and then, until ctx ends. What failed is tried again sooner.
+// housekeep looks for orphans and for damage, now and then, and at what readers complain of, at
+// once, until ctx ends. What failed is tried again sooner.
 func (t *Tier) housekeep(ctx context.Context) error {
 	started := t.now()
 	sweepDue := choreDue(time.UnixMilli(t.chores.swept.Load()), t.sweepEvery, started)
@@ -26,6 +27,8 @@ func (t *Tier) housekeep(ctx context.Context) error {
 		}
 		select {
 		case <-time.After(next.Sub(t.now())):
+		case <-t.suspects.wake:
+			t.lookAtSuspects(ctx)
 		case <-ctx.Done():
 			return ctx.Err()
 		}

@@ -110,7 +110,8 @@ func (p *Partition) missing(ctx context.Context, offset int64, cause error) erro
 var ErrLost = errors.New("object of a committed segment is missing")
 
 // readSegment reads from one segment.
-func (p *Partition) readSegment(ctx context.Context, e *Entry, offset int64, r ReadRequest) (*Read, error) {
+func (p *Partition) readSegment(ctx context.Context, e *Entry, offset int64, r ReadRequest) (_ *Read, err error) {
+	defer func() { p.suspect(e, err) }()
 	ix, err := p.tier.decoded.index(ctx, p.tier.bucket, p.catalog.dir, e)
 	if err != nil {
 		return nil, err

@@ -41,6 +41,24 @@ type Verified struct {
 	Repaired int
 }
 
+// add takes in damage, in the place of what was found of the same object before.
+func (v *Verified) add(d Damage) {
+	for i, old := range v.Damaged {
+		if old.Entry.Token != d.Entry.Token {
+			continue
+		}
+		if old.Repaired {
+			v.Repaired--
+		}
+		v.Damaged = slices.Delete(v.Damaged, i, i+1)
+		break
+	}
+	v.Damaged = append(v.Damaged, d)
+	if d.Repaired {
+		v.Repaired++
+	}
+}
+
 // Verify looks at every remote object of a partition without changing anything. It needs no broker. Beside
 // uploads and retention it gives no false alarm: what has expired meanwhile is not damage.
 func Verify(ctx context.Context, b bucket.Bucket, m *Manifest, o VerifyOptions) (Verified, error) {
@@ -228,16 +246,21 @@ func (p *Partition) Scrub(ctx context.Context, o VerifyOptions) (Verified, error
 	}
 	v := newVerifier(p.tier.bucket, p.catalog.dir, o)
 	err := v.manifest(ctx, m, p.repair)
-	p.stats.scrubbed.Add(int64(v.result.Objects))
-	p.stats.repaired.Add(int64(v.result.Repaired))
 	if err == nil {
 		p.keepResult(ctx, v.result)
 	}
-	for _, d := range v.result.Damaged {
+	p.count(v.result)
+	return v.result, err
+}
+
+// count adds what was found to the metrics, and logs it.
+func (p *Partition) count(v Verified) {
+	p.stats.scrubbed.Add(int64(v.Objects))
+	p.stats.repaired.Add(int64(v.Repaired))
+	for _, d := range v.Damaged {
 		p.tier.logger.Error("tier: a remote object is damaged", "partition", p.id.String(), "key", d.Key,
 			"base", d.Entry.Base, "end", d.Entry.End, "repaired", d.Repaired, "err", d.Err)
 	}
-	return v.result, err
 }
 
 // keepResult makes a result the last one. What was repaired behind the look is not damaged any more.

@@ -1,6 +1,7 @@
 package tier_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -77,5 +78,58 @@ func TestScrubTellsOfADamagedPage(t *testing.T) {
 		if v, err := w.p.Scrub(w.t.Context(), tier.VerifyOptions{}); err != nil || len(v.Damaged) != 0 || v.Objects != 9 {
 			w.t.Errorf("again: %+v, %v", v, err)
 		}
+	})
+}
+
+// TestWhatAReaderMeetsIsLookedAt at once: it is repaired where the log still has the segment, and an
+// alarm where it does not; and its readers, who try again and again, have it read once.
+func TestWhatAReaderMeetsIsLookedAt(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.log.fill(6)
+		w.start()
+		w.settle()
+		w.log.evict(15)
+		keys := w.segmentKeys()
+		w.bucket.Damage(keys[1]) // local no more
+		w.bucket.Damage(keys[4])
+		back := w.bucket.Take(keys[2])
+		w.log.evict(15)
+		for _, offset := range []int64{5, 10, 20} {
+			if _, err := w.read(tier.ReadRequest{Offset: offset, MaxBytes: 1 << 20}); !errors.Is(err, tier.ErrCorrupt) && !errors.Is(err, tier.ErrLost) {
+				w.t.Fatalf("read at %d: %v: the test is void", offset, err)
+			}
+		}
+		time.Sleep(time.Second)
+		w.checkReadAt(20, 100)
+		alarmed := func(key string) {
+			w.t.Helper()
+			if a := w.tier.Alarms(); len(a) != 1 || a[0].Name != "damage" || !strings.Contains(a[0].Text, key) {
+				w.t.Errorf("alarms %+v", a)
+			}
+		}
+		alarmed(keys[1])
+		looks := w.bucket.Add(buckettest.Rule{Ops: buckettest.OpHead, Key: keys[2], Times: buckettest.Forever})
+		for range 100 {
+			if _, err := w.read(tier.ReadRequest{Offset: 10, MaxBytes: 1 << 20}); err == nil {
+				w.t.Fatal("what is not there was read")
+			}
+			time.Sleep(time.Second)
+		}
+		if n := w.bucket.Fired(looks); n > 0 {
+			w.t.Errorf("it was looked at %d times again", n)
+		}
+		w.bucket.Heal()
+		w.bucket.Damage(keys[1])
+		back()
+		w.checkReadAt(5, 100)
+		w.checkReadAt(10, 100)
+		if v, err := w.p.Scrub(w.t.Context(), tier.VerifyOptions{Deep: true}); err != nil || len(v.Damaged) != 0 {
+			w.t.Errorf("afterwards: %+v, %v", v, err)
+		}
+		if a := w.tier.Alarms(); len(a) != 0 {
+			w.t.Errorf("alarms %+v", a)
+		}
+		w.settle()
+		w.noOrphans()
 	})
 }

@@ -157,6 +157,7 @@ type Tier struct {
 	sweptOrphans, sweptBytes atomic.Int64
 	swept                    atomic.Pointer[sweptAt] // the last sweep of Run; nil: none yet
 	chores                   *chores
+	suspects                 *suspects
 
 	groups   groupsCopy
 	groupsAt atomic.Int64 // ms since the epoch; 0: not yet
@@ -182,7 +183,7 @@ func Open(o Options) (*Tier, error) {
 		sweepEvery: o.SweepEvery, sweepGrace: o.SweepGrace, scrubEvery: o.ScrubEvery, scrubRate: o.ScrubRate,
 		uploads: semaphore.NewWeighted(int64(o.Uploads)), fetches: semaphore.NewWeighted(int64(o.Fetches)),
 		copyLimit: pace.NewLimiter(o.CopyRate), fetchLimit: pace.NewLimiter(o.FetchRate),
-		queue: newQueue(), life: flight.NewLifetime(ErrClosed), deletion: make(chan struct{}, 1), partitions: map[partitionKey]*Partition{}, ending: map[TopicID][]*Partition{},
+		queue: newQueue(), suspects: newSuspects(), life: flight.NewLifetime(ErrClosed), deletion: make(chan struct{}, 1), partitions: map[partitionKey]*Partition{}, ending: map[TopicID][]*Partition{},
 	}
 	t.courtesy = newCourtesy(o.Spread, o.Appended, t.waitingBytes)
 	t.admitted.Store(&admission{err: ErrNotAdmitted})
