@@ -160,7 +160,7 @@ func (v *verifier) damaged(ctx context.Context, e *Entry, cause error, repair fu
 			d.Repaired = true
 			v.result.Repaired++
 		} else {
-			d.Err = errors.Join(d.Err, err)
+			d.Err = fmt.Errorf("%w; it cannot be repaired: %w", d.Err, err)
 		}
 	}
 	v.result.Damaged = append(v.result.Damaged, d)
