@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -9,6 +10,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/morrowmq/morrow/internal/testnet"
 )
 
 // header returns the value of a record's header, "" if there is none.
@@ -73,16 +76,22 @@ func TestDelayedRecordSurvivesKill9AndIsDeliveredOnce(t *testing.T) {
 	}
 }
 
-func TestClosedSegmentsAreConfirmedInTheTier(t *testing.T) {
-	b := start(t)
+// fillCold makes a tiered topic of several segments.
+func fillCold(ctx context.Context, t *testing.T, b *testnet.Broker) {
+	t.Helper()
 	createTopic(t, b, "cold", 1, map[string]string{"remote.storage.enable": "true", "segment.bytes": "16384"})
 	cl := client(t, b, kgo.DefaultProduceTopic("cold"), kgo.ProducerBatchCompression(kgo.NoCompression()))
-	ctx := deadline(t, time.Minute)
 	for range 100 {
 		if err := cl.ProduceSync(ctx, kgo.SliceRecord(make([]byte, 1000))).FirstErr(); err != nil {
 			t.Fatal(err)
 		}
 	}
+}
+
+func TestClosedSegmentsAreConfirmedInTheTier(t *testing.T) {
+	b := start(t)
+	ctx := deadline(t, time.Minute)
+	fillCold(ctx, t, b)
 	for ; ; time.Sleep(50 * time.Millisecond) {
 		if n := tieredObjects(t, filepath.Join(b.DataDir(), "tier")); n >= 5 {
 			return
@@ -96,14 +105,8 @@ func TestClosedSegmentsAreConfirmedInTheTier(t *testing.T) {
 // TestTopicDeletedWhileTieringIsOffLeavesTheBucket: what it has there goes once tiering is on again.
 func TestTopicDeletedWhileTieringIsOffLeavesTheBucket(t *testing.T) {
 	b := start(t)
-	createTopic(t, b, "cold", 1, map[string]string{"remote.storage.enable": "true", "segment.bytes": "16384"})
-	cl := client(t, b, kgo.DefaultProduceTopic("cold"), kgo.ProducerBatchCompression(kgo.NoCompression()))
 	ctx := deadline(t, time.Minute)
-	for range 100 {
-		if err := cl.ProduceSync(ctx, kgo.SliceRecord(make([]byte, 1000))).FirstErr(); err != nil {
-			t.Fatal(err)
-		}
-	}
+	fillCold(ctx, t, b)
 	segments := func() int {
 		t.Helper()
 		found, err := filepath.Glob(filepath.Join(b.DataDir(), "tier", "*", "*", "*", "*.segment"))

@@ -249,18 +249,24 @@ func TestNewPartitionWhoseScheduleCannotBeReadIsLoadedLater(t *testing.T) {
 	w.append(p, delayed("a", "1h"))
 }
 
-// crowd fills the memory of pending records with those of one of two topics. It stays full until
-// that one's turn ends.
-func (w *world) crowd() (full, other *Partition) {
-	const memory = 1 << 20
-	w.store = newMemStore("delay.index.memory", strconv.Itoa(memory))
+// inMemory starts a broker with little memory for pending records, and two topics.
+func (w *world) inMemory(bytes int) (orders, other *Partition) {
+	w.Helper()
+	w.store = newMemStore("delay.index.memory", strconv.Itoa(bytes))
 	w.open()
 	w.create("orders", 1)
 	w.create("other", 1)
 	w.Cleanup(w.start())
 	w.awaitLoaded("orders")
 	w.awaitLoaded("other")
-	full, other = w.partition("orders"), w.partition("other")
+	return w.partition("orders"), w.partition("other")
+}
+
+// crowd fills the memory of pending records with those of one of two topics. It stays full until
+// that one's turn ends.
+func (w *world) crowd() (full, other *Partition) {
+	const memory = 1 << 20
+	full, other = w.inMemory(memory)
 	if !full.turn.try() {
 		w.Fatal("somebody has the turn")
 	}
@@ -325,14 +331,7 @@ func TestDelayedRecordsAreRefusedIfTheirMemoryStaysFull(t *testing.T) {
 func TestOpenTransactionsMayTakeHalfOfTheMemory(t *testing.T) {
 	living(t, func(t *testing.T, w *world) {
 		const memory = 1 << 20
-		w.store = newMemStore("delay.index.memory", strconv.Itoa(memory))
-		w.open()
-		w.create("orders", 1)
-		w.create("other", 1)
-		w.Cleanup(w.start())
-		w.awaitLoaded("orders")
-		w.awaitLoaded("other")
-		p, other := w.partition("orders"), w.partition("other")
+		p, other := w.inMemory(memory)
 		rs := make([]rec, 1000)
 		for i := range rs {
 			rs[i] = delayed("x", "1h")
